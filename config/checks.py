@@ -1,0 +1,141 @@
+"""Checks across options, made before any data or weight is touched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from yacs.config import CfgNode
+
+from config.errors import ConfigError
+
+PATCH = 16
+P_X_K_SAMPLERS = ("softmax_triplet",)
+
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "MODEL.DEVICE": ("auto", "cpu", "cuda", "mps"),
+    "MODEL.PRETRAIN_CHOICE": ("clip", "none"),
+    "MODEL.LAST_STRIDE": (1, 2),
+    "MODEL.NECK": ("bnneck", "no"),
+    "MODEL.ID_LOSS_TYPE": ("softmax",),
+    "MODEL.METRIC_LOSS_TYPE": ("triplet", "center", "triplet_center", "none"),
+    "INPUT.ON_BAD_IMAGE": ("error", "skip"),
+    "DATALOADER.SAMPLER": ("softmax", *P_X_K_SAMPLERS),
+    "SOLVER.AMP": ("auto", "off", "fp16", "bf16"),
+    "SOLVER.STAGE1.OPTIMIZER_NAME": ("Adam", "AdamW", "SGD"),
+    "SOLVER.STAGE2.OPTIMIZER_NAME": ("Adam", "AdamW", "SGD"),
+    "SOLVER.STAGE2.WARMUP_METHOD": ("linear", "constant"),
+    "TEST.NECK_FEAT": ("before", "after"),
+}
+
+AT_LEAST: dict[str, float] = {
+    "INPUT.PADDING": 0,
+    "DATALOADER.NUM_WORKERS": 0,
+    "DATALOADER.NUM_INSTANCE": 1,
+    "SOLVER.SEED": 0,
+    "SOLVER.MARGIN": 0,
+    "SOLVER.STAGE1.IMS_PER_BATCH": 2,
+    "SOLVER.STAGE1.MAX_EPOCHS": 1,
+    "SOLVER.STAGE1.BASE_LR": 0,
+    "SOLVER.STAGE1.WARMUP_EPOCHS": 0,
+    "SOLVER.STAGE1.CHECKPOINT_PERIOD": 1,
+    "SOLVER.STAGE1.LOG_PERIOD": 1,
+    "SOLVER.STAGE2.IMS_PER_BATCH": 2,
+    "SOLVER.STAGE2.MAX_EPOCHS": 1,
+    "SOLVER.STAGE2.BASE_LR": 0,
+    "SOLVER.STAGE2.WARMUP_ITERS": 0,
+    "SOLVER.STAGE2.CHECKPOINT_PERIOD": 1,
+    "SOLVER.STAGE2.LOG_PERIOD": 1,
+    "SOLVER.STAGE2.EVAL_PERIOD": 1,
+    "TEST.IMS_PER_BATCH": 1,
+    "TEST.CHUNK_MB": 1,
+    "TEST.RE_RANKING_K1": 1,
+    "TEST.RE_RANKING_K2": 1,
+}
+
+
+def check_cfg(cfg: CfgNode) -> None:
+    """Refuse what cannot work.
+
+    Raises:
+        ConfigError: names the option, its value and what to set instead.
+    """
+    check_choices(cfg)
+    check_ranges(cfg)
+    check_batch(cfg)
+    check_image_size(cfg)
+    steps = list(cfg.SOLVER.STAGE2.STEPS)
+    if steps != sorted(steps):
+        raise ConfigError(f"SOLVER.STAGE2.STEPS: {steps} should be ascending epochs")
+    if not cfg.DATASETS.NAMES:
+        raise ConfigError("DATASETS.NAMES: name at least one data set, e.g. \"('market1501',)\"")
+
+
+def check_choices(cfg: CfgNode) -> None:
+    """Options that take one of a few words; raises ConfigError."""
+    for name, choices in CHOICES.items():
+        value = lookup(cfg, name)
+        if value not in choices:
+            raise ConfigError(f"{name}: {value!r} is none of {', '.join(map(str, choices))}")
+
+
+def check_ranges(cfg: CfgNode) -> None:
+    """Numbers that make sense only in a range; raises ConfigError."""
+    for name, least in AT_LEAST.items():
+        if lookup(cfg, name) < least:
+            raise ConfigError(f"{name}: {lookup(cfg, name)} should be at least {least}")
+    for name in ("INPUT.PROB", "INPUT.RE_PROB", "TEST.RE_RANKING_LAMBDA"):
+        if not 0 <= lookup(cfg, name) <= 1:
+            raise ConfigError(f"{name}: {lookup(cfg, name)} should lie between 0 and 1")
+    for name in ("INPUT.PIXEL_MEAN", "INPUT.PIXEL_STD"):
+        if len(lookup(cfg, name)) != 3:
+            raise ConfigError(f"{name}: three numbers for R, G, B, not {lookup(cfg, name)}")
+    if min(cfg.INPUT.PIXEL_STD) <= 0:
+        raise ConfigError(f"INPUT.PIXEL_STD: {cfg.INPUT.PIXEL_STD} should be positive")
+
+
+def check_batch(cfg: CfgNode) -> None:
+    """A P x K batch holds whole identities, two at least; raises ConfigError."""
+    if cfg.DATALOADER.SAMPLER not in P_X_K_SAMPLERS:
+        return
+    size, num_instances = cfg.SOLVER.STAGE2.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+    if size % num_instances:
+        raise ConfigError(
+            f"SOLVER.STAGE2.IMS_PER_BATCH: {size} is not divisible by DATALOADER.NUM_INSTANCE "
+            f"{num_instances}; a batch holds P identities x {num_instances} images"
+        )
+    if size // num_instances < 2:
+        raise ConfigError(
+            f"SOLVER.STAGE2.IMS_PER_BATCH: {size} with DATALOADER.NUM_INSTANCE {num_instances} is "
+            "one identity per batch; the triplet loss needs two or more"
+        )
+
+
+def check_image_size(cfg: CfgNode) -> None:
+    """Image size, patch and stride fit each other; raises ConfigError."""
+    for name in ("INPUT.SIZE_TRAIN", "INPUT.SIZE_TEST", "MODEL.STRIDE_SIZE"):
+        value = lookup(cfg, name)
+        if len(value) != 2 or min(value) < 1:
+            raise ConfigError(f"{name}: {value} should be two positive numbers: height, width")
+    size, stride = cfg.INPUT.SIZE_TRAIN, cfg.MODEL.STRIDE_SIZE
+    if list(size) != list(cfg.INPUT.SIZE_TEST):
+        raise ConfigError(
+            f"INPUT.SIZE_TEST: {cfg.INPUT.SIZE_TEST} differs from INPUT.SIZE_TRAIN {size}; the "
+            "positional embedding is made for one size"
+        )
+    if min(size) < PATCH:
+        raise ConfigError(f"INPUT.SIZE_TRAIN: {size} is smaller than one patch of {PATCH} pixels")
+    if cfg.MODEL.NAME.startswith("RN"):
+        if list(stride) != [PATCH, PATCH]:
+            raise ConfigError(f"MODEL.STRIDE_SIZE: {stride}; a ResNet has stride [16, 16]")
+        if size[0] % PATCH or size[1] % PATCH:
+            raise ConfigError(f"INPUT.SIZE_TRAIN: {size}; a ResNet needs multiples of {PATCH}")
+    elif max(stride) > min(size):
+        raise ConfigError(f"MODEL.STRIDE_SIZE: {stride} is larger than the image {size}")
+
+
+def lookup(cfg: CfgNode, name: str) -> Any:
+    """The value of a dotted option name."""
+    node: Any = cfg
+    for part in name.split("."):
+        node = node[part]
+    return node

@@ -1,0 +1,160 @@
+"""Reading the configuration: defaults, then a YAML file, then the environment, then overrides."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from yacs.config import CfgNode
+
+from config.checks import check_cfg
+from config.defaults import default_cfg
+from config.errors import ConfigError, UnknownOptionError
+from config.legacy import NO_EFFECT, translate_key, translate_value
+
+logger = logging.getLogger(__name__)
+
+DATA_VARIABLE = "REID_DATA"
+
+
+def load_cfg(config_file: str | Path | None = None, opts: Sequence[str] = ()) -> CfgNode:
+    """The complete configuration of a run, checked and frozen.
+
+    Later sources win: defaults, YAML file, environment variable REID_DATA (`DATASETS.ROOT_DIR`),
+    overrides. Original CLIP-ReID files load as they are (see `config.legacy`).
+
+    Args:
+        config_file: a YAML file; None takes the defaults.
+        opts: overrides `KEY VALUE KEY VALUE ...` as typed on the command line.
+
+    Raises:
+        FileNotFoundError: no such file.
+        UnknownOptionError: an option that does not exist, with the nearest ones.
+        ConfigError: a value of the wrong type, or options that do not fit each other.
+    """
+    return build_cfg(read_yaml(config_file) if config_file else {}, opts, str(config_file or ""))
+
+
+def load_cfg_text(text: str, opts: Sequence[str] = ()) -> CfgNode:
+    """The configuration a checkpoint carries as YAML text, with overrides; raises as `load_cfg`."""
+    return build_cfg(yaml.safe_load(text) or {}, opts, "the checkpoint's configuration")
+
+
+def build_cfg(tree: dict[str, Any], opts: Sequence[str], origin: str) -> CfgNode:
+    """Defaults, then `tree`, the environment and `opts` on top; raises as `load_cfg`."""
+    if len(opts) % 2:
+        raise ConfigError(
+            f"overrides come in pairs KEY VALUE; {opts[-1]!r} has no value (got: {' '.join(opts)})"
+        )
+    cfg = default_cfg()
+    pairs = [(key, value, origin) for key, value in flatten(tree)]
+    if os.environ.get(DATA_VARIABLE):
+        pairs.append(("DATASETS.ROOT_DIR", os.environ[DATA_VARIABLE], DATA_VARIABLE))
+    pairs += [(opts[i], opts[i + 1], "the command line") for i in range(0, len(opts), 2)]
+    known = frozenset(key for key, _ in flatten(cfg))
+    without_effect = set()
+    for key, value, source in pairs:
+        name = translate_key(key, known)
+        if name not in known:
+            raise UnknownOptionError(unknown_option_message(key, known, source))
+        if name in NO_EFFECT:
+            without_effect.add(name)
+        set_value(cfg, name, value, source)
+    if without_effect and origin != "the checkpoint's configuration":
+        logger.warning("options without effect: %s", ", ".join(sorted(without_effect)))
+    check_cfg(cfg)
+    cfg.freeze()
+    return cfg
+
+
+def read_yaml(config_file: str | Path) -> dict[str, Any]:
+    """The tree of a YAML file; an empty file or block (`DATASETS:`) counts as absent."""
+    path = Path(config_file)
+    if not path.is_file():
+        beside = sorted(str(p) for p in path.parent.glob("*.yml")) if path.parent.is_dir() else []
+        near = f"; files there: {', '.join(beside)}" if beside else ""
+        raise FileNotFoundError(f"--config_file: no file {path}{near}")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--config_file: {path} is not valid YAML: {error}") from error
+    if tree is not None and not isinstance(tree, dict):
+        raise ConfigError(f"--config_file: {path} holds no options, but {type(tree).__name__}")
+    return tree or {}
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Pairs of dotted option name and value; empty blocks give nothing."""
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from flatten(value, f"{name}.")
+        elif value is not None or prefix:
+            yield name, value
+
+
+def set_value(cfg: CfgNode, name: str, value: Any, source: str) -> None:
+    """Put one value into the tree, converted to the type of the default; raises ConfigError."""
+    *parents, leaf = name.split(".")
+    node = cfg
+    for parent in parents:
+        node = node[parent]
+    default = node[leaf]
+    value = translate_value(name, literal(value, default), default)
+    try:
+        node[leaf] = coerce(value, default)
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"{name}: {value!r} (from {source}) should be like the default {default!r}"
+        ) from None
+
+
+def literal(value: Any, default: Any) -> Any:
+    """Read a string as the Python literal it spells, unless the option is a plain string."""
+    if not isinstance(value, str) or (isinstance(default, str) and value[:1] not in "'\"("):
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+
+
+def coerce(value: Any, default: Any) -> Any:
+    """`value` as the type of `default`; raises TypeError or ValueError if it does not fit."""
+    if isinstance(default, bool):
+        if value in (0, 1) and not isinstance(value, str | float):
+            return bool(value)
+        raise TypeError
+    if isinstance(default, list | tuple):
+        if not isinstance(value, list | tuple):
+            raise TypeError
+        if default:
+            value = [coerce(item, default[0]) for item in value]
+        return type(default)(value)
+    if isinstance(default, str):
+        if not isinstance(value, bool | int | float | str):
+            raise TypeError
+        return str(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError
+    if isinstance(default, int) and value != int(value):
+        raise ValueError
+    return type(default)(value)
+
+
+def unknown_option_message(key: str, known: frozenset[str], source: str) -> str:
+    """What to say of a mistyped option: the nearest names, or those with the same last word."""
+    leaf = key.rsplit(".", 1)[-1].upper()
+    near = difflib.get_close_matches(key.upper(), known, n=1, cutoff=0.75)
+    near += [name for name in sorted(known) if name.rsplit(".", 1)[-1] == leaf]
+    if not near:
+        leaves = {name.rsplit(".", 1)[-1]: name for name in sorted(known)}
+        near = [leaves[word] for word in difflib.get_close_matches(leaf, leaves, n=2, cutoff=0.6)]
+    hint = f"; did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
+    return f"unknown option {key} (from {source}){hint}"
