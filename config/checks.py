@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 from yacs.config import CfgNode
 
 from config.errors import ConfigError
 
-PATCH = 16
 P_X_K_SAMPLERS = ("softmax_triplet",)
 
 CHOICES: dict[str, tuple[Any, ...]] = {
@@ -122,15 +124,31 @@ def check_image_size(cfg: CfgNode) -> None:
             f"INPUT.SIZE_TEST: {cfg.INPUT.SIZE_TEST} differs from INPUT.SIZE_TRAIN {size}; the "
             "positional embedding is made for one size"
         )
-    if min(size) < PATCH:
-        raise ConfigError(f"INPUT.SIZE_TRAIN: {size} is smaller than one patch of {PATCH} pixels")
-    if cfg.MODEL.NAME.startswith("RN"):
-        if list(stride) != [PATCH, PATCH]:
+    patch = patch_size(cfg.MODEL.NAME)
+    if patch is None:
+        if list(stride) != [16, 16]:
             raise ConfigError(f"MODEL.STRIDE_SIZE: {stride}; a ResNet has stride [16, 16]")
-        if size[0] % PATCH or size[1] % PATCH:
-            raise ConfigError(f"INPUT.SIZE_TRAIN: {size}; a ResNet needs multiples of {PATCH}")
-    elif max(stride) > min(size):
-        raise ConfigError(f"MODEL.STRIDE_SIZE: {stride} is larger than the image {size}")
+        if size[0] % 16 or size[1] % 16:
+            raise ConfigError(f"INPUT.SIZE_TRAIN: {size}; a ResNet needs multiples of 16")
+        return
+    if min(size) < patch:
+        raise ConfigError(f"INPUT.SIZE_TRAIN: {size} is smaller than one patch of {patch} pixels")
+    if max(stride) > patch:
+        raise ConfigError(
+            f"MODEL.STRIDE_SIZE: {stride} is larger than the patches of {patch} pixels; pixels "
+            f"between them would be lost. Set it to [{patch}, {patch}] or less"
+        )
+
+
+def patch_size(name: str) -> int | None:
+    """Pixels of a ViT's patch from its name or JSON config; None for a ResNet."""
+    if name.endswith(".json"):
+        if not Path(name).is_file():
+            raise ConfigError(f"MODEL.NAME: no file {name}")
+        vision = json.loads(Path(name).read_text(encoding="utf-8")).get("vision_cfg", {})
+        return None if isinstance(vision.get("layers"), list) else vision.get("patch_size", 16)
+    match = re.search(r"ViT-\w+-(\d+)", name)
+    return int(match[1]) if match else None
 
 
 def lookup(cfg: CfgNode, name: str) -> Any:

@@ -1,0 +1,171 @@
+"""The CLIP-ReID model: image encoder, two BNNecks and classifiers, prompts and text encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from model.heads import build_classifier, build_neck
+from model.prompt import PromptLearner
+from model.text import PrefixStates, TextEncoder
+from model.vision import ImageFeatures, ResNetEncoder, ViTEncoder
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOutput:
+    """What the image stage's losses need of B images.
+
+    Attributes:
+        logits: two (B, C): of the final and of the projected feature, after the BNNecks.
+        features: three (B, .): last, final, projected, before the BNNecks; for the triplet loss.
+        projected: (B, E), for the image-to-text loss.
+    """
+
+    logits: list[Tensor]
+    features: list[Tensor]
+    projected: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class SideInformation:
+    """Size of the embedding table of cameras and viewpoints (TransReID, section 3.3).
+
+    Attributes:
+        num_cameras: cameras with a row each; 0 leaves cameras out.
+        num_views: viewpoints with a row each (or per camera); 0 leaves viewpoints out.
+        coefficient: factor on the embedding.
+    """
+
+    num_cameras: int = 0
+    num_views: int = 0
+    coefficient: float = 3.0
+
+    @property
+    def rows(self) -> int:
+        """Rows of the table; 0 = no side information."""
+        if self.num_cameras and self.num_views:
+            return self.num_cameras * self.num_views
+        return self.num_cameras or self.num_views
+
+
+class CLIPReID(nn.Module):
+    """CLIP-ReID (Li et al., AAAI 2023); without prompts and text encoder it is the baseline.
+
+    Args:
+        image_encoder: ViT or ResNet.
+        num_classes: training identities C.
+        neck: "bnneck" or "no".
+        neck_feature: "before" or "after": which features `embed` returns.
+        side_information: cameras and viewpoints known to a ViT.
+        prompt_learner: prompts of the identities, or None.
+        text_encoder: CLIP's text tower, or None.
+    """
+
+    def __init__(
+        self,
+        image_encoder: ViTEncoder | ResNetEncoder,
+        num_classes: int,
+        *,
+        neck: str = "bnneck",
+        neck_feature: str = "before",
+        side_information: SideInformation | None = None,
+        prompt_learner: PromptLearner | None = None,
+        text_encoder: TextEncoder | None = None,
+    ) -> None:
+        super().__init__()
+        width, projected_width = image_encoder.width, image_encoder.projected_width
+        self.num_classes = num_classes
+        self.neck_feature = neck_feature
+        self.side_information = side_information or SideInformation()
+        self.cv_embed = None
+        if self.side_information.rows:
+            self.cv_embed = nn.Parameter(torch.empty(self.side_information.rows, width))
+            nn.init.trunc_normal_(self.cv_embed, std=0.02)
+        self.classifier = build_classifier(width, num_classes)
+        self.classifier_proj = build_classifier(projected_width, num_classes)
+        self.bottleneck = build_neck(neck, width)
+        self.bottleneck_proj = build_neck(neck, projected_width)
+        self.image_encoder = image_encoder
+        self.prompt_learner = prompt_learner
+        self.text_encoder = text_encoder
+
+    def encode_image(
+        self, images: Tensor, camids: Tensor | None = None, viewids: Tensor | None = None
+    ) -> ImageFeatures:
+        """Features of images before the BNNecks.
+
+        Args:
+            images: (B, 3, H, W) normalized.
+            camids: (B,) cameras; one the model does not know, e.g. -1, takes the mean embedding;
+                None leaves side information out.
+            viewids: (B,) viewpoints, likewise.
+        """
+        return self.image_encoder(images, self._side_embedding(camids, viewids))
+
+    def encode_prefix(self) -> PrefixStates:
+        """The constant words of the prompts; compute once and pass to `encode_text`.
+
+        Raises:
+            RuntimeError: the model is a baseline and has no text encoder.
+        """
+        prompts, text = self._text_parts()
+        return text.encode_prefix(prompts.token_prefix)
+
+    def encode_text(self, labels: Tensor, prefix: PrefixStates | None = None) -> Tensor:
+        """Prompt features of identities: (B,) labels -> (B, E), not normalized.
+
+        Raises:
+            RuntimeError: the model is a baseline and has no text encoder.
+        """
+        prompts, text = self._text_parts()
+        return text(prompts(labels), prefix or text.encode_prefix(prompts.token_prefix))
+
+    def embed(
+        self, images: Tensor, camids: Tensor | None = None, viewids: Tensor | None = None
+    ) -> Tensor:
+        """The (B, D + E) retrieval descriptor, not normalized: final beside projected."""
+        features = self.encode_image(images, camids, viewids)
+        final, projected = features.final, features.projected
+        if self.neck_feature == "after":
+            final, projected = self.bottleneck(final), self.bottleneck_proj(projected)
+        return torch.cat([final, projected], dim=1)
+
+    def forward(
+        self, images: Tensor, camids: Tensor | None = None, viewids: Tensor | None = None
+    ) -> TrainOutput:
+        """What the losses of the image stage need; arguments as in `encode_image`."""
+        features = self.encode_image(images, camids, viewids)
+        logits = [
+            self.classifier(self.bottleneck(features.final)),
+            self.classifier_proj(self.bottleneck_proj(features.projected)),
+        ]
+        triplet_features = [features.last, features.final, features.projected]
+        return TrainOutput(logits, triplet_features, features.projected)
+
+    def _text_parts(self) -> tuple[PromptLearner, TextEncoder]:
+        if self.prompt_learner is None or self.text_encoder is None:
+            raise RuntimeError("this is a baseline model: it has no prompts and no text encoder")
+        return self.prompt_learner, self.text_encoder
+
+    def _side_embedding(self, camids: Tensor | None, viewids: Tensor | None) -> Tensor | None:
+        """(B, D) embeddings of cameras and viewpoints, None where ids or the table are absent."""
+        info = self.side_information
+        if self.cv_embed is None:
+            return None
+        ids = []
+        for values, count in ((camids, info.num_cameras), (viewids, info.num_views)):
+            if count:
+                if values is None:
+                    return None
+                ids.append((values, count))
+        index = torch.zeros_like(ids[0][0])
+        known = torch.ones_like(index, dtype=torch.bool)
+        for values, count in ids:
+            known &= (values >= 0) & (values < count)
+            index = index * count + values
+        mean_row = len(self.cv_embed)
+        index = torch.where(known, index, mean_row)
+        table = torch.cat([self.cv_embed, self.cv_embed.mean(0, keepdim=True)])
+        return info.coefficient * table[index]

@@ -1,0 +1,88 @@
+"""CLIP's text tower, run on the tokens that matter only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from open_clip.model import CLIP
+from open_clip.transformer import ResidualAttentionBlock
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixStates:
+    """Keys and values of the constant words of a prompt, per layer (1, heads, start, W / heads)."""
+
+    keys: list[Tensor]
+    values: list[Tensor]
+    length: int
+
+
+class TextEncoder(nn.Module):
+    """The causal text transformer of CLIP.
+
+    A token sees only the tokens before it, so whatever follows the end token changes nothing and is
+    never computed, and the words before the learned context are the same for all identities: their
+    keys and values are computed once (`encode_prefix`). Both are exact.
+
+    Args:
+        clip: open_clip's model; the text parts are taken over, under OpenAI's names.
+    """
+
+    def __init__(self, clip: CLIP) -> None:
+        super().__init__()
+        self.positional_embedding = clip.positional_embedding
+        self.text_projection = clip.text_projection
+        self.transformer = clip.transformer
+        self.ln_final = clip.ln_final
+
+    def encode_prefix(self, prefix: Tensor) -> PrefixStates:
+        """Keys and values of the constant first words: (1, start, W) embeddings."""
+        length = prefix.shape[1]
+        x = prefix + self.positional_embedding[:length]
+        keys, values = [], []
+        for block in self.transformer.resblocks:
+            x, key, value = _causal_block(block, x, None, None)
+            keys.append(key)
+            values.append(value)
+        return PrefixStates(keys, values, length)
+
+    def forward(self, words: Tensor, prefix: PrefixStates) -> Tensor:
+        """Text features of prompts.
+
+        Args:
+            words: (B, T, W) embeddings that follow the prefix, the end token last.
+            prefix: what stands before them.
+
+        Returns:
+            (B, E), not normalized.
+        """
+        stop = prefix.length + words.shape[1]
+        x = words + self.positional_embedding[prefix.length : stop]
+        for block, key, value in zip(
+            self.transformer.resblocks, prefix.keys, prefix.values, strict=True
+        ):
+            x, _, _ = _causal_block(block, x, key, value)
+        return self.ln_final(x[:, -1]) @ self.text_projection
+
+
+def _causal_block(
+    block: ResidualAttentionBlock, x: Tensor, past_key: Tensor | None, past_value: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One block on (B, T, W) tokens that follow cached ones; also their keys and values."""
+    attention = block.attn
+    packed = F.linear(block.ln_1(x), attention.in_proj_weight, attention.in_proj_bias)
+    query, key, value = (
+        part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
+        for part in packed.chunk(3, dim=-1)
+    )  # (B, heads, T, W / heads)
+    if past_key is not None and past_value is not None:
+        key = torch.cat([past_key.expand(len(x), -1, -1, -1), key], dim=2)
+        value = torch.cat([past_value.expand(len(x), -1, -1, -1), value], dim=2)
+    old = key.shape[2] - query.shape[2]
+    visible = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=x.device).tril(old)
+    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
+    x = x + attention.out_proj(mixed.transpose(1, 2).flatten(2))
+    return x + block.mlp(block.ln_2(x)), key, value

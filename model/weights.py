@@ -1,0 +1,282 @@
+"""Weights files of every known origin: what is in them and how they enter a model."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from model.clip_reid import CLIPReID
+from model.vision import ViTEncoder, resize_position_embedding
+
+CHECKPOINT_FORMAT = "clipreid/1"
+
+_CLASS_ROWS = ("classifier.weight", "classifier_proj.weight", "prompt_learner.cls_ctx")
+_SIDE_TABLE = "cv_embed"
+_POSITIONS = (
+    "image_encoder.positional_embedding",
+    "image_encoder.attnpool.positional_embedding",
+)
+_TEXT_PARTS = ("transformer.", "positional_embedding", "ln_final.", "text_projection")
+_NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "logit_scale", "attn_mask")
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsFile:
+    """A weights file after reading.
+
+    Attributes:
+        state: parameter names, as in the file, to tensors.
+        config: the run's configuration as YAML text; empty where the file has none.
+        meta: num_classes, num_cameras, ... as written by this project; empty for other files.
+        training: optimizer, schedule and random states of a `last.pth`; empty otherwise.
+        torchscript: the file is one of OpenAI's archives.
+    """
+
+    state: dict[str, Tensor]
+    config: str = ""
+    meta: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    torchscript: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What loading a weights file did, as parameter names.
+
+    Attributes:
+        loaded: copied as they are.
+        missing: in the model, not in the file; left as they were.
+        unexpected: in the file, not in the model; ignored.
+        reshaped: position embeddings resized to the model's grid.
+        skipped: rows of other identities or cameras; left as they were.
+    """
+
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    reshaped: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.loaded)} tensors loaded"]
+        for name in ("reshaped", "skipped", "missing", "unexpected"):
+            keys = getattr(self, name)
+            if keys:
+                shown = ", ".join(keys[:4]) + (", ..." if len(keys) > 4 else "")
+                parts.append(f"{len(keys)} {name} ({shown})")
+        return "; ".join(parts)
+
+
+def read_weights_file(path: str | Path) -> WeightsFile:
+    """Read a checkpoint or weights file without executing pickled code.
+
+    Knows this project's checkpoints, CLIP-ReID's state dicts (with or without `module.`), OpenAI's
+    TorchScript archives and state dicts, open_clip's `.bin` and `.safetensors`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file holds other Python objects than tensors, or no state dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights file {path}")
+    if path.suffix == ".safetensors":
+        return WeightsFile(safetensors.torch.load_file(path))
+    if _is_torchscript(path):
+        archive = torch.jit.load(str(path), map_location="cpu")
+        return WeightsFile(dict(archive.state_dict()), torchscript=True)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise ValueError(
+            f"{path} cannot be read as weights: it is damaged, or holds Python objects other than "
+            f"tensors, which are never executed ({str(error).splitlines()[0][:200]})"
+        ) from error
+    if isinstance(content, dict) and content.get("format") == CHECKPOINT_FORMAT:
+        return WeightsFile(
+            content["model"], content["config"], content["meta"], content.get("training", {})
+        )
+    for wrapper in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not any(torch.is_tensor(v) for v in content.values()):
+        raise ValueError(f"{path} holds no state dict, but {type(content).__name__}")
+    return WeightsFile({key: v for key, v in content.items() if torch.is_tensor(v)})
+
+
+def load_weights(model: CLIPReID, path: str | Path) -> LoadReport:
+    """Load a weights file of any known origin into the model.
+
+    Position embeddings are resized to the model's grid. Class rows (classifiers, prompts) and the
+    camera table are left alone when their number of rows differs. Everything else must fit.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_weights_file`.
+        ValueError: a tensor does not fit; names it, both shapes and the option to change.
+    """
+    file = read_weights_file(path)
+    if file.torchscript and not _uses_quick_gelu(model):
+        raise ValueError(
+            f"{path} is an OpenAI archive, trained with QuickGELU, but MODEL.NAME builds "
+            "plain GELU: set quick_gelu to true in the JSON model config"
+        )
+    return load_state(model, file.state, str(path))
+
+
+def load_state(model: CLIPReID, state: dict[str, Tensor], origin: str) -> LoadReport:
+    """`load_weights` on a state dict already read; `origin` names it in errors."""
+    source = _reid_names(state, model)
+    target = model.state_dict()
+    _check_backbone(source, target, origin)
+    copied: dict[str, Tensor] = {}
+    reshaped, skipped = [], []
+    for key in source.keys() & target.keys():
+        tensor, shape = source[key], target[key].shape
+        if tensor.shape != shape:
+            if key in _POSITIONS and tensor.shape[1:] == shape[1:]:
+                tensor = _fit_positions(tensor, model.image_encoder.grid)
+                reshaped.append(key)
+            elif (key in _CLASS_ROWS or key == _SIDE_TABLE) and tensor.shape[1:] == shape[1:]:
+                skipped.append(key)
+                continue
+            else:
+                raise ValueError(_shape_message(key, tensor, target[key], origin))
+        copied[key] = tensor.to(target[key].dtype)
+    model.load_state_dict(copied, strict=False)
+    return LoadReport(
+        loaded=tuple(key for key in target if key in copied and key not in reshaped),
+        missing=tuple(key for key in target if key not in source),
+        unexpected=tuple(sorted(source.keys() - target.keys())),
+        reshaped=tuple(sorted(reshaped)),
+        skipped=tuple(sorted(skipped)),
+    )
+
+
+def infer_options(state: dict[str, Tensor]) -> list[str]:
+    """Config overrides that describe the model of an original CLIP-ReID file, from its shapes.
+
+    Args:
+        state: names (with or without `module.`) to tensors.
+
+    Returns:
+        `KEY VALUE ...` for `config.load_cfg`.
+
+    Raises:
+        ValueError: the file is no CLIP-ReID checkpoint of a ViT-B/16 or RN50.
+    """
+    state = _without_module(state)
+    conv = state.get("image_encoder.conv1.weight")
+    if conv is None or "classifier.weight" not in state:
+        raise ValueError(
+            "no CLIP-ReID checkpoint: no image_encoder.conv1.weight and classifier.weight among "
+            f"{', '.join(list(state)[:4])}"
+        )
+    vit = "image_encoder.class_embedding" in state
+    name = {(True, 768): "ViT-B-16", (False, 32): "RN50"}.get((vit, conv.shape[0]))
+    rows = len(state[_POSITIONS[0] if vit else _POSITIONS[1]]) - 1
+    strides = (16, 12, 14, 11, 10, 8) if vit else (16,)
+    for stride in strides:
+        for size in ((256, 128), (256, 256), (384, 128), (224, 224), (384, 384)):
+            grid = [(s - 16) // stride + 1 for s in size]
+            if name and grid[0] * grid[1] == rows:
+                mean = "[0.5, 0.5, 0.5]" if vit else "[0.485, 0.456, 0.406]"
+                deviation = "[0.5, 0.5, 0.5]" if vit else "[0.229, 0.224, 0.225]"
+                options = ["MODEL.NAME", name, "MODEL.STRIDE_SIZE", f"[{stride}, {stride}]"]
+                options += ["INPUT.SIZE_TRAIN", str(list(size)), "INPUT.SIZE_TEST", str(list(size))]
+                options += ["INPUT.PIXEL_MEAN", mean, "INPUT.PIXEL_STD", deviation]
+                options += ["MODEL.SIE_CAMERA", str(_SIDE_TABLE in state)]
+                options += ["MODEL.TEXT_TOWER", str("prompt_learner.cls_ctx" in state)]
+                return [*options, "TEST.NECK_FEAT", "before"]
+    raise ValueError(
+        f"an image encoder with conv1 {tuple(conv.shape)} and {rows} positions is neither ViT-B-16 "
+        "nor RN50 at a usual image size; give --config_file"
+    )
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _uses_quick_gelu(model: CLIPReID) -> bool:
+    encoder = model.image_encoder
+    if not isinstance(encoder, ViTEncoder):
+        return True
+    return type(encoder.transformer.resblocks[0].mlp.gelu).__name__ == "QuickGELU"
+
+
+def _without_module(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix("module."): tensor for key, tensor in state.items()}
+
+
+def _reid_names(state: dict[str, Tensor], model: CLIPReID) -> dict[str, Tensor]:
+    """The state under CLIP-ReID's names; a plain CLIP fills the image and the text side."""
+    state = {k: v for k, v in _without_module(state).items() if k not in _NOT_WEIGHTS}
+    if not any(key.startswith("visual.") for key in state):
+        return state
+    renamed = {}
+    for key, tensor in state.items():
+        if key.startswith("visual."):
+            renamed[key.replace("visual.", "image_encoder.", 1)] = tensor
+        elif key.startswith(_TEXT_PARTS) and model.text_encoder is not None:
+            renamed[f"text_encoder.{key}"] = tensor
+        elif key == "token_embedding.weight" and model.prompt_learner is not None:
+            prefix, suffix = model.prompt_learner.constant_words(tensor)
+            renamed["prompt_learner.token_prefix"] = prefix
+            renamed["prompt_learner.token_suffix"] = suffix
+    return renamed
+
+
+def _check_backbone(source: dict[str, Tensor], target: dict[str, Tensor], origin: str) -> None:
+    """The file's image encoder must be the model's; raises ValueError."""
+    conv = "image_encoder.conv1.weight"
+    if conv not in source:
+        raise ValueError(
+            f"{origin} holds no CLIP or CLIP-ReID image encoder; it starts with "
+            f"{', '.join(list(source)[:4]) or 'nothing'}"
+        )
+    if source[conv].shape != target[conv].shape:
+        raise ValueError(_shape_message(conv, source[conv], target[conv], origin))
+    names = {
+        side: {key for key in tensors if key.startswith("image_encoder.")}
+        for side, tensors in (("file", source), ("model", target))
+    }
+    odd = sorted(names["file"] ^ names["model"])
+    odd = [key for key in odd if not key.endswith("num_batches_tracked")]
+    if odd:
+        raise ValueError(
+            f"{origin}: the image encoder is not the one of MODEL.NAME; "
+            f"only one of the two has {', '.join(odd[:4])}"
+        )
+
+
+def _fit_positions(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Resize position embeddings whose own grid is unknown: a square, else the nearest aspect."""
+    patches = len(embedding) - 1
+    if round(patches**0.5) ** 2 == patches:
+        return resize_position_embedding(embedding, grid)
+    aspect = grid[0] / grid[1]
+    factors = [(patches // c, c) for c in range(1, patches + 1) if patches % c == 0]
+    old = min(factors, key=lambda f: abs(torch.tensor(f[0] / f[1] / aspect).log().item()))
+    return resize_position_embedding(embedding, grid, old)
+
+
+def _shape_message(key: str, found: Tensor, wanted: Tensor, origin: str) -> str:
+    option = "MODEL.NAME"
+    if key.startswith("prompt_learner."):
+        option = "MODEL.PROMPT or MODEL.NAME"
+    elif key in _POSITIONS:
+        option = "MODEL.NAME, MODEL.STRIDE_SIZE or INPUT.SIZE_TRAIN"
+    return (
+        f"{origin}: {key} has shape {tuple(found.shape)} in the file and {tuple(wanted.shape)} in "
+        f"the model; {option} does not describe this file"
+    )
