@@ -1,0 +1,81 @@
+"""Optimizers and schedules of a configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from timm.scheduler import CosineLRScheduler
+from torch import nn
+from torch.optim import Optimizer
+from yacs.config import CfgNode
+
+from solver.param_groups import image_stage_groups
+from solver.schedule import Schedule, WarmupMultiStep
+
+
+def build_prompt_optimizer(cfg: CfgNode, context: nn.Parameter) -> Optimizer:
+    """The optimizer of stage 1: it trains the prompts' context tokens and nothing else."""
+    stage = cfg.SOLVER.STAGE1
+    group = {
+        "name": "weights",
+        "params": [context],
+        "lr": stage.BASE_LR,
+        "weight_decay": stage.WEIGHT_DECAY,
+    }
+    return build_optimizer(stage.OPTIMIZER_NAME, [group], stage.MOMENTUM)
+
+
+def build_prompt_schedule(cfg: CfgNode, optimizer: Optimizer) -> Schedule:
+    """Stage 1: linear warm-up, then a cosine that the warm-up does not shift."""
+    stage = cfg.SOLVER.STAGE1
+    return CosineLRScheduler(
+        optimizer,
+        t_initial=stage.MAX_EPOCHS,
+        lr_min=stage.LR_MIN,
+        warmup_t=stage.WARMUP_EPOCHS,
+        warmup_lr_init=stage.WARMUP_LR_INIT,
+        cycle_limit=1,
+    )
+
+
+def build_image_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
+    """The optimizer of stage 2: everything of the model that has a gradient."""
+    stage = cfg.SOLVER.STAGE2
+    groups = image_stage_groups(
+        model.named_parameters(),
+        base_lr=stage.BASE_LR,
+        weight_decay=stage.WEIGHT_DECAY,
+        bias_lr_factor=stage.BIAS_LR_FACTOR,
+        weight_decay_bias=stage.WEIGHT_DECAY_BIAS,
+        large_fc_lr=stage.LARGE_FC_LR,
+    )
+    return build_optimizer(stage.OPTIMIZER_NAME, groups, stage.MOMENTUM)
+
+
+def build_image_schedule(cfg: CfgNode, optimizer: Optimizer) -> Schedule:
+    """Stage 2: warm-up, then steps."""
+    stage = cfg.SOLVER.STAGE2
+    return WarmupMultiStep(
+        optimizer,
+        milestones=stage.STEPS,
+        gamma=stage.GAMMA,
+        warmup_epochs=stage.WARMUP_ITERS,
+        warmup_factor=stage.WARMUP_FACTOR,
+        method=stage.WARMUP_METHOD,
+    )
+
+
+def build_center_optimizer(cfg: CfgNode, center: nn.Module) -> Optimizer:
+    """SGD for the class centers."""
+    return torch.optim.SGD(center.parameters(), lr=cfg.SOLVER.STAGE2.CENTER_LR)
+
+
+def build_optimizer(name: str, groups: list[dict[str, Any]], momentum: float) -> Optimizer:
+    """Adam, AdamW or SGD over parameter groups; rates and decays are the groups'."""
+    lr = groups[0]["lr"]
+    if name == "SGD":
+        return torch.optim.SGD(groups, lr=lr, momentum=momentum)
+    if name == "AdamW":
+        return torch.optim.AdamW(groups, lr=lr)
+    return torch.optim.Adam(groups, lr=lr)
