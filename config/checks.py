@@ -91,6 +91,8 @@ def check_ranges(cfg: CfgNode) -> None:
     for name in ("INPUT.PIXEL_MEAN", "INPUT.PIXEL_STD"):
         if len(lookup(cfg, name)) != 3:
             raise ConfigError(f"{name}: three numbers for R, G, B, not {lookup(cfg, name)}")
+    if cfg.SOLVER.STAGE2.CENTER_LOSS_WEIGHT <= 0:
+        raise ConfigError("SOLVER.STAGE2.CENTER_LOSS_WEIGHT: should be positive")
     if min(cfg.INPUT.PIXEL_STD) <= 0:
         raise ConfigError(f"INPUT.PIXEL_STD: {cfg.INPUT.PIXEL_STD} should be positive")
 

@@ -120,6 +120,7 @@ _C.TEST.WEIGHT = ""  # checkpoint to evaluate
 _C.TEST.NECK_FEAT = "after"  # retrieval features before | after the BNNecks
 _C.TEST.FEAT_NORM = True  # compare L2-normalized features
 _C.TEST.IGNORE_SAME_CAMERA = True  # drop gallery images of the query's identity and camera
+_C.TEST.BEFORE_TRAINING = False  # True = a training run also evaluates the untrained model
 _C.TEST.CHUNK_MB = 512  # memory for one block of the distance matrix, in MB
 _C.TEST.RE_RANKING = False  # k-reciprocal re-ranking of the distances
 _C.TEST.RE_RANKING_K1 = 50  # neighbours of the reciprocal sets

@@ -16,7 +16,7 @@ class Sample:
         path: the image file.
         pid: identity number as the data set writes it (not contiguous).
         camid: 0-based camera.
-        viewid: 0-based viewpoint; 0 where the data set has none, -1 where this image's label is missing.
+        viewid: 0-based viewpoint; 0 where the data set has none, -1 where this image has no label.
     """
 
     path: str
@@ -34,8 +34,8 @@ class DataSplits:
         train: training images.
         query: images to search with.
         gallery: images to search in.
-        ignore_same_camera: the junk rule of this data set; True drops gallery images that share both
-            identity and camera with the query (False where cameras are unknown or the protocol keeps them).
+        ignore_same_camera: the junk rule of this data set; True drops gallery images that share
+            identity and camera with the query, False keeps them (cameras unknown, or the protocol).
         notes: facts a reader of results must know (flavour, version, remarks on the counts).
     """
 

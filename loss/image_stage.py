@@ -40,28 +40,24 @@ class ImageStageLosses:
         self,
         logits: Sequence[Tensor],
         features: Sequence[Tensor],
-        projected: Tensor,
         labels: Tensor,
-        text_features: Tensor | None,
+        i2t_logits: Tensor | None,
     ) -> dict[str, Tensor]:
         """Named, weighted losses of B images in float32.
 
         Args:
             logits: (B, C) each.
             features: last, final, projected before the BNNecks.
-            projected: (B, E).
             labels: (B,).
-            text_features: (C, E), or None for the baseline.
+            i2t_logits: (B, C) of `image_to_text_logits`; None for the baseline.
         """
         losses = {"id": self.id_weight * identity_loss(logits, labels, self.smoothing)}
         if self.triplet_weight is not None:
             triplets = [triplet_loss(x, labels, self.margin) for x in features]
             losses["triplet"] = self.triplet_weight * torch.stack(triplets).sum()
-        if text_features is not None and self.i2t_weight is not None:
-            logits_i2t = image_to_text_logits(projected, text_features)
-            losses["i2t"] = self.i2t_weight * F.cross_entropy(
-                logits_i2t, labels, label_smoothing=self.smoothing
-            )
+        if i2t_logits is not None and self.i2t_weight is not None:
+            i2t = F.cross_entropy(i2t_logits, labels, label_smoothing=self.smoothing)
+            losses["i2t"] = self.i2t_weight * i2t
         if self.center is not None and self.center_weight is not None:
             losses["center"] = self.center_weight * self.center(features[1], labels)
         return losses

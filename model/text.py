@@ -79,8 +79,8 @@ def _causal_block(
         for part in packed.chunk(3, dim=-1)
     )  # (B, heads, T, W / heads)
     if past_key is not None and past_value is not None:
-        key = torch.cat([past_key.expand(len(x), -1, -1, -1), key], dim=2)
-        value = torch.cat([past_value.expand(len(x), -1, -1, -1), value], dim=2)
+        key = torch.cat([past_key.to(key.dtype).expand(len(x), -1, -1, -1), key], dim=2)
+        value = torch.cat([past_value.to(value.dtype).expand(len(x), -1, -1, -1), value], dim=2)
     old = key.shape[2] - query.shape[2]
     visible = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=x.device).tril(old)
     mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)

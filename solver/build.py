@@ -67,8 +67,9 @@ def build_image_schedule(cfg: CfgNode, optimizer: Optimizer) -> Schedule:
 
 
 def build_center_optimizer(cfg: CfgNode, center: nn.Module) -> Optimizer:
-    """SGD for the class centers."""
-    return torch.optim.SGD(center.parameters(), lr=cfg.SOLVER.STAGE2.CENTER_LR)
+    """SGD for the class centers; the weight of their loss does not slow them down."""
+    stage = cfg.SOLVER.STAGE2
+    return torch.optim.SGD(center.parameters(), lr=stage.CENTER_LR / stage.CENTER_LOSS_WEIGHT)
 
 
 def build_optimizer(name: str, groups: list[dict[str, Any]], momentum: float) -> Optimizer:

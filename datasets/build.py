@@ -1,0 +1,92 @@
+"""Data sets, samplers and loaders of a configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from yacs.config import CfgNode
+
+from datasets.images import ImageDataset, collate
+from datasets.records import DataSplits, Sample
+from datasets.registry import read_dataset
+from datasets.samplers import EpochBatches, RandomIdentitySampler, ShuffledSampler
+from datasets.samplers.epoch_batches import BatchPlan
+from datasets.sources import TrainingSet, join_sources
+from datasets.transforms import evaluation_transform, train_transform
+
+
+def build_sources(cfg: CfgNode) -> list[DataSplits]:
+    """The data sets named in DATASETS.NAMES; raises as `read_dataset`."""
+    return [read_dataset(name, cfg.DATASETS.ROOT_DIR) for name in cfg.DATASETS.NAMES]
+
+
+def build_training_set(cfg: CfgNode) -> TrainingSet:
+    """The training images of all sources, joined; raises as `read_dataset` and `join_sources`."""
+    return join_sources(build_sources(cfg))
+
+
+def build_train_sampler(cfg: CfgNode, labels: Sequence[int], seed: int) -> BatchPlan:
+    """The sampler that DATALOADER.SAMPLER names."""
+    batch_size, num_instances = cfg.SOLVER.STAGE2.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+    if cfg.DATALOADER.SAMPLER == "softmax":
+        return ShuffledSampler(len(labels), batch_size, seed)
+    return RandomIdentitySampler(labels, batch_size // num_instances, num_instances, seed)
+
+
+def build_train_loader(cfg: CfgNode, training_set: TrainingSet) -> DataLoader[Any]:
+    """Augmented `Batch`es of the image stage; its `batch_sampler` is an `EpochBatches`."""
+    plan = build_train_sampler(cfg, training_set.labels, cfg.SOLVER.SEED)
+    transform = train_transform(
+        tuple(cfg.INPUT.SIZE_TRAIN),
+        cfg.INPUT.PIXEL_MEAN,
+        cfg.INPUT.PIXEL_STD,
+        flip_probability=cfg.INPUT.PROB,
+        padding=cfg.INPUT.PADDING,
+        erasing_probability=cfg.INPUT.RE_PROB,
+    )
+    dataset = ImageDataset(
+        training_set.samples,
+        training_set.labels,
+        transform,
+        skip_bad_images=cfg.INPUT.ON_BAD_IMAGE == "skip",
+    )
+    workers = num_workers(cfg.DATALOADER.NUM_WORKERS)
+    return DataLoader(
+        dataset,
+        batch_sampler=EpochBatches(plan, cfg.SOLVER.SEED),
+        collate_fn=collate,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def build_evaluation_loader(
+    cfg: CfgNode, samples: Sequence[Sample], labels: Sequence[int] | None = None
+) -> DataLoader[Any]:
+    """`Batch`es in order with the evaluation transform; labels default to the pids."""
+    transform = evaluation_transform(
+        tuple(cfg.INPUT.SIZE_TEST), cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD
+    )
+    dataset = ImageDataset(
+        samples,
+        [sample.pid for sample in samples] if labels is None else labels,
+        transform,
+        skip_bad_images=cfg.INPUT.ON_BAD_IMAGE == "skip",
+    )
+    return DataLoader(
+        dataset,
+        batch_size=cfg.TEST.IMS_PER_BATCH,
+        collate_fn=collate,
+        num_workers=num_workers(cfg.DATALOADER.NUM_WORKERS),
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def num_workers(wanted: int) -> int:
+    """Worker processes: at most one per core; results do not depend on their number."""
+    return min(wanted, os.cpu_count() or 1)

@@ -1,0 +1,118 @@
+"""Images from files: decoding, a torch data set of them, and batches."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from datasets.records import Batch, Sample
+from datasets.samplers import SeededIndex
+
+Transform = Callable[[Image.Image], Tensor]
+
+
+class BadImageError(RuntimeError):
+    """A file that cannot be decoded as an image."""
+
+
+def read_image(path: str) -> Image.Image:
+    """Decode a file as RGB.
+
+    Raises:
+        BadImageError: names the file and the remedy.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise BadImageError(
+            f"cannot decode the image {path} ({error}); replace or remove it, or set "
+            "INPUT.ON_BAD_IMAGE skip to leave such files out"
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One decoded image of a data set; `image` is None when the file is broken and skipped."""
+
+    image: Tensor | None
+    label: int
+    camid: int
+    viewid: int
+    index: int
+    path: str
+
+
+class ImageDataset(Dataset[Item]):
+    """Images by position; with a seed in the key, augmentation is a function of that seed.
+
+    Args:
+        samples: the images.
+        labels: what a batch carries as labels: training labels, or pids in evaluation.
+        transform: PIL image -> (3, H, W).
+        skip_bad_images: leave broken files out instead of raising BadImageError.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        labels: Sequence[int],
+        transform: Transform,
+        *,
+        skip_bad_images: bool = False,
+    ) -> None:
+        self.samples = samples
+        self.labels = labels
+        self.transform = transform
+        self.skip_bad_images = skip_bad_images
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, key: int | SeededIndex) -> Item:
+        index = key.position if isinstance(key, SeededIndex) else key
+        sample = self.samples[index]
+        image = None
+        try:
+            picture = read_image(sample.path)
+        except BadImageError:
+            if not self.skip_bad_images:
+                raise
+        else:
+            seed = key.seed if isinstance(key, SeededIndex) else None
+            image = self._transform(picture, seed)
+        label = self.labels[index]
+        return Item(image, label, sample.camid, sample.viewid, index, sample.path)
+
+    def _transform(self, picture: Image.Image, seed: int | None) -> Tensor:
+        if seed is None:
+            return self.transform(picture)
+        # Augmentations draw from the global generators; the caller's states are put back.
+        python_state, torch_state = random.getstate(), torch.default_generator.get_state()
+        random.seed(seed)
+        torch.default_generator.manual_seed(seed)
+        try:
+            return self.transform(picture)
+        finally:
+            random.setstate(python_state)
+            torch.default_generator.set_state(torch_state)
+
+
+def collate(items: Sequence[Item]) -> Batch:
+    """Items as a batch; skipped images are named in `bad_images` and have no row."""
+    good = [item for item in items if item.image is not None]
+    images = [item.image for item in good if item.image is not None]
+    return Batch(
+        images=torch.stack(images) if images else torch.empty(0),
+        labels=torch.tensor([item.label for item in good], dtype=torch.long),
+        camids=torch.tensor([item.camid for item in good], dtype=torch.long),
+        viewids=torch.tensor([item.viewid for item in good], dtype=torch.long),
+        indices=torch.tensor([item.index for item in good], dtype=torch.long),
+        bad_images=tuple(item.path for item in items if item.image is None),
+    )

@@ -1,0 +1,66 @@
+"""Market-1501 (Zheng et al., ICCV 2015) and every data set that uses its layout."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from datasets.readers.tree import Layout, find_tree, list_images, no_images
+from datasets.records import DataSplits, Sample
+
+SPLIT_FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
+JUNK_PID = -1
+EXAMPLE = "0002_c1s1_000451_03.jpg (identity, camera counted from 1)"
+_FILE_NAME = re.compile(r"(-?\d+)_c0*([1-9]\d*)")
+
+LAYOUT = Layout(
+    name="market1501",
+    folders=(
+        "Market-1501-v15.09.15",
+        "market1501/Market-1501-v15.09.15",
+        "Market-1501",
+        "Market1501",
+        "market1501",
+        "market-1501",
+        ".",
+    ),
+    parts=SPLIT_FOLDERS,
+    tree="""
+Market-1501-v15.09.15/
+  bounding_box_train/  0002_c1s1_000451_03.jpg ...
+  query/               0001_c1s1_001051_00.jpg ...
+  bounding_box_test/   0000_c1s1_000151_01.jpg ...
+""",
+)
+
+
+def read_market1501(root: Path, _split: int = 0) -> DataSplits:
+    """Market-1501: 6 cameras; identity -1 (junk) left out, identity 0 is a gallery distractor."""
+    return read_market_tree(LAYOUT.name, find_tree(LAYOUT, root))
+
+
+def read_market_tree(name: str, tree: Path, notes: tuple[str, ...] = ()) -> DataSplits:
+    """A folder in the Market-1501 layout: bounding_box_train, query, bounding_box_test."""
+    train, query, gallery = (read_named_images(name, tree / folder) for folder in SPLIT_FOLDERS)
+    return DataSplits(name, train, query, gallery, notes=notes)
+
+
+def read_named_images(name: str, folder: Path) -> list[Sample]:
+    """The images of a folder whose file names begin `<identity>_c<camera>`, without junk.
+
+    Raises:
+        FileNotFoundError: the folder holds no image.
+        ValueError: an image's name has another form.
+    """
+    images = list_images(folder)
+    if not images:
+        raise no_images(name, folder, f"files like {EXAMPLE}")
+    samples = [_parse_name(name, path) for path in images]
+    return [sample for sample in samples if sample.pid != JUNK_PID]
+
+
+def _parse_name(name: str, path: Path) -> Sample:
+    match = _FILE_NAME.match(path.name)
+    if match is None:
+        raise ValueError(f"data set {name}: cannot read {path}: expected a name like {EXAMPLE}")
+    return Sample(str(path), pid=int(match[1]), camid=int(match[2]) - 1)

@@ -1,0 +1,91 @@
+"""Find a data set's folder below the data root, and say what was expected when it is not there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import indent
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where a data set may lie.
+
+    Attributes:
+        name: registry name.
+        folders: folders tried below the data root, in this order; "." is the root itself.
+        parts: what the folder must hold; "a|b" stands for either.
+        tree: the expected tree as text, for the error message.
+    """
+
+    name: str
+    folders: tuple[str, ...]
+    parts: tuple[str, ...]
+    tree: str
+
+
+def find_tree(layout: Layout, root: Path) -> Path:
+    """The first of the layout's folders that holds all its parts.
+
+    Raises:
+        FileNotFoundError: no folder does; the text lists every path tried and the expected tree.
+    """
+    tried = []
+    for folder in layout.folders:
+        path = root / folder
+        missing = _missing_parts(path, layout.parts)
+        if not missing:
+            return path
+        reason = f"lacks {', '.join(missing)}" if path.is_dir() else "no such folder"
+        tried.append(f"{path}  ({reason})")
+    raise FileNotFoundError(
+        f"data set {layout.name} not found. Tried:\n{indent(chr(10).join(tried), '  ')}\n"
+        f"Expected:\n{indent(layout.tree.strip(), '  ')}\n"
+        f"The data root is {str(root)!r}: set DATASETS.ROOT_DIR or the environment variable "
+        "REID_DATA."
+    )
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The image files of one folder, by name; hidden files and other types are passed over."""
+    return sorted(path for path in folder.iterdir() if is_image(path))
+
+
+def is_image(path: Path) -> bool:
+    """Whether the name is that of an image (`._x.jpg`, a macOS side file, is not)."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def no_images(name: str, folder: Path, expected: str) -> FileNotFoundError:
+    """The error for a tree that is there but empty."""
+    return FileNotFoundError(
+        f"data set {name}: no images in {folder}; expected {expected}. Is the copy complete?"
+    )
+
+
+def read_id_list(path: Path) -> list[tuple[str, int]]:
+    """Lines "image identity" of a list file; blank lines are passed over.
+
+    Raises:
+        ValueError: a line has another form; the text names file and line.
+    """
+    entries = []
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        image, _, identity = line.strip().rpartition(" ")
+        if not image or not identity.isdecimal():
+            raise ValueError(f"{path}, line {number}: expected 'image identity', found {line!r}")
+        entries.append((image.strip(), int(identity)))
+    return entries
+
+
+def _missing_parts(folder: Path, parts: tuple[str, ...]) -> list[str]:
+    return [
+        part.replace("|", " or ")
+        for part in parts
+        if not any((folder / choice).exists() for choice in part.split("|"))
+    ]

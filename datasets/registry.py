@@ -1,0 +1,108 @@
+"""Every data set by name, and the way from a name in the configuration to its images."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+
+from datasets.counts import check_counts
+from datasets.folder import read_own_data
+from datasets.readers import synthetic, vehicleid
+from datasets.readers.dukemtmc import read_dukemtmc
+from datasets.readers.market1501 import read_market1501
+from datasets.readers.msmt17 import read_msmt17
+from datasets.readers.occ_duke import read_occ_duke
+from datasets.readers.veri import read_veri
+from datasets.records import DataSplits
+
+logger = logging.getLogger(__name__)
+
+Reader = Callable[[Path, int], DataSplits]
+"""(data root, index of the split) -> the data set."""
+
+READERS: dict[str, Reader] = {
+    "market1501": read_market1501,
+    "dukemtmc": read_dukemtmc,
+    "msmt17": read_msmt17,
+    "occ_duke": read_occ_duke,
+    "veri": read_veri,
+    "VehicleID": vehicleid.read_vehicleid,
+    "VehicleID_1600": partial(vehicleid.read_vehicleid, size=1600),
+    "VehicleID_2400": partial(vehicleid.read_vehicleid, size=2400),
+    **{name: partial(synthetic.read_synthetic, name=name) for name in synthetic.NAMES},
+}
+
+NUM_SPLITS: dict[str, int] = {
+    "VehicleID": vehicleid.NUM_TRIALS,
+    "VehicleID_1600": vehicleid.NUM_TRIALS,
+    "VehicleID_2400": vehicleid.NUM_TRIALS,
+}
+"""Number of splits where a benchmark averages over several; all others have one."""
+
+
+def read_dataset(name: str, root: str | Path, split: int = 0) -> DataSplits:
+    """Read a data set: a registered one, or own data given as a folder or CSV path.
+
+    Args:
+        name: a key of `READERS`, or a path, absolute or below `root`.
+        root: the data root.
+        split: index of the split, below `num_splits(name)`.
+
+    Raises:
+        ValueError: the name is neither known nor a path, or there is no such split.
+        FileNotFoundError: the data set is not below the root.
+    """
+    root = Path(root).expanduser()
+    own_data = None if name in READERS else _find_own_data(name, root)
+    if name not in READERS and own_data is None:
+        raise ValueError(_unknown_name(name, root))
+    if not 0 <= split < num_splits(name):
+        raise ValueError(f"data set {name}: no split {split}; it has {num_splits(name)}, from 0")
+    if own_data is not None:
+        return _log_summary(read_own_data(own_data))
+    return _add_count_remarks(_log_summary(READERS[name](root, split)))
+
+
+def num_splits(name: str) -> int:
+    """How many splits (trials) the data set's protocol averages over; 1 for own data."""
+    return NUM_SPLITS.get(name, 1)
+
+
+def _find_own_data(name: str, root: Path) -> Path | None:
+    if not name:
+        return None
+    path = root / Path(name).expanduser()
+    is_csv = path.suffix.lower() == ".csv" and path.is_file()
+    return path if is_csv or path.is_dir() else None
+
+
+def _unknown_name(name: str, root: Path) -> str:
+    by_lower = {known.lower(): known for known in READERS}
+    close = [by_lower[match] for match in get_close_matches(name.lower(), by_lower)]
+    hint = f"; did you mean {' or '.join(close)}" if close else ""
+    return (
+        f"DATASETS.NAMES: unknown data set {name!r}; known: {', '.join(READERS)}{hint}; "
+        f"or give the path of a folder or CSV file, absolute or below {str(root)!r}"
+    )
+
+
+def _add_count_remarks(splits: DataSplits) -> DataSplits:
+    remarks = check_counts(splits)
+    for remark in remarks:
+        logger.warning("%s", remark)
+    return replace(splits, notes=(*splits.notes, *remarks))
+
+
+def _log_summary(splits: DataSplits) -> DataSplits:
+    parts = []
+    for part in ("train", "query", "gallery"):
+        samples = getattr(splits, part)
+        parts.append(f"{part} {len({s.pid for s in samples}):,} ids, {len(samples):,} images")
+    logger.info("%s: %s", splits.name, "; ".join(parts))
+    for note in splits.notes:
+        logger.info("%s: %s", splits.name, note)
+    return splits

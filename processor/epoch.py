@@ -1,0 +1,179 @@
+"""One epoch of any stage."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from processor.runtime.precision import Precision
+from processor.runtime.signals import StopRequest
+from processor.stage import Stage, StepResult
+
+logger = logging.getLogger(__name__)
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss became infinite or not a number; `paths` are the images of its batch."""
+
+    def __init__(self, message: str, paths: list[str]) -> None:
+        super().__init__(message)
+        self.paths = paths
+
+
+@dataclass
+class EpochMeters:
+    """Sums over the batches of an epoch, kept on the device until somebody asks.
+
+    Attributes:
+        sums: of every loss and share, weighted by the images of the batch.
+        images: seen so far.
+        iteration: batches done.
+        seconds: spent on them.
+        bad_images: files left out.
+    """
+
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    images: int = 0
+    iteration: int = 0
+    seconds: float = 0.0
+    bad_images: int = 0
+
+    def add(self, result: StepResult, num_images: int) -> None:
+        """Count one batch; no synchronization with the device."""
+        for name, value in {**result.losses, **result.shares}.items():
+            weighted = value.detach() * num_images
+            self.sums[name] = self.sums[name] + weighted if name in self.sums else weighted
+        self.images += num_images
+
+    def means(self) -> dict[str, float]:
+        """Averages per image, read from the device."""
+        return {name: value.item() / max(self.images, 1) for name, value in self.sums.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint in the middle of an epoch."""
+        return {
+            "sums": {name: value.item() for name, value in self.sums.items()},
+            "images": self.images,
+            "iteration": self.iteration,
+            "seconds": self.seconds,
+            "bad_images": self.bad_images,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], device: torch.device) -> EpochMeters:
+        """Meters that go on counting from `state_dict`."""
+        sums = {name: torch.tensor(value, device=device) for name, value in state["sums"].items()}
+        return cls(**{**state, "sums": sums})
+
+
+@dataclass(frozen=True, slots=True)
+class EpochResult:
+    """How an epoch went.
+
+    Attributes:
+        meters: what was counted.
+        finished: False when a stop was requested before the last batch.
+    """
+
+    meters: EpochMeters
+    finished: bool
+
+
+def train_epoch(
+    stage: Stage,
+    epoch: int,
+    meters: EpochMeters,
+    precision: Precision,
+    stop: StopRequest,
+) -> EpochResult:
+    """Train on the epoch's batches from `meters.iteration` on.
+
+    Losses are read from the device every `log_period` iterations only.
+
+    Raises:
+        NonFiniteLossError: names epoch, iteration and images.
+    """
+    batches = stage.start_epoch(epoch, meters.iteration)
+    total = meters.iteration + len(batches)
+    watch = _LossWatch(stage, epoch, precision.device)
+    started = time.perf_counter() - meters.seconds
+    for batch in tqdm(batches, desc=f"stage {stage.name} epoch {epoch}", leave=False, disable=None):
+        if stop.requested:
+            return EpochResult(meters, finished=False)
+        bad = getattr(batch, "bad_images", ())
+        for path in bad:
+            logger.warning("skipped the broken image %s", path)
+        meters.bad_images += len(bad)
+        meters.iteration += 1
+        if len(batch) < 2:  # nothing to compare within the batch, and batch norm needs two
+            continue
+        with precision.autocast():
+            result = stage.losses(batch)
+        loss = torch.stack(list(result.losses.values())).sum()
+        watch.note(loss, batch, meters.iteration)
+        precision.step(loss, stage.optimizers)
+        meters.add(result, len(batch))
+        meters.seconds = time.perf_counter() - started
+        if meters.iteration % stage.timing.log_period == 0:
+            watch.check()
+            _log_progress(stage, epoch, meters, total)
+    watch.check()
+    return EpochResult(meters, finished=True)
+
+
+class _LossWatch:
+    """Finds the first non-finite loss; on a GPU it looks only when asked to."""
+
+    def __init__(self, stage: Stage, epoch: int, device: torch.device) -> None:
+        self.stage = stage
+        self.epoch = epoch
+        self.immediate = device.type == "cpu"
+        self.pending: list[tuple[int, Tensor, list[str]]] = []
+
+    def note(self, loss: Tensor, batch: Any, iteration: int) -> None:
+        """Remember a loss; on a CPU, check it before the optimizer step."""
+        self.pending.append((iteration, loss.detach(), self.stage.image_paths(batch)))
+        if self.immediate:
+            self.check()
+
+    def check(self) -> None:
+        """Raise NonFiniteLossError for the first bad loss noted since the last check."""
+        pending, self.pending = self.pending, []
+        if not pending:
+            return
+        finite = torch.stack([loss for _, loss, _ in pending]).isfinite().tolist()
+        for (iteration, loss, paths), good in zip(pending, finite, strict=True):
+            if not good:
+                shown = ", ".join(paths[:4]) + (", ..." if len(paths) > 4 else "")
+                raise NonFiniteLossError(
+                    f"stage {self.stage.name}, epoch {self.epoch}, iteration {iteration}: the loss "
+                    f"is {loss.item()} on {len(paths)} images ({shown}); lower the learning rate "
+                    "or set SOLVER.AMP off",
+                    paths,
+                )
+
+
+def _log_progress(stage: Stage, epoch: int, meters: EpochMeters, total: int) -> None:
+    means = meters.means()
+    left = (stage.timing.num_epochs - epoch + 1) * total - meters.iteration
+    seconds = int(left * meters.seconds / meters.iteration)
+    logger.info(
+        "stage %s epoch %d/%d [%d/%d] %s lr %.3g, %.0f images/s, %d:%02d:%02d left",
+        stage.name,
+        epoch,
+        stage.timing.num_epochs,
+        meters.iteration,
+        total,
+        " ".join(f"{name} {value:.3f}" for name, value in means.items()),
+        stage.optimizers[0].param_groups[0]["lr"],
+        meters.images / max(meters.seconds, 1e-9),
+        seconds // 3600,
+        seconds // 60 % 60,
+        seconds % 60,
+    )

@@ -1,0 +1,132 @@
+"""Distances between query and gallery features, a chunk of queries at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+FeatureArray: TypeAlias = Tensor | np.ndarray
+
+METRICS = ("euclidean", "cosine")
+
+
+@dataclass(frozen=True, slots=True)
+class DistanceBlock:
+    """Distances of some queries to the whole gallery; the next block may overwrite the values."""
+
+    rows: slice  # which queries
+    values: Tensor  # (c, G), smaller = more alike
+
+
+def normalize_features(features: FeatureArray) -> Tensor:
+    """Scale every row to length 1: (N, D) -> (N, D) float32; a row of zeros stays zero."""
+    return F.normalize(torch.as_tensor(features).float(), dim=1)
+
+
+def check_finite(name: str, values: Tensor) -> None:
+    """Raise ValueError naming the array and its first bad row if it holds NaN or infinity."""
+    low, high = torch.aminmax(values)  # NaN spreads through both, and no mask is allocated
+    if torch.isfinite(low) and torch.isfinite(high):
+        return
+    row = int((~torch.isfinite(values)).any(dim=1).nonzero()[0])
+    raise ValueError(f"{name}: NaN or infinite value, first in row {row}")
+
+
+def check_features(query_features: FeatureArray, gallery_features: FeatureArray) -> list[Tensor]:
+    """Both sides in float32 on the device of the query.
+
+    Args:
+        query_features: (Q, D), any float type.
+        gallery_features: (G, D).
+
+    Raises:
+        ValueError: naming the array that is empty, not a matrix, of another width or not finite.
+    """
+    sides = [("query_features", query_features), ("gallery_features", gallery_features)]
+    checked: list[Tensor] = []
+    for name, given in sides:
+        features = torch.as_tensor(given).detach()
+        if features.ndim != 2:
+            raise ValueError(f"{name}: expected a matrix, got shape {tuple(features.shape)}")
+        if features.numel() == 0:
+            raise ValueError(f"{name}: empty, shape {tuple(features.shape)}")
+        features = features.float()
+        check_finite(name, features)
+        checked.append(features)
+    query, gallery = checked
+    if query.shape[1] != gallery.shape[1]:
+        raise ValueError(
+            f"query_features has {query.shape[1]} columns, gallery_features {gallery.shape[1]}"
+        )
+    return [query, gallery.to(query.device)]
+
+
+def chunk_slices(num_rows: int, bytes_per_row: int, chunk_mb: float) -> Iterator[slice]:
+    """Consecutive slices of 0..num_rows that need at most `chunk_mb` MiB each, or are one row."""
+    if chunk_mb <= 0:
+        raise ValueError(f"chunk_mb: expected a positive number of MiB, got {chunk_mb}")
+    step = max(1, int(chunk_mb * 2**20) // bytes_per_row)
+    for start in range(0, num_rows, step):
+        yield slice(start, min(start + step, num_rows))
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Products in true float32, whatever mixed precision or TF32 the caller trains with."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def distance_blocks(
+    query: Tensor, gallery: Tensor, slices: Iterator[slice], metric: str = "euclidean"
+) -> Iterator[DistanceBlock]:
+    """Yield the distance matrix in blocks of query rows.
+
+    "euclidean" is the squared distance |q|^2 + |g|^2 - 2 q.g, as CLIP-ReID ranks by (it may come
+    out slightly below zero); "cosine" is 1 - cos(q, g).
+
+    Args:
+        query: (Q, D) float32.
+        gallery: (G, D) float32 on the same device.
+        slices: the query rows of each block; see `chunk_slices`.
+        metric: one of METRICS.
+
+    Raises:
+        ValueError: unknown metric, or distances that overflow float32.
+    """
+    if metric not in METRICS:
+        raise ValueError(f"metric: unknown {metric!r}; known: {', '.join(METRICS)}")
+    if metric == "cosine":
+        query, gallery = normalize_features(query), normalize_features(gallery)
+        scale = -1.0
+        row_term, column_term = query.new_ones(len(query)), gallery.new_zeros(len(gallery))
+    else:
+        scale = -2.0
+        row_term, column_term = _squared_lengths(query), _squared_lengths(gallery)
+    memory = query.new_empty(0)  # one for all blocks: fresh pages cost as much as a small product
+    for rows in slices:
+        count = rows.stop - rows.start
+        if len(memory) < count:
+            memory = query.new_empty(count, len(gallery))
+        values = memory[:count]
+        with full_precision(query.device):
+            torch.addmm(column_term, query[rows], gallery.T, alpha=scale, out=values)
+        values += row_term[rows, None]
+        check_finite("distances", values)
+        yield DistanceBlock(rows, values)
+
+
+def _squared_lengths(features: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(features, dim=1).square()

@@ -1,0 +1,116 @@
+"""Stage 2, the image stage: fine-tune the image encoder (CLIP-ReID, section 3.2); the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+
+from datasets.records import Batch
+from datasets.samplers import EpochBatches
+from loss import ImageStageLosses, image_to_text_logits
+from model import CLIPReID
+from processor.stage import StageTiming, StepResult
+from solver.schedule import Schedule
+
+_FROZEN = ("text_encoder.", "prompt_learner.")
+_FROZEN_BIASES = ("bottleneck.bias", "bottleneck_proj.bias")
+
+
+class ImageStage:
+    """Trains everything but prompts, text encoder and the BNNecks' biases.
+
+    Args:
+        model: the network.
+        loader: augmented batches; its batch sampler is an `EpochBatches`.
+        paths: file of every training image, to name it in errors.
+        text_features: (C, E) of all prompts, on the model's device; None for the baseline.
+        losses: what a batch costs.
+        optimizers: of the model and, when there are some, of the class centers.
+        schedule: of the first optimizer.
+        timing: epochs and periods.
+    """
+
+    name = 2
+
+    def __init__(
+        self,
+        model: CLIPReID,
+        loader: DataLoader[Any],
+        paths: Sequence[str],
+        text_features: Tensor | None,
+        losses: ImageStageLosses,
+        optimizers: list[Optimizer],
+        schedule: Schedule,
+        timing: StageTiming,
+    ) -> None:
+        self.model = model
+        self.loader = loader
+        self.paths = paths
+        self.text_features = text_features
+        self.weighted_losses = losses
+        self.optimizers = optimizers
+        self.schedule = schedule
+        self.timing = timing
+        self.device = next(model.parameters()).device
+
+    @property
+    def batches(self) -> EpochBatches:
+        """What decides the content of the loader's batches."""
+        return cast(EpochBatches, self.loader.batch_sampler)
+
+    def start_epoch(self, epoch: int, first_batch: int) -> DataLoader[Any]:
+        """The epoch's batches; all batch norms learn."""
+        self.model.train()
+        self.batches.set_epoch(epoch, first_batch)
+        return self.loader
+
+    def losses(self, batch: Batch) -> StepResult:
+        """Identity, triplet, image-to-text and center loss, and the accuracy of the batch."""
+        batch = batch.to(self.device)
+        output = self.model(batch.images, batch.camids, batch.viewids)
+        i2t_logits = None
+        if self.text_features is not None:
+            i2t_logits = image_to_text_logits(output.projected, self.text_features)
+        losses = self.weighted_losses(output.logits, output.features, batch.labels, i2t_logits)
+        scores = output.logits[0] if i2t_logits is None else i2t_logits
+        accuracy = (scores.argmax(1) == batch.labels).float().mean()
+        return StepResult(losses, {"accuracy": accuracy})
+
+    def image_paths(self, batch: Batch) -> list[str]:
+        """The batch's files."""
+        return [self.paths[i] for i in batch.indices.tolist()]
+
+    def extra_state(self) -> dict[str, Any]:
+        """The class centers, which are no part of the model."""
+        center = self.weighted_losses.center
+        return {} if center is None else {"center": center.state_dict()}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Put the class centers back."""
+        if self.weighted_losses.center is not None and "center" in state:
+            self.weighted_losses.center.load_state_dict(state["center"])
+
+    def epoch_statistics(self) -> dict[str, float]:
+        """The sampler's: batches, coverage, ..."""
+        return self.batches.plan.stats
+
+
+def freeze_text_side(model: CLIPReID) -> None:
+    """Everything gets gradients but prompts, text encoder and the BNNecks' biases."""
+    for name, parameter in model.named_parameters():
+        frozen = name.startswith(_FROZEN) or name in _FROZEN_BIASES
+        parameter.requires_grad_(not frozen)
+
+
+@torch.no_grad()
+def all_text_features(model: CLIPReID, batch_size: int = 256) -> Tensor:
+    """(C, E) text features of all identities, in float32; computed once, the prompts are frozen."""
+    prefix = model.encode_prefix()
+    device = next(model.parameters()).device
+    labels = torch.arange(model.num_classes, device=device).split(batch_size)
+    return torch.cat([model.encode_text(part, prefix).float() for part in labels])

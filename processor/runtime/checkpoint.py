@@ -1,0 +1,48 @@
+"""Writing checkpoints: whole or not at all, and readable without executing code."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from yacs.config import CfgNode
+
+from model.weights import CHECKPOINT_FORMAT
+
+
+def save_checkpoint(
+    path: Path,
+    model: nn.Module,
+    cfg: CfgNode,
+    meta: dict[str, int | float | str],
+    training: dict[str, Any] | None = None,
+) -> None:
+    """Write `{"format", "model", "config", "meta"}`, and "training" for a file to resume from.
+
+    The file is written beside its place and renamed, so that a killed run leaves the old one.
+
+    Args:
+        path: the file.
+        model: its state dict is saved.
+        cfg: saved as YAML text.
+        meta: what is needed to rebuild the model: num_classes, num_cameras, num_views, ...
+        training: optimizer, schedule and random states: tensors, numbers, strings and containers.
+    """
+    content = {
+        "format": CHECKPOINT_FORMAT,
+        "model": model.state_dict(),
+        "config": cfg.dump(),
+        "meta": meta,
+    }
+    if training is not None:
+        content["training"] = training
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        torch.save(content, beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,41 @@
+"""The device a run works on; the only place that names one."""
+
+from __future__ import annotations
+
+import torch
+
+
+def choose_device(name: str, device_id: str = "0") -> torch.device:
+    """The torch device of MODEL.DEVICE and MODEL.DEVICE_ID.
+
+    Args:
+        name: auto | cpu | cuda | mps; auto takes the first that is present of cuda, mps, cpu.
+        device_id: number of the CUDA device; of a list "0,1" the first.
+
+    Raises:
+        ValueError: the device asked for is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
+    if name == "cuda":
+        index = int(str(device_id).split(",")[0] or 0)
+        if index >= torch.cuda.device_count():
+            raise ValueError(
+                f"MODEL.DEVICE cuda with MODEL.DEVICE_ID {device_id}: this machine has "
+                f"{torch.cuda.device_count()} CUDA devices; set MODEL.DEVICE auto or cpu"
+            )
+        return torch.device("cuda", index)
+    if name == "mps" and not _has_mps():
+        raise ValueError("MODEL.DEVICE mps: not available here; set MODEL.DEVICE auto or cpu")
+    return torch.device(name)
+
+
+def describe_device(device: torch.device) -> str:
+    """The device in words, for logs and the run's record."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({torch.get_num_threads()} threads)"
+
+
+def _has_mps() -> bool:
+    return torch.backends.mps.is_available()

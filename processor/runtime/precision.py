@@ -1,0 +1,85 @@
+"""Mixed precision: which number format a device computes in, and the scaled optimizer step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+_BF16_CPU_FLAGS = ("avx512_bf16", "amx_bf16")
+
+
+def choose_precision(mode: str, device: torch.device) -> torch.dtype | None:
+    """The autocast format of SOLVER.AMP; None computes in float32.
+
+    Args:
+        mode: off | fp16 | bf16 | auto; auto takes bf16 where the device computes it natively, fp16
+            on older GPUs, none elsewhere.
+        device: where the model runs.
+
+    Raises:
+        ValueError: the device cannot compute in that format.
+    """
+    if mode == "auto":
+        mode = _native_format(device)
+    if mode == "off":
+        return None
+    if mode == "fp16" and device.type == "cpu":
+        raise ValueError("SOLVER.AMP fp16: a CPU trains in bf16 or float32; set auto, bf16 or off")
+    return torch.float16 if mode == "fp16" else torch.bfloat16
+
+
+def _native_format(device: torch.device) -> str:
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp16"
+    if device.type == "cpu":
+        return "bf16" if _cpu_has_bf16() else "off"
+    return "off"
+
+
+def _cpu_has_bf16() -> bool:
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:  # not Linux: no way to ask without a further package
+        return False
+    return any(flag in flags for flag in _BF16_CPU_FLAGS)
+
+
+class Precision:
+    """Autocast for forward passes and, for fp16, loss scaling.
+
+    Args:
+        dtype: torch.float16, torch.bfloat16, or None for float32.
+        device: where the model runs.
+    """
+
+    def __init__(self, dtype: torch.dtype | None, device: torch.device) -> None:
+        self.dtype = dtype
+        self.device = device
+        self._scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+
+    def autocast(self) -> torch.autocast:
+        """Context of a forward pass."""
+        enabled = self.dtype is not None
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=enabled)
+
+    def step(self, loss: Tensor, optimizers: list[Optimizer]) -> None:
+        """Backward pass and one step of every optimizer."""
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()
+        for optimizer in optimizers:
+            self._scaler.step(optimizer)
+        self._scaler.update()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The loss scale; empty unless fp16."""
+        return self._scaler.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with a saved loss scale."""
+        if state and self._scaler.is_enabled():
+            self._scaler.load_state_dict(state)

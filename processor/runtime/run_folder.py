@@ -1,0 +1,157 @@
+"""The folder a run writes: configuration, log, metrics, record of the environment."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import platform
+import shutil
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+from yacs.config import CfgNode
+
+logger = logging.getLogger(__name__)
+
+_PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "numpy", "pillow", "yacs")
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class RunFolder:
+    """OUTPUT_DIR of a training run.
+
+    Args:
+        path: the folder; made when absent. A run that is already there is moved to `previous_N`
+            below it, unless it is resumed.
+        resume: keep what is there.
+    """
+
+    def __init__(self, path: Path, *, resume: bool = False) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            _set_aside(path)
+        self._tensorboard: SummaryWriter | None = None
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to resume from."""
+        return self.path / "last.pth"
+
+    def write_record(self, cfg: CfgNode, record: dict[str, Any]) -> None:
+        """Write config.yml and run.json (versions, command, git hash and `record`)."""
+        (self.path / "config.yml").write_text(cfg.dump(), encoding="utf-8")
+        write_json(self.path / "run.json", {**environment_record(), **record})
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl so far."""
+        path = self.path / "metrics.jsonl"
+        if not path.is_file():
+            return []
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    def keep_metrics(self, lines: list[dict[str, Any]]) -> None:
+        """Replace metrics.jsonl: a resumed run drops lines of epochs it does again."""
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (self.path / "metrics.jsonl").write_text(text, encoding="utf-8")
+
+    def add_metrics(self, line: dict[str, Any]) -> None:
+        """Append one epoch's line to metrics.jsonl and its numbers to TensorBoard."""
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(_finite(line)) + "\n")
+        if self._tensorboard is None:
+            self._tensorboard = SummaryWriter(str(self.path))
+        for key, value in line.items():
+            if isinstance(value, int | float) and key != "epoch":
+                self._tensorboard.add_scalar(f"stage{line['stage']}/{key}", value, line["epoch"])
+        self._tensorboard.flush()
+
+    def close(self) -> None:
+        """Close the TensorBoard file."""
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+
+
+def log_to(path: Path | None = None) -> None:
+    """Send the program's log to standard error and, with a path, to a file as well."""
+    root = logging.getLogger()
+    root.setLevel(logging.INFO)
+    formatter = logging.Formatter(_LOG_FORMAT, datefmt="%H:%M:%S")
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(path, encoding="utf-8"))
+    for old in [h for h in root.handlers if getattr(h, "of_this_program", False)]:
+        root.removeHandler(old)
+        old.close()
+    for handler in handlers:
+        handler.setFormatter(formatter)
+        handler.of_this_program = True  # type: ignore[attr-defined]
+        root.addHandler(handler)
+
+
+def environment_record() -> dict[str, Any]:
+    """Command, versions, platform and git hash of this process."""
+    return {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "git": _git_hash(),
+    }
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, whole or not at all."""
+    beside = path.with_name(f".{path.name}.partial")
+    beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    beside.replace(path)
+
+
+def _finite(line: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN and no infinity."""
+    bad = (key for key, v in line.items() if isinstance(v, float) and not math.isfinite(v))
+    return {**line, **dict.fromkeys(bad)}
+
+
+def _set_aside(path: Path) -> None:
+    """Move the files of an earlier run into a subfolder; nothing is overwritten."""
+    if not (path / "config.yml").is_file():
+        return
+    number = 1
+    while (path / f"previous_{number}").exists():
+        number += 1
+    target = path / f"previous_{number}"
+    target.mkdir()
+    for file in path.iterdir():
+        if file.is_file():
+            shutil.move(str(file), str(target / file.name))
+    logger.warning("%s holds an earlier run: moved to %s", path, target)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _git_hash() -> str:
+    """Commit of the program's own folder, with + when it has uncommitted changes."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", *arguments], cwd=here, capture_output=True, text=True, check=True, timeout=10
+        )
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"

@@ -1,0 +1,45 @@
+"""Seeds and random states."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def seed_everything(*parts: int | str) -> None:
+    """Seed Python, NumPy and torch from any numbers and words, e.g. (seed, stage, epoch)."""
+    seed = zlib.crc32("/".join(map(str, parts)).encode())
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - for libraries that draw from the global generator
+    torch.manual_seed(seed)
+
+
+def use_deterministic_kernels() -> None:
+    """Refuse non-deterministic kernels; on a GPU this costs speed."""
+    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+
+
+def random_state() -> dict[str, Any]:
+    """States of the global generators as tensors and numbers."""
+    version, internal, gauss = random.getstate()
+    state: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "python": [version, torch.tensor(internal, dtype=torch.int64), gauss],
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Put the states of `random_state` back."""
+    torch.set_rng_state(state["torch"])
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal.tolist()), gauss))
+    if "cuda" in state and torch.cuda.device_count() == len(state["cuda"]):
+        torch.cuda.set_rng_state_all(state["cuda"])

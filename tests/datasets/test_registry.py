@@ -1,0 +1,110 @@
+"""Names to data sets."""
+
+import logging
+
+import pytest
+
+from datasets import DataSplits, Sample, read_dataset
+from datasets.readers import synthetic
+from datasets.registry import NUM_SPLITS, READERS, num_splits
+
+
+def make_files(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def make_market(tree):
+    make_files(
+        tree,
+        *("bounding_box_train/0002_c1.jpg", "query/0001_c1.jpg", "bounding_box_test/0001_c2.jpg"),
+    )
+
+
+def test_the_registry_holds_the_names():
+    names = {"market1501", "dukemtmc", "msmt17", "occ_duke", "veri"}
+    names |= {"VehicleID", "VehicleID_1600", "VehicleID_2400"}
+    names |= {f"synthetic_{domain}" for domain in ("street", "mall", "campus", "station")}
+    assert names <= set(READERS)
+    assert set(NUM_SPLITS) <= set(READERS)
+
+
+def test_num_splits():
+    assert num_splits("VehicleID_2400") == 10
+    assert num_splits("market1501") == 1
+    assert num_splits("/data/cows") == 1
+
+
+def test_read_dataset_by_name(tmp_path, caplog):
+    make_market(tmp_path / "Market-1501")
+    with caplog.at_level(logging.INFO):
+        splits = read_dataset("market1501", str(tmp_path))
+    assert isinstance(splits, DataSplits)
+    path = tmp_path / "Market-1501" / "bounding_box_train" / "0002_c1.jpg"
+    assert splits.train == [Sample(str(path), 2, 0)]
+    assert "train 1 ids, 1 images; query 1 ids, 1 images; gallery 1 ids, 1 images" in caplog.text
+
+
+def test_count_remarks_are_logged_and_noted(tmp_path, caplog):
+    make_market(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        splits = read_dataset("market1501", tmp_path)
+    assert "12,936 training images expected, 1 found" in caplog.text
+    assert any("12,936 training images expected" in note for note in splits.notes)
+
+
+def test_synthetic_needs_no_root(tmp_path, monkeypatch):
+    make_market(tmp_path / "drawn")
+    monkeypatch.setattr(synthetic, "synthetic_folder", lambda _: tmp_path / "drawn")
+    splits = read_dataset("synthetic_mall", tmp_path / "nowhere")
+    assert splits.name == "synthetic_mall"
+    assert [s.pid for s in splits.query] == [1]
+    assert splits.notes == ()
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_own_folder_below_the_root_or_absolute(tmp_path, relative):
+    make_files(tmp_path, *(f"farm/cows.2/{pid}/{i}.jpg" for pid in "abcd" for i in range(2)))
+    folder = "farm/cows.2"
+    splits = read_dataset(folder if relative else str(tmp_path / folder), tmp_path)
+    assert splits.name == "cows.2"
+    assert len(splits.train) == 4
+
+
+def test_own_csv(tmp_path):
+    make_files(tmp_path, "1.jpg")
+    (tmp_path / "herd.csv").write_text("path,pid,split\n1.jpg,a,train\n")
+    assert read_dataset("herd.csv", tmp_path).name == "herd"
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [
+        ("market1502", "did you mean market1501"),
+        ("Market1501", "did you mean market1501"),
+        ("vehicleid", "did you mean VehicleID"),
+        ("synthetic_malls", "did you mean synthetic_mall"),
+    ],
+)
+def test_unknown_name_suggests_a_near_one(tmp_path, name, suggestion):
+    with pytest.raises(ValueError, match=f"DATASETS.NAMES: unknown data set '{name}'") as error:
+        read_dataset(name, tmp_path)
+    assert suggestion in str(error.value)
+    assert "occ_duke" in str(error.value)
+    assert "folder or CSV" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["", "qqqqq", "none.csv", "picture.jpg"])
+def test_unknown_name_without_a_near_one(tmp_path, name):
+    make_files(tmp_path, "picture.jpg")
+    with pytest.raises(ValueError, match="unknown data set") as error:
+        read_dataset(name, tmp_path)
+    assert "did you mean" not in str(error.value)
+
+
+@pytest.mark.parametrize(("name", "split"), [("market1501", 1), ("VehicleID", 10), ("veri", -1)])
+def test_split_out_of_range(tmp_path, name, split):
+    with pytest.raises(ValueError, match=f"data set {name}: no split {split}"):
+        read_dataset(name, tmp_path, split=split)
