@@ -38,12 +38,18 @@ def load_cfg(config_file: str | Path | None = None, opts: Sequence[str] = ()) ->
         UnknownOptionError: an option that does not exist, with the nearest ones.
         ConfigError: a value of the wrong type, or options that do not fit each other.
     """
-    return build_cfg(read_yaml(config_file) if config_file else {}, opts, str(config_file or ""))
+    cfg = build_cfg(read_yaml(config_file) if config_file else {}, opts, str(config_file or ""))
+    if config_file and not cfg.OUTPUT_DIR:
+        cfg.OUTPUT_DIR = f"runs/{Path(config_file).stem}"
+    cfg.freeze()
+    return cfg
 
 
 def load_cfg_text(text: str, opts: Sequence[str] = ()) -> CfgNode:
     """The configuration a checkpoint carries as YAML text, with overrides; raises as `load_cfg`."""
-    return build_cfg(yaml.safe_load(text) or {}, opts, "the checkpoint's configuration")
+    cfg = build_cfg(yaml.safe_load(text) or {}, opts, "the checkpoint's configuration")
+    cfg.freeze()
+    return cfg
 
 
 def build_cfg(tree: dict[str, Any], opts: Sequence[str], origin: str) -> CfgNode:
@@ -69,7 +75,6 @@ def build_cfg(tree: dict[str, Any], opts: Sequence[str], origin: str) -> CfgNode
     if without_effect and origin != "the checkpoint's configuration":
         logger.warning("options without effect: %s", ", ".join(sorted(without_effect)))
     check_cfg(cfg)
-    cfg.freeze()
     return cfg
 
 

@@ -1,70 +1,48 @@
-"""What a camera adds to a picture: the scene behind a person, things in front, colours and noise."""
+"""What a camera adds to a picture: the scene, things in front of a person, colours and noise."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import draw
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]  # float32
 Range = tuple[float, float]
 RGB = tuple[float, float, float]
-LUMA = np.float32([0.299, 0.587, 0.114])
+RESPONSE = ("saturation", "gamma", "contrast", "brightness", "blur", "noise", "scale")
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class CameraStyle:
-    """What the cameras of one place have in common; each camera draws its own values.
+    """What the cameras of one place have in common; each camera draws from the ranges."""
 
-    Attributes:
-        tint: mean gain of red, green and blue.
-        gain_spread: how far one camera's channel gains stray from `tint` (log standard deviation).
-        saturation: range of the colour saturation, 1 leaves colours as they are.
-        gamma: range of the exponent; above 1 darkens.
-        contrast: range of the contrast around mid grey.
-        brightness: range of the offset added at last.
-        blur: range of the Gaussian blur in pixels of a 128 pixel high picture.
-        noise: range of the sensor noise (standard deviation).
-        scale: range of the body height per picture height.
-        occlusion: share of pictures with something in front of the person.
-        walls: kinds of walls, keys of `WALLS`.
-        floors: kinds of ground, keys of `FLOORS`.
-        air: colour into which the scene fades.
-        haze: how far it fades, 0 to 1; people stand out the more.
-    """
-
-    tint: RGB
-    gain_spread: float
-    saturation: Range
-    gamma: Range
-    contrast: Range
-    brightness: Range
-    blur: Range
-    noise: Range
-    scale: Range
-    occlusion: float
-    walls: tuple[str, ...]
-    floors: tuple[str, ...]
-    air: RGB
-    haze: float
+    walls: tuple[str, ...]  # keys of WALLS, one camera after the other
+    floors: tuple[str, ...]  # keys of FLOORS
+    air: RGB  # colour into which the scene fades
+    haze: float  # how far it fades, 0 to 1: people stand out the more
+    tint: RGB = (1.0, 1.0, 1.0)  # mean gains of red, green and blue
+    gain_spread: float = 0.04  # log standard deviation of a camera's gains around the tint
+    saturation: Range = (0.85, 1.05)
+    gamma: Range = (0.92, 1.1)  # above 1 darkens
+    contrast: Range = (0.92, 1.05)
+    brightness: Range = (-0.03, 0.03)
+    blur: Range = (0.3, 0.8)  # Gaussian, in pixels of a picture 128 pixels high
+    noise: Range = (0.01, 0.03)  # standard deviation
+    scale: Range = (0.9, 0.97)  # body height per picture height
+    occlusion: float = 0.08  # share of pictures with something in front of the person
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Camera:
-    """One camera: the values it drew from its place's style.
+    """One camera: the values it drew from the style of its place."""
 
-    Attributes:
-        gains: (R, G, B) gains.
-        mirror: whether its pictures are mirrored.
-        horizon: height of the foot of the wall per picture height, from the top.
-        heading: mean yaw of the people who pass, radians.
-    """
-
-    gains: RGB
+    gains: Array  # (3,)
     saturation: float
     gamma: float
     contrast: float
@@ -73,24 +51,18 @@ class Camera:
     noise: float
     scale: float
     mirror: bool
-    horizon: float
-    heading: float
+    horizon: float  # row of the foot of the wall per picture height
+    heading: float  # yaw of those who walk by, radians
     wall: str
     floor: str
 
 
 def draw_camera(style: CameraStyle, index: int, rng: np.random.Generator) -> Camera:
     """Camera number `index` of a place."""
-    gains = np.asarray(style.tint) * np.exp(rng.normal(0, style.gain_spread, 3))
+    ranges = {name: getattr(style, name) for name in RESPONSE}
     return Camera(
-        gains=(float(gains[0]), float(gains[1]), float(gains[2])),
-        saturation=rng.uniform(*style.saturation),
-        gamma=rng.uniform(*style.gamma),
-        contrast=rng.uniform(*style.contrast),
-        brightness=rng.uniform(*style.brightness),
-        blur=rng.uniform(*style.blur),
-        noise=rng.uniform(*style.noise),
-        scale=rng.uniform(*style.scale),
+        gains=_floats(style.tint) * _floats(np.exp(rng.normal(0, style.gain_spread, 3))),
+        **{name: rng.uniform(*limits) for name, limits in ranges.items()},
         mirror=bool(rng.random() < 0.5),
         horizon=rng.uniform(0.6, 0.8),
         heading=rng.uniform(0, 2 * np.pi),
@@ -111,7 +83,7 @@ def draw_scene(
     floor = FLOORS[camera.floor](1.2 / depth, (columns - columns.mean()) / depth, rng)
     scene = np.where((rows < foot)[..., None], wall, floor)
     scene *= 1 - 0.35 * np.exp(-np.abs(rows - foot) / 0.02)[..., None]
-    scene += style.haze * (np.float32(style.air) - scene)
+    scene += style.haze * (_floats(style.air) - scene)
     scene *= 1 + 0.12 * _clouds(shape, height / 4, rng)[..., None]
     return ndimage.gaussian_filter(scene, (height / 220, height / 220, 0)).astype(np.float32)
 
@@ -120,7 +92,7 @@ def draw_obstacle(canvas: Array, rng: np.random.Generator) -> None:
     """Put a post, a box or a bush in front of the person, in place."""
     height, width = canvas.shape[:2]
     kind = rng.integers(3)
-    colour = np.float32(rng.choice(OBSTACLE_COLOURS))
+    colour = _floats(rng.choice(OBSTACLE_COLOURS))
     if kind == 0:
         left = int(rng.uniform(0.15, 0.75) * width)
         thick = int(rng.uniform(0.08, 0.16) * width)
@@ -135,7 +107,7 @@ def draw_obstacle(canvas: Array, rng: np.random.Generator) -> None:
         for _ in range(30):
             row, column = rng.uniform(0.74, 1.0) * height, rng.uniform(0.0, 0.7) * width
             rr, cc = draw.disk((row, column), 0.03 * height, shape=(height, width))
-            canvas[rr, cc] = np.float32((0.16, 0.3, 0.12)) * rng.uniform(0.6, 1.4)
+            canvas[rr, cc] = _floats((0.16, 0.3, 0.12)) * rng.uniform(0.6, 1.4)
 
 
 OBSTACLE_COLOURS = ((0.45, 0.45, 0.47), (0.3, 0.22, 0.16), (0.62, 0.6, 0.55), (0.2, 0.25, 0.3))
@@ -145,25 +117,26 @@ def expose(picture: Array, camera: Camera, rng: np.random.Generator) -> NDArray[
     """What the sensor makes of a picture.
 
     Args:
-        picture: (H, W, 3) linear picture in 0..1.
+        picture: (H, W, 3) linear picture in 0..1; the result is of that shape.
         camera: whose response.
         rng: draws this picture's exposure and noise.
-
-    Returns:
-        (H, W, 3) uint8.
     """
     blur = camera.blur * rng.uniform(0.7, 1.3) * picture.shape[0] / 128
     picture = ndimage.gaussian_filter(picture, (blur, blur, 0), truncate=2.5)
     grey = (picture @ LUMA)[..., None]
     picture = grey + camera.saturation * (picture - grey)
     exposure = float(np.exp(rng.normal(0, 0.07)))
-    gains = np.float32(camera.gains) * np.float32(exposure * np.exp(rng.normal(0, 0.02, 3)))
-    picture = np.clip(picture * gains, 0, 1) ** np.float32(camera.gamma)
+    gains = camera.gains * _floats(exposure * np.exp(rng.normal(0, 0.02, 3)))
+    picture = np.clip(picture * gains, 0, 1) ** camera.gamma
     picture = 0.5 + camera.contrast * (picture - 0.5) + camera.brightness
     picture += camera.noise * rng.standard_normal(picture.shape, dtype=np.float32)
     if camera.mirror:
         picture = picture[:, ::-1]
     return (np.clip(picture, 0, 1) * 255).astype(np.uint8)
+
+
+def _floats(values: Any) -> Array:
+    return np.array(values, dtype=np.float32)
 
 
 def _clouds(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> Array:
@@ -175,7 +148,7 @@ def _clouds(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> A
 def _grain(colour: RGB, shape: tuple[int, ...], strength: float, rng: np.random.Generator) -> Array:
     """A rough surface: one colour with fine and coarse noise."""
     noise = 0.5 * _clouds(shape, 1.0, rng) + 0.5 * _clouds(shape, 5.0, rng)
-    return np.float32(colour) * (1 + strength * noise[..., None])
+    return _floats(colour) * (1 + strength * noise[..., None])
 
 
 def _grid(rows: Array, columns: Array, period: tuple[float, float], line: float) -> NDArray:
@@ -195,7 +168,7 @@ def _brick(rows: Array, columns: Array, rng: np.random.Generator) -> Array:
     wall = _grain((0.5, 0.29, 0.22), rows.shape, 0.06, rng)
     wall = _varied(wall, course * 57 + np.floor(shifted / 0.12), 0.4)
     joints = _grid(rows, shifted, (0.05, 0.12), 0.1)
-    return np.where(joints[..., None], np.float32((0.55, 0.5, 0.45)), wall)
+    return np.where(joints[..., None], _floats((0.55, 0.5, 0.45)), wall)
 
 
 def _concrete(rows: Array, columns: Array, rng: np.random.Generator) -> Array:
@@ -212,13 +185,13 @@ def _shop(rows: Array, columns: Array, rng: np.random.Generator) -> Array:
     window = 0.45 * wares + 0.4
     window[_grid(rows, columns, (0.14, 0.09), 0.25)] *= 0.75
     pillar = (columns % 0.6 < 0.1) | (rows < 0.08)
-    return np.where(pillar[..., None], np.float32((0.86, 0.86, 0.84)), window)
+    return np.where(pillar[..., None], _floats((0.86, 0.86, 0.84)), window)
 
 
 def _corridor(rows: Array, columns: Array, rng: np.random.Generator) -> Array:
     wall = _grain((0.78, 0.77, 0.72), rows.shape, 0.02, rng)
     door = (columns % 0.8 < 0.32) & (rows > 0.14)
-    wall = np.where(door[..., None], np.float32((0.5, 0.42, 0.36)), wall)
+    wall = np.where(door[..., None], _floats((0.5, 0.42, 0.36)), wall)
     wall[(columns % 0.8 < 0.02) & (rows > 0.14)] *= 0.6
     wall[np.abs(rows - 0.45) < 0.015] *= 0.75
     return wall
@@ -226,12 +199,12 @@ def _corridor(rows: Array, columns: Array, rng: np.random.Generator) -> Array:
 
 def _hedge(rows: Array, columns: Array, rng: np.random.Generator) -> Array:
     leaves = _clouds(rows.shape, 1.6, rng) + _clouds(columns.shape, 6.0, rng)
-    return np.float32((0.2, 0.36, 0.13)) * (1 + 0.25 * leaves[..., None])
+    return _floats((0.2, 0.36, 0.13)) * (1 + 0.25 * leaves[..., None])
 
 
 def _trees(rows: Array, columns: Array, rng: np.random.Generator) -> Array:
     crown = _hedge(rows, columns, rng)
-    sky = np.float32((0.66, 0.78, 0.9)) * np.ones((*rows.shape, 1), np.float32)
+    sky = _floats((0.66, 0.78, 0.9)) * np.ones((*rows.shape, 1), np.float32)
     lawn = _grain((0.38, 0.52, 0.22), rows.shape, 0.08, rng)
     edge = 0.28 + 0.08 * _clouds(rows.shape, 12.0, rng)
     scene = np.where((rows < 0.5)[..., None], np.where((rows > edge)[..., None], crown, sky), lawn)

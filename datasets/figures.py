@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from skimage import draw
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]  # float32
 RGB = tuple[float, float, float]
 Point = tuple[float, float]
 
@@ -21,7 +22,7 @@ BREADTH = 1.15  # people seen from above look broad for their height
 
 # Where a garment shows its accent colour, from the offset to the spine and the height.
 PATTERNS: dict[str, Callable[[Array, Array], NDArray[np.bool_]]] = {
-    "plain": lambda _, y: np.zeros(1, dtype=bool),
+    "plain": lambda *_: np.zeros(1, dtype=bool),
     "hoops": lambda _, y: (y // STRIPE) % 2 == 0,
     "stripes": lambda x, _: (x // (0.8 * STRIPE)) % 2 == 0,
     "checks": lambda x, y: (x // STRIPE + y // STRIPE) % 2 == 0,
@@ -33,68 +34,37 @@ PATTERNS: dict[str, Callable[[Array, Array], NDArray[np.bool_]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Appearance:
-    """What stays the same in every picture of a person; colours are RGB in 0..1.
-
-    Attributes:
-        skin: colour of face, hands and bare limbs.
-        hair: hair colour.
-        hairstyle: one of `HAIRSTYLES`.
-        hat: hat colour, None without a hat.
-        upper: main colour of the upper garment.
-        accent: second colour of the upper garment, seen where `pattern` is not "plain".
-        pattern: one of `PATTERNS`.
-        long_sleeves: whether the sleeves reach the wrists.
-        lower_kind: one of `LOWERS`.
-        lower: colour of the lower garment.
-        shoes: colour of the shoes.
-        bag_kind: one of `BAGS`.
-        bag: colour of the bag.
-        girth: body width, 1 is average.
-        stature: body height, 1 is average.
-    """
+    """What stays the same in every picture of a person; colours are RGB in 0..1."""
 
     skin: RGB
     hair: RGB
-    hairstyle: str
+    hairstyle: str  # one of HAIRSTYLES
     hat: RGB | None
     upper: RGB
-    accent: RGB
-    pattern: str
+    accent: RGB  # second colour of the upper garment, unseen where that is plain
+    pattern: str  # a key of PATTERNS
     long_sleeves: bool
-    lower_kind: str
+    lower_kind: str  # one of LOWERS
     lower: RGB
     shoes: RGB
-    bag_kind: str
+    bag_kind: str  # one of BAGS
     bag: RGB
-    girth: float = 1.0
-    stature: float = 1.0
+    girth: float  # body width, 1 is average
+    stature: float  # body height, 1 is average
 
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """How a person is seen in one picture.
+    """How and where a person stands in one picture; angles in radians, places in canvas pixels."""
 
-    Attributes:
-        yaw: heading in radians; 0 walks towards the camera, pi away from it, pi / 2 to the right.
-        stride: angle of the leading thigh in radians; its sign says which leg leads.
-        bend: extra bend of knees and elbows in radians.
-        lean: sideways shift of the head per body height.
-    """
-
-    yaw: float
-    stride: float
-    bend: float
-    lean: float
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Where the figure stands on the canvas: its feet and its height, in canvas pixels."""
-
-    column: float
-    row: float
-    height: float
+    yaw: float  # heading; 0 walks towards the camera, pi away from it, pi / 2 to the right
+    stride: float  # angle of the leading thigh; the sign says which leg leads
+    bend: float  # extra bend of knees and elbows
+    lean: float  # sideways shift of the head per body height
     light: float  # -1 lit from the left .. 1 from the right
+    column: float  # of the spine
+    row: float  # of the feet
+    height: float  # of the body
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +78,8 @@ class Fabric:
     def colours(self, x: Array, y: Array) -> Array:
         """Colours (N, 3) of the points with offset `x` from the spine and height `y`, each (N,)."""
         accented = PATTERNS[self.pattern](x, y)
-        return np.where(accented[..., None], np.float32(self.accent), np.float32(self.colour))
+        colours = np.array((self.colour, self.accent), dtype=np.float32)
+        return colours[accented.astype(np.intp)]
 
 
 def plain(colour: RGB) -> Fabric:
@@ -117,10 +88,10 @@ def plain(colour: RGB) -> Fabric:
 
 
 class Figure:
-    """One person being drawn; lengths are fractions of the body height, heights start at the feet."""
+    """One person being drawn; lengths are in body heights, heights count from the feet."""
 
-    def __init__(self, canvas: Array, who: Appearance, pose: Pose, place: Placement) -> None:
-        self.canvas, self.who, self.pose, self.place = canvas, who, pose, place
+    def __init__(self, canvas: Array, who: Appearance, pose: Pose) -> None:
+        self.canvas, self.who, self.pose = canvas, who, pose
         self.cos, self.sin = float(np.cos(pose.yaw)), float(np.sin(pose.yaw))
 
     def draw(self) -> None:
@@ -151,16 +122,16 @@ class Figure:
     def fill(self, outline: list[Point], fabric: Fabric, roundness: float = 0.3) -> None:
         """Fill a polygon of (x, y) body points, darker towards its sides as on a cylinder."""
         points = np.asarray(outline, dtype=np.float32)
-        place, lean = self.place, self.pose.lean
-        columns = place.column + (BREADTH * points[:, 0] + lean * points[:, 1]) * place.height
-        rows = place.row - points[:, 1] * place.height
+        pose = self.pose
+        columns = pose.column + (BREADTH * points[:, 0] + pose.lean * points[:, 1]) * pose.height
+        rows = pose.row - points[:, 1] * pose.height
         rr, cc = draw.polygon(rows, columns, self.canvas.shape[:2])
         left, right = columns.min(), columns.max()
-        cc32 = cc.astype(np.float32)
-        across = (cc32 - (left + right) / 2) * np.float32(2 / max(right - left, 2))
-        shade = 1 - roundness * across * across + 0.14 * place.light * across
-        height = (place.row - rr.astype(np.float32)) / place.height
-        offset = ((cc32 - place.column) / place.height - lean * height) / BREADTH
+        rr32, cc32 = rr.astype(np.float32), cc.astype(np.float32)
+        across = (cc32 - (left + right) / 2) * (2 / max(right - left, np.float32(2)))
+        shade = 1 - roundness * across * across + 0.14 * pose.light * across
+        height = (pose.row - rr32) / pose.height
+        offset = ((cc32 - pose.column) / pose.height - pose.lean * height) / BREADTH
         self.canvas[rr, cc] = fabric.colours(offset, height) * shade[:, None]
 
     def limb(self, start: Point, end: Point, widths: Point, fabric: Fabric) -> None:
@@ -177,15 +148,13 @@ class Figure:
     def oval(self, centre: Point, radii: Point, fabric: Fabric) -> None:
         """An upright ellipse."""
         turns = np.linspace(0, 2 * np.pi, 12, endpoint=False)
-        outline = [
-            (centre[0] + radii[0] * np.cos(t), centre[1] + radii[1] * np.sin(t)) for t in turns
-        ]
-        self.fill(outline, fabric)
+        points = np.array(centre) + np.array(radii) * np.stack([np.cos(turns), np.sin(turns)], 1)
+        self.fill(points.tolist(), fabric)
 
     def _shadow(self) -> None:
-        place = self.place
-        radius = (0.03 * place.height, 0.17 * place.height)
-        centre = (place.row, place.column + 0.08 * place.light * place.height)
+        pose = self.pose
+        radius = (0.03 * pose.height, 0.17 * pose.height)
+        centre = (pose.row, pose.column + 0.08 * pose.light * pose.height)
         rr, cc = draw.ellipse(*centre, *radius, shape=self.canvas.shape[:2])
         self.canvas[rr, cc] *= 0.6
 
@@ -299,6 +268,6 @@ class Figure:
         self.fill(outline, plain(self.who.bag), roundness=0.2)
 
 
-def draw_person(canvas: Array, who: Appearance, pose: Pose, place: Placement) -> None:
+def draw_person(canvas: Array, who: Appearance, pose: Pose) -> None:
     """Draw a person onto `canvas` (H, W, 3), float RGB in 0..1, in place."""
-    Figure(canvas, who, pose, place).draw()
+    Figure(canvas, who, pose).draw()

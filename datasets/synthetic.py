@@ -1,4 +1,4 @@
-"""The embedded ReID data sets: people drawn before cameras of four places, in Market-1501 layout."""
+"""The embedded ReID data sets: people of four places, drawn and saved in Market-1501 layout."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import multiprocessing
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -36,7 +36,6 @@ from datasets.figures import (
     RGB,
     Appearance,
     Array,
-    Placement,
     Pose,
     draw_person,
 )
@@ -60,36 +59,107 @@ def _palette(colours: str) -> tuple[RGB, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """A place: how its people dress and how its cameras see them.
+    """A place: how its people dress and how its cameras see them."""
 
-    Attributes:
-        name: name of the place; its data set is `synthetic_<name>`.
-        uppers: colours of upper garments, bags and hats.
-        lowers: colours of lower garments.
-        patterned: share of upper garments with a pattern.
-        bare: share of people with short sleeves; half as many wear shorts or a skirt.
-        bags: share of people with a bag.
-        hats: share of people with a hat.
-        style: what the cameras have in common.
-    """
-
-    name: str
-    uppers: tuple[RGB, ...]
+    name: str  # its data set is synthetic_<name>
+    uppers: tuple[RGB, ...]  # colours of upper garments, bags and hats
     lowers: tuple[RGB, ...]
-    patterned: float
-    bare: float
-    bags: float
+    patterned: float  # share of upper garments with a pattern
+    bare: float  # share of people with short sleeves; half as many wear shorts or a skirt
+    bags: float  # share of people with a bag
     hats: float
     style: CameraStyle
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """One person of a data set; a family is a group of near look-alikes."""
-
-    pid: int
-    family: int
-    appearance: Appearance
+STREET = Domain(
+    name="street",
+    uppers=_palette("1d1f24 2b3a67 8c1c28 5b6770 d9d6cc 3f5f3a")
+    + _palette("c9a227 6d4c3d 9db4c8 4a2545 e07b39 2a7f86"),
+    lowers=_palette("23252b 2f4266 6b7480 8a7a5c 4b3a2f c8c2b4"),
+    patterned=0.6,
+    bare=0.3,
+    bags=0.5,
+    hats=0.15,
+    style=CameraStyle(
+        walls=("brick", "concrete", "shop", "hedge"),
+        floors=("pavement", "asphalt"),
+        air=(0.5, 0.5, 0.5),
+        haze=0.6,
+    ),
+)
+MALL = Domain(
+    name="mall",
+    uppers=_palette("f2efe8 f4b6c2 b9dff0 fff2a8 c9b6e4 a8e0c0")
+    + _palette("e85d75 4f8fd0 f59e5c 8f8f99 7a3e8e 30343f"),
+    lowers=_palette("8fb0d9 e8dfcf 3a4a78 b08d9b f0f0f0 55545c"),
+    patterned=0.55,
+    bare=0.65,
+    bags=0.65,
+    hats=0.05,
+    style=CameraStyle(
+        walls=("shop", "corridor"),
+        floors=("tiles", "terrazzo", "tiles"),
+        air=(0.72, 0.72, 0.72),
+        haze=0.5,
+        tint=(0.93, 1.0, 1.08),
+        gain_spread=0.03,
+        saturation=(0.75, 0.9),
+        gamma=(0.85, 1.0),
+        contrast=(0.75, 0.87),
+        brightness=(0.04, 0.1),
+        noise=(0.005, 0.015),
+        scale=(0.92, 0.98),
+        occlusion=0.05,
+    ),
+)
+CAMPUS = Domain(
+    name="campus",
+    uppers=_palette("d7263d 1b998b f4d35e 2e6fd9 ff7f11 7cb518")
+    + _palette("f5f5f5 8338ec 1a1a1d 00a6d6 b5179e 9a6a3a"),
+    lowers=_palette("1c2a4a 7d8590 20201f c2a878 4d6b3c a33b3b"),
+    patterned=0.65,
+    bare=0.75,
+    bags=0.7,
+    hats=0.3,
+    style=CameraStyle(
+        walls=("trees", "hedge", "brick", "trees"),
+        floors=("grass", "path"),
+        air=(0.45, 0.55, 0.33),
+        haze=0.5,
+        tint=(1.04, 1.05, 0.94),
+        saturation=(1.05, 1.25),
+        gamma=(0.85, 1.0),
+        contrast=(1.0, 1.15),
+        brightness=(0.0, 0.05),
+        blur=(0.2, 0.6),
+        noise=(0.005, 0.02),
+        scale=(0.86, 0.95),
+    ),
+)
+STATION = Domain(
+    name="station",
+    uppers=_palette("20242c 3b2f2a 1f3a5f 6e6e72 7b1e2b 9c8456")
+    + _palette("2f4f3e c7c1b1 d4e03a 58406b b5562b 486a86"),
+    lowers=_palette("17181c 2b2f45 54504c 3d2d24 7a6f5d 2e3f38"),
+    patterned=0.45,
+    bare=0.1,
+    bags=0.75,
+    hats=0.3,
+    style=CameraStyle(
+        walls=("metro", "concrete", "metro", "corridor"),
+        floors=("terrazzo", "asphalt"),
+        air=(0.5, 0.46, 0.36),
+        haze=0.5,
+        tint=(1.12, 0.98, 0.72),
+        saturation=(0.75, 0.92),
+        gamma=(0.95, 1.15),
+        contrast=(0.8, 0.92),
+        brightness=(-0.08, -0.02),
+        blur=(0.5, 1.0),
+        noise=(0.03, 0.05),
+    ),
+)
+DOMAINS: dict[str, Domain] = {place.name: place for place in (STREET, MALL, CAMPUS, STATION)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,137 +175,39 @@ class DatasetSize:
 
 DEFAULTS = DatasetSize()
 
-DOMAINS: Mapping[str, Domain] = MappingProxyType(
-    {
-        "street": Domain(
-            name="street",
-            uppers=_palette(
-                "1d1f24 2b3a67 8c1c28 5b6770 d9d6cc 3f5f3a c9a227 6d4c3d 9db4c8 4a2545 e07b39 2a7f86"
-            ),
-            lowers=_palette("23252b 2f4266 6b7480 8a7a5c 4b3a2f c8c2b4"),
-            patterned=0.6,
-            bare=0.3,
-            bags=0.5,
-            hats=0.15,
-            style=CameraStyle(
-                tint=(1.0, 1.0, 1.0),
-                gain_spread=0.04,
-                saturation=(0.85, 1.05),
-                gamma=(0.92, 1.1),
-                contrast=(0.92, 1.05),
-                brightness=(-0.03, 0.03),
-                blur=(0.3, 0.8),
-                noise=(0.01, 0.03),
-                scale=(0.9, 0.97),
-                occlusion=0.08,
-                walls=("brick", "concrete", "shop", "hedge"),
-                floors=("pavement", "asphalt"),
-                air=(0.5, 0.5, 0.5),
-                haze=0.6,
-            ),
-        ),
-        "mall": Domain(
-            name="mall",
-            uppers=_palette(
-                "f2efe8 f4b6c2 b9dff0 fff2a8 c9b6e4 a8e0c0 e85d75 4f8fd0 f59e5c 8f8f99 7a3e8e 30343f"
-            ),
-            lowers=_palette("8fb0d9 e8dfcf 3a4a78 b08d9b f0f0f0 55545c"),
-            patterned=0.55,
-            bare=0.65,
-            bags=0.65,
-            hats=0.05,
-            style=CameraStyle(
-                tint=(0.93, 1.0, 1.08),
-                gain_spread=0.03,
-                saturation=(0.7, 0.85),
-                gamma=(0.78, 0.92),
-                contrast=(0.72, 0.82),
-                brightness=(0.06, 0.12),
-                blur=(0.4, 0.9),
-                noise=(0.005, 0.015),
-                scale=(0.92, 0.98),
-                occlusion=0.05,
-                walls=("shop", "corridor", "shop", "corridor"),
-                floors=("tiles", "terrazzo"),
-                air=(0.78, 0.78, 0.78),
-                haze=0.6,
-            ),
-        ),
-        "campus": Domain(
-            name="campus",
-            uppers=_palette(
-                "d7263d 1b998b f4d35e 2e6fd9 ff7f11 7cb518 f5f5f5 8338ec 1a1a1d 00a6d6 b5179e 9a6a3a"
-            ),
-            lowers=_palette("1c2a4a 7d8590 20201f c2a878 4d6b3c a33b3b"),
-            patterned=0.65,
-            bare=0.75,
-            bags=0.7,
-            hats=0.3,
-            style=CameraStyle(
-                tint=(1.04, 1.05, 0.94),
-                gain_spread=0.04,
-                saturation=(1.05, 1.25),
-                gamma=(0.85, 1.0),
-                contrast=(1.0, 1.15),
-                brightness=(0.0, 0.05),
-                blur=(0.2, 0.6),
-                noise=(0.005, 0.02),
-                scale=(0.86, 0.95),
-                occlusion=0.08,
-                walls=("trees", "hedge", "brick", "trees"),
-                floors=("grass", "path"),
-                air=(0.45, 0.55, 0.33),
-                haze=0.55,
-            ),
-        ),
-        "station": Domain(
-            name="station",
-            uppers=_palette(
-                "20242c 3b2f2a 1f3a5f 6e6e72 7b1e2b 9c8456 2f4f3e c7c1b1 d4e03a 58406b b5562b 486a86"
-            ),
-            lowers=_palette("17181c 2b2f45 54504c 3d2d24 7a6f5d 2e3f38"),
-            patterned=0.45,
-            bare=0.1,
-            bags=0.75,
-            hats=0.3,
-            style=CameraStyle(
-                tint=(1.12, 0.98, 0.72),
-                gain_spread=0.04,
-                saturation=(0.75, 0.92),
-                gamma=(1.0, 1.2),
-                contrast=(0.78, 0.9),
-                brightness=(-0.08, -0.02),
-                blur=(0.6, 1.1),
-                noise=(0.03, 0.05),
-                scale=(0.9, 0.97),
-                occlusion=0.08,
-                walls=("metro", "concrete", "metro", "corridor"),
-                floors=("terrazzo", "asphalt"),
-                air=(0.5, 0.46, 0.36),
-                haze=0.55,
-            ),
-        ),
-    }
-)
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One person of a data set; a family is a group of near look-alikes."""
+
+    pid: int
+    family: int
+    appearance: Appearance
 
 
 def draw_identities(domain: Domain, first_pid: int, count: int, seed: int) -> list[Identity]:
-    """Dress `count` people, in families of two to four whose members differ in at most two ways."""
+    """Dress `count` people, in families of two or three.
+
+    A family shares its founder's looks, each further member but for one attribute, so that any
+    two of a family differ in one or two.
+    """
     rng = _generator(seed, domain.name, "identities", first_pid)
     identities: list[Identity] = []
     family = 0
     while len(identities) < count:
         founder = _dress(domain, rng)
-        members = [founder]
-        for change in rng.permutation(len(CHANGES))[: rng.integers(1, 4)]:
-            members.append(_change(founder, CHANGES[change], domain, rng))
+        changes = rng.permutation(_visible_changes(founder))[: rng.integers(1, 3)]
+        members = [founder, *(_change(founder, str(name), domain, rng) for name in changes)]
         for member in members[: count - len(identities)]:
             identities.append(Identity(first_pid + len(identities), family, member))
         family += 1
     return identities
 
 
-CHANGES = ("upper", "accent", "pattern", "lower", "lower_kind", "bag_kind", "hair", "hat")
+def _visible_changes(who: Appearance) -> list[str]:
+    """Attributes in which members of a family may differ: what a picture of 128 x 64 can show."""
+    changes = ["upper", "pattern", "lower", "lower_kind", "bag_kind", "hat"]
+    return changes if who.pattern == "plain" else [*changes, "accent"]
 
 
 def _dress(domain: Domain, rng: np.random.Generator) -> Appearance:
@@ -261,23 +233,21 @@ def _dress(domain: Domain, rng: np.random.Generator) -> Appearance:
 
 
 def _change(who: Appearance, name: str, domain: Domain, rng: np.random.Generator) -> Appearance:
-    """The same person but for one attribute (a new accent brings a pattern along)."""
-    choices: dict[str, tuple] = {
+    """The same person but for one attribute."""
+    choices: dict[str, tuple[Any, ...]] = {
         "upper": domain.uppers,
         "accent": domain.uppers,
         "pattern": tuple(PATTERNS),
         "lower": domain.lowers,
         "lower_kind": LOWERS,
         "bag_kind": BAGS,
-        "hair": HAIRS,
         "hat": (None, *domain.uppers),
     }
-    taken = {getattr(who, name), who.upper if name == "accent" else None}
-    if name == "upper":
-        taken.add(who.accent)
-    options = [c for c in choices[name] if c is None or c not in taken]
-    changed = {name: options[rng.integers(len(options))]}
-    return replace(who, **changed)
+    taken = {getattr(who, name)} | (
+        {who.upper, who.accent} if name in ("upper", "accent") else set()
+    )
+    options = [choice for choice in choices[name] if choice not in taken]
+    return replace(who, **{name: options[rng.integers(len(options))]})
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,18 +324,21 @@ def draw_shot(plan: Plan, shot: Shot) -> Image.Image:
     top = rng.integers(scene.shape[0] - height + 1)
     left = rng.integers(scene.shape[1] - width + 1)
     canvas = scene[top : top + height, left : left + width].copy()
+    body = camera.scale * rng.uniform(0.95, 1.05) * shot.appearance.stature * height
     pose = Pose(
         yaw=camera.heading + rng.choice((0.0, np.pi)) + rng.normal(0, 0.6),
         stride=rng.uniform(-0.5, 0.5),
         bend=rng.uniform(0, 0.25),
         lean=rng.normal(0, 0.02),
+        light=rng.uniform(-1, 1),
+        column=rng.normal(0.5, 0.035) * width,
+        row=rng.normal(0.5, 0.15) * (height - body) + body,
+        height=body,
     )
-    body = camera.scale * rng.uniform(0.95, 1.05) * shot.appearance.stature * height
-    column, feet = rng.normal(0.5, 0.035) * width, (rng.normal(0.5, 0.15) * (height - body)) + body
     if shot.pid < 0:  # a detection that missed most of the person
-        body, column, feet = 1.5 * body, column + width * rng.choice((-0.5, 0.5)), 1.5 * feet
-    place = Placement(float(column), float(feet), float(body), light=rng.uniform(-1, 1))
-    draw_person(canvas, shot.appearance, pose, place)
+        column = pose.column + width * rng.choice((-0.5, 0.5))
+        pose = replace(pose, column=column, row=1.5 * pose.row, height=1.5 * body)
+    draw_person(canvas, shot.appearance, pose)
     if rng.random() < plan.domain.style.occlusion:
         draw_obstacle(canvas, rng)
     smooth = 0.5 * (canvas[::2] + canvas[1::2])

@@ -110,7 +110,7 @@ class CLIPReID(nn.Module):
         Raises:
             RuntimeError: the model is a baseline and has no text encoder.
         """
-        prompts, text = self._text_parts()
+        prompts, text = self.text_parts()
         return text.encode_prefix(prompts.token_prefix)
 
     def encode_text(self, labels: Tensor, prefix: PrefixStates | None = None) -> Tensor:
@@ -119,7 +119,7 @@ class CLIPReID(nn.Module):
         Raises:
             RuntimeError: the model is a baseline and has no text encoder.
         """
-        prompts, text = self._text_parts()
+        prompts, text = self.text_parts()
         return text(prompts(labels), prefix or text.encode_prefix(prompts.token_prefix))
 
     def embed(
@@ -144,7 +144,8 @@ class CLIPReID(nn.Module):
         triplet_features = [features.last, features.final, features.projected]
         return TrainOutput(logits, triplet_features, features.projected)
 
-    def _text_parts(self) -> tuple[PromptLearner, TextEncoder]:
+    def text_parts(self) -> tuple[PromptLearner, TextEncoder]:
+        """Prompts and text encoder; raises RuntimeError when the model is a baseline."""
         if self.prompt_learner is None or self.text_encoder is None:
             raise RuntimeError("this is a baseline model: it has no prompts and no text encoder")
         return self.prompt_learner, self.text_encoder

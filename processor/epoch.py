@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from processor.runtime.precision import Precision
+from processor.runtime.seeding import restore_random_state
 from processor.runtime.signals import StopRequest
 from processor.stage import Stage, StepResult
 
@@ -32,6 +33,7 @@ class EpochMeters:
 
     Attributes:
         sums: of every loss and share, weighted by the images of the batch.
+        loss_names: which of them are losses.
         images: seen so far.
         iteration: batches done.
         seconds: spent on them.
@@ -39,6 +41,7 @@ class EpochMeters:
     """
 
     sums: dict[str, Tensor] = field(default_factory=dict)
+    loss_names: list[str] = field(default_factory=list)
     images: int = 0
     iteration: int = 0
     seconds: float = 0.0
@@ -46,6 +49,7 @@ class EpochMeters:
 
     def add(self, result: StepResult, num_images: int) -> None:
         """Count one batch; no synchronization with the device."""
+        self.loss_names = list(result.losses)
         for name, value in {**result.losses, **result.shares}.items():
             weighted = value.detach() * num_images
             self.sums[name] = self.sums[name] + weighted if name in self.sums else weighted
@@ -59,6 +63,7 @@ class EpochMeters:
         """For a checkpoint in the middle of an epoch."""
         return {
             "sums": {name: value.item() for name, value in self.sums.items()},
+            "loss_names": self.loss_names,
             "images": self.images,
             "iteration": self.iteration,
             "seconds": self.seconds,
@@ -72,40 +77,41 @@ class EpochMeters:
         return cls(**{**state, "sums": sums})
 
 
-@dataclass(frozen=True, slots=True)
-class EpochResult:
-    """How an epoch went.
-
-    Attributes:
-        meters: what was counted.
-        finished: False when a stop was requested before the last batch.
-    """
-
-    meters: EpochMeters
-    finished: bool
-
-
 def train_epoch(
     stage: Stage,
     epoch: int,
     meters: EpochMeters,
     precision: Precision,
     stop: StopRequest,
-) -> EpochResult:
-    """Train on the epoch's batches from `meters.iteration` on.
+    random_numbers: dict[str, Any] | None = None,
+) -> bool:
+    """Train on the epoch's batches from `meters.iteration` on, counting into `meters`.
 
     Losses are read from the device every `log_period` iterations only.
+
+    Args:
+        stage: batches, losses, optimizers.
+        epoch: counted from 1.
+        meters: empty, or those of the batches already done.
+        precision: device and number format.
+        stop: looked at before every batch.
+        random_numbers: generator states to go on with inside an epoch.
+
+    Returns:
+        False when a stop was requested before the last batch.
 
     Raises:
         NonFiniteLossError: names epoch, iteration and images.
     """
     batches = stage.start_epoch(epoch, meters.iteration)
+    if random_numbers is not None:
+        restore_random_state(random_numbers)
     total = meters.iteration + len(batches)
     watch = _LossWatch(stage, epoch, precision.device)
     started = time.perf_counter() - meters.seconds
     for batch in tqdm(batches, desc=f"stage {stage.name} epoch {epoch}", leave=False, disable=None):
         if stop.requested:
-            return EpochResult(meters, finished=False)
+            return False
         bad = getattr(batch, "bad_images", ())
         for path in bad:
             logger.warning("skipped the broken image %s", path)
@@ -124,7 +130,7 @@ def train_epoch(
             watch.check()
             _log_progress(stage, epoch, meters, total)
     watch.check()
-    return EpochResult(meters, finished=True)
+    return True
 
 
 class _LossWatch:

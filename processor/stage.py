@@ -6,7 +6,7 @@ from collections.abc import Sized
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from solver.schedule import Schedule
@@ -47,14 +47,12 @@ class Stage(Protocol):
 
     Attributes:
         name: 1 or 2, as in metrics.jsonl.
-        model: the network.
         optimizers: stepped after every batch; the first one's "weights" rate is logged.
         schedule: sets the rates of an epoch.
         timing: epochs and periods.
     """
 
     name: int
-    model: nn.Module
     optimizers: list[Optimizer]
     schedule: Schedule
     timing: StageTiming

@@ -79,14 +79,18 @@ def chunk_slices(num_rows: int, bytes_per_row: int, chunk_mb: float) -> Iterator
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Products in true float32, whatever mixed precision or TF32 the caller trains with."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
+    """Products in true float32, whatever autocast or TF32 setting the caller trains with."""
+    backend = torch.backends.cuda.matmul
+    # PyTorch >= 2.9 forbids to read the older switch once the newer one was used
+    newer = hasattr(backend, "fp32_precision")
+    switch, exact = ("fp32_precision", "ieee") if newer else ("allow_tf32", False)
+    before = getattr(backend, switch)
+    setattr(backend, switch, exact)
     try:
         with torch.autocast(device.type, enabled=False):
             yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        setattr(backend, switch, before)
 
 
 def distance_blocks(

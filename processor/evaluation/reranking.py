@@ -27,7 +27,7 @@ class _Neighbourhood:
     """What remains of the (N, N) distance matrix of queries and gallery together."""
 
     nearest: np.ndarray  # (N, K) int32, the image itself first
-    row_maxima: Tensor  # (N,) largest distance of each row, on the features' device
+    row_maxima: np.ndarray  # (N,) float32, largest distance of each row
     query_distances: np.ndarray  # (Q, G) float32, divided by the row maxima
 
 
@@ -75,7 +75,7 @@ def rerank(
     features = torch.cat([query, gallery])
     around = _find_neighbourhood(features, num_query, max(k1 + 1, k2), chunk_mb)
     neighbours = _expanded_neighbours(around.nearest, k1)
-    weights = _neighbour_weights(neighbours, features, around.row_maxima)
+    weights = _neighbour_weights(neighbours, features.cpu().numpy(), around.row_maxima)
     if k2 > 1:
         weights = _average_over_nearest(weights, around.nearest[:, :k2])
     blended = _blend_jaccard(weights, around.query_distances, lambda_value)
@@ -89,7 +89,7 @@ def rerank_memory(num_query: int, num_gallery: int, dim: int, k1: int, k2: int) 
     """
     num_images = num_query + num_gallery
     set_size = min(2 * (k1 + 1), num_images)
-    averaged = min(set_size * (1 + min(k2, 8)) // 2, num_images) if k2 > 1 else set_size
+    averaged = min(set_size * (1 + k2 // 2), num_images)
     joined = 4 * num_images * dim
     dense = 4 * num_query * num_gallery
     sparse_rows = 8 * num_images * (3 * set_size + 2 * averaged)  # index and value, with copies
@@ -122,14 +122,14 @@ def _find_neighbourhood(
     num_images = len(features)
     num_nearest = min(num_nearest, num_images)
     nearest = np.empty((num_images, num_nearest), dtype=np.int32)
-    row_maxima = features.new_empty(num_images)
+    row_maxima = np.empty(num_images, dtype=np.float32)
     query_distances = np.empty((num_query, num_images - num_query), dtype=np.float32)
-    bytes_per_row = 5 * num_images + 12 * num_nearest
+    bytes_per_row = 8 * num_images + 12 * num_nearest  # distances, scaled ones, nearest
     slices = chunk_slices(num_images, bytes_per_row, chunk_mb)
     for block in distance_blocks(features, features, slices):
         rows, values = block.rows, block.values
         maxima = values.amax(dim=1).clamp_min(SMALLEST_MAXIMUM)
-        row_maxima[rows] = maxima
+        row_maxima[rows] = maxima.cpu().numpy()
         if rows.start < num_query:
             queries = slice(rows.start, min(rows.stop, num_query))
             count = queries.stop - queries.start
@@ -146,7 +146,7 @@ def _membership(nearest: np.ndarray) -> sparse.csr_array:
     num_images, width = nearest.shape
     starts = np.arange(num_images + 1, dtype=np.int32) * width
     ones = np.ones(nearest.size, dtype=np.float32)
-    columns = np.ascontiguousarray(nearest).reshape(-1)
+    columns = nearest.flatten()  # a copy: the matrix sorts them in place
     matrix = sparse.csr_array((ones, columns, starts), shape=(num_images, num_images))
     matrix.sort_indices()
     return matrix
@@ -175,22 +175,19 @@ def _expanded_neighbours(nearest: np.ndarray, k1: int) -> sparse.csr_array:
 
 
 def _neighbour_weights(
-    neighbours: sparse.csr_array, features: Tensor, row_maxima: Tensor
+    neighbours: sparse.csr_array, features: np.ndarray, row_maxima: np.ndarray
 ) -> sparse.csr_array:
     """V: exp(-O) on the pattern of `neighbours`, every row scaled to sum 1."""
-    rows = np.repeat(np.arange(len(features), dtype=np.int32), np.diff(neighbours.indptr))
-    squares = features.square().sum(dim=1)
-    weights = np.empty(len(rows), dtype=np.float32)
-    # twice a row of features per pair
-    for part in chunk_slices(len(rows), 12 * features.shape[1], 64):
-        i = torch.from_numpy(rows[part]).to(features.device)
-        j = torch.from_numpy(neighbours.indices[part]).to(features.device)
-        products = torch.linalg.vecdot(features[i], features[j])
-        distances = (squares[i] + squares[j] - 2 * products) / row_maxima[i]
-        weights[part] = torch.exp(-distances).cpu().numpy()
-    sums = np.add.reduceat(weights, neighbours.indptr[:-1])  # no row is empty: i is in R(i)
-    weights /= sums[rows]
-    return sparse.csr_array((weights, neighbours.indices, neighbours.indptr), neighbours.shape)
+    starts, columns = neighbours.indptr, neighbours.indices
+    squares = np.square(features).sum(axis=1)
+    weights = np.empty(len(columns), dtype=np.float32)
+    for i in range(len(features)):  # one row at a time stays in the cache
+        mine = slice(starts[i], starts[i + 1])
+        products = features[columns[mine]] @ features[i]
+        distances = (squares[i] + squares[columns[mine]] - 2 * products) / row_maxima[i]
+        closeness = np.exp(-distances)
+        weights[mine] = closeness / closeness.sum()
+    return sparse.csr_array((weights, columns, starts), neighbours.shape)
 
 
 def _average_over_nearest(weights: sparse.csr_array, nearest: np.ndarray) -> sparse.csr_array:
@@ -206,17 +203,14 @@ def _blend_jaccard(
     An inverted index of the gallery (which images have weight at neighbour l) limits the sum of
     minima to the images that share a neighbour with the query.
     """
-    num_query, num_gallery = query_distances.shape
+    num_query = len(query_distances)
     index = weights[num_query:].T.tocsr()
     for i in range(num_query):
         mine = slice(weights.indptr[i], weights.indptr[i + 1])
-        lists, my_weights = weights.indices[mine], weights.data[mine]
-        starts = index.indptr[lists]
-        lengths = index.indptr[lists + 1] - starts
-        offsets = np.cumsum(lengths) - lengths
-        entries = np.repeat(starts - offsets, lengths) + np.arange(lengths.sum())
-        minima = np.minimum(index.data[entries], np.repeat(my_weights, lengths))
-        overlap = np.bincount(index.indices[entries], weights=minima, minlength=num_gallery)
+        lists = index[weights.indices[mine]]
+        lengths = np.diff(lists.indptr)
+        np.minimum(lists.data, np.repeat(weights.data[mine], lengths), out=lists.data)
+        overlap = lists.T @ np.ones(len(lengths), dtype=np.float32)
         jaccard = 1 - overlap / (2 - overlap)
         query_distances[i] = (1 - lambda_value) * jaccard + lambda_value * query_distances[i]
     return query_distances

@@ -78,11 +78,11 @@ class RunFolder:
 
 
 def log_to(path: Path | None = None) -> None:
-    """Send the program's log to standard error and, with a path, to a file as well."""
+    """Send the program's log to standard output and, with a path, to a file as well."""
     root = logging.getLogger()
     root.setLevel(logging.INFO)
     formatter = logging.Formatter(_LOG_FORMAT, datefmt="%H:%M:%S")
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(path, encoding="utf-8"))

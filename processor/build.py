@@ -1,0 +1,112 @@
+"""Parts of a run that depend on the configuration."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from yacs.config import CfgNode
+
+from datasets.build import build_evaluation_loader, build_train_loader
+from datasets.registry import num_splits, read_dataset
+from datasets.sources import TrainingSet
+from loss import build_image_losses
+from model import CLIPReID
+from processor.evaluation.evaluator import Evaluator, Protocol, Target
+from processor.features import extract_features
+from processor.image_stage import ImageStage, all_text_features, freeze_text_side
+from processor.prompt_stage import PromptStage, freeze_all_but_prompts
+from processor.runtime.precision import Precision, choose_precision
+from processor.runtime.signals import StopRequest
+from processor.stage import StageTiming
+from solver.build import (
+    build_center_optimizer,
+    build_image_optimizer,
+    build_image_schedule,
+    build_prompt_optimizer,
+    build_prompt_schedule,
+)
+
+
+def build_precision(cfg: CfgNode, device: torch.device) -> Precision:
+    """Autocast and loss scaling of SOLVER.AMP."""
+    return Precision(choose_precision(cfg.SOLVER.AMP, device), device)
+
+
+def build_targets(cfg: CfgNode, camera_offsets: dict[str, int]) -> list[Target]:
+    """The data sets to evaluate on: DATASETS.TARGETS, or else the sources' own test splits.
+
+    Args:
+        cfg: DATASETS counts.
+        camera_offsets: name of a source -> what was added to its camids in training.
+    """
+    targets = []
+    for name in cfg.DATASETS.TARGETS or cfg.DATASETS.NAMES:
+        root = cfg.DATASETS.ROOT_DIR
+        splits = [read_dataset(name, root, split) for split in range(num_splits(name))]
+        targets.append(Target(splits[0].name, splits, camera_offsets.get(splits[0].name)))
+    return targets
+
+
+def build_evaluator(
+    cfg: CfgNode, targets: list[Target], precision: Precision, stop: StopRequest | None = None
+) -> Evaluator:
+    """Scoring as TEST.* says."""
+    reranking = (cfg.TEST.RE_RANKING_K1, cfg.TEST.RE_RANKING_K2, cfg.TEST.RE_RANKING_LAMBDA)
+    protocol = Protocol(
+        normalize=cfg.TEST.FEAT_NORM,
+        ignore_same_camera=cfg.TEST.IGNORE_SAME_CAMERA,
+        chunk_mb=cfg.TEST.CHUNK_MB,
+        rerank=reranking if cfg.TEST.RE_RANKING else None,
+    )
+    return Evaluator(targets, protocol, partial(build_evaluation_loader, cfg), precision, stop)
+
+
+def build_prompt_stage(
+    cfg: CfgNode, model: CLIPReID, data: TrainingSet, precision: Precision, stop: StopRequest
+) -> PromptStage:
+    """Stage 1; extracts the image features it is trained on."""
+    freeze_all_but_prompts(model)
+    model.eval()
+    table = extract_features(
+        lambda batch: model.encode_image(batch.images).projected,
+        build_evaluation_loader(cfg, data.samples, data.labels),
+        precision,
+        title="image features for the prompts",
+        stop=stop,
+    )
+    prompts, _ = model.text_parts()
+    optimizer = build_prompt_optimizer(cfg, prompts.cls_ctx)
+    stage = cfg.SOLVER.STAGE1
+    return PromptStage(
+        model,
+        table,
+        data.samples,
+        data.labels,
+        optimizer,
+        build_prompt_schedule(cfg, optimizer),
+        stage.IMS_PER_BATCH,
+        StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD),
+    )
+
+
+def build_image_stage(cfg: CfgNode, model: CLIPReID, data: TrainingSet) -> ImageStage:
+    """Stage 2; encodes the prompts of all identities."""
+    freeze_text_side(model)
+    device = next(model.parameters()).device
+    losses = build_image_losses(cfg, data.num_classes, model.image_encoder.width)
+    optimizers = [build_image_optimizer(cfg, model)]
+    if losses.center is not None:
+        losses.center.to(device)
+        optimizers.append(build_center_optimizer(cfg, losses.center))
+    stage = cfg.SOLVER.STAGE2
+    return ImageStage(
+        model,
+        build_train_loader(cfg, data),
+        [sample.path for sample in data.samples],
+        all_text_features(model) if cfg.MODEL.TEXT_TOWER else None,
+        losses,
+        optimizers,
+        build_image_schedule(cfg, optimizers[0]),
+        StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD, stage.EVAL_PERIOD),
+    )

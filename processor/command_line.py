@@ -1,0 +1,74 @@
+"""From the command line to a run: arguments, log, and errors as one line."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from config import ConfigError, UnknownOptionError
+from datasets.images import BadImageError
+from processor.epoch import NonFiniteLossError
+from processor.runtime.run_folder import log_to
+from processor.runtime.signals import Interrupted
+
+logger = logging.getLogger(__name__)
+
+TRACEBACK_VARIABLE = "REID_TRACEBACK"
+
+# What a user can mend: shown as one line. Anything else is a defect and keeps its traceback.
+USER_ERRORS = (
+    ConfigError,
+    UnknownOptionError,
+    BadImageError,
+    NonFiniteLossError,
+    FileNotFoundError,
+    NotADirectoryError,
+    PermissionError,
+    MemoryError,
+    ValueError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """A parsed command line.
+
+    Attributes:
+        config_file: YAML file, or None.
+        opts: `KEY VALUE ...` overrides.
+    """
+
+    config_file: str | None
+    opts: list[str]
+
+
+def parse_arguments(description: str, arguments: Sequence[str] | None = None) -> Arguments:
+    """`--config_file FILE KEY VALUE ...`, as CLIP-ReID's users type it."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--config_file", "--config-file", default=None, metavar="FILE")
+    parser.add_argument("--local_rank", default=None, help=argparse.SUPPRESS)
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides")
+    parsed = parser.parse_args(arguments)
+    return Arguments(parsed.config_file or None, parsed.opts)
+
+
+def run(action: Callable[[], object]) -> None:
+    """Run a program; errors that the user can mend become one line and exit status 1."""
+    log_to()
+    try:
+        action()
+    except Interrupted:
+        sys.exit(0)
+    except KeyboardInterrupt:
+        logger.error("interrupted; SOLVER.RESUME auto goes on after the last finished epoch")
+        sys.exit(130)
+    except USER_ERRORS as error:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        logger.error("%s", error)
+        logger.info("%s=1 in the environment shows where", TRACEBACK_VARIABLE)
+        sys.exit(1)

@@ -1,0 +1,161 @@
+"""Score a model on data sets: extract features once, then rank every split."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from datasets.records import Batch, DataSplits, Sample
+from model import CLIPReID
+from processor.evaluation.distance import normalize_features
+from processor.evaluation.ranking import RetrievalMetrics, evaluate_distmat, evaluate_features
+from processor.evaluation.report import EvaluationReport, TargetResult, result_lines
+from processor.evaluation.reranking import rerank
+from processor.features import FeatureTable, extract_features
+from processor.runtime.precision import Precision
+from processor.runtime.signals import StopRequest
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A data set to evaluate on.
+
+    Attributes:
+        name: the data set.
+        splits: one per split of its protocol.
+        camera_offset: what was added to its camids in training; None when the model was not
+            trained on it, so that its cameras mean nothing to the model.
+    """
+
+    name: str
+    splits: list[DataSplits]
+    camera_offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How features become scores.
+
+    Attributes:
+        normalize: L2-normalize features before comparing.
+        ignore_same_camera: apply the junk rule to the data sets that have one.
+        chunk_mb: memory of one block of distances, in MB.
+        rerank: (k1, k2, lambda) of k-reciprocal re-ranking; None = off.
+    """
+
+    normalize: bool = True
+    ignore_same_camera: bool = True
+    chunk_mb: int = 512
+    rerank: tuple[int, int, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluator:
+    """Scores models on targets.
+
+    Attributes:
+        targets: the data sets.
+        protocol: how features become scores.
+        loader: makes a loader of images in order.
+        precision: device and number format.
+        stop: a request to stop that is looked at between batches.
+    """
+
+    targets: list[Target]
+    protocol: Protocol
+    loader: Callable[[Sequence[Sample]], DataLoader[Batch]]
+    precision: Precision
+    stop: StopRequest | None = None
+
+    def __call__(self, model: CLIPReID) -> EvaluationReport:
+        """Evaluate on every target and log CLIP-ReID's lines.
+
+        Raises:
+            ValueError: a target without a single valid query.
+        """
+        results = []
+        for target in self.targets:
+            results.append(self._evaluate_target(model, target))
+            for line in result_lines(results[-1]):
+                logger.info("%s", line)
+        return EvaluationReport(results)
+
+    def _evaluate_target(self, model: CLIPReID, target: Target) -> TargetResult:
+        samples = _distinct_samples(target)
+        was_training = model.training
+        model.eval()
+        try:
+            table = extract_features(
+                lambda batch: model.embed(batch.images, *_model_ids(batch, target)),
+                self.loader(samples),
+                self.precision,
+                title=target.name,
+                stop=self.stop,
+            )
+        finally:
+            model.train(was_training)
+        rows = _rows_by_path(samples, table)
+        metrics = [self._score(split, table.features, rows) for split in target.splits]
+        return TargetResult(target.name, metrics, target.splits[0].notes)
+
+    def _score(self, split: DataSplits, features: Tensor, rows: dict[str, int]) -> RetrievalMetrics:
+        query = [sample for sample in split.query if sample.path in rows]
+        gallery = [sample for sample in split.gallery if sample.path in rows]
+        query_features = features[[rows[sample.path] for sample in query]]
+        gallery_features = features[[rows[sample.path] for sample in gallery]]
+        ids = [
+            torch.tensor([sample.pid for sample in query]),
+            torch.tensor([sample.pid for sample in gallery]),
+            torch.tensor([sample.camid for sample in query]),
+            torch.tensor([sample.camid for sample in gallery]),
+        ]
+        junk_rule = self.protocol.ignore_same_camera and split.ignore_same_camera
+        if self.protocol.normalize:
+            query_features = normalize_features(query_features)
+            gallery_features = normalize_features(gallery_features)
+        if self.protocol.rerank is not None:
+            distmat = rerank(
+                query_features,
+                gallery_features,
+                *self.protocol.rerank,
+                chunk_mb=self.protocol.chunk_mb,
+            )
+            return evaluate_distmat(
+                distmat, *ids, ignore_same_camera=junk_rule, chunk_mb=self.protocol.chunk_mb
+            )
+        return evaluate_features(
+            query_features,
+            gallery_features,
+            *ids,
+            ignore_same_camera=junk_rule,
+            chunk_mb=self.protocol.chunk_mb,
+        )
+
+
+def _distinct_samples(target: Target) -> list[Sample]:
+    """Every image of the target's splits once: first the queries, then the galleries."""
+    by_path: dict[str, Sample] = {}
+    for split in target.splits:
+        for sample in [*split.query, *split.gallery]:
+            by_path.setdefault(sample.path, sample)
+    return list(by_path.values())
+
+
+def _rows_by_path(samples: Sequence[Sample], table: FeatureTable) -> dict[str, int]:
+    """Row of every readable image's features."""
+    return {samples[place].path: row for row, place in enumerate(table.indices.tolist())}
+
+
+def _model_ids(batch: Batch, target: Target) -> tuple[Tensor, Tensor]:
+    """Cameras and viewpoints as the model knows them; -1 = not known to it."""
+    if target.camera_offset is None:
+        unknown = torch.full_like(batch.camids, -1)
+        return unknown, unknown
+    return batch.camids + target.camera_offset, batch.viewids

@@ -1,0 +1,175 @@
+"""The epochs of a stage: train, save, evaluate, log; and going on where a run stopped."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from yacs.config import CfgNode
+
+from model import CLIPReID
+from processor.epoch import EpochMeters, NonFiniteLossError, train_epoch
+from processor.evaluation.report import EvaluationReport
+from processor.runtime.checkpoint import save_checkpoint
+from processor.runtime.precision import Precision
+from processor.runtime.run_folder import RunFolder, write_json
+from processor.runtime.seeding import random_state, seed_everything
+from processor.runtime.signals import Interrupted, StopRequest
+from processor.stage import Stage
+
+logger = logging.getLogger(__name__)
+
+Meta = dict[str, int | float | str]
+
+
+@dataclass
+class Training:
+    """A training run: what all its stages share.
+
+    Attributes:
+        cfg: saved with every checkpoint.
+        model: the network.
+        folder: where everything is written.
+        precision: device and number format.
+        stop: a request to save and stop.
+        meta: what a checkpoint says about the model.
+        seed: with stage and epoch, seeds every epoch.
+        evaluate: scores the model on the targets.
+        report: the latest evaluation.
+    """
+
+    cfg: CfgNode
+    model: CLIPReID
+    folder: RunFolder
+    precision: Precision
+    stop: StopRequest
+    meta: Meta
+    seed: int
+    evaluate: Callable[[], EvaluationReport]
+    report: EvaluationReport | None = None
+
+    def run(self, stage: Stage, resume: dict[str, Any] | None = None) -> None:
+        """All epochs of a stage, or those left when it is resumed.
+
+        Args:
+            stage: what to train.
+            resume: the "training" part of a `last.pth` written in this stage.
+
+        Raises:
+            Interrupted: a stop was requested; `last.pth` holds the state.
+            NonFiniteLossError: the batch's files are in non_finite_batch.json.
+        """
+        first_epoch, meters, random_numbers = 1, EpochMeters(), None
+        if resume is not None:
+            self._restore(stage, resume)
+            first_epoch = resume["epoch"]
+            if resume["finished"]:
+                self._close_epoch(stage, first_epoch, resume["record"])
+                first_epoch += 1
+            else:
+                meters = EpochMeters.from_state(resume["meters"], self.precision.device)
+                random_numbers = resume["random"]
+        for epoch in range(first_epoch, stage.timing.num_epochs + 1):
+            seed_everything(self.seed, stage.name, epoch)
+            stage.schedule.step(epoch)
+            try:
+                finished = train_epoch(
+                    stage, epoch, meters, self.precision, self.stop, random_numbers
+                )
+            except NonFiniteLossError as error:
+                write_json(self.folder.path / "non_finite_batch.json", error.paths)
+                raise
+            if not finished:
+                self._save_last(stage, epoch, {"finished": False, "meters": meters.state_dict()})
+                logger.info(
+                    "stopped in stage %s, epoch %d after %d batches; SOLVER.RESUME auto goes on",
+                    stage.name,
+                    epoch,
+                    meters.iteration,
+                )
+                raise Interrupted
+            record = _epoch_record(stage, epoch, meters)
+            self._save_last(stage, epoch, {"finished": True, "record": record})
+            self._close_epoch(stage, epoch, record)
+            meters, random_numbers = EpochMeters(), None
+
+    def _restore(self, stage: Stage, state: dict[str, Any]) -> None:
+        for optimizer, saved in zip(stage.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.precision.load_state_dict(state["scaler"])
+        stage.load_extra_state(state["extra"])
+        lines = self.folder.read_metrics()
+        last = (stage.name, state["epoch"] + bool(state["finished"]))
+        self.folder.keep_metrics([line for line in lines if (line["stage"], line["epoch"]) < last])
+
+    def _save_last(self, stage: Stage, epoch: int, progress: dict[str, Any]) -> None:
+        training = {
+            "stage": stage.name,
+            "epoch": epoch,
+            "optimizers": [optimizer.state_dict() for optimizer in stage.optimizers],
+            "scaler": self.precision.state_dict(),
+            "random": random_state(),
+            "extra": stage.extra_state(),
+            **progress,
+        }
+        meta = {**self.meta, "stage": stage.name, "epoch": epoch}
+        save_checkpoint(self.folder.last, self.model, self.cfg, meta, training)
+
+    def _close_epoch(self, stage: Stage, epoch: int, record: dict[str, Any]) -> None:
+        """Evaluate when it is time, log the epoch, keep checkpoints; safe to do again."""
+        lines = self.folder.read_metrics()
+        if any((line["stage"], line["epoch"]) == (stage.name, epoch) for line in lines):
+            return
+        timing = stage.timing
+        is_last = epoch == timing.num_epochs
+        meta = {**self.meta, "stage": stage.name, "epoch": epoch}
+        if is_last or epoch % timing.checkpoint_period == 0:
+            save_checkpoint(self._kept_file(stage, epoch), self.model, self.cfg, meta)
+        if timing.eval_period and (is_last or epoch % timing.eval_period == 0):
+            self.report = self.evaluate()
+            record = {**record, **self.report.scalars()}
+            best = max((line.get("mAP", 0.0) for line in lines), default=0.0)
+            if record["mAP"] > best or not (self.folder.path / "best.pth").is_file():
+                best_meta = {**meta, "mAP": record["mAP"]}
+                save_checkpoint(self.folder.path / "best.pth", self.model, self.cfg, best_meta)
+        self.folder.add_metrics(record)
+        logger.info("%s", _epoch_summary(record, timing.num_epochs))
+
+    def _kept_file(self, stage: Stage, epoch: int) -> Path:
+        name = self.cfg.MODEL.NAME
+        name = Path(name).stem if name.endswith(".json") else name
+        middle = "stage1_" if stage.name == 1 else ""
+        return self.folder.path / f"{name}_{middle}{epoch}.pth"
+
+
+def _epoch_record(stage: Stage, epoch: int, meters: EpochMeters) -> dict[str, Any]:
+    """The epoch's line in metrics.jsonl, before any evaluation."""
+    means = meters.means()
+    return {
+        "stage": stage.name,
+        "epoch": epoch,
+        "loss": sum(means[name] for name in meters.loss_names),
+        **means,
+        "lr": stage.optimizers[0].param_groups[0]["lr"],
+        "images_per_second": meters.images / max(meters.seconds, 1e-9),
+        "seconds": meters.seconds,
+        "images": meters.images,
+        "bad_images": meters.bad_images,
+        **stage.epoch_statistics(),
+    }
+
+
+def _epoch_summary(record: dict[str, Any], num_epochs: int) -> str:
+    shown = {
+        key: value
+        for key, value in record.items()
+        if isinstance(value, float) and key not in ("lr", "images_per_second", "seconds")
+    }
+    numbers = " ".join(f"{key} {value:.3f}" for key, value in shown.items())
+    return (
+        f"stage {record['stage']} epoch {record['epoch']}/{num_epochs} done: {numbers} "
+        f"lr {record['lr']:.3g}, {record['images_per_second']:.0f} images/s"
+    )

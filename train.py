@@ -1,0 +1,18 @@
+"""Train the baseline, image stage only: python train.py --config_file FILE [KEY VALUE ...]."""
+
+from __future__ import annotations
+
+from config import load_cfg
+from processor.command_line import parse_arguments, run
+from processor.experiment import train
+
+
+def main() -> None:
+    """Parse, load the configuration without the text side, train."""
+    arguments = parse_arguments("Train the baseline without prompts and text encoder.")
+    opts = [*arguments.opts, "MODEL.TEXT_TOWER", "False"]
+    run(lambda: train(load_cfg(arguments.config_file, opts)))
+
+
+if __name__ == "__main__":
+    main()

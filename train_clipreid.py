@@ -1,0 +1,17 @@
+"""Train CLIP-ReID in two stages: python train_clipreid.py --config_file FILE [KEY VALUE ...]."""
+
+from __future__ import annotations
+
+from config import load_cfg
+from processor.command_line import parse_arguments, run
+from processor.experiment import train
+
+
+def main() -> None:
+    """Parse, load the configuration, train."""
+    arguments = parse_arguments("Train CLIP-ReID in two stages.")
+    run(lambda: train(load_cfg(arguments.config_file, arguments.opts)))
+
+
+if __name__ == "__main__":
+    main()
