@@ -144,10 +144,14 @@ def check_image_size(cfg: CfgNode) -> None:
 
 def patch_size(name: str) -> int | None:
     """Pixels of a ViT's patch from its name or JSON config; None for a ResNet."""
-    if name.endswith(".json"):
-        if not Path(name).is_file():
+    if name.endswith(".json") or name.startswith("{"):
+        if not name.startswith("{") and not Path(name).is_file():
             raise ConfigError(f"MODEL.NAME: no file {name}")
-        vision = json.loads(Path(name).read_text(encoding="utf-8")).get("vision_cfg", {})
+        text = name if name.startswith("{") else Path(name).read_text(encoding="utf-8")
+        try:
+            vision = json.loads(text).get("vision_cfg", {})
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"MODEL.NAME: {name} is not valid JSON: {error}") from None
         return None if isinstance(vision.get("layers"), list) else vision.get("patch_size", 16)
     match = re.search(r"ViT-\w+-(\d+)", name)
     return int(match[1]) if match else None

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
@@ -186,7 +186,7 @@ class Identity:
 
 
 def draw_identities(domain: Domain, first_pid: int, count: int, seed: int) -> list[Identity]:
-    """Dress `count` people, in families of two or three.
+    """Dress `count` people, in families of one to three.
 
     A family shares its founder's looks, each further member but for one attribute, so that any
     two of a family differ in one or two.
@@ -196,7 +196,7 @@ def draw_identities(domain: Domain, first_pid: int, count: int, seed: int) -> li
     family = 0
     while len(identities) < count:
         founder = _dress(domain, rng)
-        changes = rng.permutation(_visible_changes(founder))[: rng.integers(1, 3)]
+        changes = rng.permutation(_visible_changes(founder))[: rng.integers(3)]
         members = [founder, *(_change(founder, str(name), domain, rng) for name in changes)]
         for member in members[: count - len(identities)]:
             identities.append(Identity(first_pid + len(identities), family, member))
@@ -211,43 +211,46 @@ def _visible_changes(who: Appearance) -> list[str]:
 
 
 def _dress(domain: Domain, rng: np.random.Generator) -> Appearance:
-    uppers = domain.uppers
-    upper, accent, bag, hat = (uppers[i] for i in rng.permutation(len(uppers))[:4])
+    upper, hair = domain.uppers[rng.integers(len(domain.uppers))], HAIRS[rng.integers(len(HAIRS))]
+    hat = _contrasting(domain.uppers, (hair,), rng)
     return Appearance(
         skin=SKINS[rng.integers(len(SKINS))],
-        hair=HAIRS[rng.integers(len(HAIRS))],
+        hair=hair,
         hairstyle=HAIRSTYLES[rng.choice(4, p=(0.45, 0.3, 0.13, 0.12))],
         hat=hat if rng.random() < domain.hats else None,
         upper=upper,
-        accent=accent,
+        accent=_contrasting(domain.uppers, (upper,), rng),
         pattern=tuple(PATTERNS)[rng.integers(1, 7)] if rng.random() < domain.patterned else "plain",
         long_sleeves=bool(rng.random() >= domain.bare),
         lower_kind=LOWERS[rng.integers(1, 3)] if rng.random() < domain.bare / 2 else "trousers",
         lower=domain.lowers[rng.integers(len(domain.lowers))],
         shoes=SHOES[rng.integers(len(SHOES))],
         bag_kind=BAGS[rng.integers(1, 4)] if rng.random() < domain.bags else "none",
-        bag=bag,
+        bag=_contrasting(domain.uppers, (upper,), rng),
         girth=round(float(rng.uniform(0.88, 1.2)), 2),
         stature=round(float(rng.uniform(0.92, 1.05)), 2),
     )
 
 
+def _contrasting(colours: Sequence[RGB], others: Sequence[RGB], rng: np.random.Generator) -> RGB:
+    """One of the half of `colours` that stands out most from all `others`."""
+    distances = np.linalg.norm(np.array(colours)[:, None] - np.array(others), axis=2).min(axis=1)
+    return colours[np.argsort(-distances, kind="stable")[rng.integers(len(colours) // 2)]]
+
+
 def _change(who: Appearance, name: str, domain: Domain, rng: np.random.Generator) -> Appearance:
     """The same person but for one attribute."""
-    choices: dict[str, tuple[Any, ...]] = {
-        "upper": domain.uppers,
-        "accent": domain.uppers,
-        "pattern": tuple(PATTERNS),
-        "lower": domain.lowers,
-        "lower_kind": LOWERS,
-        "bag_kind": BAGS,
-        "hat": (None, *domain.uppers),
-    }
-    taken = {getattr(who, name)} | (
-        {who.upper, who.accent} if name in ("upper", "accent") else set()
-    )
-    options = [choice for choice in choices[name] if choice not in taken]
-    return replace(who, **{name: options[rng.integers(len(options))]})
+    choice: Any
+    if name in ("pattern", "lower_kind", "bag_kind"):
+        kinds = {"pattern": tuple(PATTERNS), "lower_kind": LOWERS, "bag_kind": BAGS}[name]
+        choice = rng.choice([kind for kind in kinds if kind != getattr(who, name)]).item()
+    elif name == "hat" and who.hat is not None:
+        choice = None
+    else:
+        palette = domain.lowers if name == "lower" else domain.uppers
+        others = {"lower": (who.lower,), "hat": (who.hair,)}.get(name, (who.upper, who.accent))
+        choice = _contrasting(palette, others, rng)
+    return replace(who, **{name: choice})
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,16 +20,14 @@ def clip_architecture(name: str) -> dict[str, Any]:
 
     Args:
         name: "ViT-B-16", "RN50", another OpenAI architecture of open_clip, or the path of a JSON
-            file in open_clip's model-config format (its `quick_gelu` counts; absent is true).
+            file in open_clip's model-config format (its `quick_gelu` counts; absent is true), or
+            the content of one.
 
     Raises:
         ValueError: no such architecture or file, or one this project cannot use.
     """
-    if name.endswith(".json"):
-        path = Path(name)
-        if not path.is_file():
-            raise ValueError(f"MODEL.NAME: no file {path}")
-        architecture = json.loads(path.read_text(encoding="utf-8"))
+    if name.endswith(".json") or name.startswith("{"):
+        architecture = json.loads(architecture_text(name))
     else:
         architecture = open_clip.get_model_config(f"{name.removesuffix('-quickgelu')}-quickgelu")
         if architecture is None:
@@ -42,6 +40,23 @@ def clip_architecture(name: str) -> dict[str, Any]:
     if missing:
         raise ValueError(f"MODEL.NAME: {name} lacks {', '.join(sorted(missing))}")
     return {"quick_gelu": True, **architecture}
+
+
+def architecture_text(name: str) -> str:
+    """The JSON model config that MODEL.NAME names or is; empty for an architecture of open_clip.
+
+    A checkpoint carries it, so that the model can be rebuilt without the file.
+
+    Raises:
+        ValueError: no such file.
+    """
+    if name.startswith("{"):
+        return name
+    if not name.endswith(".json"):
+        return ""
+    if not Path(name).is_file():
+        raise ValueError(f"MODEL.NAME: no file {name}")
+    return Path(name).read_text(encoding="utf-8")
 
 
 def build_clip(name: str) -> CLIP:

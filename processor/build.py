@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
 from yacs.config import CfgNode
 
 from datasets.build import build_evaluation_loader, build_train_loader
+from datasets.records import DataSplits
 from datasets.registry import num_splits, read_dataset
 from datasets.sources import TrainingSet
 from loss import build_image_losses
@@ -33,17 +35,22 @@ def build_precision(cfg: CfgNode, device: torch.device) -> Precision:
     return Precision(choose_precision(cfg.SOLVER.AMP, device), device)
 
 
-def build_targets(cfg: CfgNode, camera_offsets: dict[str, int]) -> list[Target]:
+def build_targets(
+    cfg: CfgNode, camera_offsets: dict[str, int], sources: Sequence[DataSplits] = ()
+) -> list[Target]:
     """The data sets to evaluate on: DATASETS.TARGETS, or else the sources' own test splits.
 
     Args:
         cfg: DATASETS counts.
         camera_offsets: name of a source -> what was added to its camids in training.
+        sources: split 0 of the data sets in DATASETS.NAMES, when they have been read already.
     """
+    read = dict(zip(cfg.DATASETS.NAMES, sources, strict=False))
     targets = []
     for name in cfg.DATASETS.TARGETS or cfg.DATASETS.NAMES:
         root = cfg.DATASETS.ROOT_DIR
-        splits = [read_dataset(name, root, split) for split in range(num_splits(name))]
+        first = read.get(name) or read_dataset(name, root)
+        splits = [first, *(read_dataset(name, root, i) for i in range(1, num_splits(name)))]
         targets.append(Target(splits[0].name, splits, camera_offsets.get(splits[0].name)))
     return targets
 

@@ -15,6 +15,7 @@ from datasets.build import build_sources
 from datasets.fingerprint import fingerprint
 from datasets.sources import TrainingSet, join_sources
 from model import CLIPReID, build_model
+from model.clip import architecture_text
 from model.weights import WeightsFile, load_state, read_weights_file
 from processor.build import (
     build_evaluator,
@@ -61,7 +62,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
     sources = build_sources(cfg)
     data = join_sources(sources)
     offsets = dict(zip(data.names, data.camera_offsets, strict=True))
-    targets = build_targets(cfg, offsets)
+    targets = build_targets(cfg, offsets, sources)
     folder.write_record(
         cfg,
         {
@@ -74,6 +75,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
 
     with StopRequest() as stop:
         evaluator = build_evaluator(cfg, targets, precision, stop)
+        evaluator.check()
         seed_everything(cfg.SOLVER.SEED)
         resume = read_weights_file(checkpoint) if checkpoint is not None else None
         model = _starting_model(cfg, data, resume).to(device)
@@ -87,7 +89,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
             folder=folder,
             precision=precision,
             stop=stop,
-            meta=_meta(data, offsets),
+            meta=_meta(cfg, data, offsets),
             seed=cfg.SOLVER.SEED,
             evaluate=lambda: evaluator(model),
         )
@@ -127,7 +129,9 @@ def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:
     precision = build_precision(cfg, device)
     targets = build_targets(cfg, loaded.camera_offsets)
     with StopRequest() as stop:
-        report = build_evaluator(cfg, targets, precision, stop)(loaded.model.to(device))
+        evaluator = build_evaluator(cfg, targets, precision, stop)
+        evaluator.check()
+        report = evaluator(loaded.model.to(device))
     _write_results(output, report, weight=weight)
     logger.info("results\n%s", format_table([(Path(weight).name, report.as_dict())]))
     return report
@@ -178,13 +182,14 @@ def _starting_model(cfg: CfgNode, data: TrainingSet, resume: WeightsFile | None)
     return model
 
 
-def _meta(data: TrainingSet, offsets: dict[str, int]) -> Meta:
+def _meta(cfg: CfgNode, data: TrainingSet, offsets: dict[str, int]) -> Meta:
     return {
+        "architecture": architecture_text(cfg.MODEL.NAME),
         "num_classes": data.num_classes,
         "num_cameras": data.num_cameras,
         "num_views": data.num_views,
         "camera_offsets": json.dumps(offsets),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
     }
 
 

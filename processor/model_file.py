@@ -12,6 +12,7 @@ from yacs.config import CfgNode
 from config import ConfigError, load_cfg
 from config.load import flatten, load_cfg_text
 from model import CLIPReID, build_model
+from model.clip import architecture_text
 from model.weights import WeightsFile, infer_options, load_state, read_weights_file
 
 logger = logging.getLogger(__name__)
@@ -79,14 +80,18 @@ def open_model(
 
 def _configuration(file: WeightsFile, config_file: str | None, opts: list[str]) -> CfgNode:
     no_download = ["MODEL.PRETRAIN_CHOICE", "none"]
+    text = str(file.meta.get("architecture", ""))
+    own_name = ["MODEL.NAME", text] if text else []  # the JSON file may be gone
     if config_file is None:
         if file.config:
-            return load_cfg_text(file.config, [*opts, *no_download])
+            return load_cfg_text(file.config, [*own_name, *opts, *no_download])
         return load_cfg(None, [*infer_options(file.state), *opts, *no_download])
     if not file.config:
         return load_cfg(config_file, [*opts, *no_download])
     given = dict(flatten(load_cfg(config_file, opts)))
-    saved = dict(flatten(load_cfg_text(file.config)))
+    saved = dict(flatten(load_cfg_text(file.config, own_name)))
+    saved["MODEL.NAME"] = text or saved["MODEL.NAME"]
+    given["MODEL.NAME"] = architecture_text(given["MODEL.NAME"]) or given["MODEL.NAME"]
     typed = set(opts[::2])
     kept: list[str] = []
     for key in ARCHITECTURE:

@@ -30,12 +30,18 @@ def normalize_features(features: FeatureArray) -> Tensor:
     return F.normalize(torch.as_tensor(features).float(), dim=1)
 
 
-def check_finite(name: str, values: Tensor) -> None:
-    """Raise ValueError naming the array and its first bad row if it holds NaN or infinity."""
+def check_finite(name: str, values: Tensor, first_row: int = 0) -> None:
+    """Raise ValueError naming the array and its first bad row if it holds NaN or infinity.
+
+    Args:
+        name: what the message calls the array.
+        values: (n, m) rows of it.
+        first_row: where in the array they start.
+    """
     low, high = torch.aminmax(values)  # NaN spreads through both, and no mask is allocated
     if torch.isfinite(low) and torch.isfinite(high):
         return
-    row = int((~torch.isfinite(values)).any(dim=1).nonzero()[0])
+    row = first_row + int((~torch.isfinite(values)).any(dim=1).nonzero()[0])
     raise ValueError(f"{name}: NaN or infinite value, first in row {row}")
 
 
@@ -128,7 +134,7 @@ def distance_blocks(
         with full_precision(query.device):
             torch.addmm(column_term, query[rows], gallery.T, alpha=scale, out=values)
         values += row_term[rows, None]
-        check_finite("distances", values)
+        check_finite("distances", values, rows.start)
         yield DistanceBlock(rows, values)
 
 

@@ -13,7 +13,12 @@ from torch.utils.data import DataLoader
 from datasets.records import Batch, DataSplits, Sample
 from model import CLIPReID
 from processor.evaluation.distance import normalize_features
-from processor.evaluation.ranking import RetrievalMetrics, evaluate_distmat, evaluate_features
+from processor.evaluation.ranking import (
+    RetrievalMetrics,
+    count_valid_queries,
+    evaluate_distmat,
+    evaluate_features,
+)
 from processor.evaluation.report import EvaluationReport, TargetResult, result_lines
 from processor.evaluation.reranking import rerank
 from processor.features import FeatureTable, extract_features
@@ -87,6 +92,25 @@ class Evaluator:
                 logger.info("%s", line)
         return EvaluationReport(results)
 
+    def check(self) -> None:
+        """Look for what would make a target's evaluation fail, without a model.
+
+        Raises:
+            ValueError: names the target that has no valid query, and why.
+        """
+        for target in self.targets:
+            for split in target.splits:
+                try:
+                    count_valid_queries(
+                        *_ids(split.query, split.gallery),
+                        ignore_same_camera=self._junk_rule(split),
+                    )
+                except ValueError as error:
+                    raise ValueError(f"evaluation on {target.name}: {error}") from None
+
+    def _junk_rule(self, split: DataSplits) -> bool:
+        return self.protocol.ignore_same_camera and split.ignore_same_camera
+
     def _evaluate_target(self, model: CLIPReID, target: Target) -> TargetResult:
         samples = _distinct_samples(target)
         was_training = model.training
@@ -110,13 +134,8 @@ class Evaluator:
         gallery = [sample for sample in split.gallery if sample.path in rows]
         query_features = features[[rows[sample.path] for sample in query]]
         gallery_features = features[[rows[sample.path] for sample in gallery]]
-        ids = [
-            torch.tensor([sample.pid for sample in query]),
-            torch.tensor([sample.pid for sample in gallery]),
-            torch.tensor([sample.camid for sample in query]),
-            torch.tensor([sample.camid for sample in gallery]),
-        ]
-        junk_rule = self.protocol.ignore_same_camera and split.ignore_same_camera
+        ids = _ids(query, gallery)
+        junk_rule = self._junk_rule(split)
         if self.protocol.normalize:
             query_features = normalize_features(query_features)
             gallery_features = normalize_features(gallery_features)
@@ -137,6 +156,16 @@ class Evaluator:
             ignore_same_camera=junk_rule,
             chunk_mb=self.protocol.chunk_mb,
         )
+
+
+def _ids(query: Sequence[Sample], gallery: Sequence[Sample]) -> list[Tensor]:
+    """Pids of both sides, then camids of both sides."""
+    return [
+        torch.tensor([sample.pid for sample in query], dtype=torch.long),
+        torch.tensor([sample.pid for sample in gallery], dtype=torch.long),
+        torch.tensor([sample.camid for sample in query], dtype=torch.long),
+        torch.tensor([sample.camid for sample in gallery], dtype=torch.long),
+    ]
 
 
 def _distinct_samples(target: Target) -> list[Sample]:

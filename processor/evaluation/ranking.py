@@ -131,6 +131,39 @@ def evaluate_distmat(
     return _evaluate(_distmat_blocks(matrix, slices), matches, max_rank)
 
 
+def count_valid_queries(
+    query_pids: IdArray,
+    gallery_pids: IdArray,
+    query_camids: IdArray,
+    gallery_camids: IdArray,
+    *,
+    ignore_same_camera: bool = True,
+) -> int:
+    """Queries that have a match in the gallery after the junk rule; needs no features.
+
+    Args:
+        query_pids: (Q,) identities.
+        gallery_pids: (G,).
+        query_camids: (Q,) cameras.
+        gallery_camids: (G,).
+        ignore_same_camera: as in `evaluate_features`.
+
+    Raises:
+        ValueError: there is none; says why and what to set.
+    """
+    ids = _Identities.check(query_pids, gallery_pids, query_camids, gallery_camids)
+    if not len(ids.query_pids) or not len(ids.gallery_pids):
+        raise ValueError(f"{len(ids.query_pids)} queries, {len(ids.gallery_pids)} gallery images")
+    candidates = _Candidates.find(ids, ignore_same_camera=ignore_same_camera)
+    bytes_per_row = BYTES_PER_CANDIDATE * max(1, int(candidates.counts.max()))
+    slices = chunk_slices(len(ids.query_pids), bytes_per_row, chunk_mb=64)
+    chunks = (candidates.chunk(rows) for rows in slices)
+    count = sum(int((chunk.present & ~chunk.junk).any(axis=1).sum()) for chunk in chunks)
+    if not count:
+        raise ValueError(_explain_no_match(candidates))
+    return count
+
+
 def _distmat_blocks(matrix: FeatureArray, slices: Iterator[slice]) -> Iterator[DistanceBlock]:
     for rows in slices:
         # NumPy rows are copied: they may be read-only or mapped from a file
@@ -140,7 +173,7 @@ def _distmat_blocks(matrix: FeatureArray, slices: Iterator[slice]) -> Iterator[D
             values = values.double()
         elif values.element_size() < 4:
             values = values.float()
-        check_finite("distmat", values)
+        check_finite("distmat", values, rows.start)
         yield DistanceBlock(rows, values.contiguous())
 
 

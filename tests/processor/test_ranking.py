@@ -319,6 +319,8 @@ def test_non_finite_values_are_named(mixed_ids, bad):
     distmat[1, 2] = bad
     with pytest.raises(ValueError, match="distmat: NaN or infinite value, first in row 1"):
         evaluate_distmat(distmat, *mixed_ids)
+    with pytest.raises(ValueError, match="first in row 1"):
+        evaluate_distmat(distmat, *mixed_ids, chunk_mb=1e-6)
     features = torch.ones(4, 3)
     features[3, 0] = bad
     with pytest.raises(ValueError, match="gallery_features: NaN or infinite value, first in row 3"):

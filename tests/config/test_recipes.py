@@ -1,0 +1,175 @@
+"""The shipped recipes have the published values."""
+
+from pathlib import Path
+
+import pytest
+
+from config import load_cfg
+from config.checks import lookup
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yml"))
+
+# file: size, label smoothing, identity weight, batch and epochs of stage 1 (None = baseline)
+RECIPES = {
+    "person/cnn_base": ([256, 128], True, 1.0, None),
+    "person/vit_base": ([256, 128], True, 1.0, None),
+    "person/cnn_clipreid": ([256, 128], True, 1.0, (64, 60)),
+    "person/vit_clipreid": ([256, 128], True, 0.25, (64, 120)),
+    "VehicleID/cnn_base": ([256, 256], False, 1.0, None),
+    "VehicleID/vit_base": ([256, 256], False, 1.0, None),
+    "VehicleID/cnn_clipreid": ([256, 256], False, 1.0, (256, 60)),
+    "VehicleID/vit_clipreid": ([256, 256], True, 0.25, (256, 60)),
+    "veri/cnn_base": ([256, 256], True, 1.0, None),
+    "veri/vit_base": ([256, 256], True, 1.0, None),
+    "veri/cnn_prom": ([256, 256], True, 1.0, (64, 60)),
+    "veri/vit_prom": ([256, 256], True, 0.25, (64, 60)),
+}
+# learning rate, weight decay, warm-up factor, steps, epochs of stage 2
+CNN = (3.5e-4, 5e-4, 0.01, (40, 70), 120)
+VIT = (5e-6, 1e-4, 0.1, (30, 50), 60)
+VIT_VEHICLE_ID = (5e-5, 1e-4, 0.1, (30, 50), 60)
+STAGE2 = {
+    "person/cnn_base": CNN,
+    "person/vit_base": VIT,
+    "person/cnn_clipreid": CNN,
+    "person/vit_clipreid": VIT,
+    "VehicleID/cnn_base": CNN,
+    "VehicleID/vit_base": VIT_VEHICLE_ID,
+    "VehicleID/cnn_clipreid": CNN,
+    "VehicleID/vit_clipreid": VIT_VEHICLE_ID,
+    "veri/cnn_base": CNN,
+    "veri/vit_base": VIT,
+    "veri/cnn_prom": CNN,
+    "veri/vit_prom": VIT,
+}
+NAMES = {"person": ("market1501",), "VehicleID": ("VehicleID",), "veri": ("veri",)}
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_file_loads_without_a_warning(file, caplog):
+    cfg = load_cfg(file)
+    assert cfg.is_frozen()
+    assert f"runs/{Path(file).stem}" == cfg.OUTPUT_DIR or "demo" in file
+    assert not caplog.records
+
+
+def test_all_recipes_are_shipped():
+    assert {f"configs/{name}.yml" for name in RECIPES} <= set(FILES)
+
+
+def assert_options(cfg, expected):
+    assert {key: lookup(cfg, key) for key in expected} == expected
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_values(name):
+    size, smoothing, id_weight, prompts = RECIPES[name]
+    vit = "vit" in name
+    expected = {
+        "MODEL.NAME": "ViT-B-16" if vit else "RN50",
+        "MODEL.IF_LABELSMOOTH": smoothing,
+        "MODEL.ID_LOSS_WEIGHT": id_weight,
+        "MODEL.TEXT_TOWER": prompts is not None,
+        "INPUT.SIZE_TRAIN": size,
+        "INPUT.SIZE_TEST": size,
+        "INPUT.PIXEL_MEAN": [0.5, 0.5, 0.5] if vit else [0.485, 0.456, 0.406],
+        "INPUT.PIXEL_STD": [0.5, 0.5, 0.5] if vit else [0.229, 0.224, 0.225],
+        "DATASETS.NAMES": NAMES[name.split("/")[0]],
+        "DATASETS.TARGETS": (),
+    }
+    assert_options(load_cfg(f"configs/{name}.yml"), expected)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_stage_2(name):
+    rate, decay, factor, steps, epochs = STAGE2[name]
+    expected = {
+        "IMS_PER_BATCH": 64,
+        "OPTIMIZER_NAME": "Adam",
+        "MAX_EPOCHS": epochs,
+        "BASE_LR": rate,
+        "BIAS_LR_FACTOR": 2.0,
+        "LARGE_FC_LR": False,
+        "WEIGHT_DECAY": decay,
+        "WEIGHT_DECAY_BIAS": decay,
+        "WARMUP_FACTOR": factor,
+        "WARMUP_ITERS": 10,
+        "WARMUP_METHOD": "linear",
+        "STEPS": steps,
+        "GAMMA": 0.1,
+        "CHECKPOINT_PERIOD": epochs,
+        "EVAL_PERIOD": epochs,
+        "LOG_PERIOD": 50,
+    }
+    assert_options(load_cfg(f"configs/{name}.yml").SOLVER.STAGE2, expected)
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if RECIPES[name][3]])
+def test_stage_1(name):
+    batch, epochs = RECIPES[name][3]
+    expected = {
+        "IMS_PER_BATCH": batch,
+        "OPTIMIZER_NAME": "Adam",
+        "MAX_EPOCHS": epochs,
+        "BASE_LR": 3.5e-4,
+        "WEIGHT_DECAY": 1e-4,
+        "WARMUP_EPOCHS": 5,
+        "WARMUP_LR_INIT": 1e-5,
+        "LR_MIN": 1e-6,
+        "CHECKPOINT_PERIOD": epochs,
+        "LOG_PERIOD": 50,
+    }
+    assert_options(load_cfg(f"configs/{name}.yml").SOLVER.STAGE1, expected)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_all_recipes_share(name):
+    expected = {
+        "MODEL.TRIPLET_LOSS_WEIGHT": 1.0,
+        "MODEL.I2T_LOSS_WEIGHT": 1.0,
+        "MODEL.METRIC_LOSS_TYPE": "triplet",
+        "MODEL.NO_MARGIN": False,
+        "MODEL.IF_WITH_CENTER": False,
+        "MODEL.NECK": "bnneck",
+        "MODEL.STRIDE_SIZE": [16, 16],
+        "MODEL.LAST_STRIDE": 1,
+        "MODEL.SIE_CAMERA": False,
+        "MODEL.SIE_VIEW": False,
+        "INPUT.PROB": 0.5,
+        "INPUT.RE_PROB": 0.5,
+        "INPUT.PADDING": 10,
+        "DATALOADER.SAMPLER": "softmax_triplet",
+        "DATALOADER.NUM_INSTANCE": 4,
+        "DATALOADER.NUM_WORKERS": 8,
+        "SOLVER.SEED": 1234,
+        "SOLVER.MARGIN": 0.3,
+        "TEST.IMS_PER_BATCH": 64,
+        "TEST.NECK_FEAT": "before",
+        "TEST.FEAT_NORM": True,
+        "TEST.RE_RANKING": False,
+    }
+    assert_options(load_cfg(f"configs/{name}.yml"), expected)
+
+
+def test_camera_embeddings_and_overlapping_patches():
+    opts = ["MODEL.SIE_CAMERA", "True", "MODEL.SIE_COE", "1.0", "MODEL.STRIDE_SIZE", "[12, 12]"]
+    cfg = load_cfg("configs/person/vit_clipreid.yml", opts)
+    expected = {
+        "MODEL.SIE_CAMERA": True,
+        "MODEL.SIE_COE": 1.0,
+        "MODEL.STRIDE_SIZE": [12, 12],
+        "SOLVER.STAGE2.BASE_LR": 5e-6,
+    }
+    assert_options(cfg, expected)
+
+
+def test_evaluation_command():
+    opts = ["TEST.WEIGHT", "path/ViT-B-16_60.pth"]
+    cfg = load_cfg("configs/person/vit_clipreid.yml", opts)
+    assert cfg.TEST.WEIGHT == "path/ViT-B-16_60.pth"

@@ -1,0 +1,118 @@
+"""Fixtures shared by all tests: arrays made by the original code and a tiny CLIP."""
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from config import load_cfg
+from model import build_model
+
+GOLDEN_FOLDER = Path(__file__).parent / "golden"
+
+TINY_CLIP = {
+    "embed_dim": 64,
+    "quick_gelu": True,
+    "vision_cfg": {"image_size": 224, "layers": 3, "width": 128, "patch_size": 16},
+    "text_cfg": {
+        "context_length": 77,
+        "vocab_size": 49408,
+        "width": 128,
+        "heads": 2,
+        "layers": 2,
+    },
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_environment(tmp_path_factory):
+    """Nothing of the user's environment is read and nothing is written outside the tests' folder.
+
+    REID_CACHE is a folder of the session, REID_DATA is not set, torch uses at most two threads.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(min(threads, 2))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("REID_CACHE", str(tmp_path_factory.mktemp("cache")))
+        monkeypatch.delenv("REID_DATA", raising=False)
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """`golden("losses")` -> {name: array} of `tests/golden/losses.npz`, read once."""
+    files = {}
+
+    def load(name):
+        if name not in files:
+            with np.load(GOLDEN_FOLDER / f"{name}.npz", allow_pickle=False) as file:
+                files[name] = {key: file[key] for key in file.files}
+        return files[name]
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def golden_json():
+    """`golden_json("tokenizer")` -> content of `tests/golden/tokenizer.json`."""
+
+    def load(name):
+        return json.loads((GOLDEN_FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def tiny_clip_json(tmp_path_factory):
+    """Path of the open_clip model config of the tiny ViT CLIP."""
+    path = tmp_path_factory.mktemp("tiny_clip") / "tiny_vit.json"
+    path.write_text(json.dumps(TINY_CLIP), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def tiny_clip_state(golden):
+    """Weights of the tiny ViT CLIP under OpenAI's names; not to be changed."""
+    return {key: torch.from_numpy(array) for key, array in golden("tiny_vit_clip").items()}
+
+
+@pytest.fixture(scope="session")
+def tiny_clip_file(tmp_path_factory, tiny_clip_state):
+    """Path of the tiny ViT CLIP's weights as an OpenAI-style state dict."""
+    path = tmp_path_factory.mktemp("tiny_weights") / "tiny_vit.pt"
+    torch.save(tiny_clip_state, path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def tiny_opts(tiny_clip_json, tiny_clip_file):
+    """Overrides that describe the tiny ReID model of the golden arrays."""
+    return [
+        *("MODEL.NAME", tiny_clip_json, "MODEL.PRETRAIN_PATH", tiny_clip_file),
+        *("INPUT.SIZE_TRAIN", "[256, 128]", "INPUT.SIZE_TEST", "[256, 128]"),
+        *("INPUT.PIXEL_MEAN", "[0.5, 0.5, 0.5]", "INPUT.PIXEL_STD", "[0.5, 0.5, 0.5]"),
+        *("TEST.NECK_FEAT", "before"),
+    ]
+
+
+@pytest.fixture(scope="session")
+def built_tiny_reid(tiny_opts, golden):
+    """The model behind `tiny_reid`, built once; not to be changed."""
+    model = build_model(load_cfg(None, tiny_opts), num_classes=10, num_cameras=6, num_views=3)
+    extras = {
+        key.removeprefix("extra/"): torch.from_numpy(array)
+        for key, array in golden("tiny_vit_io").items()
+        if key.startswith("extra/")
+    }
+    assert not model.load_state_dict(extras, strict=False).unexpected_keys
+    return model.eval()
+
+
+@pytest.fixture
+def tiny_reid(built_tiny_reid):
+    """The ReID model of the golden arrays in eval mode: 10 classes, 256x128; a copy per test."""
+    return copy.deepcopy(built_tiny_reid)
