@@ -17,7 +17,8 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	touch $@
 
 demo: $(VENV)/.installed
-	$(BIN)/python train_clipreid.py --config_file configs/demo/vit_tiny.yml
+	$(BIN)/python train_clipreid.py --config_file configs/demo/vit_tiny.yml \
+		DATASETS.TARGETS "('synthetic_street', 'synthetic_campus')"
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q

@@ -149,9 +149,9 @@ def patch_size(name: str) -> int | None:
             raise ConfigError(f"MODEL.NAME: no file {name}")
         text = name if name.startswith("{") else Path(name).read_text(encoding="utf-8")
         try:
-            vision = json.loads(text).get("vision_cfg", {})
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"MODEL.NAME: {name} is not valid JSON: {error}") from None
+            vision = json.loads(text)["vision_cfg"]
+        except (json.JSONDecodeError, TypeError, KeyError) as error:
+            raise ConfigError(f"MODEL.NAME: {name} is no JSON model config: {error!r}") from None
         return None if isinstance(vision.get("layers"), list) else vision.get("patch_size", 16)
     match = re.search(r"ViT-\w+-(\d+)", name)
     return int(match[1]) if match else None

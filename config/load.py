@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -67,6 +68,8 @@ def build_cfg(tree: dict[str, Any], opts: Sequence[str], origin: str) -> CfgNode
     without_effect = set()
     for key, value, source in pairs:
         name = translate_key(key, known)
+        if value is None and any(option.startswith(f"{key}.") for option in known):
+            continue  # an empty block
         if name not in known:
             raise UnknownOptionError(unknown_option_message(key, known, source))
         if name in NO_EFFECT:
@@ -114,7 +117,7 @@ def set_value(cfg: CfgNode, name: str, value: Any, source: str) -> None:
     value = translate_value(name, literal(value, default), default)
     try:
         node[leaf] = coerce(value, default)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ConfigError(
             f"{name}: {value!r} (from {source}) should be like the default {default!r}"
         ) from None
@@ -131,7 +134,7 @@ def literal(value: Any, default: Any) -> Any:
 
 
 def coerce(value: Any, default: Any) -> Any:
-    """`value` as the type of `default`; raises TypeError or ValueError if it does not fit."""
+    """`value` as the type of `default`; raises TypeError, ValueError or OverflowError if it is not."""
     if isinstance(default, bool):
         if value in (0, 1) and not isinstance(value, str | float):
             return bool(value)
@@ -148,7 +151,7 @@ def coerce(value: Any, default: Any) -> Any:
         return str(value)
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError
-    if isinstance(default, int) and value != int(value):
+    if not math.isfinite(value) or (isinstance(default, int) and value != int(value)):
         raise ValueError
     return type(default)(value)
 

@@ -123,10 +123,10 @@ def expose(picture: Array, camera: Camera, rng: np.random.Generator) -> NDArray[
     """
     blur = camera.blur * rng.uniform(0.7, 1.3) * picture.shape[0] / 128
     picture = ndimage.gaussian_filter(picture, (blur, blur, 0), truncate=2.5)
-    grey = (picture @ LUMA)[..., None]
+    grey = (picture * LUMA).sum(axis=-1, keepdims=True)  # no BLAS: its rounding varies
     picture = grey + camera.saturation * (picture - grey)
-    exposure = float(np.exp(rng.normal(0, 0.07)))
-    gains = camera.gains * _floats(exposure * np.exp(rng.normal(0, 0.02, 3)))
+    exposure = np.exp(rng.normal(0, 0.07) + rng.normal(0, 0.02, 3))
+    gains = camera.gains * _floats(exposure)
     picture = np.clip(picture * gains, 0, 1) ** camera.gamma
     picture = 0.5 + camera.contrast * (picture - 0.5) + camera.brightness
     picture += camera.noise * rng.standard_normal(picture.shape, dtype=np.float32)

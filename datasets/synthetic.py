@@ -44,7 +44,6 @@ logger = logging.getLogger(__name__)
 
 DRAWING_VERSION = 1  # raise it with any change that alters a pixel
 MARKER = "complete.json"
-PREFIX = "synthetic_"
 SKINS = ((0.95, 0.78, 0.67), (0.85, 0.64, 0.5), (0.66, 0.46, 0.33), (0.42, 0.28, 0.2))
 HAIRS = ((0.1, 0.08, 0.07), (0.3, 0.19, 0.11), (0.72, 0.55, 0.3), (0.55, 0.53, 0.51))
 SHOES = ((0.1, 0.1, 0.1), (0.9, 0.9, 0.88), (0.42, 0.26, 0.15), (0.7, 0.15, 0.15))
@@ -125,7 +124,7 @@ CAMPUS = Domain(
         walls=("trees", "hedge", "brick", "trees"),
         floors=("grass", "path"),
         air=(0.45, 0.55, 0.33),
-        haze=0.5,
+        haze=0.65,
         tint=(1.04, 1.05, 0.94),
         saturation=(1.05, 1.25),
         gamma=(0.85, 1.0),
@@ -404,13 +403,12 @@ def render_dataset(
     """
     domain = find_domain(domain) if isinstance(domain, str) else domain
     counts = DatasetSize(num_train_pids, num_test_pids, num_cameras, images_per_camera, seed)
-    _check(counts)
     plan = Plan(domain, counts, *size)
-    parameters = {"drawing_version": DRAWING_VERSION, **asdict(plan)}
+    _check(plan)
+    parameters = json.dumps({"drawing_version": DRAWING_VERSION, **asdict(plan)}, indent=1)
+    folder = root / f"{domain.name}_{hashlib.sha256(parameters.encode()).hexdigest()[:12]}"
     shots = list(plan_shots(plan))
-    text = json.dumps({"num_images": len(shots), **parameters}, indent=1)
-    folder = root / f"{domain.name}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-    if _is_complete(folder, text, len(shots)):
+    if _is_complete(folder, parameters, shots):
         return folder
     logger.info("drawing %d images of synthetic people into %s", len(shots), folder)
     draft = root / f".{folder.name}.{uuid.uuid4().hex}"
@@ -418,8 +416,13 @@ def render_dataset(
         for part in ("bounding_box_train", "query", "bounding_box_test"):
             (draft / part).mkdir(parents=True)
         _save_all(draft, plan, shots, num_workers or os.cpu_count() or 1)
-        (draft / MARKER).write_text(text, encoding="utf-8")
-        _publish(draft, folder, text, len(shots))
+        (draft / MARKER).write_text(parameters, encoding="utf-8")
+        if not _is_complete(folder, parameters, shots):  # another process may have been faster
+            shutil.rmtree(folder, ignore_errors=True)
+            draft.rename(folder)
+    except OSError:
+        if not _is_complete(folder, parameters, shots):
+            raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return folder
@@ -433,9 +436,12 @@ def synthetic_folder(name: str) -> Path:
     Raises:
         ValueError: for a name that is not `synthetic_<domain>`.
     """
-    domain = find_domain(name.removeprefix(PREFIX) if name.startswith(PREFIX) else name)
-    cache = os.environ.get("REID_CACHE") or Path.home() / ".cache" / "clipreid"
-    return render_dataset(domain, Path(cache) / "synthetic", **asdict(DEFAULTS))
+    prefix, _, domain = name.partition("_")
+    if prefix != "synthetic" or domain not in DOMAINS:
+        known = ", ".join(f"synthetic_{known}" for known in DOMAINS)
+        raise ValueError(f"unknown synthetic data set {name!r}; known: {known}")
+    cache = os.environ.get("REID_CACHE") or "~/.cache/clipreid"
+    return render_dataset(domain, Path(cache).expanduser() / "synthetic", **asdict(DEFAULTS))
 
 
 def find_domain(name: str) -> Domain:
@@ -445,37 +451,28 @@ def find_domain(name: str) -> Domain:
         ValueError: if there is none; the text lists the known ones.
     """
     if name not in DOMAINS:
-        known = ", ".join(PREFIX + known for known in DOMAINS)
-        raise ValueError(f"unknown synthetic data set {name!r}; known: {known}")
+        raise ValueError(f"unknown domain {name!r}; known: {', '.join(DOMAINS)}")
     return DOMAINS[name]
 
 
-def _check(size: DatasetSize) -> None:
+def _check(plan: Plan) -> None:
+    size = plan.size
     if min(size.num_train_pids, size.num_test_pids) < 1:
         raise ValueError("num_train_pids and num_test_pids must be at least 1")
     if size.num_train_pids + size.num_test_pids > 9999:
-        raise ValueError("num_train_pids + num_test_pids must stay below 10000: four digits")
+        raise ValueError("num_train_pids + num_test_pids must be at most 9999: names have 4 digits")
     if not 2 <= size.num_cameras <= 9:
-        raise ValueError(f"num_cameras must be 2 to 9, not {size.num_cameras}: one digit, and a")
+        raise ValueError("num_cameras must be 2 to 9: a query needs a second, names have one digit")
     if size.images_per_camera < 2:
         raise ValueError("images_per_camera must be at least 2: one query and one for the gallery")
+    if min(plan.height, plan.width) < 16:
+        raise ValueError("size must be at least 16 x 16 pixels")
 
 
-def _is_complete(folder: Path, text: str, num_images: int) -> bool:
+def _is_complete(folder: Path, parameters: str, shots: list[Shot]) -> bool:
     """Whether `folder` was drawn to the end with these parameters and nothing was lost since."""
     marker = folder / MARKER
-    if not marker.is_file() or marker.read_text(encoding="utf-8") != text:
+    if not marker.is_file() or marker.read_text(encoding="utf-8") != parameters:
         return False
-    return sum(1 for _ in folder.glob("*/*.jpg")) == num_images
-
-
-def _publish(draft: Path, folder: Path, text: str, num_images: int) -> None:
-    """Move a finished draft to its place unless another process was faster."""
-    if _is_complete(folder, text, num_images):
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        draft.rename(folder)
-    except OSError:  # another process took the place in between
-        if not _is_complete(folder, text, num_images):
-            raise
+    found = {path.relative_to(folder).as_posix() for path in folder.glob("*/*.jpg")}
+    return found == {shot.path for shot in shots}

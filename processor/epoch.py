@@ -102,6 +102,7 @@ def train_epoch(
 
     Raises:
         NonFiniteLossError: names epoch, iteration and images.
+        ValueError: not one batch could be trained on.
     """
     batches = stage.start_epoch(epoch, meters.iteration)
     if random_numbers is not None:
@@ -130,6 +131,10 @@ def train_epoch(
             watch.check()
             _log_progress(stage, epoch, meters, total)
     watch.check()
+    if not meters.images:
+        raise ValueError(
+            f"stage {stage.name}, epoch {epoch}: no batch with two readable images to train on"
+        )
     return True
 
 

@@ -124,6 +124,7 @@ class Training:
         if any((line["stage"], line["epoch"]) == (stage.name, epoch) for line in lines):
             return
         timing = stage.timing
+        logger.info("%s", _epoch_summary(record, timing.num_epochs))
         is_last = epoch == timing.num_epochs
         meta = {**self.meta, "stage": stage.name, "epoch": epoch}
         if is_last or epoch % timing.checkpoint_period == 0:
@@ -136,7 +137,6 @@ class Training:
                 best_meta = {**meta, "mAP": record["mAP"]}
                 save_checkpoint(self.folder.path / "best.pth", self.model, self.cfg, best_meta)
         self.folder.add_metrics(record)
-        logger.info("%s", _epoch_summary(record, timing.num_epochs))
 
     def _kept_file(self, stage: Stage, epoch: int) -> Path:
         name = self.cfg.MODEL.NAME
@@ -166,7 +166,7 @@ def _epoch_summary(record: dict[str, Any], num_epochs: int) -> str:
     shown = {
         key: value
         for key, value in record.items()
-        if isinstance(value, float) and key not in ("lr", "images_per_second", "seconds")
+        if isinstance(value, float) and key not in ("lr", "images_per_second")
     }
     numbers = " ".join(f"{key} {value:.3f}" for key, value in shown.items())
     return (

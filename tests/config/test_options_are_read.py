@@ -56,7 +56,8 @@ class OptionReads(ast.NodeVisitor):
             if before is not None:
                 return f"{before}.{node.attr}".lstrip(".")
             return "" if node.attr == "cfg" else None
-        return None
+        loads = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        return "" if loads and node.func.id in ("load_cfg", "load_cfg_text") else None
 
 
 def options_read(source):
@@ -79,6 +80,7 @@ def build(cfg, self):
     stage = cfg.SOLVER.STAGE1
     a, b = stage.BASE_LR, self.cfg.INPUT.PROB
     cfg.OUTPUT_DIR = "TEST.WEIGHT"
+    name = load_cfg(None).MODEL.NAME
     def inner():
         return stage.LR_MIN
 
@@ -86,7 +88,12 @@ def other(stage):
     return stage.GAMMA
 '''
     leaves = options_read(source) & set(KNOWN)
-    assert leaves == {"SOLVER.STAGE1.BASE_LR", "INPUT.PROB", "SOLVER.STAGE1.LR_MIN"}
+    assert leaves == {
+        "INPUT.PROB",
+        "MODEL.NAME",
+        "SOLVER.STAGE1.BASE_LR",
+        "SOLVER.STAGE1.LR_MIN",
+    }
 
 
 def test_every_option_is_read_or_declared_without_effect(reads):

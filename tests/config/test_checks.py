@@ -1,0 +1,101 @@
+"""Options that cannot work are refused before any work starts."""
+
+import json
+
+import pytest
+
+from config import ConfigError, load_cfg
+from config.checks import AT_LEAST, CHOICES, patch_size
+
+TRIPLET = ("DATALOADER.SAMPLER", "softmax_triplet")
+VIT = ("MODEL.NAME", "ViT-B-16")
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        ([*TRIPLET, "SOLVER.STAGE2.IMS_PER_BATCH", "60"], r"60 is not divisible.*NUM_INSTANCE 16"),
+        ([*TRIPLET, "DATALOADER.NUM_INSTANCE", "64"], "one identity per batch"),
+        (["INPUT.SIZE_TEST", "[256, 128]"], r"INPUT\.SIZE_TEST.*differs from INPUT\.SIZE_TRAIN"),
+        (["INPUT.SIZE_TRAIN", "[256]"], r"INPUT\.SIZE_TRAIN.*two positive numbers"),
+        (["INPUT.SIZE_TRAIN", "[256, 128, 3]"], r"INPUT\.SIZE_TRAIN.*two positive numbers"),
+        (["INPUT.SIZE_TRAIN", "[]"], r"INPUT\.SIZE_TRAIN.*two positive numbers"),
+        (["INPUT.SIZE_TEST", "[0, 128]"], r"INPUT\.SIZE_TEST.*two positive numbers"),
+        (["MODEL.STRIDE_SIZE", "[16]"], r"MODEL\.STRIDE_SIZE.*two positive numbers"),
+        (["MODEL.STRIDE_SIZE", "[0, 16]"], r"MODEL\.STRIDE_SIZE.*two positive numbers"),
+        (["MODEL.STRIDE_SIZE", "[12, 12]"], r"MODEL\.STRIDE_SIZE.*ResNet has stride \[16, 16\]"),
+        (
+            ["INPUT.SIZE_TRAIN", "[250, 128]", "INPUT.SIZE_TEST", "[250, 128]"],
+            "ResNet needs multiples of 16",
+        ),
+        ([*VIT, "MODEL.STRIDE_SIZE", "[16, 20]"], r"larger than the patches of 16.*\[16, 16\]"),
+        (["MODEL.NAME", "ViT-L-14"], r"larger than the patches of 14.*\[14, 14\]"),
+        (
+            [*VIT, "INPUT.SIZE_TRAIN", "[12, 128]", "INPUT.SIZE_TEST", "[12, 128]"],
+            "smaller than one patch of 16",
+        ),
+        (["MODEL.NAME", "no/such.json"], r"MODEL\.NAME: no file no/such\.json"),
+        (["SOLVER.STAGE2.STEPS", "(70, 40)"], r"STEPS.*ascending"),
+        (["DATASETS.NAMES", "()"], r"DATASETS\.NAMES.*at least one"),
+        (["DATASETS.NAMES", ""], r"DATASETS\.NAMES.*at least one"),
+        (["INPUT.PROB", "1.5"], r"INPUT\.PROB.*between 0 and 1"),
+        (["INPUT.RE_PROB", "-0.5"], r"INPUT\.RE_PROB.*between 0 and 1"),
+        (["TEST.RE_RANKING_LAMBDA", "2"], r"TEST\.RE_RANKING_LAMBDA.*between 0 and 1"),
+        (["INPUT.PIXEL_MEAN", "[0.5]"], r"INPUT\.PIXEL_MEAN.*three numbers"),
+        (["INPUT.PIXEL_STD", "[0.5, 0.5]"], r"INPUT\.PIXEL_STD.*three numbers"),
+        (["INPUT.PIXEL_STD", "[0.5, 0, 0.5]"], r"INPUT\.PIXEL_STD.*positive"),
+        (["SOLVER.STAGE2.CENTER_LOSS_WEIGHT", "0"], r"CENTER_LOSS_WEIGHT.*positive"),
+    ],
+)
+def test_refused(opts, message):
+    with pytest.raises(ConfigError, match=message):
+        load_cfg(None, opts)
+
+
+@pytest.mark.parametrize("option", CHOICES)
+def test_a_word_that_is_no_choice(option):
+    value = "3" if option == "MODEL.LAST_STRIDE" else "nonsense"
+    with pytest.raises(ConfigError) as error:
+        load_cfg(None, [option, value])
+    assert option in str(error.value)
+    assert str(CHOICES[option][0]) in str(error.value)
+
+
+@pytest.mark.parametrize("option", AT_LEAST)
+def test_a_number_that_is_too_small(option):
+    with pytest.raises(ConfigError, match=option):
+        load_cfg(None, [option, str(int(AT_LEAST[option]) - 1)])
+
+
+@pytest.mark.parametrize("option", ["SOLVER.STAGE2.GAMMA", "SOLVER.STAGE2.BIAS_LR_FACTOR"])
+def test_the_shuffling_sampler_needs_no_whole_identities(option):
+    opts = ["SOLVER.STAGE2.IMS_PER_BATCH", "62", option, "0.5"]
+    assert load_cfg(None, opts).SOLVER.STAGE2.IMS_PER_BATCH == 62
+
+
+def test_strides_may_differ_and_overlap():
+    cfg = load_cfg(None, [*VIT, "MODEL.STRIDE_SIZE", "[12, 16]"])
+    assert cfg.MODEL.STRIDE_SIZE == [12, 16]
+
+
+@pytest.mark.parametrize(
+    ("name", "patch"),
+    [("ViT-B-16", 16), ("ViT-B-32", 32), ("ViT-L-14", 14), ("ViT-L-14-336", 14), ("RN50x4", None)],
+)
+def test_patch_of_a_name(name, patch):
+    assert patch_size(name) == patch
+
+
+def test_patch_of_a_model_config(tmp_path, tiny_clip_json):
+    assert patch_size(tiny_clip_json) == 16
+    resnet = tmp_path / "resnet.json"
+    resnet.write_text(json.dumps({"vision_cfg": {"layers": [1, 1, 1, 1]}}))
+    assert patch_size(str(resnet)) is None
+
+
+@pytest.mark.parametrize("text", ["{", "[1, 2]", "3", "{}"])
+def test_a_file_that_is_no_model_config(tmp_path, text):
+    path = tmp_path / "broken.json"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"MODEL\.NAME.*broken\.json"):
+        load_cfg(None, ["MODEL.NAME", str(path)])

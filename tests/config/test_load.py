@@ -1,0 +1,316 @@
+"""Defaults, YAML file, environment and overrides become one checked, frozen tree."""
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config import ConfigError, UnknownOptionError, load_cfg
+from config.checks import lookup
+from config.defaults import default_cfg
+from config.load import flatten, load_cfg_text
+
+STAGE = {
+    "IMS_PER_BATCH": 64,
+    "OPTIMIZER_NAME": "Adam",
+    "MAX_EPOCHS": 100,
+    "BASE_LR": 3e-4,
+    "MOMENTUM": 0.9,
+    "WEIGHT_DECAY": 5e-4,
+    "WEIGHT_DECAY_BIAS": 5e-4,
+    "WARMUP_FACTOR": 0.01,
+    "WARMUP_EPOCHS": 5,
+    "WARMUP_LR_INIT": 0.01,
+    "LR_MIN": 1.6e-5,
+    "WARMUP_ITERS": 500,
+    "WARMUP_METHOD": "linear",
+    "COSINE_MARGIN": 0.5,
+    "COSINE_SCALE": 30,
+    "CHECKPOINT_PERIOD": 10,
+    "LOG_PERIOD": 100,
+    "EVAL_PERIOD": 10,
+}
+STAGE_2_ONLY = {
+    "LARGE_FC_LR": False,
+    "BIAS_LR_FACTOR": 1,
+    "CENTER_LR": 0.5,
+    "CENTER_LOSS_WEIGHT": 5e-4,
+    "GAMMA": 0.1,
+    "STEPS": (40, 70),
+}
+ORIGINAL_DEFAULTS = {
+    "MODEL.DEVICE": "auto",  # original: cuda, never read
+    "MODEL.DEVICE_ID": "0",
+    "MODEL.NAME": "RN50",  # original: resnet50
+    "MODEL.LAST_STRIDE": 1,
+    "MODEL.PRETRAIN_PATH": "",
+    "MODEL.PRETRAIN_CHOICE": "clip",  # original: imagenet, never read
+    "MODEL.NECK": "bnneck",
+    "MODEL.IF_WITH_CENTER": False,  # original: 'no'
+    "MODEL.ID_LOSS_TYPE": "softmax",
+    "MODEL.ID_LOSS_WEIGHT": 1,
+    "MODEL.TRIPLET_LOSS_WEIGHT": 1,
+    "MODEL.I2T_LOSS_WEIGHT": 1,
+    "MODEL.METRIC_LOSS_TYPE": "triplet",
+    "MODEL.DIST_TRAIN": False,
+    "MODEL.NO_MARGIN": False,
+    "MODEL.IF_LABELSMOOTH": True,  # original: 'on'
+    "MODEL.COS_LAYER": False,
+    "MODEL.DROP_PATH": 0.1,
+    "MODEL.DROP_OUT": 0,
+    "MODEL.ATT_DROP_RATE": 0,
+    "MODEL.TRANSFORMER_TYPE": "None",
+    "MODEL.STRIDE_SIZE": [16, 16],
+    "MODEL.SIE_COE": 3.0,
+    "MODEL.SIE_CAMERA": False,
+    "MODEL.SIE_VIEW": False,
+    "INPUT.SIZE_TRAIN": [384, 128],
+    "INPUT.SIZE_TEST": [384, 128],
+    "INPUT.PROB": 0.5,
+    "INPUT.RE_PROB": 0.5,
+    "INPUT.PIXEL_MEAN": [0.485, 0.456, 0.406],
+    "INPUT.PIXEL_STD": [0.229, 0.224, 0.225],
+    "INPUT.PADDING": 10,
+    "DATASETS.NAMES": ("market1501",),  # original: a bare string
+    "DATASETS.ROOT_DIR": "../data",
+    "DATALOADER.NUM_WORKERS": 8,
+    "DATALOADER.SAMPLER": "softmax",
+    "DATALOADER.NUM_INSTANCE": 16,
+    "SOLVER.SEED": 1234,
+    "SOLVER.MARGIN": 0.3,
+    **{f"SOLVER.STAGE1.{key}": value for key, value in STAGE.items()},
+    **{f"SOLVER.STAGE2.{key}": value for key, value in (STAGE | STAGE_2_ONLY).items()},
+    "TEST.IMS_PER_BATCH": 128,
+    "TEST.RE_RANKING": False,
+    "TEST.WEIGHT": "",
+    "TEST.NECK_FEAT": "after",
+    "TEST.FEAT_NORM": True,  # original: 'yes'
+    "TEST.DIST_MAT": "dist_mat.npy",
+    "TEST.EVAL": False,
+    "OUTPUT_DIR": "",
+}
+
+
+def write(folder, text):
+    path = folder / "file.yml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+# defaults
+
+
+def test_all_89_original_options_exist_with_their_defaults():
+    assert len(ORIGINAL_DEFAULTS) == 89
+    cfg = load_cfg()
+    assert {key: lookup(cfg, key) for key in ORIGINAL_DEFAULTS} == ORIGINAL_DEFAULTS
+
+
+def test_defaults_are_a_fresh_copy_each_time():
+    cfg = default_cfg()
+    cfg.MODEL.STRIDE_SIZE.append(3)
+    cfg.SOLVER.SEED = 7
+    assert default_cfg().MODEL.STRIDE_SIZE == [16, 16]
+    assert default_cfg().SOLVER.SEED == 1234
+
+
+def test_the_tree_is_frozen():
+    cfg = load_cfg()
+    with pytest.raises(AttributeError):
+        cfg.SOLVER.SEED = 1
+    with pytest.raises(AttributeError):
+        cfg.SOLVER.STAGE1.BASE_LR = 1.0
+
+
+# sources and their order
+
+
+def test_later_sources_win(tmp_path, monkeypatch):
+    file = write(tmp_path, "DATASETS:\n  ROOT_DIR: /from/file\nSOLVER:\n  SEED: 5\n")
+    assert load_cfg(file).DATASETS.ROOT_DIR == "/from/file"
+    monkeypatch.setenv("REID_DATA", "/from/environment")
+    assert load_cfg().DATASETS.ROOT_DIR == "/from/environment"
+    assert load_cfg(file).DATASETS.ROOT_DIR == "/from/environment"
+    cfg = load_cfg(file, ["DATASETS.ROOT_DIR", "/typed", "SOLVER.SEED", "6"])
+    assert (cfg.DATASETS.ROOT_DIR, cfg.SOLVER.SEED) == ("/typed", 6)
+    assert load_cfg(None, ["SOLVER.SEED", "1", "SOLVER.SEED", "2"]).SOLVER.SEED == 2
+
+
+def test_empty_environment_variable_counts_as_absent(monkeypatch):
+    monkeypatch.setenv("REID_DATA", "")
+    assert load_cfg().DATASETS.ROOT_DIR == "../data"
+
+
+def test_output_folder_is_named_after_the_file(tmp_path):
+    assert load_cfg(write(tmp_path, "")).OUTPUT_DIR == "runs/file"
+    assert load_cfg(write(tmp_path, "OUTPUT_DIR: here")).OUTPUT_DIR == "here"
+    assert load_cfg(write(tmp_path, ""), ["OUTPUT_DIR", "there"]).OUTPUT_DIR == "there"
+    assert load_cfg().OUTPUT_DIR == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "# nothing\n", "SOLVER:\n", "SOLVER:\n  STAGE1:\n", "SOLVER:\n  STAGE1:\n  #  SEED: 1\n"],
+)
+def test_an_empty_file_or_block_counts_as_absent(tmp_path, text):
+    cfg = load_cfg(write(tmp_path, text), ["OUTPUT_DIR", "x"])
+    assert cfg == load_cfg(None, ["OUTPUT_DIR", "x"])
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "just words", "MODEL: [", "MODEL: {a: b: c}"])
+def test_what_is_no_tree_of_options(tmp_path, text):
+    with pytest.raises(ConfigError, match=r"file\.yml"):
+        load_cfg(write(tmp_path, text))
+
+
+def test_missing_file_names_its_neighbours(tmp_path):
+    write(tmp_path, "")
+    with pytest.raises(FileNotFoundError, match=r"no file .*fil\.yml.*file\.yml"):
+        load_cfg(tmp_path / "fil.yml")
+    with pytest.raises(FileNotFoundError, match="no file"):
+        load_cfg(tmp_path / "no" / "folder.yml")
+
+
+# overrides
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("SOLVER.STAGE2.BASE_LR", "1e-3", 1e-3),
+        ("SOLVER.STAGE2.BASE_LR", "1", 1.0),
+        ("SOLVER.STAGE2.STEPS", "(10, 20)", (10, 20)),
+        ("SOLVER.STAGE2.STEPS", "[10, 20]", (10, 20)),
+        ("SOLVER.STAGE2.STEPS", "[]", ()),
+        ("SOLVER.STAGE2.MAX_EPOCHS", "12.0", 12),
+        ("MODEL.STRIDE_SIZE", "(16, 16)", [16, 16]),
+        ("MODEL.DEVICE_ID", "3", "3"),
+        ("MODEL.DEVICE_ID", "('3')", "3"),
+        ("MODEL.PROMPT", "A photo of a {context} cow.", "A photo of a {context} cow."),
+        ("MODEL.PROMPT", "(white cow", "(white cow"),
+        ("OUTPUT_DIR", "runs/7", "runs/7"),
+        ("OUTPUT_DIR", "7", "7"),
+        ("DATASETS.NAMES", "msmt17", ("msmt17",)),
+        ("DATASETS.NAMES", "('market1501', 'msmt17')", ("market1501", "msmt17")),
+        ("DATASETS.NAMES", "/my data/cows", ("/my data/cows",)),
+        ("DATASETS.TARGETS", "msmt17", ("msmt17",)),
+        ("DATASETS.TARGETS", "", ()),
+        ("DATASETS.TARGETS", "['msmt17']", ("msmt17",)),
+        ("INPUT.PIXEL_MEAN", "[0, 0.5, 1]", [0.0, 0.5, 1.0]),
+        ("TEST.RE_RANKING", "True", True),
+        ("TEST.RE_RANKING", "yes", True),
+        ("TEST.RE_RANKING", "1", True),
+        ("TEST.FEAT_NORM", "no", False),
+        ("TEST.FEAT_NORM", "False", False),
+        ("TEST.FEAT_NORM", "OFF", False),
+    ],
+)
+def test_override(key, text, value):
+    found = lookup(load_cfg(None, [key, text]), key)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_every_override_has_a_value():
+    with pytest.raises(ConfigError, match=r"pairs KEY VALUE.*'TEST\.RE_RANKING' has no value"):
+        load_cfg(None, ["SOLVER.SEED", "1", "TEST.RE_RANKING"])
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [
+        ("MODEL.STRIDE_SIZES", "MODEL.STRIDE_SIZE"),
+        ("SOLVER.STAGE2.BASE_LRR", "SOLVER.STAGE2.BASE_LR"),
+        ("DATALOADER.NUM_INSTANCES", "DATALOADER.NUM_INSTANCE"),
+        ("TEST.STRIDE_SIZE", "MODEL.STRIDE_SIZE"),
+        ("model.name", "MODEL.NAME"),
+        ("STRIDE_SIZE", "MODEL.STRIDE_SIZE"),
+        ("LARGE_FC", "SOLVER.STAGE2.LARGE_FC_LR"),
+    ],
+)
+def test_an_unknown_option_names_the_nearest(key, near):
+    with pytest.raises(UnknownOptionError) as error:
+        load_cfg(None, [key, "1"])
+    assert f"unknown option {key} (from the command line)" in str(error.value)
+    assert near in str(error.value)
+
+
+def test_an_unknown_option_of_a_file_names_the_file(tmp_path):
+    file = write(tmp_path, "MODEL:\n  NAMES: ViT-B-16\n")
+    with pytest.raises(UnknownOptionError, match=r"MODEL\.NAMES \(from .*file\.yml\).*MODEL\.NAME"):
+        load_cfg(file)
+    with pytest.raises(UnknownOptionError, match="QQQQ"):
+        load_cfg(None, ["QQQQ.ZZZZ", "1"])
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("SOLVER.SEED", "many"),
+        ("SOLVER.SEED", "1.5"),
+        ("SOLVER.SEED", "True"),
+        ("SOLVER.SEED", "1e999"),
+        ("SOLVER.SEED", "[1]"),
+        ("SOLVER.MARGIN", "wide"),
+        ("SOLVER.MARGIN", "None"),
+        ("TEST.RE_RANKING", "maybe"),
+        ("TEST.RE_RANKING", "2"),
+        ("TEST.RE_RANKING", "1.0"),
+        ("MODEL.STRIDE_SIZE", "12"),
+        ("MODEL.STRIDE_SIZE", "[12, 'x']"),
+        ("MODEL.STRIDE_SIZE", "[12, [12]]"),
+        ("SOLVER.STAGE2.STEPS", "40"),
+        ("MODEL.NAME", "('a', 'b')"),
+    ],
+)
+def test_a_wrong_type_names_option_value_and_default(key, text):
+    with pytest.raises(ConfigError) as error:
+        load_cfg(None, [key, text])
+    assert key in str(error.value)
+    assert "should be like the default" in str(error.value)
+
+
+def test_not_a_number_is_refused():
+    with pytest.raises(ConfigError, match=r"SOLVER\.STAGE2\.BASE_LR"):
+        load_cfg_text("SOLVER:\n  STAGE2:\n    BASE_LR: .nan\n")
+
+
+@given(
+    st.dictionaries(st.sampled_from(sorted(ORIGINAL_DEFAULTS)), st.text(max_size=12), max_size=3)
+)
+def test_any_text_gives_a_configuration_or_an_error_that_can_be_mended(options):
+    opts = [word for pair in options.items() for word in pair]
+    with contextlib.suppress(ConfigError):
+        assert load_cfg(None, opts).is_frozen()
+
+
+# round trip
+
+
+@pytest.mark.parametrize(
+    "opts",
+    [
+        [],
+        ["DATASETS.NAMES", "('veri', 'VehicleID')", "DATASETS.TARGETS", "('veri',)"],
+        ["MODEL.PROMPT", "A photo of a {context}: cow, 'white'", "OUTPUT_DIR", "('x')"],
+        ["SOLVER.STAGE2.BASE_LR", "5e-6", "SOLVER.STAGE2.STEPS", "()", "TEST.FEAT_NORM", "no"],
+        ["MODEL.DEVICE_ID", "007", "MODEL.PROMPT", "no"],
+        ["MODEL.PROMPT", "\"'quoted' cow\""],
+    ],
+)
+def test_text_of_a_configuration_reads_back_equal(opts):
+    cfg = load_cfg(None, opts)
+    again = load_cfg_text(cfg.dump())
+    assert dict(flatten(again)) == dict(flatten(cfg))
+    assert again.is_frozen()
+    assert type(again.SOLVER.STAGE2.STEPS) is tuple
+
+
+def test_the_configuration_of_a_checkpoint_takes_overrides_and_stays_silent(caplog):
+    text = load_cfg(None, ["SOLVER.SEED", "3"]).dump()
+    assert load_cfg_text(text, ["SOLVER.SEED", "4"]).SOLVER.SEED == 4
+    assert load_cfg_text("").SOLVER.SEED == 1234
+    assert not caplog.records
+    with pytest.raises(UnknownOptionError):
+        load_cfg_text("MODEL:\n  FOO: 1\n")
