@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from datasets.counts import check_counts
-from datasets.folder import read_own_data
+from datasets.own.folder import read_own_data
 from datasets.readers import synthetic, vehicleid
 from datasets.readers.dukemtmc import read_dukemtmc
 from datasets.readers.market1501 import read_market1501

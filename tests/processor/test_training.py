@@ -311,7 +311,7 @@ def test_lines_of_metrics(tmp_path, toy_stage):
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     first = lines[0]
     assert first["stage"] == 2
-    assert first["loss"] == pytest.approx(13.5)  # w = 0, x = 2..5: no, epoch 1 has 1..4
+    assert first["loss"] == pytest.approx(7.5)  # w = 0, x = 1..4: mean of 1, 4, 9, 16
     assert first["loss"] == pytest.approx(first["half"] + first["rest"])
     assert first["accuracy"] == 0.5
     assert [line["lr"] for line in lines] == pytest.approx([0.1, 0.1, 0.01])
@@ -467,6 +467,6 @@ def test_epoch_is_summed_up_in_one_line(tmp_path, toy_stage, caplog):
     with caplog.at_level(logging.INFO, logger="processor.training"):
         training(tmp_path, stage, evaluate=Scores(0.125)).run(stage)
     (line,) = [r.getMessage() for r in caplog.records if "done" in r.getMessage()]
-    assert line.startswith("stage 2 epoch 1/1 done: loss ")
-    assert "mAP 0.125" in line
+    assert line.startswith("stage 2 epoch 1/1 done: loss 7.500 half 3.750 rest 3.750 accuracy 0.5")
+    assert "lr 0.1" in line
     assert "images/s" in line

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.folder import read_csv, read_folder, read_own_data, split_own_data
+from datasets.own.csv_file import read_csv
+from datasets.own.folder import read_folder, read_own_data
+from datasets.own.split import split_own_data
 from datasets.records import Sample
 
 

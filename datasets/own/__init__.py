@@ -1,0 +1,1 @@
+"""Own data: readers that need no code."""

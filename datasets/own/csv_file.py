@@ -1,0 +1,88 @@
+"""Own data in a CSV file."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from datasets.own.entries import SPLITS, Entry, assemble_splits
+from datasets.records import DataSplits
+
+CSV_COLUMNS = ("path", "pid", "camid", "viewid", "split")
+MISSING_VIEW = -1
+
+
+def read_csv(file: Path) -> DataSplits:
+    """Read a CSV with header `path,pid` and, if wanted, `camid`, `viewid` and `split`.
+
+    Paths are relative to the file's folder; pid is any text; camid is 0, 1, ...; an empty viewid
+    or -1 is a missing label; split is train, query or gallery, in every row or in none.
+
+    Raises:
+        ValueError: the header or a row is wrong; the text names file and line.
+    """
+    with file.open(newline="", encoding="utf-8-sig") as stream:
+        reader = csv.reader(stream)
+        header = [column.strip().lower() for column in next(reader, [])]
+        _check_header(file, header)
+        entries: list[Entry] = []
+        lines: dict[Path, int] = {}
+        for row in reader:
+            if not any(cell.strip() for cell in row):
+                continue
+            entry = _parse_row(file, reader.line_num, header, row)
+            first = lines.setdefault(entry.path, reader.line_num)
+            if first != reader.line_num:
+                raise _row_error(file, reader.line_num, f"{entry.path} is already on line {first}")
+            entries.append(entry)
+    if not entries:
+        raise ValueError(f"{file}: no rows below the header")
+    if len({bool(entry.split) for entry in entries}) > 1:
+        missing = next(lines[entry.path] for entry in entries if not entry.split)
+        raise _row_error(file, missing, "split is empty; give it in every row or in none")
+    return assemble_splits(file.stem, entries)
+
+
+def _check_header(file: Path, header: list[str]) -> None:
+    unknown = [column for column in header if column not in CSV_COLUMNS]
+    missing = [column for column in ("path", "pid") if column not in header]
+    if unknown or missing or len(set(header)) < len(header):
+        raise ValueError(
+            f"{file}, line 1: expected the header path,pid[,camid][,viewid][,split], "
+            f"found {','.join(header)!r}"
+        )
+
+
+def _parse_row(file: Path, line: int, header: list[str], row: list[str]) -> Entry:
+    if len(row) != len(header):
+        raise _row_error(file, line, f"{len(header)} fields expected, {len(row)} found")
+    cells = dict(zip(header, (cell.strip() for cell in row), strict=True))
+    path = file.parent / cells["path"]
+    if not cells["path"] or not path.is_file():
+        raise _row_error(file, line, f"no such file: {path}")
+    if not cells["pid"]:
+        raise _row_error(file, line, "pid is empty")
+    split = cells.get("split", "").lower()
+    if split not in ("", *SPLITS):
+        raise _row_error(file, line, f"split is {split!r}; expected {', '.join(SPLITS)}")
+    camera = _parse_number(file, line, cells, "camid", smallest=0) if "camid" in cells else None
+    viewid = 0
+    if "viewid" in cells:
+        cells["viewid"] = cells["viewid"] or str(MISSING_VIEW)
+        viewid = _parse_number(file, line, cells, "viewid", smallest=MISSING_VIEW)
+    return Entry(path, cells["pid"], camera, viewid, split)
+
+
+def _parse_number(file: Path, line: int, cells: dict[str, str], column: str, smallest: int) -> int:
+    try:
+        number = int(cells[column])
+    except ValueError:
+        number = smallest - 1
+    if number < smallest:
+        text = f"{column} is {cells[column]!r}; expected a whole number from {smallest}"
+        raise _row_error(file, line, text)
+    return number
+
+
+def _row_error(file: Path, line: int, text: str) -> ValueError:
+    return ValueError(f"{file}, line {line}: {text}")
