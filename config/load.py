@@ -134,7 +134,7 @@ def literal(value: Any, default: Any) -> Any:
 
 
 def coerce(value: Any, default: Any) -> Any:
-    """`value` as the type of `default`; raises TypeError, ValueError or OverflowError if it is not."""
+    """`value` as the type of `default`; raises TypeError, ValueError or OverflowError if unfit."""
     if isinstance(default, bool):
         if value in (0, 1) and not isinstance(value, str | float):
             return bool(value)

@@ -27,7 +27,7 @@ class CameraStyle:
     air: RGB  # colour into which the scene fades
     haze: float  # how far it fades, 0 to 1: people stand out the more
     tint: RGB = (1.0, 1.0, 1.0)  # mean gains of red, green and blue
-    gain_spread: float = 0.04  # log standard deviation of a camera's gains around the tint
+    gain_spread: float = 0.03  # log standard deviation of a camera's gains around the tint
     saturation: Range = (0.85, 1.05)
     gamma: Range = (0.92, 1.1)  # above 1 darkens
     contrast: Range = (0.92, 1.05)
@@ -125,7 +125,7 @@ def expose(picture: Array, camera: Camera, rng: np.random.Generator) -> NDArray[
     picture = ndimage.gaussian_filter(picture, (blur, blur, 0), truncate=2.5)
     grey = (picture * LUMA).sum(axis=-1, keepdims=True)  # no BLAS: its rounding varies
     picture = grey + camera.saturation * (picture - grey)
-    exposure = np.exp(rng.normal(0, 0.07) + rng.normal(0, 0.02, 3))
+    exposure = np.exp(rng.normal(0, 0.05) + rng.normal(0, 0.02, 3))
     gains = camera.gains * _floats(exposure)
     picture = np.clip(picture * gains, 0, 1) ** camera.gamma
     picture = 0.5 + camera.contrast * (picture - 0.5) + camera.brightness

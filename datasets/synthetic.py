@@ -42,7 +42,7 @@ from datasets.figures import (
 
 logger = logging.getLogger(__name__)
 
-DRAWING_VERSION = 1  # raise it with any change that alters a pixel
+DRAWING_VERSION = 2  # raise it with any change that alters a pixel
 MARKER = "complete.json"
 SKINS = ((0.95, 0.78, 0.67), (0.85, 0.64, 0.5), (0.66, 0.46, 0.33), (0.42, 0.28, 0.2))
 HAIRS = ((0.1, 0.08, 0.07), (0.3, 0.19, 0.11), (0.72, 0.55, 0.3), (0.55, 0.53, 0.51))
@@ -83,7 +83,7 @@ STREET = Domain(
         walls=("brick", "concrete", "shop", "hedge"),
         floors=("pavement", "asphalt"),
         air=(0.5, 0.5, 0.5),
-        haze=0.6,
+        haze=0.65,
     ),
 )
 MALL = Domain(
@@ -99,13 +99,13 @@ MALL = Domain(
         walls=("shop", "corridor"),
         floors=("tiles", "terrazzo", "tiles"),
         air=(0.72, 0.72, 0.72),
-        haze=0.5,
+        haze=0.6,
         tint=(0.93, 1.0, 1.08),
-        gain_spread=0.03,
+        gain_spread=0.025,
         saturation=(0.75, 0.9),
         gamma=(0.85, 1.0),
-        contrast=(0.75, 0.87),
-        brightness=(0.04, 0.1),
+        contrast=(0.82, 0.94),
+        brightness=(0.03, 0.08),
         noise=(0.005, 0.015),
         scale=(0.92, 0.98),
         occlusion=0.05,
@@ -124,15 +124,15 @@ CAMPUS = Domain(
         walls=("trees", "hedge", "brick", "trees"),
         floors=("grass", "path"),
         air=(0.45, 0.55, 0.33),
-        haze=0.65,
+        haze=0.7,
         tint=(1.04, 1.05, 0.94),
-        saturation=(1.05, 1.25),
+        saturation=(1.05, 1.2),
         gamma=(0.85, 1.0),
-        contrast=(1.0, 1.15),
+        contrast=(1.0, 1.12),
         brightness=(0.0, 0.05),
         blur=(0.2, 0.6),
         noise=(0.005, 0.02),
-        scale=(0.86, 0.95),
+        scale=(0.9, 0.96),
     ),
 )
 STATION = Domain(
@@ -148,14 +148,14 @@ STATION = Domain(
         walls=("metro", "concrete", "metro", "corridor"),
         floors=("terrazzo", "asphalt"),
         air=(0.5, 0.46, 0.36),
-        haze=0.5,
-        tint=(1.12, 0.98, 0.72),
+        haze=0.6,
+        tint=(1.1, 0.99, 0.78),
         saturation=(0.75, 0.92),
         gamma=(0.95, 1.15),
         contrast=(0.8, 0.92),
-        brightness=(-0.08, -0.02),
+        brightness=(-0.06, -0.01),
         blur=(0.5, 1.0),
-        noise=(0.03, 0.05),
+        noise=(0.025, 0.04),
     ),
 )
 DOMAINS: dict[str, Domain] = {place.name: place for place in (STREET, MALL, CAMPUS, STATION)}
@@ -328,7 +328,7 @@ def draw_shot(plan: Plan, shot: Shot) -> Image.Image:
     canvas = scene[top : top + height, left : left + width].copy()
     body = camera.scale * rng.uniform(0.95, 1.05) * shot.appearance.stature * height
     pose = Pose(
-        yaw=camera.heading + rng.choice((0.0, np.pi)) + rng.normal(0, 0.6),
+        yaw=camera.heading + rng.choice((0.0, np.pi)) + rng.normal(0, 0.5),
         stride=rng.uniform(-0.5, 0.5),
         bend=rng.uniform(0, 0.25),
         lean=rng.normal(0, 0.02),

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from loss.center import CenterLoss
@@ -56,8 +55,7 @@ class ImageStageLosses:
             triplets = [triplet_loss(x, labels, self.margin) for x in features]
             losses["triplet"] = self.triplet_weight * torch.stack(triplets).sum()
         if i2t_logits is not None and self.i2t_weight is not None:
-            i2t = F.cross_entropy(i2t_logits, labels, label_smoothing=self.smoothing)
-            losses["i2t"] = self.i2t_weight * i2t
+            losses["i2t"] = self.i2t_weight * identity_loss([i2t_logits], labels, self.smoothing)
         if self.center is not None and self.center_weight is not None:
             losses["center"] = self.center_weight * self.center(features[1], labels)
         return losses

@@ -25,8 +25,8 @@ def triplet_loss(
     """
     distances = euclidean_distances(features.float())
     same = labels[:, None] == labels[None, :]
-    hardest_positive = distances.masked_fill(~same, -torch.inf).amax(1) * (1 + hard_factor)
-    hardest_negative = distances.masked_fill(same, torch.inf).amin(1) * (1 - hard_factor)
+    hardest_positive = distances.masked_fill(~same, -torch.inf).max(1).values * (1 + hard_factor)
+    hardest_negative = distances.masked_fill(same, torch.inf).min(1).values * (1 - hard_factor)
     gap = hardest_positive - hardest_negative  # -inf where there is no negative
     if margin is None:
         return F.softplus(gap).mean()

@@ -40,7 +40,8 @@ def tokenize_prompt(noun_or_sentence: str, context_length: int = 77) -> PromptTo
     """Tokenize a prompt and find its learned part.
 
     Raises:
-        ValueError: the sentence is longer than the text tower's context.
+        ValueError: the sentence is longer than the text tower's context, or {context} is not a
+            word of its own.
     """
     sentence = prompt_sentence(noun_or_sentence)
     tokenizer = open_clip.tokenizer.SimpleTokenizer(context_length=context_length)
@@ -52,6 +53,10 @@ def tokenize_prompt(noun_or_sentence: str, context_length: int = 77) -> PromptTo
     tokens = tokenizer([sentence])
     before = sentence[: sentence.index(_SPELLED_OUT)]
     start = 1 + len(tokenizer.encode(before))
+    if tokens[0, start : start + NUM_CONTEXT_TOKENS].tolist() != tokenizer.encode(_SPELLED_OUT):
+        raise ValueError(
+            f"MODEL.PROMPT: {noun_or_sentence!r} should have {PLACEHOLDER} as a word of its own"
+        )
     return PromptTokens(sentence, tokens, start, int(tokens.argmax()))
 
 

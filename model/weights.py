@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import warnings
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,17 +87,15 @@ def read_weights_file(path: str | Path) -> WeightsFile:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no weights file {path}")
-    if path.suffix == ".safetensors":
-        return WeightsFile(safetensors.torch.load_file(path))
-    if _is_torchscript(path):
-        archive = torch.jit.load(str(path), map_location="cpu")
-        return WeightsFile(dict(archive.state_dict()), torchscript=True)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        content = _read_content(path)
+    except (MemoryError, PermissionError):
+        raise
+    except Exception as error:  # every container has its own errors for a damaged file
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise ValueError(
             f"{path} cannot be read as weights: it is damaged, or holds Python objects other than "
-            f"tensors, which are never executed ({str(error).splitlines()[0][:200]})"
+            f"tensors, which are never executed ({reason})"
         ) from error
     if isinstance(content, dict) and content.get("format") == CHECKPOINT_FORMAT:
         return WeightsFile(
@@ -108,7 +106,8 @@ def read_weights_file(path: str | Path) -> WeightsFile:
             content = content[wrapper]
     if not isinstance(content, dict) or not any(torch.is_tensor(v) for v in content.values()):
         raise ValueError(f"{path} holds no state dict, but {type(content).__name__}")
-    return WeightsFile({key: v for key, v in content.items() if torch.is_tensor(v)})
+    state = {key: v for key, v in content.items() if torch.is_tensor(v)}
+    return WeightsFile(state, torchscript=_is_torchscript(path))
 
 
 def load_weights(model: CLIPReID, path: str | Path) -> LoadReport:
@@ -135,13 +134,16 @@ def load_state(model: CLIPReID, state: dict[str, Tensor], origin: str) -> LoadRe
     source = _reid_names(state, model)
     target = model.state_dict()
     _check_backbone(source, target, origin)
+    grid = model.image_encoder.grid
+    square = any("visual." in key for key in state)  # CLIP's own grid, whatever its number of rows
     copied: dict[str, Tensor] = {}
     reshaped, skipped = [], []
-    for key in source.keys() & target.keys():
+    for key in [key for key in target if key in source]:
         tensor, shape = source[key], target[key].shape
-        if tensor.shape != shape:
+        resize = key in _POSITIONS and square and grid[0] != grid[1]
+        if tensor.shape != shape or resize:
             if key in _POSITIONS and tensor.shape[1:] == shape[1:]:
-                tensor = _fit_positions(tensor, model.image_encoder.grid)
+                tensor = _fit_positions(tensor, grid)
                 reshaped.append(key)
             elif (key in _CLASS_ROWS or key == _SIDE_TABLE) and tensor.shape[1:] == shape[1:]:
                 skipped.append(key)
@@ -198,6 +200,17 @@ def infer_options(state: dict[str, Tensor]) -> list[str]:
         f"an image encoder with conv1 {tuple(conv.shape)} and {rows} positions is neither ViT-B-16 "
         "nor RN50 at a usual image size; give --config_file"
     )
+
+
+def _read_content(path: Path) -> Any:
+    """What a file holds, whatever its container; pickled code is refused."""
+    if path.suffix == ".safetensors":
+        return safetensors.torch.load_file(path)
+    if _is_torchscript(path):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # OpenAI's archives have no other reader
+            return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _is_torchscript(path: Path) -> bool:

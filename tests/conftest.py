@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+import model.build
 from config import load_cfg
 from model import build_model
+from model.clip import build_clip
 
 GOLDEN_FOLDER = Path(__file__).parent / "golden"
 
@@ -102,17 +104,54 @@ def tiny_opts(tiny_clip_json, tiny_clip_file):
 @pytest.fixture(scope="session")
 def built_tiny_reid(tiny_opts, golden):
     """The model behind `tiny_reid`, built once; not to be changed."""
-    model = build_model(load_cfg(None, tiny_opts), num_classes=10, num_cameras=6, num_views=3)
+    reid = build_model(load_cfg(None, tiny_opts), num_classes=10, num_cameras=6, num_views=3)
     extras = {
         key.removeprefix("extra/"): torch.from_numpy(array)
         for key, array in golden("tiny_vit_io").items()
         if key.startswith("extra/")
     }
-    assert not model.load_state_dict(extras, strict=False).unexpected_keys
-    return model.eval()
+    assert not reid.load_state_dict(extras, strict=False).unexpected_keys
+    return reid.eval()
 
 
 @pytest.fixture
 def tiny_reid(built_tiny_reid):
     """The ReID model of the golden arrays in eval mode: 10 classes, 256x128; a copy per test."""
     return copy.deepcopy(built_tiny_reid)
+
+
+FULL_MODELS = {
+    "ViT-B-16_stride16": ["MODEL.NAME", "ViT-B-16"],
+    "ViT-B-16_stride16_sie_cam6": ["MODEL.NAME", "ViT-B-16", "MODEL.SIE_CAMERA", "True"],
+    "ViT-B-16_stride12_sie_cam6": [
+        *("MODEL.NAME", "ViT-B-16", "MODEL.SIE_CAMERA", "True"),
+        *("MODEL.STRIDE_SIZE", "[12, 12]"),
+    ],
+    "RN50_default": ["MODEL.NAME", "RN50"],
+    "ViT-B-16_baseline": ["MODEL.NAME", "ViT-B-16", "MODEL.TEXT_TOWER", "False"],
+    "RN50_baseline": ["MODEL.NAME", "RN50", "MODEL.TEXT_TOWER", "False"],
+}
+
+
+@pytest.fixture(scope="session")
+def full_model():
+    """`full_model("RN50_default")` -> a full-size model, built once; not to be changed.
+
+    751 classes, 6 cameras, 256x128. CLIP's own tensors have shapes but no storage (device "meta").
+    """
+    models = {}
+
+    def build_clip_without_storage(name):
+        with torch.device("meta"):
+            return build_clip(name)
+
+    def build(variant):
+        if variant not in models:
+            opts = ["INPUT.SIZE_TRAIN", "[256, 128]", "INPUT.SIZE_TEST", "[256, 128]"]
+            cfg = load_cfg(None, [*opts, "MODEL.PRETRAIN_CHOICE", "none", *FULL_MODELS[variant]])
+            with pytest.MonkeyPatch.context() as monkeypatch:
+                monkeypatch.setattr(model.build, "build_clip", build_clip_without_storage)
+                models[variant] = build_model(cfg, num_classes=751, num_cameras=6, num_views=1)
+        return models[variant]
+
+    return build

@@ -49,21 +49,21 @@ class RunFolder:
         write_json(self.path / "run.json", {**environment_record(), **record})
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl so far."""
+        """The lines of metrics.jsonl so far; one that was cut off by a crash does not count."""
         path = self.path / "metrics.jsonl"
         if not path.is_file():
             return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def keep_metrics(self, lines: list[dict[str, Any]]) -> None:
         """Replace metrics.jsonl: a resumed run drops lines of epochs it does again."""
-        text = "".join(json.dumps(line) + "\n" for line in lines)
-        (self.path / "metrics.jsonl").write_text(text, encoding="utf-8")
+        _write_whole(self.path / "metrics.jsonl", "".join(map(_json_line, lines)))
 
     def add_metrics(self, line: dict[str, Any]) -> None:
         """Append one epoch's line to metrics.jsonl and its numbers to TensorBoard."""
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_finite(line)) + "\n")
+            file.write(_json_line(_finite(line)))
         if self._tensorboard is None:
             self._tensorboard = SummaryWriter(str(self.path))
         for key, value in line.items():
@@ -108,9 +108,17 @@ def environment_record() -> dict[str, Any]:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON, whole or not at all."""
+    _write_whole(path, json.dumps(content, indent=2) + "\n")
+
+
+def _write_whole(path: Path, text: str) -> None:
     beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    beside.write_text(text, encoding="utf-8")
     beside.replace(path)
+
+
+def _json_line(line: dict[str, Any]) -> str:
+    return json.dumps(line) + "\n"
 
 
 def _finite(line: dict[str, Any]) -> dict[str, Any]:

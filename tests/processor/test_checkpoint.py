@@ -1,5 +1,9 @@
 """Checkpoints: whole or not at all, and readable without executing code."""
 
+import os
+import random
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -95,20 +99,16 @@ def test_what_a_killed_save_left_behind_is_used_up_by_the_next(tmp_path, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.torch, "save", killed)
-        patch.setattr(type(path), "unlink", lambda *_a, **_k: None)  # a killed process cleans nothing
+        patch.setattr(type(path), "unlink", lambda *_a, **_k: None)  # the dead clean up nothing
         with pytest.raises(Killed):
             save_checkpoint(path, network(), load_cfg(), META)
     assert len(list(tmp_path.iterdir())) == 1
-    monkeypatch.setattr(checkpoint.os, "getpid", lambda: 4242, raising=False)  # a new process
+    monkeypatch.setattr(os, "getpid", lambda: 4242)  # a new process
     save_checkpoint(path, network(), load_cfg(), META)
     assert [file.name for file in tmp_path.iterdir()] == ["last.pth"]
 
 
 def test_random_states_come_back():
-    import random
-
-    import numpy as np
-
     seed_everything(1, "stage", 2)
     state = random_state()
     drawn = torch.rand(3), random.random(), random.gauss(0, 1)

@@ -7,7 +7,6 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from config import load_cfg
 from datasets.records import Batch, Sample
@@ -22,7 +21,7 @@ from processor.prompt_stage import PromptStage, freeze_all_but_prompts
 from processor.runtime.precision import Precision
 from processor.runtime.run_folder import RunFolder
 from processor.runtime.signals import Interrupted, StopRequest
-from processor.stage import StageTiming, StepResult
+from processor.stage import StageTiming
 from processor.training import Training
 from solver.build import (
     build_image_optimizer,

@@ -1,0 +1,264 @@
+"""Evaluation of drawn images by their grey level: every score is worked out by hand.
+
+Two queries count, the third has no match. Distances are differences of grey levels:
+query 0 (pid 1, camera 0, 100): junk 101, 103, match 106, 110, match 120;
+query 1 (pid 2, camera 0, 104): match 103, 106, 101, 110, 120.
+"""
+
+import logging
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from config import load_cfg
+from datasets.build import build_evaluation_loader
+from datasets.records import DataSplits, Sample
+from processor.build import build_evaluator, build_targets
+from processor.evaluation import evaluate_distmat, rerank
+from processor.evaluation.evaluator import Evaluator, Protocol, Target
+from processor.runtime.signals import Interrupted, StopRequest
+
+QUERIES = [(1, 0, 100), (2, 0, 104), (9, 0, 50)]
+GALLERY = [(1, 0, 101), (2, 1, 103), (1, 1, 106), (3, 1, 110), (1, 2, 120)]
+OPTS = [
+    *("INPUT.SIZE_TRAIN", "[16, 16]", "INPUT.SIZE_TEST", "[16, 16]"),
+    *("INPUT.PIXEL_MEAN", "[0, 0, 0]", "INPUT.PIXEL_STD", "[1, 1, 1]"),
+    *("DATALOADER.NUM_WORKERS", "0", "TEST.IMS_PER_BATCH", "3", "TEST.FEAT_NORM", "False"),
+]
+
+
+class MeanColour(nn.Module):
+    """A model whose descriptor is the mean colour; it remembers the ids it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.ids = []
+
+    def embed(self, images, camids=None, viewids=None):
+        assert not self.training
+        assert not torch.is_grad_enabled()
+        self.ids += list(zip(camids.tolist(), viewids.tolist(), strict=True))
+        return images.mean((2, 3))
+
+
+def draw(folder, part, rows):
+    samples = []
+    for number, (pid, camid, level) in enumerate(rows):
+        path = folder / f"{part}{number}.png"
+        Image.new("RGB", (8, 8), (level,) * 3).save(path)
+        samples.append(Sample(str(path), pid, camid, viewid=number % 2))
+    return samples
+
+
+@pytest.fixture
+def splits(tmp_path):
+    query, gallery = draw(tmp_path, "q", QUERIES), draw(tmp_path, "g", GALLERY)
+    return DataSplits("greys", [], query, gallery, notes=("a remark",))
+
+
+def evaluator(float32, *targets, opts=(), stop=None, **protocol):
+    cfg = load_cfg(None, [*OPTS, *opts])
+    protocol = Protocol(**{"normalize": False, **protocol})
+    loader = partial(build_evaluation_loader, cfg)
+    return Evaluator(list(targets), protocol, loader, float32, stop)
+
+
+def test_scores_by_hand(splits, float32):
+    report = evaluator(float32, Target("greys", [splits]))(MeanColour())
+    (metrics,) = report.targets[0].splits
+    assert metrics.mAP == pytest.approx(((1 / 2 + 2 / 4) / 2 + 1) / 2)
+    assert metrics.mINP == pytest.approx((2 / 4 + 1) / 2)
+    assert [metrics.rank(k) for k in (1, 2, 5, 10)] == [0.5, 1, 1, 1]
+    assert (metrics.num_queries, metrics.num_valid_queries) == (3, 2)
+    assert report.targets[0].notes == ("a remark",)
+
+
+WITHOUT_JUNK_RULE = ((1 + 2 / 3 + 3 / 5) / 3 + 1) / 2
+
+
+def test_junk_rule_of_the_data_set(splits, float32):
+    splits = replace(splits, ignore_same_camera=False)
+    report = evaluator(float32, Target("greys", [splits]))(MeanColour())
+    assert report.average()["mAP"] == pytest.approx(WITHOUT_JUNK_RULE)
+    assert report.average()["rank1"] == 1
+
+
+def test_junk_rule_of_the_configuration(splits, float32):
+    score = evaluator(float32, Target("greys", [splits]), ignore_same_camera=False)
+    assert score(MeanColour()).average()["mAP"] == pytest.approx(WITHOUT_JUNK_RULE)
+
+
+def test_normalized_features_compare_directions(tmp_path, float32):
+    """A dark and a bright picture of one hue are the same after normalization."""
+    colours = {"q": (120, 60, 30), "match": (240, 120, 60), "other": (120, 62, 45)}
+    samples = {}
+    for name, colour in colours.items():
+        Image.new("RGB", (8, 8), colour).save(tmp_path / f"{name}.png")
+        pid, camid = (5 if name == "other" else 1), (0 if name == "q" else 1)
+        samples[name] = Sample(str(tmp_path / f"{name}.png"), pid, camid)
+    splits = DataSplits("hues", [], [samples["q"]], [samples["match"], samples["other"]])
+    target = Target("hues", [splits])
+    assert evaluator(float32, target, normalize=True)(MeanColour()).average()["mAP"] == 1
+    assert evaluator(float32, target, normalize=False)(MeanColour()).average()["mAP"] == 0.5
+
+
+def test_several_splits_are_averaged_and_read_once(splits, float32):
+    other = DataSplits("greys", [], splits.query[1:2], splits.gallery[1:])  # its AP is 1
+    model = MeanColour()
+    report = evaluator(float32, Target("greys", [splits, other]))(model)
+    assert len(model.ids) == 8  # images of both splits are encoded once
+    scores, deviations = report.targets[0].scores(), report.targets[0].deviations()
+    assert scores["mAP"] == pytest.approx((0.75 + 1) / 2)
+    assert deviations["mAP"] == pytest.approx(0.125)  # of 0.75 and 1
+    assert deviations["rank1"] == pytest.approx(0.25)
+
+
+def test_several_targets_are_averaged(splits, float32):
+    easy = DataSplits("easy", [], splits.query[1:2], splits.gallery)
+    report = evaluator(float32, Target("greys", [splits]), Target("easy", [easy]))(MeanColour())
+    assert [target.name for target in report.targets] == ["greys", "easy"]
+    assert report.average()["mAP"] == pytest.approx((0.75 + 1) / 2)
+    scalars = report.scalars()
+    assert scalars["greys/mAP"] == pytest.approx(0.75)
+    assert scalars["easy/rank1"] == 1
+
+
+def test_broken_images_are_left_out_and_rows_stay_aligned(splits, float32, caplog):
+    """Without 103, query 0 finds 106, 110, 120 and query 1 has no match."""
+    broken = splits.gallery[1].path
+    Path(broken).write_bytes(b"no image")
+    score = evaluator(float32, Target("greys", [splits]), opts=["INPUT.ON_BAD_IMAGE", "skip"])
+    with caplog.at_level(logging.WARNING):
+        (metrics,) = score(MeanColour()).targets[0].splits
+    assert metrics.mAP == pytest.approx((1 + 2 / 3) / 2)
+    assert (metrics.num_queries, metrics.num_valid_queries) == (3, 1)
+    assert broken in caplog.text
+    assert "1 broken images skipped" in caplog.text
+
+
+def test_broken_query_is_left_out(splits, float32):
+    Path(splits.query[0].path).write_bytes(b"")
+    score = evaluator(float32, Target("greys", [splits]), opts=["INPUT.ON_BAD_IMAGE", "skip"])
+    (metrics,) = score(MeanColour()).targets[0].splits
+    assert metrics.mAP == 1
+    assert (metrics.num_queries, metrics.num_valid_queries) == (2, 1)
+
+
+def test_foreign_target_has_no_cameras_known_to_the_model(splits, float32):
+    model = MeanColour()
+    evaluator(float32, Target("greys", [splits], camera_offset=None))(model)
+    assert model.ids == [(-1, -1)] * 8
+
+
+def test_cameras_of_a_source_are_those_of_training(splits, float32):
+    model = MeanColour()
+    evaluator(float32, Target("greys", [splits], camera_offset=6))(model)
+    expected = [(6 + s.camid, s.viewid) for s in splits.query + splits.gallery]
+    assert model.ids == expected
+
+
+def test_mode_of_the_model_is_put_back(splits, float32):
+    score = evaluator(float32, Target("greys", [splits]))
+    for training in (True, False):
+        model = MeanColour().train(training)
+        score(model)
+        assert model.training is training
+
+
+def test_reranked_scores(splits, float32):
+    target = Target("greys", [splits])
+    report = evaluator(float32, target, rerank=(2, 2, 0.3))(MeanColour())
+    levels = torch.tensor([[row[2] / 255] * 3 for row in QUERIES + GALLERY])
+    ids = [[row[0] for row in QUERIES], [row[0] for row in GALLERY]]
+    ids += [[row[1] for row in QUERIES], [row[1] for row in GALLERY]]
+    distmat = rerank(levels[:3], levels[3:], 2, 2, 0.3)
+    expected = evaluate_distmat(distmat, *ids)
+    (metrics,) = report.targets[0].splits
+    assert metrics.mAP == pytest.approx(expected.mAP)
+    np.testing.assert_allclose(metrics.cmc, expected.cmc)
+    assert metrics.num_valid_queries == 2
+
+
+def test_reranking_with_the_original_distance_alone_changes_nothing(splits, float32):
+    report = evaluator(float32, Target("greys", [splits]), rerank=(3, 2, 1.0))(MeanColour())
+    assert report.average()["mAP"] == pytest.approx(0.75)
+
+
+def test_protocol_of_the_configuration(float32):
+    cfg = load_cfg(
+        None,
+        [
+            *("TEST.FEAT_NORM", "False", "TEST.IGNORE_SAME_CAMERA", "False"),
+            *("TEST.CHUNK_MB", "7", "TEST.RE_RANKING", "True", "TEST.RE_RANKING_K1", "20"),
+            *("TEST.RE_RANKING_K2", "6", "TEST.RE_RANKING_LAMBDA", "0.4"),
+        ],
+    )
+    assert build_evaluator(cfg, [], float32).protocol == Protocol(
+        normalize=False, ignore_same_camera=False, chunk_mb=7, rerank=(20, 6, 0.4)
+    )
+    assert build_evaluator(load_cfg(), [], float32).protocol == Protocol()
+
+
+def own_data(root, name):
+    for pid in range(4):
+        for camera in range(2):
+            path = root / name / f"{pid}" / f"a_c{camera}_1.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8)).save(path)
+
+
+def test_targets_are_the_sources_unless_named(tmp_path):
+    own_data(tmp_path, "one")
+    own_data(tmp_path, "two")
+    names = ["DATASETS.ROOT_DIR", str(tmp_path), "DATASETS.NAMES", "('one', 'two')"]
+    targets = build_targets(load_cfg(None, names), {"one": 0, "two": 4})
+    assert [(target.name, target.camera_offset) for target in targets] == [("one", 0), ("two", 4)]
+    cfg = load_cfg(None, [*names, "DATASETS.TARGETS", "('two',)"])
+    (target,) = build_targets(cfg, {"one": 0})
+    assert (target.name, target.camera_offset, len(target.splits)) == ("two", None, 1)
+
+
+def test_no_valid_query_names_target_and_cameras(splits, float32):
+    same = [Sample(s.path, s.pid, 3) for s in splits.query]
+    gallery = [Sample(s.path, s.pid, 3) for s in splits.gallery]
+    score = evaluator(float32, Target("greys", [DataSplits("greys", [], same, gallery)]))
+    for attempt in (score.check, lambda: score(MeanColour())):
+        with pytest.raises(ValueError, match="camera") as error:
+            attempt()
+        assert "TEST.IGNORE_SAME_CAMERA" in str(error.value)
+    with pytest.raises(ValueError, match="greys"):
+        score.check()
+
+
+def test_check_passes_what_can_be_evaluated(splits, float32):
+    evaluator(float32, Target("greys", [splits])).check()
+
+
+def test_lines_of_the_log(splits, float32, caplog):
+    with caplog.at_level(logging.INFO, logger="processor.evaluation.evaluator"):
+        evaluator(float32, Target("greys", [splits]))(MeanColour())
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == [
+        "Validation Results on greys",
+        "mAP: 75.0%",
+        "CMC curve, Rank-1  :50.0%",
+        "CMC curve, Rank-5  :100.0%",
+        "CMC curve, Rank-10 :100.0%",
+        "mINP: 75.0%",
+        "2 of 3 queries counted, 1 dropped (no match in the gallery)",
+    ]
+
+
+def test_stop_request_interrupts_the_evaluation(splits, float32):
+    stop = StopRequest()
+    stop.requested = True
+    model = MeanColour().train()
+    with pytest.raises(Interrupted):
+        evaluator(float32, Target("greys", [splits]), stop=stop)(model)
+    assert model.training

@@ -1,0 +1,73 @@
+"""Features of many images: order, precision, broken files."""
+
+import pytest
+import torch
+
+from datasets.records import Batch
+from processor.features import extract_features
+from processor.runtime.precision import Precision
+from processor.runtime.signals import Interrupted, StopRequest
+
+CPU = torch.device("cpu")
+
+
+def batches(*sizes, bad=()):
+    """Batches of constant images: image i is i everywhere."""
+    result, start = [], 0
+    for number, size in enumerate(sizes):
+        indices = torch.arange(start, start + size)
+        images = indices.float().view(-1, 1, 1, 1).expand(size, 3, 2, 2)
+        result.append(
+            Batch(images, indices, indices, indices, indices, tuple(bad) if number == 0 else ())
+        )
+        start += size
+    return result
+
+
+def mean(batch):
+    return batch.images.mean((2, 3))
+
+
+def test_rows_are_in_order(float32):
+    table = extract_features(mean, batches(3, 3, 1), float32, title="test")
+    assert table.indices.tolist() == list(range(7))
+    assert table.features[:, 0].tolist() == list(range(7))
+    assert table.features.shape == (7, 3)
+
+
+def test_no_gradient_is_kept(float32):
+    weight = torch.ones(1, requires_grad=True)
+    table = extract_features(lambda b: weight * mean(b), batches(2), float32, title="test")
+    assert not table.features.requires_grad
+
+
+def test_features_are_float32_whatever_the_encoder_computes():
+    layer = torch.nn.Linear(3, 2)
+    seen = []
+
+    def encode(batch):
+        seen.append(layer(mean(batch)))
+        return seen[-1]
+
+    table = extract_features(encode, batches(2), Precision(torch.bfloat16, CPU), title="test")
+    assert seen[0].dtype == torch.bfloat16
+    assert table.features.dtype == torch.float32
+
+
+def test_broken_files_are_counted_and_empty_batches_left_out(float32, caplog):
+    table = extract_features(mean, batches(0, 2, bad=["a.jpg", "b.jpg"]), float32, title="gallery")
+    assert table.indices.tolist() == [0, 1]
+    assert "gallery: skipped the broken image a.jpg" in caplog.text
+    assert "gallery: 2 broken images skipped" in caplog.text
+
+
+def test_nothing_readable_is_an_error(float32):
+    with pytest.raises(ValueError, match="gallery: no image could be read"):
+        extract_features(mean, batches(0, bad=["a.jpg"]), float32, title="gallery")
+
+
+def test_stop_request(float32):
+    stop = StopRequest()
+    stop.requested = True
+    with pytest.raises(Interrupted):
+        extract_features(mean, batches(2), float32, title="test", stop=stop)
