@@ -10,7 +10,7 @@ from processor.experiment import train
 def main() -> None:
     """Parse, load the configuration without the text side, train."""
     arguments = parse_arguments("Train the baseline without prompts and text encoder.")
-    opts = [*arguments.opts, "MODEL.TEXT_TOWER", "False"]
+    opts = ["MODEL.TEXT_TOWER", "False", *arguments.opts]
     run(lambda: train(load_cfg(arguments.config_file, opts)))
 
 

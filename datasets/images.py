@@ -20,6 +20,10 @@ Transform = Callable[[Image.Image], Tensor]
 class BadImageError(RuntimeError):
     """A file that cannot be decoded as an image."""
 
+    def __init__(self, message: str) -> None:
+        # A loader's worker wraps the message in its traceback, which ends with the error itself.
+        super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].rstrip())
+
 
 def read_image(path: str) -> Image.Image:
     """Decode a file as RGB.

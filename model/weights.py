@@ -10,10 +10,10 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.clip_reid import CLIPReID
-from model.vision import ViTEncoder, resize_position_embedding
+from model.vision import resize_position_embedding
 
 CHECKPOINT_FORMAT = "clipreid/1"
 
@@ -221,10 +221,7 @@ def _is_torchscript(path: Path) -> bool:
 
 
 def _uses_quick_gelu(model: CLIPReID) -> bool:
-    encoder = model.image_encoder
-    if not isinstance(encoder, ViTEncoder):
-        return True
-    return type(encoder.transformer.resblocks[0].mlp.gelu).__name__ == "QuickGELU"
+    return not any(isinstance(module, nn.GELU) for module in model.modules())
 
 
 def _without_module(state: dict[str, Tensor]) -> dict[str, Tensor]:

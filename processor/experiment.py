@@ -51,6 +51,9 @@ def train(cfg: CfgNode) -> EvaluationReport:
     """
     output = Path(cfg.OUTPUT_DIR or "runs/unnamed")
     checkpoint = _find_checkpoint(cfg, output)
+    prompts = None
+    if cfg.SOLVER.STAGE1.WEIGHT and checkpoint is None:
+        prompts = read_weights_file(cfg.SOLVER.STAGE1.WEIGHT)  # before it may be set aside
     folder = RunFolder(output, resume=_is_in(checkpoint, output))
     log_to(folder.path / "log.txt")
     device = choose_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
@@ -78,9 +81,15 @@ def train(cfg: CfgNode) -> EvaluationReport:
         evaluator.check()
         seed_everything(cfg.SOLVER.SEED)
         resume = read_weights_file(checkpoint) if checkpoint is not None else None
-        model = _starting_model(cfg, data, resume).to(device)
+        if checkpoint is not None and resume is not None:
+            model = _resumed_model(cfg, data, resume, checkpoint)
+        elif prompts is not None:
+            model = _model_with_prompts(cfg, data, prompts)
+        else:
+            model = build_model(cfg, data.num_classes, data.num_cameras, data.num_views)
+        model = model.to(device)
         before = folder.path / "results_before_training.json"
-        if cfg.TEST.BEFORE_TRAINING and not before.is_file():
+        if cfg.TEST.BEFORE_TRAINING and resume is None:
             logger.info("evaluation before training")
             write_json(before, evaluator(model).as_dict())
         training = Training(
@@ -98,6 +107,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
             stage1 = build_prompt_stage(cfg, model, data, precision, stop)
             training.run(stage1, state or None)
             del stage1
+        seed_everything(cfg.SOLVER.SEED, "stage 2")  # centers are drawn, resumed or not
         stage2 = build_image_stage(cfg, model, data)
         training.run(stage2, state if state.get("stage") == 2 else None)
         report = training.report or evaluator(model)
@@ -120,7 +130,7 @@ def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:
     Raises:
         ConfigError, FileNotFoundError, ValueError: see `open_model` and `read_dataset`.
     """
-    weight = load_cfg(config_file, opts).TEST.WEIGHT
+    weight = _find_weight(config_file, opts)
     loaded = open_model(weight, config_file, opts)
     cfg = loaded.cfg
     output = Path(cfg.OUTPUT_DIR or Path(weight).parent)
@@ -151,35 +161,49 @@ def _find_checkpoint(cfg: CfgNode, output: Path) -> Path | None:
     return path
 
 
-def _starting_model(cfg: CfgNode, data: TrainingSet, resume: WeightsFile | None) -> CLIPReID:
-    """The model at the start of the run: resumed, with learned prompts, or with CLIP's weights."""
-    sizes = (data.num_classes, data.num_cameras, data.num_views)
-    prompts = cfg.SOLVER.STAGE1.WEIGHT
-    if resume is None and not prompts:
-        return build_model(cfg, *sizes)
-    bare = cfg.clone()
-    bare.defrost()
-    bare.MODEL.PRETRAIN_CHOICE = "none"
-    model = build_model(bare, *sizes)
-    if resume is not None:
-        if not resume.training:
-            raise ConfigError(
-                f"SOLVER.RESUME: {cfg.SOLVER.RESUME} holds weights only; resume from a "
-                "last.pth, or start stage 2 from it with SOLVER.STAGE1.WEIGHT"
-            )
-        report = load_state(model, resume.state, cfg.SOLVER.RESUME)
-        if report.skipped or report.missing:
-            raise ConfigError(f"SOLVER.RESUME: the checkpoint is of another run: {report}")
-        logger.info("resumed: stage %(stage)s, epoch %(epoch)s", resume.training)
-        return model
-    report = load_state(model, read_weights_file(prompts).state, prompts)
-    logger.info("%s: %s", prompts, report)
+def _find_weight(config_file: str | None, opts: list[str]) -> str:
+    """TEST.WEIGHT; without a file, other options need to fit the checkpoint, not the defaults."""
+    typed = dict(zip(opts[::2], opts[1::2], strict=False))
+    if config_file is None and "TEST.WEIGHT" in typed:
+        return typed["TEST.WEIGHT"]
+    return load_cfg(config_file, opts).TEST.WEIGHT
+
+
+def _resumed_model(cfg: CfgNode, data: TrainingSet, file: WeightsFile, path: Path) -> CLIPReID:
+    """The model of a `last.pth`, which must be of this very run; raises ConfigError."""
+    if not file.training:
+        raise ConfigError(
+            f"SOLVER.RESUME: {path} holds weights only; resume from a last.pth, or start stage 2 "
+            "from it with SOLVER.STAGE1.WEIGHT"
+        )
+    model = _build_without_clip(cfg, data)
+    report = load_state(model, file.state, str(path))
+    if report.skipped or report.missing or report.unexpected or report.reshaped:
+        raise ConfigError(f"SOLVER.RESUME: {path} is of another run: {report}")
+    logger.info("resumed: stage %(stage)s, epoch %(epoch)s", file.training)
+    return model
+
+
+def _model_with_prompts(cfg: CfgNode, data: TrainingSet, file: WeightsFile) -> CLIPReID:
+    """The model of a stage-1 checkpoint with prompts of these identities; raises ConfigError."""
+    path = cfg.SOLVER.STAGE1.WEIGHT
+    model = _build_without_clip(cfg, data)
+    report = load_state(model, file.state, path)
+    logger.info("%s: %s", path, report)
     if "prompt_learner.cls_ctx" not in report.loaded:
         raise ConfigError(
-            f"SOLVER.STAGE1.WEIGHT: {prompts} has no prompts of these {data.num_classes} "
+            f"SOLVER.STAGE1.WEIGHT: {path} has no prompts of these {data.num_classes} "
             "identities; train stage 1 on this data"
         )
     return model
+
+
+def _build_without_clip(cfg: CfgNode, data: TrainingSet) -> CLIPReID:
+    """A model whose weights come from a checkpoint; CLIP's own need not be there."""
+    bare = cfg.clone()
+    bare.defrost()
+    bare.MODEL.PRETRAIN_CHOICE = "none"
+    return build_model(bare, data.num_classes, data.num_cameras, data.num_views)
 
 
 def _meta(cfg: CfgNode, data: TrainingSet, offsets: dict[str, int]) -> Meta:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch.optim import Optimizer
 from yacs.config import CfgNode
 
+from config import ConfigError
 from model import CLIPReID
 from processor.epoch import EpochMeters, NonFiniteLossError, train_epoch
 from processor.evaluation.report import EvaluationReport
@@ -97,8 +99,7 @@ class Training:
             meters, random_numbers = EpochMeters(), None
 
     def _restore(self, stage: Stage, state: dict[str, Any]) -> None:
-        for optimizer, saved in zip(stage.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        _load_optimizers(stage.optimizers, state["optimizers"])
         self.precision.load_state_dict(state["scaler"])
         stage.load_extra_state(state["extra"])
         lines = self.folder.read_metrics()
@@ -143,6 +144,21 @@ class Training:
         name = Path(name).stem if name.endswith(".json") else name
         middle = "stage1_" if stage.name == 1 else ""
         return self.folder.path / f"{name}_{middle}{epoch}.pth"
+
+
+def _load_optimizers(optimizers: list[Optimizer], states: list[dict[str, Any]]) -> None:
+    """Put saved optimizer states back; raises ConfigError when they are of other optimizers."""
+    try:
+        for optimizer, state in zip(optimizers, states, strict=True):
+            missing = optimizer.defaults.keys() - state["param_groups"][0].keys()
+            if missing:
+                raise ValueError(f"{type(optimizer).__name__} needs {', '.join(sorted(missing))}")
+            optimizer.load_state_dict(state)
+    except ValueError as error:
+        raise ConfigError(
+            "SOLVER.RESUME: the checkpoint was trained with other optimizers or losses; resume "
+            f"with the options in the config.yml of its run ({error})"
+        ) from error
 
 
 def _epoch_record(stage: Stage, epoch: int, meters: EpochMeters) -> dict[str, Any]:

@@ -7,11 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 import model.build
 from config import load_cfg
 from model import build_model
 from model.clip import build_clip
+
+# A busy machine is no failure.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 GOLDEN_FOLDER = Path(__file__).parent / "golden"
 
@@ -73,6 +78,15 @@ def tiny_clip_json(tmp_path_factory):
     """Path of the open_clip model config of the tiny ViT CLIP."""
     path = tmp_path_factory.mktemp("tiny_clip") / "tiny_vit.json"
     path.write_text(json.dumps(TINY_CLIP), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def tiny_resnet_json(tmp_path_factory):
+    """Path of the open_clip model config of a tiny ResNet CLIP; there are no golden weights."""
+    vision = {"image_size": 224, "layers": [1, 2, 1, 2], "width": 8}
+    path = tmp_path_factory.mktemp("tiny_resnet") / "tiny_resnet.json"
+    path.write_text(json.dumps(TINY_CLIP | {"vision_cfg": vision}), encoding="utf-8")
     return str(path)
 
 

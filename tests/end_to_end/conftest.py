@@ -161,6 +161,7 @@ def start_script():
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,  # a process group of its own, for signals to all of it
         )
         started.append(process)
         return process

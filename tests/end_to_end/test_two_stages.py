@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import shutil
 
 import pytest
 import torch
@@ -166,7 +167,7 @@ def test_record_of_the_run(learned, crowd):
     assert data["name"] == crowd.name
     assert data["train"] == {"ids": 40, "images": 480, "cameras": 3}
     assert len(data["sha256"]) == 64
-    assert [target["name"] for target in record["targets"]][0] == crowd.name
+    assert record["targets"][0]["name"] == crowd.name
     assert "torch" in record["packages"]
 
 
@@ -256,9 +257,20 @@ def test_options_typed_after_the_checkpoint_count(learned, script, people, tmp_p
     assert results["targets"][people.name]["mAP"] != plain["mAP"]
 
 
-def test_evaluating_in_the_run_folder_keeps_the_run_s_results(train_in, script, straight, tmp_path):
-    import shutil
+def test_typed_options_need_not_fit_the_defaults(learned, script, tmp_path):
+    """A stride for this ViT is none for the ResNet of the defaults; the grid is resized."""
+    folder, _ = learned
+    finished = script(
+        "test_clipreid.py",
+        *("TEST.WEIGHT", folder / "last.pth", "OUTPUT_DIR", tmp_path),
+        *("MODEL.STRIDE_SIZE", "[12, 12]"),
+    )
+    assert finished.status == 0, finished.output
+    assert "1 reshaped (image_encoder.positional_embedding)" in finished.output
+    assert 0 < results_of(tmp_path)["average"]["mAP"] < 1
 
+
+def test_evaluating_in_the_run_folder_keeps_the_run_s_results(script, straight, tmp_path):
     shutil.copytree(straight, tmp_path / "run")
     before = results_of(tmp_path / "run")
     finished = script(
@@ -271,7 +283,7 @@ def test_evaluating_in_the_run_folder_keeps_the_run_s_results(train_in, script, 
 
 
 def test_model_with_overlapping_patches_and_cameras_stands_alone(
-    train_in, monkeypatch, people, tmp_path, clip_json
+    train_in, monkeypatch, people, tmp_path
 ):
     """Stride 12 and side information: the file alone gives the trained model's features."""
     built = []
@@ -321,8 +333,6 @@ def test_stage_2_starts_from_learned_prompts(straight, train_in, tmp_path):
 
 def test_learned_prompts_may_lie_in_the_run_folder_itself(straight, train_in, tmp_path):
     """The earlier run is set aside; the prompts it holds are still found."""
-    import shutil
-
     shutil.copytree(straight, tmp_path / "run")
     train_in(
         tmp_path / "run",
@@ -372,8 +382,6 @@ def test_two_sources_are_joined_and_keep_their_cameras_apart(train_in, crowd, pe
 
 
 def test_another_run_in_the_same_folder_sets_the_first_aside(straight, train_in, tmp_path, caplog):
-    import shutil
-
     shutil.copytree(straight, tmp_path / "run")
     with caplog.at_level(logging.WARNING):
         train_in(tmp_path / "run", "SOLVER.STAGE1.MAX_EPOCHS", "1", "SOLVER.STAGE2.MAX_EPOCHS", "1")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import model.build
 from config import load_cfg
 from model import build_model
 from model import clip as clip_module
@@ -72,10 +73,10 @@ def test_offline_without_weights(empty_home, name, file):
 
 
 @pytest.mark.usefixtures("offline")
-def test_a_model_without_weights_is_not_built():
-    cfg = load_cfg(None, ["MODEL.NAME", "RN50", "MODEL.TEXT_TOWER", "False"])
-    with pytest.raises(FileNotFoundError, match=r"RN50\.pt"):
-        build_model(cfg, num_classes=2, num_cameras=1, num_views=1)
+def test_a_model_without_weights_is_not_built(monkeypatch, tiny_clip_json):
+    monkeypatch.setattr(model.build, "build_clip", lambda _: build_clip(tiny_clip_json))
+    with pytest.raises(FileNotFoundError, match=r"ViT-B-16\.pt"):
+        build_model(load_cfg(None, ["MODEL.NAME", "ViT-B-16"]), 2, num_cameras=1, num_views=1)
 
 
 @pytest.mark.usefixtures("no_download")

@@ -176,3 +176,11 @@ def test_plain_clip_text_features(tiny_clip_json, tiny_clip_state, arrays):
     assert not clip.load_state_dict(tiny_clip_state).missing_keys
     with torch.no_grad():
         assert_near(clip.encode_text(arrays["text_tokens"]), arrays["text/encode_text"])
+
+
+def test_half_precision_is_near(built_tiny_reid, arrays, images):
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        descriptor = built_tiny_reid.embed(images).float()
+        text = built_tiny_reid.encode_text(arrays["labels"]).float()
+    for found, key in ((descriptor, "eval/before"), (text, "text/features_labels")):
+        assert torch.cosine_similarity(found, arrays[key]).min() > 0.999

@@ -16,31 +16,10 @@ from model.clip import build_clip
 from model.vision import build_image_encoder, patch_grid, resize_position_embedding
 
 
-@pytest.fixture(scope="module")
-def tiny_resnet_json(tmp_path_factory):
-    path = tmp_path_factory.mktemp("resnet") / "tiny_resnet.json"
-    architecture = {
-        "embed_dim": 32,
-        "quick_gelu": True,
-        "vision_cfg": {"image_size": 224, "layers": [1, 2, 1, 2], "width": 8},
-        "text_cfg": {
-            "context_length": 77,
-            "vocab_size": 49408,
-            "width": 32,
-            "heads": 1,
-            "layers": 1,
-        },
-    }
-    path.write_text(json.dumps(architecture))
-    return str(path)
-
-
 @pytest.fixture
 def resnet_tower(tiny_resnet_json):
     torch.manual_seed(0)
-    architecture = json.loads(Path(tiny_resnet_json).read_text())
-    architecture["vision_cfg"]["head_width"] = 64
-    tower = build_clip(json.dumps(architecture)).visual.eval()
+    tower = build_clip(tiny_resnet_json).visual.eval()
     with torch.no_grad():
         for module in tower.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
@@ -191,8 +170,8 @@ def test_resnet_features_equal_open_clips_modules(resnet_tower, last_stride):
     torch.testing.assert_close(found.last, layer3.mean((2, 3)), rtol=0, atol=1e-5)
     torch.testing.assert_close(found.final, layer4.mean((2, 3)), rtol=0, atol=1e-5)
     torch.testing.assert_close(found.projected, pooled, rtol=0, atol=1e-5)
-    assert encoder.triplet_widths == (128, 256, 32)
-    assert (encoder.width, encoder.projected_width) == (256, 32)
+    assert encoder.triplet_widths == (128, 256, 64)
+    assert (encoder.width, encoder.projected_width) == (256, 64)
 
 
 def test_resnet_at_its_native_stride_and_size_equals_clip(resnet_tower):
@@ -221,9 +200,9 @@ def test_resnet_model(tiny_resnet_json):
     images = torch.randn(3, 3, 64, 32)
     output = reid(images)
     assert [tuple(x.shape) for x in output.logits] == [(3, 5), (3, 5)]
-    assert [x.shape[1] for x in output.features] == [128, 256, 32]
-    assert reid.embed(images).shape == (3, 288)
-    assert reid.encode_text(torch.arange(5)).shape == (5, 32)
+    assert [x.shape[1] for x in output.features] == [128, 256, 64]
+    assert reid.embed(images).shape == (3, 320)
+    assert reid.encode_text(torch.arange(5)).shape == (5, 64)
 
 
 def test_a_resnet_takes_no_side_information(tiny_resnet_json, caplog):

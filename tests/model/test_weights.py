@@ -12,6 +12,7 @@ from torch import nn
 
 from config import load_cfg
 from model import build_model, load_weights
+from model.clip import build_clip
 from model.vision import resize_position_embedding
 from model.weights import CHECKPOINT_FORMAT, infer_options, read_weights_file
 
@@ -158,6 +159,20 @@ def test_an_archive_needs_quick_gelu(tmp_path, build, tiny_clip_json, tiny_clip_
     with pytest.raises(ValueError, match=r"QuickGELU.*MODEL\.NAME.*quick_gelu"):
         load_weights(build("MODEL.NAME", str(plain)), archive)
     load_weights(build(), archive)
+
+
+def test_an_archive_needs_quick_gelu_in_the_text_tower(tmp_path, build, tiny_resnet_json):
+    architecture = json.loads(Path(tiny_resnet_json).read_text())
+    plain = tmp_path / "plain.json"
+    plain.write_text(json.dumps(architecture | {"quick_gelu": False}))
+    archive = tmp_path / "RN.pt"
+    save_archive(build_clip(tiny_resnet_json).state_dict(), archive)
+    with pytest.raises(ValueError, match="QuickGELU"):
+        load_weights(build("MODEL.NAME", str(plain)), archive)
+    report = load_weights(build("MODEL.NAME", tiny_resnet_json), archive)
+    assert report.reshaped == ("image_encoder.attnpool.positional_embedding",)
+    # without a text tower there is no GELU in a ResNet
+    load_weights(build("MODEL.NAME", str(plain), "MODEL.TEXT_TOWER", "False"), archive)
 
 
 # ReID files

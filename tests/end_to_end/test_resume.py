@@ -1,0 +1,345 @@
+"""A run that was stopped or killed and resumed ends with the weights of one that was not."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+
+import pytest
+import torch
+
+from processor import experiment, training
+from processor.runtime.signals import Interrupted
+
+pytestmark = pytest.mark.slow
+
+TIMING = ("seconds", "images_per_second")
+NUM_BATCHES = 3  # of an epoch, in both stages
+
+
+class StopAfter:
+    """A stop request that comes before batch number `count` + 1 of an epoch."""
+
+    def __init__(self, count):
+        self.left = count
+
+    @property
+    def requested(self):
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.fixture
+def stopped(monkeypatch, train_in):
+    """`stopped(folder, stage, epoch, batches, *opts)`: a run stopped after so many batches."""
+
+    def run(folder, stage_name, stop_epoch, num_batches, *opts):
+        def train_epoch(stage, epoch, meters, precision, stop, random_numbers=None):
+            if (stage.name, epoch) != (stage_name, stop_epoch):
+                return original(stage, epoch, meters, precision, stop, random_numbers)
+            counted = StopAfter(num_batches)
+            finished = original(stage, epoch, meters, precision, counted, random_numbers)
+            stop.requested = True
+            return finished
+
+        original = training.train_epoch
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "train_epoch", train_epoch)
+            with pytest.raises(Interrupted):
+                train_in(folder, *opts)
+
+    return run
+
+
+def metrics_of(folder):
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [{key: value for key, value in line.items() if key not in TIMING} for line in lines]
+
+
+def checkpoint_of(folder, name="last.pth"):
+    return torch.load(folder / name, weights_only=True)
+
+
+def assert_same(one, other, where=""):
+    """Equal to the last bit, through containers."""
+    assert type(one) is type(other), where
+    if isinstance(one, dict):
+        assert list(one) == list(other), where
+        for key in one:
+            assert_same(one[key], other[key], f"{where}/{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), where
+        for place, (a, b) in enumerate(zip(one, other, strict=True)):
+            assert_same(a, b, f"{where}/{place}")
+    elif torch.is_tensor(one):
+        assert torch.equal(one, other), where
+    else:
+        assert one == other, where
+
+
+def assert_same_run(one, other):
+    """Two folders hold the same weights, optimizer states, metrics, results and files."""
+    a, b = checkpoint_of(one), checkpoint_of(other)
+    assert_same(dict(a["model"]), dict(b["model"]))
+    for part in ("stage", "epoch", "finished", "optimizers", "scaler", "extra"):
+        assert_same(a["training"][part], b["training"][part], part)
+    assert metrics_of(one) == metrics_of(other)
+    kept = sorted(path.name for path in one.glob("*.pth"))
+    assert sorted(path.name for path in other.glob("*.pth")) == kept
+    for name in kept:
+        assert_same(
+            dict(checkpoint_of(one, name)["model"]), dict(checkpoint_of(other, name)["model"]), name
+        )
+    results = [json.loads((folder / "results.json").read_text()) for folder in (one, other)]
+    assert results[0] == results[1]
+
+
+MOMENTS = {
+    "before the first batch": (1, 1, 0),
+    "in stage 1": (1, 1, 2),
+    "in a later epoch of stage 1": (1, 2, 1),
+    "after the last batch of stage 1": (1, 2, NUM_BATCHES),
+    "before the first batch of stage 2": (2, 1, 0),
+    "in stage 2": (2, 1, 2),
+    "between two epochs of stage 2": (2, 1, NUM_BATCHES),
+    "in the last epoch": (2, 2, 1),
+    "after the last batch": (2, 2, NUM_BATCHES),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_stopped_and_resumed_run_is_bit_identical(straight, stopped, train_in, tmp_path, moment):
+    stopped(tmp_path, *MOMENTS[moment])
+    assert not (tmp_path / "results.json").exists()
+    train_in(tmp_path, "SOLVER.RESUME", "auto")
+    assert_same_run(straight, tmp_path)
+
+
+def test_run_stopped_three_times(straight, stopped, train_in, tmp_path):
+    stopped(tmp_path, 1, 1, 1)
+    stopped(tmp_path, 1, 1, 1, "SOLVER.RESUME", "auto")
+    stopped(tmp_path, 2, 2, 2, "SOLVER.RESUME", "auto")
+    train_in(tmp_path, "SOLVER.RESUME", "auto")
+    assert_same_run(straight, tmp_path)
+
+
+def test_resume_from_a_path_writes_elsewhere(straight, stopped, train_in, tmp_path):
+    stopped(tmp_path / "one", 2, 1, 1)
+    train_in(tmp_path / "two", "SOLVER.RESUME", str(tmp_path / "one" / "last.pth"))
+    one, two = checkpoint_of(straight), checkpoint_of(tmp_path / "two")
+    assert_same(dict(one["model"]), dict(two["model"]))
+    assert metrics_of(tmp_path / "two") == metrics_of(straight)[2:]
+    assert not checkpoint_of(tmp_path / "one")["training"]["finished"]
+
+    train_in(tmp_path / "three", "SOLVER.RESUME", str(tmp_path / "one"))  # the folder alone
+    assert_same(dict(one["model"]), dict(checkpoint_of(tmp_path / "three")["model"]))
+
+
+CENTER = ("MODEL.METRIC_LOSS_TYPE", "triplet_center")
+VARIANTS = {
+    "centers": CENTER,
+    "SGD": ("SOLVER.STAGE1.OPTIMIZER_NAME", "SGD", "SOLVER.STAGE2.OPTIMIZER_NAME", "SGD"),
+    "AdamW": ("SOLVER.STAGE1.OPTIMIZER_NAME", "AdamW", "SOLVER.STAGE2.OPTIMIZER_NAME", "AdamW"),
+    "bf16": ("SOLVER.AMP", "bf16"),
+    "shuffled": ("DATALOADER.SAMPLER", "softmax"),
+    "workers": ("DATALOADER.NUM_WORKERS", "2"),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_resumes(stopped, train_in, tmp_path, variant):
+    """One run stopped at the end of stage 1 and again within stage 2."""
+    opts = VARIANTS[variant]
+    train_in(tmp_path / "a", *opts)
+    stopped(tmp_path / "b", 1, 2, NUM_BATCHES, *opts)
+    stopped(tmp_path / "b", 2, 1, 2, *opts, "SOLVER.RESUME", "auto")
+    train_in(tmp_path / "b", *opts, "SOLVER.RESUME", "auto")
+    assert_same_run(tmp_path / "a", tmp_path / "b")
+
+
+@pytest.mark.parametrize("opts", [(), CENTER])
+def test_run_killed_between_the_stages(train_in, monkeypatch, tmp_path, opts):
+    """Stage 1 is saved, nothing of stage 2: what stage 2 draws at its start is drawn again."""
+
+    class Killed(Exception):  # noqa: N818 - stands for a signal
+        pass
+
+    def killed(*_arguments):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "build_image_stage", killed)
+        with pytest.raises(Killed):
+            train_in(tmp_path / "b", *opts)
+    train_in(tmp_path / "a", *opts)
+    train_in(tmp_path / "b", *opts, "SOLVER.RESUME", "auto")
+    assert_same_run(tmp_path / "a", tmp_path / "b")
+
+
+def test_finished_run_is_only_evaluated_again(straight, train_in, tmp_path):
+    shutil.copytree(straight, tmp_path / "run")
+    weights = (tmp_path / "run" / "last.pth").read_bytes()
+    train_in(tmp_path / "run", "SOLVER.RESUME", "auto")
+    assert (tmp_path / "run" / "last.pth").read_bytes() == weights
+    assert_same_run(straight, tmp_path / "run")
+    assert not list((tmp_path / "run").glob("previous_*"))
+
+
+def test_finished_run_goes_on_with_more_epochs(straight, train_in, tmp_path):
+    shutil.copytree(straight, tmp_path / "run")
+    train_in(tmp_path / "run", "SOLVER.RESUME", "auto", "SOLVER.STAGE2.MAX_EPOCHS", "3")
+    train_in(tmp_path / "whole", "SOLVER.STAGE2.MAX_EPOCHS", "3")
+    assert metrics_of(tmp_path / "run") == metrics_of(tmp_path / "whole")
+    one, two = (checkpoint_of(tmp_path / name) for name in ("run", "whole"))
+    assert_same(dict(one["model"]), dict(two["model"]))
+
+
+def test_auto_without_a_checkpoint_starts(straight, train_in, tmp_path):
+    train_in(tmp_path, "SOLVER.RESUME", "auto")
+    assert_same_run(straight, tmp_path)
+
+
+def test_missing_checkpoint_is_an_error(train_in, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"SOLVER\.RESUME: no file .*gone\.pth"):
+        train_in(tmp_path, "SOLVER.RESUME", str(tmp_path / "gone.pth"))
+
+
+def test_checkpoint_without_optimizer_is_an_error(straight, train_in, tmp_path):
+    with pytest.raises(ValueError, match=r"holds weights only.* SOLVER\.STAGE1\.WEIGHT"):
+        train_in(tmp_path, "SOLVER.RESUME", str(straight / "small_2.pth"))
+
+
+def test_checkpoint_of_other_identities_is_an_error(straight, train_in, tmp_path):
+    """The classifier has 24 rows, the data another number of identities."""
+    from PIL import Image
+
+    for pid in range(20):
+        for number in range(4):
+            path = tmp_path / "others" / f"{pid}" / f"a_c{number % 2}_{number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 16), (pid * 9, number * 30, 50)).save(path)
+    with pytest.raises(ValueError, match=r"SOLVER\.RESUME: .* another run.*classifier") as error:
+        train_in(
+            tmp_path / "run",
+            *("DATASETS.ROOT_DIR", str(tmp_path), "DATASETS.NAMES", "others"),
+            *("SOLVER.RESUME", str(straight / "last.pth")),
+        )
+    assert "skipped" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [CENTER, ("SOLVER.STAGE2.OPTIMIZER_NAME", "SGD"), ("SOLVER.STAGE2.LARGE_FC_LR", "True")],
+)
+def test_checkpoint_of_other_optimizers_is_an_error(straight, train_in, tmp_path, options):
+    shutil.copytree(straight, tmp_path / "run")
+    with pytest.raises(ValueError, match=r"SOLVER\.RESUME: .* other optimizers or losses"):
+        train_in(
+            tmp_path / "run",
+            *("SOLVER.RESUME", "auto", "SOLVER.STAGE2.MAX_EPOCHS", "3", *options),
+        )
+
+
+def test_two_stage_checkpoint_is_no_baseline(straight, train_in, tmp_path):
+    with pytest.raises(ValueError, match=r"SOLVER\.RESUME: .* another run: .*unexpected"):
+        train_in(
+            tmp_path,
+            *("SOLVER.RESUME", str(straight / "last.pth"), "MODEL.TEXT_TOWER", "False"),
+        )
+
+
+def test_resumed_model_is_never_reported_as_untrained(stopped, train_in, tmp_path):
+    """Evaluation before training is of the model before training, or is left out."""
+    stopped(tmp_path / "one", 2, 2, 1)
+    train_in(
+        tmp_path / "two",
+        *("SOLVER.RESUME", str(tmp_path / "one"), "TEST.BEFORE_TRAINING", "True"),
+    )
+    assert not (tmp_path / "two" / "results_before_training.json").exists()
+
+
+def test_evaluation_before_training_survives_a_stop(stopped, train_in, tmp_path):
+    opts = ("TEST.BEFORE_TRAINING", "True")
+    stopped(tmp_path, 2, 1, 1, *opts)
+    before = (tmp_path / "results_before_training.json").read_bytes()
+    train_in(tmp_path, *opts, "SOLVER.RESUME", "auto")
+    assert (tmp_path / "results_before_training.json").read_bytes() == before
+
+
+def test_stop_while_features_are_extracted_leaves_a_folder_to_start_from(
+    straight, train_in, monkeypatch, tmp_path
+):
+    class Impatient(experiment.StopRequest):
+        def __init__(self):
+            super().__init__()
+            self.requested = True
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "StopRequest", Impatient)
+        with pytest.raises(Interrupted):
+            train_in(tmp_path)
+    assert not (tmp_path / "last.pth").exists()
+    train_in(tmp_path, "SOLVER.RESUME", "auto")
+    assert_same_run(straight, tmp_path)
+
+
+# --------------------------------------------------------------------- in a process of its own
+
+
+LONG = ("SOLVER.STAGE1.MAX_EPOCHS", "3", "SOLVER.STAGE2.MAX_EPOCHS", "8")
+
+
+@pytest.fixture(scope="module")
+def long_straight(train_in, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("long")
+    train_in(folder, *LONG)
+    return folder
+
+
+def wait_for(process, folder, text, seconds=90):
+    """Until the log holds the text or the process ends."""
+    log = folder / "log.txt"
+    deadline = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < deadline:
+        if log.is_file() and text in log.read_text(encoding="utf-8"):
+            return
+        time.sleep(0.005)
+
+
+def test_killed_process_resumes_bit_identically(
+    start_script, script, base_opts, long_straight, tmp_path
+):
+    """SIGKILL at a random moment of either stage, then SOLVER.RESUME auto."""
+    arguments = [*base_opts, *LONG, "OUTPUT_DIR", str(tmp_path), "SOLVER.RESUME", "auto"]
+    for text in ("stage 1 epoch 1/3 done", "stage 2 epoch 1/8 done"):
+        process = start_script("train_clipreid.py", *arguments)
+        wait_for(process, tmp_path, text)
+        time.sleep(random.uniform(0, 0.3))
+        process.kill()
+        process.wait()
+        assert process.returncode == -signal.SIGKILL, process.stdout.read()
+        assert not (tmp_path / "results.json").exists()
+    finished = script("train_clipreid.py", *arguments)
+    assert finished.status == 0, finished.output
+    assert_same_run(long_straight, tmp_path)
+
+
+def test_sigterm_saves_and_exits_cleanly(start_script, script, base_opts, long_straight, tmp_path):
+    """The signal reaches the workers too, as it does when a cluster ends a job."""
+    arguments = [*base_opts, *LONG, "OUTPUT_DIR", str(tmp_path), "SOLVER.RESUME", "auto"]
+    process = start_script("train_clipreid.py", *arguments, "DATALOADER.NUM_WORKERS", 2)
+    wait_for(process, tmp_path, "stage 2 epoch 1/8 done")
+    os.killpg(process.pid, signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert "Traceback" not in output
+    assert not (tmp_path / "results.json").exists()
+    saved = checkpoint_of(tmp_path)["training"]
+    assert saved["stage"] == 2
+    assert saved["epoch"] < 8
+    finished = script("train_clipreid.py", *arguments)
+    assert finished.status == 0, finished.output
+    assert "resumed: stage 2" in finished.output
+    assert_same_run(long_straight, tmp_path)
