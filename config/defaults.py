@@ -130,7 +130,7 @@ _C.TEST.DIST_MAT = "dist_mat.npy"  # no effect; kept for original files
 _C.TEST.EVAL = False  # no effect; kept for original files
 
 # ---------------------------------------------------------------------------------------- output
-_C.OUTPUT_DIR = ""  # run folder; empty = runs/<name of the config file>
+_C.OUTPUT_DIR = ""  # run folder; empty = runs/<folder and name of the config file>
 
 
 def default_cfg() -> CfgNode:

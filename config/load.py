@@ -41,7 +41,8 @@ def load_cfg(config_file: str | Path | None = None, opts: Sequence[str] = ()) ->
     """
     cfg = build_cfg(read_yaml(config_file) if config_file else {}, opts, str(config_file or ""))
     if config_file and not cfg.OUTPUT_DIR:
-        cfg.OUTPUT_DIR = f"runs/{Path(config_file).stem}"
+        file = Path(config_file).resolve()
+        cfg.OUTPUT_DIR = f"runs/{file.parent.name}/{file.stem}"
     cfg.freeze()
     return cfg
 
@@ -142,9 +143,8 @@ def coerce(value: Any, default: Any) -> Any:
     if isinstance(default, list | tuple):
         if not isinstance(value, list | tuple):
             raise TypeError
-        if default:
-            value = [coerce(item, default[0]) for item in value]
-        return type(default)(value)
+        like = default[0] if default else ""
+        return type(default)(coerce(item, like) for item in value)
     if isinstance(default, str):
         if not isinstance(value, bool | int | float | str):
             raise TypeError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from datasets.samplers import EpochBatches, RandomIdentitySampler, ShuffledSampl
 from datasets.samplers.epoch_batches import BatchPlan
 from datasets.sources import TrainingSet, join_sources
 from datasets.transforms import evaluation_transform, train_transform
+from datasets.workers import num_workers, outlive_sigterm
 
 
 def build_sources(cfg: CfgNode) -> list[DataSplits]:
@@ -60,6 +60,7 @@ def build_train_loader(cfg: CfgNode, training_set: TrainingSet) -> DataLoader[An
         batch_sampler=EpochBatches(plan, cfg.SOLVER.SEED),
         collate_fn=collate,
         num_workers=workers,
+        worker_init_fn=outlive_sigterm,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
@@ -83,10 +84,6 @@ def build_evaluation_loader(
         batch_size=cfg.TEST.IMS_PER_BATCH,
         collate_fn=collate,
         num_workers=num_workers(cfg.DATALOADER.NUM_WORKERS),
+        worker_init_fn=outlive_sigterm,
         pin_memory=torch.cuda.is_available(),
     )
-
-
-def num_workers(wanted: int) -> int:
-    """Worker processes: at most one per core; results do not depend on their number."""
-    return min(wanted, os.cpu_count() or 1)

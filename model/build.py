@@ -31,6 +31,9 @@ def build_model(cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int
         FileNotFoundError: CLIP's weights are neither cached, downloadable nor given.
         ValueError: options that do not fit the architecture, or weights that do not.
     """
+    weights = None
+    if cfg.MODEL.PRETRAIN_CHOICE == "clip":
+        weights = cfg.MODEL.PRETRAIN_PATH or find_clip_weights(cfg.MODEL.NAME)
     clip = build_clip(cfg.MODEL.NAME)
     height, width = cfg.INPUT.SIZE_TRAIN
     encoder = build_image_encoder(
@@ -50,10 +53,9 @@ def build_model(cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int
         prompt_learner=prompts,
         text_encoder=text,
     )
-    if cfg.MODEL.PRETRAIN_CHOICE == "clip":
-        path = cfg.MODEL.PRETRAIN_PATH or find_clip_weights(cfg.MODEL.NAME)
-        report = load_weights(model, path)
-        logger.info("CLIP weights from %s: %d tensors", path, len(report.loaded))
+    if weights is not None:
+        report = load_weights(model, weights)
+        logger.info("CLIP weights from %s: %s", weights, report)
     return model
 
 

@@ -32,6 +32,8 @@ class PromptTokens:
 
 def prompt_sentence(noun_or_sentence: str) -> str:
     """The sentence of a noun ("cow") or of a sentence that marks its place with {context}."""
+    if noun_or_sentence.count(PLACEHOLDER) > 1:
+        raise ValueError(f"MODEL.PROMPT: {noun_or_sentence!r} has {PLACEHOLDER} more than once")
     text = noun_or_sentence.strip().replace(PLACEHOLDER, _SPELLED_OUT)
     return text if _SPELLED_OUT in text else f"A photo of a {_SPELLED_OUT} {text}."
 
@@ -93,6 +95,25 @@ class PromptLearner(nn.Module):
         words = table.detach()[self.prompt.tokens]
         after = self.prompt.start + NUM_CONTEXT_TOKENS
         return words[:, : self.prompt.start].clone(), words[:, after:].clone()
+
+    def check_ending(self, suffix: Tensor, origin: str) -> None:
+        """Refuse the constant words (1, ., W) of a sentence that ends at another token.
+
+        The rows after the end token are all padding, hence equal.
+
+        Raises:
+            ValueError: names the file and MODEL.PROMPT.
+        """
+        rows = suffix[0]
+        words = (rows != rows[-1]).any(1).nonzero().flatten()
+        length = int(words[-1]) + 1 if len(words) else 0
+        expected = self.prompt.end + 1 - self.prompt.start - NUM_CONTEXT_TOKENS
+        if length != expected:
+            raise ValueError(
+                f"{origin}: its prompts end {length} tokens after the context, those of "
+                f"{self.prompt.sentence!r} end after {expected}; set MODEL.PROMPT as it was when "
+                "the file was trained"
+            )
 
     def forward(self, labels: Tensor) -> Tensor:
         """(B,) labels -> (B, end + 1 - start, W): from the first context token to the end token."""

@@ -151,6 +151,9 @@ def load_state(model: CLIPReID, state: dict[str, Tensor], origin: str) -> LoadRe
             else:
                 raise ValueError(_shape_message(key, tensor, target[key], origin))
         copied[key] = tensor.to(target[key].dtype)
+    suffix = copied.get("prompt_learner.token_suffix")
+    if suffix is not None and model.prompt_learner is not None:
+        model.prompt_learner.check_ending(suffix, origin)
     model.load_state_dict(copied, strict=False)
     return LoadReport(
         loaded=tuple(key for key in target if key in copied and key not in reshaped),

@@ -85,7 +85,15 @@ def _configuration(file: WeightsFile, config_file: str | None, opts: list[str]) 
     if config_file is None:
         if file.config:
             return load_cfg_text(file.config, [*own_name, *opts, *no_download])
-        return load_cfg(None, [*infer_options(file.state), *opts, *no_download])
+        cfg = load_cfg(None, [*infer_options(file.state), *opts, *no_download])
+        logger.info("no configuration in the file: %s, from its shapes", cfg.MODEL.NAME)
+        if cfg.MODEL.SIE_CAMERA:
+            logger.warning(
+                "the file does not say MODEL.SIE_COE (%s is taken; the published recipe has 1.0) "
+                "nor whether its side information is of cameras or viewpoints",
+                cfg.MODEL.SIE_COE,
+            )
+        return cfg
     if not file.config:
         return load_cfg(config_file, [*opts, *no_download])
     given = dict(flatten(load_cfg(config_file, opts)))

@@ -14,9 +14,9 @@ from datasets.build import (
     build_train_loader,
     build_train_sampler,
     build_training_set,
-    num_workers,
 )
 from datasets.samplers import RandomIdentitySampler, ShuffledSampler
+from datasets.workers import num_workers
 
 OPTS = [
     *("INPUT.SIZE_TRAIN", "[64, 32]", "INPUT.SIZE_TEST", "[64, 32]"),

@@ -288,7 +288,10 @@ def test_stop_while_features_are_extracted_leaves_a_folder_to_start_from(
 # --------------------------------------------------------------------- in a process of its own
 
 
-LONG = ("SOLVER.STAGE1.MAX_EPOCHS", "3", "SOLVER.STAGE2.MAX_EPOCHS", "8")
+LONG = (
+    *("SOLVER.STAGE1.MAX_EPOCHS", "3", "SOLVER.STAGE2.MAX_EPOCHS", "8"),
+    *("SOLVER.STAGE2.EVAL_PERIOD", "100"),
+)
 
 
 @pytest.fixture(scope="module")

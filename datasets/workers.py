@@ -1,0 +1,23 @@
+"""Worker processes of data loaders: how many, and how they end."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+GRACE_SECONDS = 10
+
+
+def num_workers(wanted: int) -> int:
+    """Worker processes: at most one per core; results do not depend on their number."""
+    return min(wanted, os.cpu_count() or 1)
+
+
+def outlive_sigterm(_worker: int) -> None:
+    """Let this worker go on for a while after a SIGTERM; a loader's `worker_init_fn`.
+
+    Clusters send the signal to every process of a job. The main process then stops between two
+    batches, saves and ends its workers; a worker that died at once would end it first.
+    """
+    if hasattr(signal, "alarm"):  # not on Windows, which has no such signals
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))
