@@ -20,4 +20,5 @@ def outlive_sigterm(_worker: int) -> None:
     batches, saves and ends its workers; a worker that died at once would end it first.
     """
     if hasattr(signal, "alarm"):  # not on Windows, which has no such signals
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))

@@ -44,6 +44,9 @@ def build_targets(
         cfg: DATASETS counts.
         camera_offsets: name of a source -> what was added to its camids in training.
         sources: split 0 of the data sets in DATASETS.NAMES, when they have been read already.
+
+    Raises:
+        ValueError: two targets of one name, which results could not tell apart.
     """
     read = dict(zip(cfg.DATASETS.NAMES, sources, strict=False))
     targets = []
@@ -52,6 +55,13 @@ def build_targets(
         first = read.get(name) or read_dataset(name, root)
         splits = [first, *(read_dataset(name, root, i) for i in range(1, num_splits(name)))]
         targets.append(Target(splits[0].name, splits, camera_offsets.get(splits[0].name)))
+    names = [target.name for target in targets]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"DATASETS.TARGETS: several data sets are called {', '.join(twice)}; results go by the "
+            "name of the folder or file, rename one"
+        )
     return targets
 
 

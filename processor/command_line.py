@@ -70,5 +70,6 @@ def run(action: Callable[[], object]) -> None:
         if os.environ.get(TRACEBACK_VARIABLE):
             raise
         logger.error("%s", error)
+        error.with_traceback(None)  # lets go of data loaders, so that their workers end at once
         logger.info("%s=1 in the environment shows where", TRACEBACK_VARIABLE)
         sys.exit(1)

@@ -112,10 +112,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
         training.run(stage2, state if state.get("stage") == 2 else None)
         report = training.report or evaluator(model)
     _write_results(folder.path, report)
-    rows = [("trained", report.as_dict())]
-    if before.is_file():
-        rows.insert(0, ("untrained", json.loads(before.read_text(encoding="utf-8"))))
-    logger.info("results\n%s", format_table(rows))
+    logger.info("results\n%s", _closing_table(report, before))
     folder.close()
     return report
 
@@ -227,6 +224,16 @@ def _write_results(folder: Path, report: EvaluationReport, weight: str = "") -> 
         path.replace(folder / f"results_{number}.json")
     extra: dict[str, Any] = {"checkpoint": weight} if weight else {"checkpoint": "last"}
     write_json(path, {**report.as_dict(), **extra})
+
+
+def _closing_table(report: EvaluationReport, before: Path) -> str:
+    """The trained model's results, below the untrained one's when they are on the same targets."""
+    rows = [("trained", report.as_dict())]
+    if before.is_file():
+        untrained = json.loads(before.read_text(encoding="utf-8"))
+        if list(untrained["targets"]) == [target.name for target in report.targets]:
+            rows.insert(0, ("untrained", untrained))
+    return format_table(rows)
 
 
 def _is_in(file: Path | None, folder: Path) -> bool:

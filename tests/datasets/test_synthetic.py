@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from datasets import synthetic
-from datasets.synthetic import DOMAINS, draw_identities, render_dataset, synthetic_folder
+from datasets.drawing.domains import DOMAINS
+from datasets.drawing.identities import draw_identities
+from datasets.synthetic import render_dataset, synthetic_folder
 
 SMALL = {
     "num_train_pids": 3,

@@ -268,6 +268,17 @@ def test_evaluation_before_training_survives_a_stop(stopped, train_in, tmp_path)
     assert (tmp_path / "results_before_training.json").read_bytes() == before
 
 
+def test_run_resumed_with_other_targets_still_ends_with_its_table(
+    stopped, train_in, people, tmp_path
+):
+    stopped(tmp_path, 2, 1, 1, "TEST.BEFORE_TRAINING", "True")
+    shutil.copytree(people, tmp_path / "copy")
+    targets = f"('{people}', '{tmp_path / 'copy'}')"
+    report = train_in(tmp_path, "SOLVER.RESUME", "auto", "DATASETS.TARGETS", targets)
+    assert [target.name for target in report.targets] == [people.name, "copy"]
+    assert "results\ntarget" in (tmp_path / "log.txt").read_text(encoding="utf-8")
+
+
 def test_stop_while_features_are_extracted_leaves_a_folder_to_start_from(
     straight, train_in, monkeypatch, tmp_path
 ):
@@ -289,7 +300,7 @@ def test_stop_while_features_are_extracted_leaves_a_folder_to_start_from(
 
 
 LONG = (
-    *("SOLVER.STAGE1.MAX_EPOCHS", "3", "SOLVER.STAGE2.MAX_EPOCHS", "8"),
+    *("SOLVER.STAGE1.MAX_EPOCHS", "3", "SOLVER.STAGE2.MAX_EPOCHS", "24"),
     *("SOLVER.STAGE2.EVAL_PERIOD", "100"),
 )
 
@@ -316,10 +327,10 @@ def test_killed_process_resumes_bit_identically(
 ):
     """SIGKILL at a random moment of either stage, then SOLVER.RESUME auto."""
     arguments = [*base_opts, *LONG, "OUTPUT_DIR", str(tmp_path), "SOLVER.RESUME", "auto"]
-    for text in ("stage 1 epoch 1/3 done", "stage 2 epoch 1/8 done"):
+    for text in ("stage 1 epoch 1/3 done", "stage 2 epoch 1/24 done"):
         process = start_script("train_clipreid.py", *arguments)
         wait_for(process, tmp_path, text)
-        time.sleep(random.uniform(0, 0.3))
+        time.sleep(random.uniform(0, 0.2))
         process.kill()
         process.wait()
         assert process.returncode == -signal.SIGKILL, process.stdout.read()
@@ -333,7 +344,7 @@ def test_sigterm_saves_and_exits_cleanly(start_script, script, base_opts, long_s
     """The signal reaches the workers too, as it does when a cluster ends a job."""
     arguments = [*base_opts, *LONG, "OUTPUT_DIR", str(tmp_path), "SOLVER.RESUME", "auto"]
     process = start_script("train_clipreid.py", *arguments, "DATALOADER.NUM_WORKERS", 2)
-    wait_for(process, tmp_path, "stage 2 epoch 1/8 done")
+    wait_for(process, tmp_path, "stage 2 epoch 1/24 done")
     os.killpg(process.pid, signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output
@@ -341,7 +352,7 @@ def test_sigterm_saves_and_exits_cleanly(start_script, script, base_opts, long_s
     assert not (tmp_path / "results.json").exists()
     saved = checkpoint_of(tmp_path)["training"]
     assert saved["stage"] == 2
-    assert saved["epoch"] < 8
+    assert saved["epoch"] < 24
     finished = script("train_clipreid.py", *arguments)
     assert finished.status == 0, finished.output
     assert "resumed: stage 2" in finished.output

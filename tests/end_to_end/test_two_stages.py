@@ -19,7 +19,7 @@ from processor.model_file import open_model
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def crowd(tmp_path_factory):
     """Enough people to learn from: 40 training identities with 12 images each, 10 to test on."""
     return render_dataset(
@@ -35,7 +35,7 @@ def crowd(tmp_path_factory):
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def learned(train_in, crowd, people, tmp_path_factory):
     """Folder and report of a run that trains long enough to learn, tested on two data sets."""
     folder = tmp_path_factory.mktemp("learned") / "run"

@@ -12,6 +12,15 @@ from processor.stage import StageTiming, StepResult
 from solver.schedule import WarmupMultiStep
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Two threads on cores that others use as well make a tiny model a hundred times slower."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def own_log():
     """Handlers and level of the root logger are put back after the test."""

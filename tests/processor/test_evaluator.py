@@ -224,6 +224,16 @@ def test_targets_are_the_sources_unless_named(tmp_path):
     assert (target.name, target.camera_offset, len(target.splits)) == ("two", None, 1)
 
 
+def test_targets_of_one_name_are_refused(tmp_path):
+    """Results go by name: the second would replace the first."""
+    own_data(tmp_path / "a", "people")
+    own_data(tmp_path / "b", "people")
+    names = ["DATASETS.ROOT_DIR", str(tmp_path), "DATASETS.NAMES", "a/people"]
+    cfg = load_cfg(None, [*names, "DATASETS.TARGETS", "('a/people', 'b/people')"])
+    with pytest.raises(ValueError, match=r"DATASETS\.TARGETS: several data sets are called people"):
+        build_targets(cfg, {})
+
+
 def test_no_valid_query_names_target_and_cameras(splits, float32):
     same = [Sample(s.path, s.pid, 3) for s in splits.query]
     gallery = [Sample(s.path, s.pid, 3) for s in splits.gallery]

@@ -1,0 +1,1 @@
+"""Drawing people, places and what cameras make of them."""

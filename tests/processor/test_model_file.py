@@ -1,0 +1,132 @@
+"""A model rebuilt from its checkpoint, whatever configuration is at hand."""
+
+import json
+
+import pytest
+import torch
+
+from config import ConfigError, load_cfg
+from model import build_model
+from processor import model_file
+from processor.model_file import open_model
+from processor.runtime.checkpoint import save_checkpoint
+
+SIZES = {"num_classes": 10, "num_cameras": 6, "num_views": 1}
+OVERLAP = ["MODEL.STRIDE_SIZE", "[12, 12]", "MODEL.SIE_CAMERA", "True", "MODEL.SIE_COE", "1.5"]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, tiny_opts):
+    """A stride-12 model with camera embeddings, its file, and features of four images."""
+    cfg = load_cfg(None, [*tiny_opts, *OVERLAP])
+    torch.manual_seed(0)
+    model = build_model(cfg, *SIZES.values()).eval()
+    path = tmp_path_factory.mktemp("saved") / "last.pth"
+    save_checkpoint(path, model, cfg, {**SIZES, "camera_offsets": json.dumps({"one": 2})})
+    images = torch.randn(4, 3, 256, 128)
+    with torch.no_grad():
+        features = model.embed(images, torch.tensor([0, 1, 5, -1]))
+    return str(path), images, features
+
+
+def assert_same_features(loaded, saved):
+    _, images, features = saved
+    with torch.no_grad():
+        found = loaded.model.eval().embed(images, torch.tensor([0, 1, 5, -1]))
+    torch.testing.assert_close(found, features, atol=1e-5, rtol=0)
+
+
+def test_file_alone_is_enough(saved):
+    loaded = open_model(saved[0])
+    assert loaded.cfg.MODEL.STRIDE_SIZE == [12, 12]
+    assert loaded.model.cv_embed.shape == (6, 128)
+    assert loaded.camera_offsets == {"one": 2}
+    assert_same_features(loaded, saved)
+
+
+def test_default_configuration_yields_to_the_file(saved, tmp_path, tiny_opts, caplog):
+    """A stride-16 configuration without side information, as in the recipes."""
+    (tmp_path / "recipe.yml").write_text(load_cfg(None, tiny_opts).dump())
+    loaded = open_model(saved[0], str(tmp_path / "recipe.yml"))
+    assert_same_features(loaded, saved)
+    assert "MODEL.STRIDE_SIZE: [12, 12], as the checkpoint says, not [16, 16]" in caplog.text
+    assert "MODEL.SIE_CAMERA: True, as the checkpoint says, not False" in caplog.text
+
+
+def test_rest_of_the_configuration_is_the_file_s_at_hand(saved, tmp_path, tiny_opts):
+    opts = [*tiny_opts, "TEST.IMS_PER_BATCH", "17", "DATASETS.NAMES", "veri"]
+    (tmp_path / "recipe.yml").write_text(load_cfg(None, opts).dump())
+    loaded = open_model(saved[0], str(tmp_path / "recipe.yml"), ["TEST.CHUNK_MB", "9"])
+    assert loaded.cfg.TEST.IMS_PER_BATCH == 17
+    assert loaded.cfg.DATASETS.NAMES == ("veri",)
+    assert loaded.cfg.TEST.CHUNK_MB == 9
+
+
+def test_typed_options_win_over_the_file(saved, tmp_path, tiny_opts):
+    """A typed stride resizes the position embedding of the file."""
+    (tmp_path / "recipe.yml").write_text(load_cfg(None, tiny_opts).dump())
+    typed = ["MODEL.STRIDE_SIZE", "[16, 16]"]
+    for config in (None, str(tmp_path / "recipe.yml")):
+        loaded = open_model(saved[0], config, typed)
+        assert loaded.cfg.MODEL.STRIDE_SIZE == [16, 16]
+        assert loaded.model.image_encoder.positional_embedding.shape == (129, 128)
+
+
+def test_clip_s_own_weights_are_not_needed(saved, monkeypatch):
+    def refuse(*_arguments):
+        raise AssertionError("CLIP's weights were looked for")
+
+    monkeypatch.setattr("model.build.find_clip_weights", refuse)
+    monkeypatch.setattr("model.build.load_weights", refuse)
+    open_model(saved[0])
+
+
+def test_plain_state_dict_with_a_configuration(saved, tmp_path, tiny_opts):
+    """CLIP-ReID's own checkpoints hold parameters and nothing else, here from DataParallel."""
+    state = torch.load(saved[0], weights_only=True)["model"]
+    torch.save({f"module.{key}": value for key, value in state.items()}, tmp_path / "plain.pth")
+    (tmp_path / "recipe.yml").write_text(load_cfg(None, [*tiny_opts, *OVERLAP]).dump())
+    loaded = open_model(str(tmp_path / "plain.pth"), str(tmp_path / "recipe.yml"))
+    assert loaded.camera_offsets == {}
+    assert loaded.model.num_classes == 10
+    assert_same_features(loaded, saved)
+
+
+def test_plain_state_dict_without_a_configuration(tmp_path, monkeypatch):
+    """Architecture, stride, image size and cameras of an original file come from its shapes."""
+    shapes = {
+        "classifier.weight": (751, 768),
+        "cv_embed": (6, 768),
+        "image_encoder.class_embedding": (768,),
+        "image_encoder.conv1.weight": (768, 3, 16, 16),
+        "image_encoder.positional_embedding": (211, 768),
+        "prompt_learner.cls_ctx": (751, 4, 512),
+    }
+    state = {key: torch.zeros(1).expand(shape).clone() for key, shape in shapes.items()}
+    torch.save(state, tmp_path / "ViT-B-16_60.pth")
+    built = {}
+
+    def build(cfg, *sizes):
+        built.update(cfg=cfg, sizes=sizes)
+
+    monkeypatch.setattr(model_file, "build_model", build)
+    monkeypatch.setattr(model_file, "load_state", lambda *_: "loaded")
+    open_model(str(tmp_path / "ViT-B-16_60.pth"))
+    cfg = built["cfg"]
+    assert cfg.MODEL.NAME == "ViT-B-16"
+    assert cfg.MODEL.STRIDE_SIZE == [12, 12]
+    assert cfg.INPUT.SIZE_TEST == [256, 128]
+    assert cfg.MODEL.SIE_CAMERA is True
+    assert cfg.MODEL.PRETRAIN_CHOICE == "none"
+    assert cfg.TEST.NECK_FEAT == "before"
+    assert built["sizes"][:2] == (751, 6)
+
+
+def test_no_path_is_an_error():
+    with pytest.raises(ConfigError, match=r"TEST\.WEIGHT: name the checkpoint"):
+        open_model("")
+
+
+def test_missing_file_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no weights file .*gone\.pth"):
+        open_model(str(tmp_path / "gone.pth"))
