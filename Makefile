@@ -21,7 +21,7 @@ demo: $(VENV)/.installed
 		DATASETS.TARGETS "('synthetic_street', 'synthetic_campus')"
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -54,6 +54,19 @@ def load_cfg_text(text: str, opts: Sequence[str] = ()) -> CfgNode:
     return cfg
 
 
+def dump_cfg(cfg: CfgNode) -> str:
+    """The configuration as YAML text that loads again; options without effect are left out."""
+    kept = cfg.clone()
+    kept.defrost()
+    for name in NO_EFFECT:
+        *parents, leaf = name.split(".")
+        node = kept
+        for parent in parents:
+            node = node[parent]
+        del node[leaf]
+    return kept.dump()
+
+
 def build_cfg(tree: dict[str, Any], opts: Sequence[str], origin: str) -> CfgNode:
     """Defaults, then `tree`, the environment and `opts` on top; raises as `load_cfg`."""
     if len(opts) % 2:
@@ -76,7 +89,7 @@ def build_cfg(tree: dict[str, Any], opts: Sequence[str], origin: str) -> CfgNode
         if name in NO_EFFECT:
             without_effect.add(name)
         set_value(cfg, name, value, source)
-    if without_effect and origin != "the checkpoint's configuration":
+    if without_effect:
         logger.warning("options without effect: %s", ", ".join(sorted(without_effect)))
     check_cfg(cfg)
     return cfg

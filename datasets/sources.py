@@ -47,6 +47,9 @@ def join_sources(sources: Sequence[DataSplits]) -> TrainingSet:
     empty = [source.name for source in sources if not source.train]
     if empty:
         raise ValueError(f"DATASETS.NAMES: no training images in {', '.join(empty)}")
+    names = tuple(source.name for source in sources)
+    if len(set(names)) < len(names):
+        raise ValueError(f"DATASETS.NAMES: two data sets of one name among {', '.join(names)}")
     samples: list[Sample] = []
     labels: list[int] = []
     domains: list[int] = []
@@ -62,7 +65,6 @@ def join_sources(sources: Sequence[DataSplits]) -> TrainingSet:
         num_classes += len(pids)
         num_cameras += 1 + max(sample.camid for sample in source.train)
     num_views = 1 + max(0, max(sample.viewid for sample in samples))
-    names = tuple(source.name for source in sources)
     return TrainingSet(
         samples, labels, domains, num_classes, num_cameras, num_views, names, tuple(offsets)
     )

@@ -118,7 +118,7 @@ def train_epoch(
             logger.warning("skipped the broken image %s", path)
         meters.bad_images += len(bad)
         meters.iteration += 1
-        if len(batch) < 2:  # nothing to compare within the batch, and batch norm needs two
+        if len(batch) < stage.smallest_batch:
             continue
         with precision.autocast():
             result = stage.losses(batch)
@@ -133,7 +133,7 @@ def train_epoch(
     watch.check()
     if not meters.images:
         raise ValueError(
-            f"stage {stage.name}, epoch {epoch}: no batch with two readable images to train on"
+            f"stage {stage.name}, epoch {epoch}: no batch with enough readable images to train on"
         )
     return True
 

@@ -36,6 +36,7 @@ class ImageStage:
     """
 
     name = 2
+    smallest_batch = 2  # batch norm cannot learn from one image
 
     def __init__(
         self,

@@ -95,6 +95,7 @@ class PromptStage:
     """
 
     name = 1
+    smallest_batch = 1
 
     def __init__(
         self,

@@ -50,9 +50,11 @@ class Stage(Protocol):
         optimizers: stepped after every batch; the first one's "weights" rate is logged.
         schedule: sets the rates of an epoch.
         timing: epochs and periods.
+        smallest_batch: images a batch needs; smaller ones, after broken images, are left out.
     """
 
     name: int
+    smallest_batch: int
     optimizers: list[Optimizer]
     schedule: Schedule
     timing: StageTiming

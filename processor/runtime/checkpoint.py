@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from yacs.config import CfgNode
 
+from config import dump_cfg
 from model.weights import CHECKPOINT_FORMAT
 
 
@@ -33,7 +34,7 @@ def save_checkpoint(
     content = {
         "format": CHECKPOINT_FORMAT,
         "model": model.state_dict(),
-        "config": cfg.dump(),
+        "config": dump_cfg(cfg),
         "meta": meta,
     }
     if training is not None:

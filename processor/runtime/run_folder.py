@@ -16,6 +16,8 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 from yacs.config import CfgNode
 
+from config import dump_cfg
+
 logger = logging.getLogger(__name__)
 
 _PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "numpy", "pillow", "yacs")
@@ -45,7 +47,7 @@ class RunFolder:
 
     def write_record(self, cfg: CfgNode, record: dict[str, Any]) -> None:
         """Write config.yml and run.json (versions, command, git hash and `record`)."""
-        (self.path / "config.yml").write_text(cfg.dump(), encoding="utf-8")
+        (self.path / "config.yml").write_text(dump_cfg(cfg), encoding="utf-8")
         write_json(self.path / "run.json", {**environment_record(), **record})
 
     def read_metrics(self) -> list[dict[str, Any]]:

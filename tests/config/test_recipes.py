@@ -55,7 +55,7 @@ def at_the_root(monkeypatch):
 def test_every_file_loads_without_a_warning(file, caplog):
     cfg = load_cfg(file)
     assert cfg.is_frozen()
-    assert f"runs/{Path(file).stem}" == cfg.OUTPUT_DIR or "demo" in file
+    assert f"runs/{Path(file).parent.name}/{Path(file).stem}" == cfg.OUTPUT_DIR or "demo" in file
     assert not caplog.records
 
 

@@ -202,3 +202,11 @@ def test_error_in_a_worker_keeps_its_type_and_message(folder):
         there = str(error.with_traceback(None))  # which would keep the worker alive
     assert there == str(here.value)
     assert str(folder / "text.jpg") in there
+
+
+def test_sixteen_bit_gray_keeps_its_shades(tmp_path):
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    Image.fromarray(ramp).save(tmp_path / "thermal.png")
+    picture = np.asarray(read_image(str(tmp_path / "thermal.png")))
+    assert picture.shape == (16, 16, 3)
+    np.testing.assert_array_equal(picture[..., 0], ramp // 256)

@@ -88,3 +88,8 @@ def test_fingerprint_sees_every_change(sample):
 def test_fingerprint_sees_an_image_change_sides():
     swapped = replace(FIRST, query=FIRST.gallery, gallery=FIRST.query)
     assert fingerprint(swapped)["sha256"] != fingerprint(FIRST)["sha256"]
+
+
+def test_two_sources_of_one_name_are_refused():
+    with pytest.raises(ValueError, match=r"DATASETS.NAMES: two data sets of one name"):
+        join_sources([FIRST, FIRST])

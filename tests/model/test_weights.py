@@ -464,3 +464,14 @@ def test_options_cannot_be_inferred(reid_state, tiny_clip_state):
         infer_options(tiny_clip_state)
     with pytest.raises(ValueError, match=r"neither ViT-B-16 nor RN50.*--config_file"):
         infer_options(reid_state)
+
+
+def test_prompt_that_ends_at_another_token_is_refused(tiny_opts, tiny_clip_file, tmp_path):
+    opts = [*tiny_opts, "MODEL.PRETRAIN_PATH", str(tiny_clip_file)]
+    trained = build_model(load_cfg(None, opts), 4, 1, 1)
+    torch.save(trained.state_dict(), tmp_path / "person.pth")
+    other = build_model(load_cfg(None, [*opts, "MODEL.PROMPT", "grey person person"]), 4, 1, 1)
+    with pytest.raises(ValueError, match=r"person.pth.*end 3 tokens.*end after 5.*MODEL.PROMPT"):
+        load_weights(other, tmp_path / "person.pth")
+    same = build_model(load_cfg(None, [*opts, "MODEL.PROMPT", "vehicle"]), 4, 1, 1)
+    load_weights(same, tmp_path / "person.pth")

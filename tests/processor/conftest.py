@@ -48,6 +48,8 @@ class ToyStage:
     depend on its state.
     """
 
+    smallest_batch = 2
+
     def __init__(self, name=2, model=None, sizes=(4, 4, 2), timing=None, bad=None, noise=0.0):
         self.name = name
         self.model = model or ToyModel()
