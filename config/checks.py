@@ -130,8 +130,11 @@ def check_image_size(cfg: CfgNode) -> None:
     if patch is None:
         if list(stride) != [16, 16]:
             raise ConfigError(f"MODEL.STRIDE_SIZE: {stride}; a ResNet has stride [16, 16]")
-        if size[0] % 16 or size[1] % 16:
-            raise ConfigError(f"INPUT.SIZE_TRAIN: {size}; a ResNet needs multiples of 16")
+        total_stride = 16 * cfg.MODEL.LAST_STRIDE
+        if size[0] % total_stride or size[1] % total_stride:
+            raise ConfigError(
+                f"INPUT.SIZE_TRAIN: {size}; this ResNet needs multiples of {total_stride}"
+            )
         return
     if min(size) < patch:
         raise ConfigError(f"INPUT.SIZE_TRAIN: {size} is smaller than one patch of {patch} pixels")
@@ -154,6 +157,11 @@ def patch_size(name: str) -> int | None:
             raise ConfigError(f"MODEL.NAME: {name} is no JSON model config: {error!r}") from None
         return None if isinstance(vision.get("layers"), list) else vision.get("patch_size", 16)
     match = re.search(r"ViT-\w+-(\d+)", name)
+    if match is None and not name.startswith("RN"):
+        raise ConfigError(
+            f"MODEL.NAME: {name!r} is neither a ResNet (RN50, ...), a ViT (ViT-B-16, ...) nor a "
+            "JSON model config"
+        )
     return int(match[1]) if match else None
 
 

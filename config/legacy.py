@@ -55,8 +55,8 @@ def translate_value(key: str, value: Any, default: Any) -> Any:
     """The present form of a value: words for booleans, a bare string for a tuple, new words."""
     if isinstance(default, bool) and isinstance(value, str):
         return _WORDS.get(value.strip().lower(), value)
-    if key in ("DATASETS.NAMES", "DATASETS.TARGETS") and isinstance(value, str):
-        return (value,) if value else ()
+    if key in ("DATASETS.NAMES", "DATASETS.TARGETS") and isinstance(value, str | int):
+        return tuple(name.strip() for name in str(value).split(",") if name.strip())
     if isinstance(value, str):
         return _VALUES.get(key, {}).get(value, value)
     return value

@@ -24,7 +24,9 @@ logger = logging.getLogger(__name__)
 DATA_VARIABLE = "REID_DATA"
 
 
-def load_cfg(config_file: str | Path | None = None, opts: Sequence[str] = ()) -> CfgNode:
+def load_cfg(
+    config_file: str | Path | None = None, opts: Sequence[str] = (), *, quiet: bool = False
+) -> CfgNode:
     """The complete configuration of a run, checked and frozen.
 
     Later sources win: defaults, YAML file, environment variable REID_DATA (`DATASETS.ROOT_DIR`),
@@ -33,13 +35,15 @@ def load_cfg(config_file: str | Path | None = None, opts: Sequence[str] = ()) ->
     Args:
         config_file: a YAML file; None takes the defaults.
         opts: overrides `KEY VALUE KEY VALUE ...` as typed on the command line.
+        quiet: do not warn of options without effect.
 
     Raises:
         FileNotFoundError: no such file.
         UnknownOptionError: an option that does not exist, with the nearest ones.
         ConfigError: a value of the wrong type, or options that do not fit each other.
     """
-    cfg = build_cfg(read_yaml(config_file) if config_file else {}, opts, str(config_file or ""))
+    tree = read_yaml(config_file) if config_file else {}
+    cfg = build_cfg(tree, opts, str(config_file or ""), quiet=quiet)
     if config_file and not cfg.OUTPUT_DIR:
         file = Path(config_file).resolve()
         cfg.OUTPUT_DIR = f"runs/{file.parent.name}/{file.stem}"
@@ -67,7 +71,9 @@ def dump_cfg(cfg: CfgNode) -> str:
     return kept.dump()
 
 
-def build_cfg(tree: dict[str, Any], opts: Sequence[str], origin: str) -> CfgNode:
+def build_cfg(
+    tree: dict[str, Any], opts: Sequence[str], origin: str, *, quiet: bool = False
+) -> CfgNode:
     """Defaults, then `tree`, the environment and `opts` on top; raises as `load_cfg`."""
     if len(opts) % 2:
         raise ConfigError(
@@ -89,7 +95,7 @@ def build_cfg(tree: dict[str, Any], opts: Sequence[str], origin: str) -> CfgNode
         if name in NO_EFFECT:
             without_effect.add(name)
         set_value(cfg, name, value, source)
-    if without_effect:
+    if without_effect and not quiet:
         logger.warning("options without effect: %s", ", ".join(sorted(without_effect)))
     check_cfg(cfg)
     return cfg

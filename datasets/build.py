@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
@@ -14,7 +13,7 @@ from datasets.records import DataSplits, Sample
 from datasets.registry import read_dataset
 from datasets.samplers import EpochBatches, RandomIdentitySampler, ShuffledSampler
 from datasets.samplers.epoch_batches import BatchPlan
-from datasets.sources import TrainingSet, join_sources
+from datasets.sources import TrainingSet
 from datasets.transforms import evaluation_transform, train_transform
 from datasets.workers import num_workers, outlive_sigterm
 
@@ -22,11 +21,6 @@ from datasets.workers import num_workers, outlive_sigterm
 def build_sources(cfg: CfgNode) -> list[DataSplits]:
     """The data sets named in DATASETS.NAMES; raises as `read_dataset`."""
     return [read_dataset(name, cfg.DATASETS.ROOT_DIR) for name in cfg.DATASETS.NAMES]
-
-
-def build_training_set(cfg: CfgNode) -> TrainingSet:
-    """The training images of all sources, joined; raises as `read_dataset` and `join_sources`."""
-    return join_sources(build_sources(cfg))
 
 
 def build_train_sampler(cfg: CfgNode, labels: Sequence[int], seed: int) -> BatchPlan:
@@ -37,7 +31,9 @@ def build_train_sampler(cfg: CfgNode, labels: Sequence[int], seed: int) -> Batch
     return RandomIdentitySampler(labels, batch_size // num_instances, num_instances, seed)
 
 
-def build_train_loader(cfg: CfgNode, training_set: TrainingSet) -> DataLoader[Any]:
+def build_train_loader(
+    cfg: CfgNode, training_set: TrainingSet, *, pin_memory: bool = False
+) -> DataLoader[Any]:
     """Augmented `Batch`es of the image stage; its `batch_sampler` is an `EpochBatches`."""
     plan = build_train_sampler(cfg, training_set.labels, cfg.SOLVER.SEED)
     transform = train_transform(
@@ -62,12 +58,16 @@ def build_train_loader(cfg: CfgNode, training_set: TrainingSet) -> DataLoader[An
         num_workers=workers,
         worker_init_fn=outlive_sigterm,
         persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pin_memory,
     )
 
 
 def build_evaluation_loader(
-    cfg: CfgNode, samples: Sequence[Sample], labels: Sequence[int] | None = None
+    cfg: CfgNode,
+    samples: Sequence[Sample],
+    labels: Sequence[int] | None = None,
+    *,
+    pin_memory: bool = False,
 ) -> DataLoader[Any]:
     """`Batch`es in order with the evaluation transform; labels default to the pids."""
     transform = evaluation_transform(
@@ -85,5 +85,5 @@ def build_evaluation_loader(
         collate_fn=collate,
         num_workers=num_workers(cfg.DATALOADER.NUM_WORKERS),
         worker_init_fn=outlive_sigterm,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pin_memory,
     )

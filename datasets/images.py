@@ -33,7 +33,7 @@ def read_image(path: str) -> Image.Image:
     """
     try:
         with Image.open(path) as image:
-            if image.mode.startswith("I"):  # 16-bit gray, which Pillow would clip to white
+            if image.mode.startswith("I;16"):  # which Pillow would clip to white
                 return image.point(lambda value: value / 256).convert("L").convert("RGB")
             return image.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -48,7 +48,7 @@ def read_dataset(name: str, root: str | Path, split: int = 0) -> DataSplits:
     """Read a data set: a registered one, or own data given as a folder or CSV path.
 
     Args:
-        name: a key of `READERS`, or a path, absolute or below `root`.
+        name: a key of `READERS`, or a path: absolute, below `root`, or from the working folder.
         root: the data root.
         split: index of the split, below `num_splits(name)`.
 
@@ -75,9 +75,10 @@ def num_splits(name: str) -> int:
 def _find_own_data(name: str, root: Path) -> Path | None:
     if not name:
         return None
-    path = root / Path(name).expanduser()
-    is_csv = path.suffix.lower() == ".csv" and path.is_file()
-    return path if is_csv or path.is_dir() else None
+    for path in (root / Path(name).expanduser(), Path(name)):
+        if path.is_dir() or (path.suffix.lower() == ".csv" and path.is_file()):
+            return path
+    return None
 
 
 def _unknown_name(name: str, root: Path) -> str:
@@ -86,7 +87,7 @@ def _unknown_name(name: str, root: Path) -> str:
     hint = f"; did you mean {' or '.join(close)}" if close else ""
     return (
         f"DATASETS.NAMES: unknown data set {name!r}; known: {', '.join(READERS)}{hint}; "
-        f"or give the path of a folder or CSV file, absolute or below {str(root)!r}"
+        f"or give the path of a folder or CSV file, below {str(root)!r} or from here"
     )
 
 

@@ -32,6 +32,12 @@ class TrainingSet:
     names: tuple[str, ...]
     camera_offsets: tuple[int, ...]
 
+    def camera_ranges(self) -> dict[str, range]:
+        """Per source, the rows of its cameras in a table of all cameras."""
+        stops = [*self.camera_offsets[1:], self.num_cameras]
+        pairs = zip(self.camera_offsets, stops, strict=True)
+        return dict(zip(self.names, (range(*pair) for pair in pairs), strict=True))
+
 
 def join_sources(sources: Sequence[DataSplits]) -> TrainingSet:
     """The sources' training splits as one.

@@ -10,6 +10,8 @@ GRACE_SECONDS = 10
 
 def num_workers(wanted: int) -> int:
     """Worker processes: at most one per core; results do not depend on their number."""
+    if hasattr(os, "sched_getaffinity"):
+        return min(wanted, len(os.sched_getaffinity(0)))
     return min(wanted, os.cpu_count() or 1)
 
 

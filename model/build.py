@@ -6,7 +6,7 @@ import logging
 
 from yacs.config import CfgNode
 
-from model.clip import build_clip, find_clip_weights
+from model.clip import build_clip, clip_architecture, find_clip_weights
 from model.clip_reid import CLIPReID, SideInformation
 from model.prompt import PromptLearner, tokenize_prompt
 from model.text import TextEncoder
@@ -31,6 +31,7 @@ def build_model(cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int
         FileNotFoundError: CLIP's weights are neither cached, downloadable nor given.
         ValueError: options that do not fit the architecture, or weights that do not.
     """
+    clip_architecture(cfg.MODEL.NAME)
     weights = None
     if cfg.MODEL.PRETRAIN_CHOICE == "clip":
         weights = cfg.MODEL.PRETRAIN_PATH or find_clip_weights(cfg.MODEL.NAME)

@@ -104,12 +104,13 @@ class ViTEncoder(nn.Module):
 
     def forward(self, images: Tensor, side_information: Tensor | None = None) -> ImageFeatures:
         """(B, 3, H, W) images; side_information (B, D) is added to the class token."""
-        patches = self.conv1(images).flatten(2).transpose(1, 2)
-        start = self.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
+        # Tokens stay in the parameters' format; under autocast only the products are rounded.
+        patches = self.conv1(images).flatten(2).transpose(1, 2).to(self.class_embedding.dtype)
+        start = self.class_embedding.expand(len(images), 1, -1)
         if side_information is not None:
-            start = start + side_information[:, None].to(patches.dtype)
+            start = start + side_information[:, None]
         tokens = torch.cat([start, patches], dim=1)
-        tokens = self.ln_pre(tokens + self.positional_embedding.to(tokens.dtype))
+        tokens = self.ln_pre(tokens + self.positional_embedding)
         *blocks, last_block = self.transformer.resblocks
         for block in blocks:
             tokens = block(tokens)

@@ -1,21 +1,16 @@
-"""Weights files of every known origin: what is in them and how they enter a model."""
+"""How the content of a weights file enters a model."""
 
 from __future__ import annotations
 
-import warnings
-import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from model.clip_reid import CLIPReID
 from model.vision import resize_position_embedding
-
-CHECKPOINT_FORMAT = "clipreid/1"
+from model.weights_file import read_weights_file
 
 _CLASS_ROWS = ("classifier.weight", "classifier_proj.weight", "prompt_learner.cls_ctx")
 _SIDE_TABLE = "cv_embed"
@@ -25,25 +20,6 @@ _POSITIONS = (
 )
 _TEXT_PARTS = ("transformer.", "positional_embedding", "ln_final.", "text_projection")
 _NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "logit_scale", "attn_mask")
-
-
-@dataclass(frozen=True, slots=True)
-class WeightsFile:
-    """A weights file after reading.
-
-    Attributes:
-        state: parameter names, as in the file, to tensors.
-        config: the run's configuration as YAML text; empty where the file has none.
-        meta: num_classes, num_cameras, ... as written by this project; empty for other files.
-        training: optimizer, schedule and random states of a `last.pth`; empty otherwise.
-        torchscript: the file is one of OpenAI's archives.
-    """
-
-    state: dict[str, Tensor]
-    config: str = ""
-    meta: dict[str, Any] = field(default_factory=dict)
-    training: dict[str, Any] = field(default_factory=dict)
-    torchscript: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,42 +48,6 @@ class LoadReport:
                 shown = ", ".join(keys[:4]) + (", ..." if len(keys) > 4 else "")
                 parts.append(f"{len(keys)} {name} ({shown})")
         return "; ".join(parts)
-
-
-def read_weights_file(path: str | Path) -> WeightsFile:
-    """Read a checkpoint or weights file without executing pickled code.
-
-    Knows this project's checkpoints, CLIP-ReID's state dicts (with or without `module.`), OpenAI's
-    TorchScript archives and state dicts, open_clip's `.bin` and `.safetensors`.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file holds other Python objects than tensors, or no state dict.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights file {path}")
-    try:
-        content = _read_content(path)
-    except (MemoryError, PermissionError):
-        raise
-    except Exception as error:  # every container has its own errors for a damaged file
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise ValueError(
-            f"{path} cannot be read as weights: it is damaged, or holds Python objects other than "
-            f"tensors, which are never executed ({reason})"
-        ) from error
-    if isinstance(content, dict) and content.get("format") == CHECKPOINT_FORMAT:
-        return WeightsFile(
-            content["model"], content["config"], content["meta"], content.get("training", {})
-        )
-    for wrapper in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    if not isinstance(content, dict) or not any(torch.is_tensor(v) for v in content.values()):
-        raise ValueError(f"{path} holds no state dict, but {type(content).__name__}")
-    state = {key: v for key, v in content.items() if torch.is_tensor(v)}
-    return WeightsFile(state, torchscript=_is_torchscript(path))
 
 
 def load_weights(model: CLIPReID, path: str | Path) -> LoadReport:
@@ -164,76 +104,13 @@ def load_state(model: CLIPReID, state: dict[str, Tensor], origin: str) -> LoadRe
     )
 
 
-def infer_options(state: dict[str, Tensor]) -> list[str]:
-    """Config overrides that describe the model of an original CLIP-ReID file, from its shapes.
-
-    Args:
-        state: names (with or without `module.`) to tensors.
-
-    Returns:
-        `KEY VALUE ...` for `config.load_cfg`.
-
-    Raises:
-        ValueError: the file is no CLIP-ReID checkpoint of a ViT-B/16 or RN50.
-    """
-    state = _without_module(state)
-    conv = state.get("image_encoder.conv1.weight")
-    if conv is None or "classifier.weight" not in state:
-        raise ValueError(
-            "no CLIP-ReID checkpoint: no image_encoder.conv1.weight and classifier.weight among "
-            f"{', '.join(list(state)[:4])}"
-        )
-    vit = "image_encoder.class_embedding" in state
-    name = {(True, 768): "ViT-B-16", (False, 32): "RN50"}.get((vit, conv.shape[0]))
-    rows = len(state[_POSITIONS[0] if vit else _POSITIONS[1]]) - 1
-    strides = (16, 12, 14, 11, 10, 8) if vit else (16,)
-    for stride in strides:
-        for size in ((256, 128), (256, 256), (384, 128), (224, 224), (384, 384)):
-            grid = [(s - 16) // stride + 1 for s in size]
-            if name and grid[0] * grid[1] == rows:
-                mean = "[0.5, 0.5, 0.5]" if vit else "[0.485, 0.456, 0.406]"
-                deviation = "[0.5, 0.5, 0.5]" if vit else "[0.229, 0.224, 0.225]"
-                options = ["MODEL.NAME", name, "MODEL.STRIDE_SIZE", f"[{stride}, {stride}]"]
-                options += ["INPUT.SIZE_TRAIN", str(list(size)), "INPUT.SIZE_TEST", str(list(size))]
-                options += ["INPUT.PIXEL_MEAN", mean, "INPUT.PIXEL_STD", deviation]
-                options += ["MODEL.SIE_CAMERA", str(_SIDE_TABLE in state)]
-                options += ["MODEL.TEXT_TOWER", str("prompt_learner.cls_ctx" in state)]
-                return [*options, "TEST.NECK_FEAT", "before"]
-    raise ValueError(
-        f"an image encoder with conv1 {tuple(conv.shape)} and {rows} positions is neither ViT-B-16 "
-        "nor RN50 at a usual image size; give --config_file"
-    )
-
-
-def _read_content(path: Path) -> Any:
-    """What a file holds, whatever its container; pickled code is refused."""
-    if path.suffix == ".safetensors":
-        return safetensors.torch.load_file(path)
-    if _is_torchscript(path):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # OpenAI's archives have no other reader
-            return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
-
-
 def _uses_quick_gelu(model: CLIPReID) -> bool:
     return not any(isinstance(module, nn.GELU) for module in model.modules())
 
 
-def _without_module(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix("module."): tensor for key, tensor in state.items()}
-
-
 def _reid_names(state: dict[str, Tensor], model: CLIPReID) -> dict[str, Tensor]:
     """The state under CLIP-ReID's names; a plain CLIP fills the image and the text side."""
-    state = {k: v for k, v in _without_module(state).items() if k not in _NOT_WEIGHTS}
+    state = {k: v for k, v in state.items() if k not in _NOT_WEIGHTS}
     if not any(key.startswith("visual.") for key in state):
         return state
     renamed = {}
@@ -274,6 +151,7 @@ def _check_backbone(source: dict[str, Tensor], target: dict[str, Tensor], origin
 
 def _fit_positions(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
     """Resize position embeddings whose own grid is unknown: a square, else the nearest aspect."""
+    embedding = embedding.float()
     patches = len(embedding) - 1
     if round(patches**0.5) ** 2 == patches:
         return resize_position_embedding(embedding, grid)

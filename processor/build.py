@@ -17,7 +17,7 @@ from model import CLIPReID
 from processor.evaluation.evaluator import Evaluator, Protocol, Target
 from processor.features import extract_features
 from processor.image_stage import ImageStage, all_text_features, freeze_text_side
-from processor.prompt_stage import PromptStage, freeze_all_but_prompts
+from processor.prompt_stage import PromptStage
 from processor.runtime.precision import Precision, choose_precision
 from processor.runtime.signals import StopRequest
 from processor.stage import StageTiming
@@ -36,13 +36,13 @@ def build_precision(cfg: CfgNode, device: torch.device) -> Precision:
 
 
 def build_targets(
-    cfg: CfgNode, camera_offsets: dict[str, int], sources: Sequence[DataSplits] = ()
+    cfg: CfgNode, cameras: dict[str, range], sources: Sequence[DataSplits] = ()
 ) -> list[Target]:
     """The data sets to evaluate on: DATASETS.TARGETS, or else the sources' own test splits.
 
     Args:
         cfg: DATASETS counts.
-        camera_offsets: name of a source -> what was added to its camids in training.
+        cameras: per source of the model, its rows in the model's camera table.
         sources: split 0 of the data sets in DATASETS.NAMES, when they have been read already.
 
     Raises:
@@ -54,7 +54,7 @@ def build_targets(
         root = cfg.DATASETS.ROOT_DIR
         first = read.get(name) or read_dataset(name, root)
         splits = [first, *(read_dataset(name, root, i) for i in range(1, num_splits(name)))]
-        targets.append(Target(splits[0].name, splits, camera_offsets.get(splits[0].name)))
+        targets.append(Target(splits[0].name, splits, cameras.get(splits[0].name)))
     names = [target.name for target in targets]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -76,18 +76,18 @@ def build_evaluator(
         chunk_mb=cfg.TEST.CHUNK_MB,
         rerank=reranking if cfg.TEST.RE_RANKING else None,
     )
-    return Evaluator(targets, protocol, partial(build_evaluation_loader, cfg), precision, stop)
+    loader = partial(build_evaluation_loader, cfg, pin_memory=precision.on_cuda)
+    return Evaluator(targets, protocol, loader, precision, stop)
 
 
 def build_prompt_stage(
     cfg: CfgNode, model: CLIPReID, data: TrainingSet, precision: Precision, stop: StopRequest
 ) -> PromptStage:
     """Stage 1; extracts the image features it is trained on."""
-    freeze_all_but_prompts(model)
     model.eval()
     table = extract_features(
         lambda batch: model.encode_image(batch.images).projected,
-        build_evaluation_loader(cfg, data.samples, data.labels),
+        build_evaluation_loader(cfg, data.samples, data.labels, pin_memory=precision.on_cuda),
         precision,
         title="image features for the prompts",
         stop=stop,
@@ -107,19 +107,20 @@ def build_prompt_stage(
     )
 
 
-def build_image_stage(cfg: CfgNode, model: CLIPReID, data: TrainingSet) -> ImageStage:
+def build_image_stage(
+    cfg: CfgNode, model: CLIPReID, data: TrainingSet, precision: Precision
+) -> ImageStage:
     """Stage 2; encodes the prompts of all identities."""
     freeze_text_side(model)
-    device = next(model.parameters()).device
     losses = build_image_losses(cfg, data.num_classes, model.image_encoder.width)
     optimizers = [build_image_optimizer(cfg, model)]
     if losses.center is not None:
-        losses.center.to(device)
+        losses.center.to(precision.device)
         optimizers.append(build_center_optimizer(cfg, losses.center))
     stage = cfg.SOLVER.STAGE2
     return ImageStage(
         model,
-        build_train_loader(cfg, data),
+        build_train_loader(cfg, data, pin_memory=precision.on_cuda),
         [sample.path for sample in data.samples],
         all_text_features(model) if cfg.MODEL.TEXT_TOWER else None,
         losses,

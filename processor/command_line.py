@@ -62,6 +62,7 @@ def run(action: Callable[[], object]) -> None:
     try:
         action()
     except Interrupted:
+        logger.info("stopped by SIGTERM")
         sys.exit(0)
     except KeyboardInterrupt:
         logger.error("interrupted; SOLVER.RESUME auto goes on after the last finished epoch")

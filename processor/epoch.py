@@ -32,7 +32,7 @@ class EpochMeters:
     """Sums over the batches of an epoch, kept on the device until somebody asks.
 
     Attributes:
-        sums: of every loss and share, weighted by the images of the batch.
+        sums: of every loss and average, weighted by the images of the batch.
         loss_names: which of them are losses.
         images: seen so far.
         iteration: batches done.
@@ -50,7 +50,7 @@ class EpochMeters:
     def add(self, result: StepResult, num_images: int) -> None:
         """Count one batch; no synchronization with the device."""
         self.loss_names = list(result.losses)
-        for name, value in {**result.losses, **result.shares}.items():
+        for name, value in {**result.losses, **result.averages}.items():
             weighted = value.detach() * num_images
             self.sums[name] = self.sums[name] + weighted if name in self.sums else weighted
         self.images += num_images
@@ -110,27 +110,31 @@ def train_epoch(
     total = meters.iteration + len(batches)
     watch = _LossWatch(stage, epoch, precision.device)
     started = time.perf_counter() - meters.seconds
+    if stop.requested:
+        return False
     for batch in tqdm(batches, desc=f"stage {stage.name} epoch {epoch}", leave=False, disable=None):
-        if stop.requested:
-            return False
         bad = getattr(batch, "bad_images", ())
         for path in bad:
             logger.warning("skipped the broken image %s", path)
         meters.bad_images += len(bad)
         meters.iteration += 1
-        if len(batch) < stage.smallest_batch:
-            continue
-        with precision.autocast():
-            result = stage.losses(batch)
-        loss = torch.stack(list(result.losses.values())).sum()
-        watch.note(loss, batch, meters.iteration)
-        precision.step(loss, stage.optimizers)
-        meters.add(result, len(batch))
-        meters.seconds = time.perf_counter() - started
+        if len(batch) >= stage.smallest_batch:
+            with precision.autocast():
+                result = stage.losses(batch)
+            loss = torch.stack(list(result.losses.values())).sum()
+            watch.note(loss, batch, meters.iteration)
+            precision.step(loss, stage.optimizers)
+            meters.add(result, len(batch))
         if meters.iteration % stage.timing.log_period == 0:
-            watch.check()
+            watch.check()  # waits for the device, so that the time is true
+            meters.seconds = time.perf_counter() - started
             _log_progress(stage, epoch, meters, total)
+        if meters.iteration < total and stop.requested:  # a slow loader is not waited for
+            watch.check()
+            meters.seconds = time.perf_counter() - started
+            return False
     watch.check()
+    meters.seconds = time.perf_counter() - started
     if not meters.images:
         raise ValueError(
             f"stage {stage.name}, epoch {epoch}: no batch with enough readable images to train on"

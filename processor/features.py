@@ -55,13 +55,13 @@ def extract_features(
     """
     features, indices, bad = [], [], []
     for batch in tqdm(loader, desc=title, leave=False, disable=None):
-        if stop is not None and stop.requested:
-            raise Interrupted
         bad += batch.bad_images
         if len(batch):
             with precision.autocast():
                 features.append(encode(batch.to(precision.device)).float())
             indices.append(batch.indices)
+        if stop is not None and stop.requested:  # before a slow loader is waited for
+            raise Interrupted
     for path in bad:
         logger.warning("%s: skipped the broken image %s", title, path)
     if bad:

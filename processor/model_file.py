@@ -6,14 +6,15 @@ import json
 import logging
 from dataclasses import dataclass
 
-from torch import Tensor
 from yacs.config import CfgNode
 
 from config import ConfigError, load_cfg
 from config.load import flatten, load_cfg_text
 from model import CLIPReID, build_model
 from model.clip import architecture_text
-from model.weights import WeightsFile, infer_options, load_state, read_weights_file
+from model.shapes import infer_options
+from model.weights import load_state
+from model.weights_file import WeightsFile, read_weights_file
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,9 @@ ARCHITECTURE = (
 )
 
 
+VERI_VIEWPOINTS = 8  # the only benchmark with viewpoints
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
     """A model from a file, on the CPU.
@@ -42,12 +46,12 @@ class LoadedModel:
     Attributes:
         model: with the file's weights.
         cfg: the configuration it was rebuilt with.
-        camera_offsets: source data set -> what was added to its camids in training.
+        cameras: per source it was trained on, the rows of its cameras in the camera table.
     """
 
     model: CLIPReID
     cfg: CfgNode
-    camera_offsets: dict[str, int]
+    cameras: dict[str, range]
 
 
 def open_model(
@@ -72,10 +76,17 @@ def open_model(
     opts = list(opts or [])
     file = read_weights_file(path)
     cfg = _configuration(file, config_file, opts)
-    model = build_model(cfg, *_sizes(file))
-    logger.info("%s: %s", path, load_state(model, file.state, path))
-    offsets = json.loads(str(file.meta.get("camera_offsets", "{}")))
-    return LoadedModel(model, cfg, offsets)
+    sizes = _sizes(file, cfg)
+    model = build_model(cfg, *sizes)
+    report = load_state(model, file.state, path)
+    logger.info("%s: %s", path, report)
+    if "cv_embed" in report.skipped:
+        raise ConfigError(
+            f"MODEL.SIE_CAMERA, MODEL.SIE_VIEW: they ask for {len(model.state_dict()['cv_embed'])} "
+            f"rows of side information, {path} has {len(file.state['cv_embed'])}"
+        )
+    named = config_file is not None or "DATASETS.NAMES" in opts[::2]
+    return LoadedModel(model, cfg, _cameras(file, cfg, sizes[1], named=named))
 
 
 def _configuration(file: WeightsFile, config_file: str | None, opts: list[str]) -> CfgNode:
@@ -87,7 +98,7 @@ def _configuration(file: WeightsFile, config_file: str | None, opts: list[str]) 
             return load_cfg_text(file.config, [*own_name, *opts, *no_download])
         cfg = load_cfg(None, [*infer_options(file.state), *opts, *no_download])
         logger.info("no configuration in the file: %s, from its shapes", cfg.MODEL.NAME)
-        if cfg.MODEL.SIE_CAMERA:
+        if cfg.MODEL.SIE_CAMERA or cfg.MODEL.SIE_VIEW:
             logger.warning(
                 "the file does not say MODEL.SIE_COE (%s is taken; the published recipe has 1.0) "
                 "nor whether its side information is of cameras or viewpoints",
@@ -96,7 +107,7 @@ def _configuration(file: WeightsFile, config_file: str | None, opts: list[str]) 
         return cfg
     if not file.config:
         return load_cfg(config_file, [*opts, *no_download])
-    given = dict(flatten(load_cfg(config_file, opts)))
+    given = dict(flatten(load_cfg(config_file, opts, quiet=True)))
     saved = dict(flatten(load_cfg_text(file.config, own_name)))
     saved["MODEL.NAME"] = text or saved["MODEL.NAME"]
     given["MODEL.NAME"] = architecture_text(given["MODEL.NAME"]) or given["MODEL.NAME"]
@@ -109,17 +120,35 @@ def _configuration(file: WeightsFile, config_file: str | None, opts: list[str]) 
     return load_cfg(config_file, [*opts, *kept, *no_download])
 
 
-def _sizes(file: WeightsFile) -> tuple[int, int, int]:
-    """Classes, cameras and viewpoints of the model in the file."""
+def _sizes(file: WeightsFile, cfg: CfgNode) -> tuple[int, int, int]:
+    """Classes, cameras and viewpoints of the model in the file; raises ConfigError."""
     if file.meta:
-        return (
-            int(file.meta["num_classes"]),
-            int(file.meta["num_cameras"]),
-            int(file.meta["num_views"]),
+        keys = ("num_classes", "num_cameras", "num_views")
+        num_classes, num_cameras, num_views = (int(file.meta[key]) for key in keys)
+        return num_classes, num_cameras, num_views
+    classes = file.state.get("classifier.weight")
+    num_classes = 1 if classes is None else len(classes)
+    rows = len(file.state["cv_embed"]) if "cv_embed" in file.state else 1
+    if cfg.MODEL.SIE_CAMERA and cfg.MODEL.SIE_VIEW:
+        if rows % VERI_VIEWPOINTS:
+            raise ConfigError(
+                f"MODEL.SIE_CAMERA, MODEL.SIE_VIEW: {rows} rows of side information are no pairs "
+                f"of cameras with VeRi-776's {VERI_VIEWPOINTS} viewpoints; set one of them only"
+            )
+        return num_classes, rows // VERI_VIEWPOINTS, VERI_VIEWPOINTS
+    return (num_classes, 1, rows) if cfg.MODEL.SIE_VIEW else (num_classes, rows, 1)
+
+
+def _cameras(file: WeightsFile, cfg: CfgNode, num_cameras: int, *, named: bool) -> dict[str, range]:
+    """Rows of the sources' cameras; for an original file, of the one source that is named."""
+    if file.meta:
+        saved = json.loads(str(file.meta["cameras"]))
+        return {name: range(*ends) for name, ends in saved.items()}
+    if named and len(cfg.DATASETS.NAMES) == 1:
+        return {cfg.DATASETS.NAMES[0]: range(num_cameras)}
+    if "cv_embed" in file.state:
+        logger.warning(
+            "the file does not say which data set it was trained on: its cameras' mean embedding "
+            "is used; name the data set with DATASETS.NAMES"
         )
-    rows = {key.removeprefix("module."): len(value) for key, value in _tables(file.state).items()}
-    return rows.get("classifier.weight", 1), rows.get("cv_embed", 1), 1
-
-
-def _tables(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key: value for key, value in state.items() if value.ndim == 2}
+    return {}

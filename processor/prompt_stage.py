@@ -60,24 +60,33 @@ class FeatureBatches:
         first_batch: int = 0,
     ) -> None:
         self.table = table
-        self.labels = labels
         self.parts = order.split(batch_size)[first_batch:]
+        self.labels = [labels[part] for part in self.parts]
+        self.distinct = [part.unique(return_inverse=True) for part in self.labels]
 
     def __len__(self) -> int:
         return len(self.parts)
 
     def __iter__(self) -> Iterator[FeatureBatch]:
+        if not self.parts:
+            return
+        # One transfer for the whole epoch: the device is not waited for between two batches.
         device = self.table.features.device
-        for part in self.parts:
-            labels = self.labels[part]
-            distinct, places = labels.unique(return_inverse=True)
-            yield FeatureBatch(
-                self.table.features[part.to(device)],
-                labels.to(device),
-                distinct.to(device),
-                places.to(device),
-                self.table.indices[part],
-            )
+        rows, labels = torch.cat(self.parts).to(device), torch.cat(self.labels).to(device)
+        distinct = torch.cat([values for values, _ in self.distinct]).to(device)
+        places = torch.cat([inverse for _, inverse in self.distinct]).to(device)
+        sizes = [len(part) for part in self.parts]
+        columns = zip(
+            rows.split(sizes),
+            labels.split(sizes),
+            distinct.split([len(values) for values, _ in self.distinct]),
+            places.split(sizes),
+            self.parts,
+            strict=True,
+        )
+        for row, label, values, place, part in columns:
+            features = self.table.features[row]
+            yield FeatureBatch(features, label, values, place, self.table.indices[part])
 
 
 class PromptStage:

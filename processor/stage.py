@@ -18,11 +18,11 @@ class StepResult:
 
     Attributes:
         losses: weighted, by name; their sum is minimized.
-        shares: numbers to average over the epoch, such as the accuracy.
+        averages: numbers to average over the epoch, such as the accuracy.
     """
 
     losses: dict[str, Tensor]
-    shares: dict[str, Tensor] = field(default_factory=dict)
+    averages: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from torch.optim import Optimizer
-from yacs.config import CfgNode
 
 from config import ConfigError
 from model import CLIPReID
@@ -32,22 +31,24 @@ class Training:
     """A training run: what all its stages share.
 
     Attributes:
-        cfg: saved with every checkpoint.
         model: the network.
         folder: where everything is written.
         precision: device and number format.
         stop: a request to save and stop.
+        model_name: MODEL.NAME, in the names of kept checkpoints.
+        config_text: the configuration as YAML, saved with every checkpoint.
         meta: what a checkpoint says about the model.
         seed: with stage and epoch, seeds every epoch.
         evaluate: scores the model on the targets.
         report: the latest evaluation.
     """
 
-    cfg: CfgNode
     model: CLIPReID
     folder: RunFolder
     precision: Precision
     stop: StopRequest
+    model_name: str
+    config_text: str
     meta: Meta
     seed: int
     evaluate: Callable[[], EvaluationReport]
@@ -117,7 +118,7 @@ class Training:
             **progress,
         }
         meta = {**self.meta, "stage": stage.name, "epoch": epoch}
-        save_checkpoint(self.folder.last, self.model, self.cfg, meta, training)
+        save_checkpoint(self.folder.last, self.model, self.config_text, meta, training)
 
     def _close_epoch(self, stage: Stage, epoch: int, record: dict[str, Any]) -> None:
         """Evaluate when it is time, log the epoch, keep checkpoints; safe to do again."""
@@ -128,19 +129,20 @@ class Training:
         logger.info("%s", _epoch_summary(record, timing.num_epochs))
         is_last = epoch == timing.num_epochs
         meta = {**self.meta, "stage": stage.name, "epoch": epoch}
+        best_file = self.folder.path / "best.pth"
         if is_last or epoch % timing.checkpoint_period == 0:
-            save_checkpoint(self._kept_file(stage, epoch), self.model, self.cfg, meta)
+            save_checkpoint(self._kept_file(stage, epoch), self.model, self.config_text, meta)
         if timing.eval_period and (is_last or epoch % timing.eval_period == 0):
             self.report = self.evaluate()
             record = {**record, **self.report.scalars()}
             best = max((line.get("mAP", 0.0) for line in lines), default=0.0)
-            if record["mAP"] > best or not (self.folder.path / "best.pth").is_file():
+            if record["mAP"] > best or not best_file.is_file():
                 best_meta = {**meta, "mAP": record["mAP"]}
-                save_checkpoint(self.folder.path / "best.pth", self.model, self.cfg, best_meta)
+                save_checkpoint(best_file, self.model, self.config_text, best_meta)
         self.folder.add_metrics(record)
 
     def _kept_file(self, stage: Stage, epoch: int) -> Path:
-        name = self.cfg.MODEL.NAME
+        name = self.model_name
         name = Path(name).stem if name.endswith(".json") else name
         middle = "stage1_" if stage.name == 1 else ""
         return self.folder.path / f"{name}_{middle}{epoch}.pth"
@@ -153,7 +155,11 @@ def _load_optimizers(optimizers: list[Optimizer], states: list[dict[str, Any]]) 
             missing = optimizer.defaults.keys() - state["param_groups"][0].keys()
             if missing:
                 raise ValueError(f"{type(optimizer).__name__} needs {', '.join(sorted(missing))}")
+            options = [{**group} for group in optimizer.param_groups]
             optimizer.load_state_dict(state)
+            for group, given in zip(optimizer.param_groups, options, strict=True):
+                # The configuration's rates and decays count, should they have changed.
+                group.update({key: value for key, value in given.items() if key != "params"})
     except ValueError as error:
         raise ConfigError(
             "SOLVER.RESUME: the checkpoint was trained with other optimizers or losses; resume "

@@ -65,7 +65,12 @@ class RandomIdentitySampler(Sampler[list[int]]):
         plan = _draw_batches(chunks, self.num_pids, rng)
         drawn = {index for batch in plan for index in batch}
         num_images = sum(map(len, self._groups))
-        self.stats = {"batches": float(len(plan)), "image_coverage": len(drawn) / num_images}
+        seen = sum(not drawn.isdisjoint(group) for group in self._groups)
+        self.stats = {
+            "batches": float(len(plan)),
+            "identity_coverage": seen / len(self._groups),
+            "image_coverage": len(drawn) / num_images,
+        }
         self._batches = [rank_slice(batch, self.rank, self.world_size) for batch in plan]
 
     def __iter__(self) -> Iterator[list[int]]:

@@ -35,13 +35,13 @@ class Target:
     Attributes:
         name: the data set.
         splits: one per split of its protocol.
-        camera_offset: what was added to its camids in training; None when the model was not
+        cameras: rows of its cameras in the model's camera table; None when the model was not
             trained on it, so that its cameras mean nothing to the model.
     """
 
     name: str
     splits: list[DataSplits]
-    camera_offset: int | None = None
+    cameras: range | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,8 @@ def _rows_by_path(samples: Sequence[Sample], table: FeatureTable) -> dict[str, i
 
 def _model_ids(batch: Batch, target: Target) -> tuple[Tensor, Tensor]:
     """Cameras and viewpoints as the model knows them; -1 = not known to it."""
-    if target.camera_offset is None:
-        unknown = torch.full_like(batch.camids, -1)
+    unknown = torch.full_like(batch.camids, -1)
+    if target.cameras is None:
         return unknown, unknown
-    return batch.camids + target.camera_offset, batch.viewids
+    known = (batch.camids >= 0) & (batch.camids < len(target.cameras))
+    return torch.where(known, batch.camids + target.cameras.start, unknown), batch.viewids

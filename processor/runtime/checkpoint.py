@@ -7,16 +7,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from yacs.config import CfgNode
 
-from config import dump_cfg
-from model.weights import CHECKPOINT_FORMAT
+from model.weights_file import CHECKPOINT_FORMAT
 
 
 def save_checkpoint(
     path: Path,
     model: nn.Module,
-    cfg: CfgNode,
+    config_text: str,
     meta: dict[str, int | float | str],
     training: dict[str, Any] | None = None,
 ) -> None:
@@ -27,14 +25,14 @@ def save_checkpoint(
     Args:
         path: the file.
         model: its state dict is saved.
-        cfg: saved as YAML text.
+        config_text: the configuration as YAML.
         meta: what is needed to rebuild the model: num_classes, num_cameras, num_views, ...
         training: optimizer, schedule and random states: tensors, numbers, strings and containers.
     """
     content = {
         "format": CHECKPOINT_FORMAT,
         "model": model.state_dict(),
-        "config": dump_cfg(cfg),
+        "config": config_text,
         "meta": meta,
     }
     if training is not None:

@@ -1,4 +1,4 @@
-"""The device a run works on; the only place that names one."""
+"""The device a run works on; the only place that chooses one."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def choose_device(name: str, device_id: str = "0") -> torch.device:
                 f"MODEL.DEVICE cuda with MODEL.DEVICE_ID {device_id}: this machine has "
                 f"{torch.cuda.device_count()} CUDA devices; set MODEL.DEVICE auto or cpu"
             )
+        torch.cuda.set_device(index)
         return torch.device("cuda", index)
     if name == "mps" and not _has_mps():
         raise ValueError("MODEL.DEVICE mps: not available here; set MODEL.DEVICE auto or cpu")

@@ -61,6 +61,11 @@ class Precision:
         self.device = device
         self._scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
 
+    @property
+    def on_cuda(self) -> bool:
+        """Whether batches should come from page-locked memory."""
+        return self.device.type == "cuda"
+
     def autocast(self) -> torch.autocast:
         """Context of a forward pass."""
         enabled = self.dtype is not None

@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
-from yacs.config import CfgNode
-
-from config import dump_cfg
 
 logger = logging.getLogger(__name__)
 
 _PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "numpy", "pillow", "yacs")
+_OWN_FILES = ("*.pth", "*.json", "config.yml", "metrics.jsonl", "*log.txt", "events.out.tfevents*")
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -28,8 +26,8 @@ class RunFolder:
     """OUTPUT_DIR of a training run.
 
     Args:
-        path: the folder; made when absent. A run that is already there is moved to `previous_N`
-            below it, unless it is resumed.
+        path: the folder; made when absent. The files of a run that is already there are moved to
+            `previous_N` below it, unless it is resumed.
         resume: keep what is there.
     """
 
@@ -45,10 +43,20 @@ class RunFolder:
         """The checkpoint to resume from."""
         return self.path / "last.pth"
 
-    def write_record(self, cfg: CfgNode, record: dict[str, Any]) -> None:
-        """Write config.yml and run.json (versions, command, git hash and `record`)."""
-        (self.path / "config.yml").write_text(dump_cfg(cfg), encoding="utf-8")
-        write_json(self.path / "run.json", {**environment_record(), **record})
+    @property
+    def before_training(self) -> Path:
+        """Results of the untrained model."""
+        return self.path / "results_before_training.json"
+
+    def write_record(self, config_text: str, record: dict[str, Any]) -> None:
+        """Write config.yml and run.json (versions, command, git hash and `record`).
+
+        A resumed run adds run_2.json, run_3.json, ... and keeps what it was started with.
+        """
+        (self.path / "config.yml").write_text(config_text, encoding="utf-8")
+        number = 1 + len(list(self.path.glob("run*.json")))
+        name = "run.json" if number == 1 else f"run_{number}.json"
+        write_json(self.path / name, {**environment_record(), **record})
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl so far; one that was cut off by a crash does not count."""
@@ -69,7 +77,7 @@ class RunFolder:
         if self._tensorboard is None:
             self._tensorboard = SummaryWriter(str(self.path))
         for key, value in line.items():
-            if isinstance(value, int | float) and key != "epoch":
+            if isinstance(value, int | float) and key not in ("stage", "epoch"):
                 self._tensorboard.add_scalar(f"stage{line['stage']}/{key}", value, line["epoch"])
         self._tensorboard.flush()
 
@@ -79,22 +87,43 @@ class RunFolder:
             self._tensorboard.close()
 
 
+class _Backlog(logging.Handler):
+    """Keeps what was logged before there was a file to write it to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
 def log_to(path: Path | None = None) -> None:
-    """Send the program's log to standard output and, with a path, to a file as well."""
+    """Send the program's log to standard output and, with a path, to a file as well.
+
+    The file begins with what was logged since `log_to` was first called without one.
+    """
     root = logging.getLogger()
     root.setLevel(logging.INFO)
-    formatter = logging.Formatter(_LOG_FORMAT, datefmt="%H:%M:%S")
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(path, encoding="utf-8"))
+    earlier: list[logging.LogRecord] = []
     for old in [h for h in root.handlers if getattr(h, "of_this_program", False)]:
+        earlier += old.records if isinstance(old, _Backlog) else []
         root.removeHandler(old)
         old.close()
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
+    if path is None:
+        handlers.append(_Backlog())
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(path, encoding="utf-8"))
+    formatter = logging.Formatter(_LOG_FORMAT, datefmt="%Y-%m-%d %H:%M:%S")
     for handler in handlers:
         handler.setFormatter(formatter)
         handler.of_this_program = True  # type: ignore[attr-defined]
         root.addHandler(handler)
+    if path is not None:
+        for record in earlier:
+            handlers[-1].handle(record)
 
 
 def environment_record() -> dict[str, Any]:
@@ -138,8 +167,8 @@ def _set_aside(path: Path) -> None:
         number += 1
     target = path / f"previous_{number}"
     target.mkdir()
-    for file in path.iterdir():
-        if file.is_file():
+    for pattern in _OWN_FILES:
+        for file in path.glob(pattern):
             shutil.move(str(file), str(target / file.name))
     logger.warning("%s holds an earlier run: moved to %s", path, target)
 

@@ -13,9 +13,9 @@ from datasets.build import (
     build_sources,
     build_train_loader,
     build_train_sampler,
-    build_training_set,
 )
 from datasets.samplers import RandomIdentitySampler, ShuffledSampler
+from datasets.sources import join_sources
 from datasets.workers import num_workers
 
 OPTS = [
@@ -47,7 +47,7 @@ def cfg_of(root, *opts):
 def test_training_set_is_the_train_split(root):
     cfg = cfg_of(root)
     (source,) = build_sources(cfg)
-    joined = build_training_set(cfg)
+    joined = join_sources(build_sources(cfg))
     assert joined.samples == source.train
     assert joined.num_classes == 3
     assert sorted(set(joined.labels)) == [0, 1, 2]
@@ -65,7 +65,7 @@ def test_sampler_by_name(root):
 
 def test_train_loader_yields_p_x_k_batches_of_augmented_images(root):
     cfg = cfg_of(root)
-    joined = build_training_set(cfg)
+    joined = join_sources(build_sources(cfg))
     loader = build_train_loader(cfg, joined)
     loader.batch_sampler.set_epoch(1)
     batches = list(loader)
@@ -104,14 +104,14 @@ def test_evaluation_loader_keeps_the_order_and_uses_pids(root):
 
 def test_evaluation_loader_takes_other_labels(root):
     cfg = cfg_of(root)
-    joined = build_training_set(cfg)
+    joined = join_sources(build_sources(cfg))
     batches = build_evaluation_loader(cfg, joined.samples, joined.labels)
     assert torch.cat([batch.labels for batch in batches]).tolist() == joined.labels
 
 
 def test_broken_images_are_skipped_on_request(root, tmp_path):
     cfg = cfg_of(root, "INPUT.ON_BAD_IMAGE", "skip")
-    joined = build_training_set(cfg)
+    joined = join_sources(build_sources(cfg))
     (tmp_path / "broken.jpg").write_text("nothing")
     broken = joined.samples[0].__class__(str(tmp_path / "broken.jpg"), 0, 0)
     (batch,) = build_evaluation_loader(cfg, [joined.samples[0], broken, joined.samples[1]])

@@ -10,6 +10,7 @@ import time
 import pytest
 import torch
 
+from config import ConfigError
 from processor import experiment, training
 from processor.runtime.signals import Interrupted
 
@@ -357,3 +358,29 @@ def test_sigterm_saves_and_exits_cleanly(start_script, script, base_opts, long_s
     assert finished.status == 0, finished.output
     assert "resumed: stage 2" in finished.output
     assert_same_run(long_straight, tmp_path)
+
+
+def test_start_that_cannot_work_leaves_the_earlier_run_alone(straight, train_in, tmp_path):
+    shutil.copytree(straight, tmp_path / "run")
+    before = sorted(path.name for path in (tmp_path / "run").iterdir())
+    with pytest.raises(FileNotFoundError):
+        train_in(tmp_path / "run", "DATASETS.NAMES", "market1501")
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == before
+
+
+def test_prompts_and_an_unfinished_stage_1_contradict_each_other(
+    straight, stopped, train_in, tmp_path
+):
+    stopped(tmp_path / "run", 1, 1, 1)
+    prompts = ("SOLVER.STAGE1.WEIGHT", str(straight / "small_stage1_2.pth"))
+    with pytest.raises(ConfigError, match=r"SOLVER.STAGE1.WEIGHT.*stopped inside stage 1"):
+        train_in(tmp_path / "run", "SOLVER.RESUME", "auto", *prompts)
+
+
+def test_changed_rate_counts_after_a_resumption_and_is_named(stopped, train_in, tmp_path, caplog):
+    stopped(tmp_path / "run", 2, 1, 1)
+    with caplog.at_level("WARNING"):
+        train_in(tmp_path / "run", "SOLVER.RESUME", "auto", "SOLVER.STAGE2.BASE_LR", "1e-4")
+    assert "SOLVER.STAGE2.BASE_LR is 0.0001 now and was 0.0005" in caplog.text
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["lr"] == pytest.approx(1e-4)

@@ -13,7 +13,7 @@ from config.load import load_cfg_text
 from datasets.build import build_evaluation_loader
 from datasets.registry import read_dataset
 from datasets.synthetic import render_dataset
-from processor import experiment
+from processor import start
 from processor.model_file import open_model
 
 pytestmark = pytest.mark.slow
@@ -292,8 +292,8 @@ def test_model_with_overlapping_patches_and_cameras_stands_alone(
         built.append(original(*arguments))
         return built[-1]
 
-    original = experiment.build_model
-    monkeypatch.setattr(experiment, "build_model", recording)
+    original = start.build_model
+    monkeypatch.setattr(start, "build_model", recording)
     report = train_in(
         tmp_path / "run",
         *("MODEL.STRIDE_SIZE", "[12, 12]", "MODEL.SIE_CAMERA", "True", "MODEL.SIE_COE", "1.0"),
@@ -304,7 +304,7 @@ def test_model_with_overlapping_patches_and_cameras_stands_alone(
     data = read_dataset(people.name, people.parent)
     (batch, *_) = build_evaluation_loader(loaded.cfg, data.query)
     assert loaded.cfg.MODEL.STRIDE_SIZE == [12, 12]
-    assert loaded.camera_offsets == {people.name: 0}
+    assert loaded.cameras == {people.name: range(3)}
     assert loaded.model.cv_embed.shape == (3, 64)
     with torch.no_grad():
         for ids in ((batch.camids, batch.viewids), (batch.camids - 9, batch.viewids), ()):
@@ -377,7 +377,7 @@ def test_two_sources_are_joined_and_keep_their_cameras_apart(train_in, crowd, pe
     )
     meta = torch.load(tmp_path / "last.pth", weights_only=True)["meta"]
     assert (meta["num_classes"], meta["num_cameras"]) == (64, 6)
-    assert json.loads(meta["camera_offsets"]) == {people.name: 0, crowd.name: 3}
+    assert json.loads(meta["cameras"]) == {people.name: [0, 3], crowd.name: [3, 6]}
     assert set(results_of(tmp_path)["targets"]) == {people.name, crowd.name}
 
 

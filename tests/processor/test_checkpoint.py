@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from config import load_cfg
+from config import dump_cfg, load_cfg
 from config.load import load_cfg_text
-from model.weights import CHECKPOINT_FORMAT
+from model.weights_file import CHECKPOINT_FORMAT
 from processor.runtime import checkpoint
 from processor.runtime.checkpoint import save_checkpoint
 from processor.runtime.seeding import random_state, restore_random_state, seed_everything
@@ -38,7 +38,7 @@ def leaves(content):
 def test_content_of_a_checkpoint(tmp_path):
     cfg = load_cfg(None, ["SOLVER.SEED", "77"])
     model = network()
-    save_checkpoint(tmp_path / "new folder" / "a.pth", model, cfg, META)
+    save_checkpoint(tmp_path / "new folder" / "a.pth", model, dump_cfg(cfg), META)
     content = torch.load(tmp_path / "new folder" / "a.pth", weights_only=True)
     assert list(content) == ["format", "model", "config", "meta"]
     assert content["format"] == CHECKPOINT_FORMAT
@@ -55,7 +55,7 @@ def test_training_part_holds_tensors_numbers_and_strings_only(tmp_path):
     model(torch.randn(4, 3)).sum().backward()
     optimizer.step()
     training = {"optimizers": [optimizer.state_dict()], "random": random_state(), "extra": {}}
-    save_checkpoint(tmp_path / "a.pth", model, load_cfg(), META, training)
+    save_checkpoint(tmp_path / "a.pth", model, dump_cfg(load_cfg()), META, training)
     content = torch.load(tmp_path / "a.pth", weights_only=True)
     kinds = {type(leaf) for leaf in leaves(dict(content, model=dict(content["model"])))}
     assert kinds <= {torch.Tensor, str, int, float, bool, type(None)}
@@ -69,7 +69,7 @@ def test_training_part_holds_tensors_numbers_and_strings_only(tmp_path):
 def test_failing_save_leaves_the_old_file(tmp_path, monkeypatch, moment):
     path = tmp_path / "last.pth"
     old = network()
-    save_checkpoint(path, old, load_cfg(), META)
+    save_checkpoint(path, old, dump_cfg(load_cfg()), META)
     before = path.read_bytes()
 
     def fail(*arguments, **_):
@@ -82,7 +82,7 @@ def test_failing_save_leaves_the_old_file(tmp_path, monkeypatch, moment):
     else:
         monkeypatch.setattr(type(path), "replace", fail)
     with pytest.raises(OSError, match="no space left"):
-        save_checkpoint(path, network(), load_cfg(), META)
+        save_checkpoint(path, network(), dump_cfg(load_cfg()), META)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["last.pth"]
 
@@ -101,10 +101,10 @@ def test_what_a_killed_save_left_behind_is_used_up_by_the_next(tmp_path, monkeyp
         patch.setattr(checkpoint.torch, "save", killed)
         patch.setattr(type(path), "unlink", lambda *_a, **_k: None)  # the dead clean up nothing
         with pytest.raises(Killed):
-            save_checkpoint(path, network(), load_cfg(), META)
+            save_checkpoint(path, network(), dump_cfg(load_cfg()), META)
     assert len(list(tmp_path.iterdir())) == 1
     monkeypatch.setattr(os, "getpid", lambda: 4242)  # a new process
-    save_checkpoint(path, network(), load_cfg(), META)
+    save_checkpoint(path, network(), dump_cfg(load_cfg()), META)
     assert [file.name for file in tmp_path.iterdir()] == ["last.pth"]
 
 

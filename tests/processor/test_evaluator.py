@@ -18,10 +18,10 @@ from torch import nn
 
 from config import load_cfg
 from datasets.build import build_evaluation_loader
-from datasets.records import DataSplits, Sample
+from datasets.records import Batch, DataSplits, Sample
 from processor.build import build_evaluator, build_targets
 from processor.evaluation import evaluate_distmat, rerank
-from processor.evaluation.evaluator import Evaluator, Protocol, Target
+from processor.evaluation.evaluator import Evaluator, Protocol, Target, _model_ids
 from processor.runtime.signals import Interrupted, StopRequest
 
 QUERIES = [(1, 0, 100), (2, 0, 104), (9, 0, 50)]
@@ -152,13 +152,13 @@ def test_broken_query_is_left_out(splits, float32):
 
 def test_foreign_target_has_no_cameras_known_to_the_model(splits, float32):
     model = MeanColour()
-    evaluator(float32, Target("greys", [splits], camera_offset=None))(model)
+    evaluator(float32, Target("greys", [splits], cameras=None))(model)
     assert model.ids == [(-1, -1)] * 8
 
 
 def test_cameras_of_a_source_are_those_of_training(splits, float32):
     model = MeanColour()
-    evaluator(float32, Target("greys", [splits], camera_offset=6))(model)
+    evaluator(float32, Target("greys", [splits], cameras=range(6, 16)))(model)
     expected = [(6 + s.camid, s.viewid) for s in splits.query + splits.gallery]
     assert model.ids == expected
 
@@ -217,11 +217,12 @@ def test_targets_are_the_sources_unless_named(tmp_path):
     own_data(tmp_path, "one")
     own_data(tmp_path, "two")
     names = ["DATASETS.ROOT_DIR", str(tmp_path), "DATASETS.NAMES", "('one', 'two')"]
-    targets = build_targets(load_cfg(None, names), {"one": 0, "two": 4})
-    assert [(target.name, target.camera_offset) for target in targets] == [("one", 0), ("two", 4)]
+    targets = build_targets(load_cfg(None, names), {"one": range(2), "two": range(2, 4)})
+    cameras = [(target.name, target.cameras) for target in targets]
+    assert cameras == [("one", range(2)), ("two", range(2, 4))]
     cfg = load_cfg(None, [*names, "DATASETS.TARGETS", "('two',)"])
-    (target,) = build_targets(cfg, {"one": 0})
-    assert (target.name, target.camera_offset, len(target.splits)) == ("two", None, 1)
+    (target,) = build_targets(cfg, {"one": range(2)})
+    assert (target.name, target.cameras, len(target.splits)) == ("two", None, 1)
 
 
 def test_targets_of_one_name_are_refused(tmp_path):
@@ -272,3 +273,17 @@ def test_stop_request_interrupts_the_evaluation(splits, float32):
     with pytest.raises(Interrupted):
         evaluator(float32, Target("greys", [splits]), stop=stop)(model)
     assert model.training
+
+
+def test_camera_beyond_those_of_training_is_unknown():
+    """It would otherwise take the embedding of the next source's first camera."""
+    batch = Batch(
+        torch.zeros(3, 3, 8, 8),
+        torch.zeros(3, dtype=torch.long),
+        torch.tensor([0, 3, 4]),
+        torch.tensor([0, 1, 2]),
+        torch.arange(3),
+    )
+    cameras, views = _model_ids(batch, Target("one", [], range(6, 10)))
+    assert cameras.tolist() == [6, 9, -1]
+    assert views.tolist() == [0, 1, 2]

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from config import ConfigError, load_cfg
-from model import build_model
+from config import ConfigError, dump_cfg, load_cfg
+from model import LoadReport, build_model
 from processor import model_file
 from processor.model_file import open_model
 from processor.runtime.checkpoint import save_checkpoint
@@ -22,7 +22,8 @@ def saved(tmp_path_factory, tiny_opts):
     torch.manual_seed(0)
     model = build_model(cfg, *SIZES.values()).eval()
     path = tmp_path_factory.mktemp("saved") / "last.pth"
-    save_checkpoint(path, model, cfg, {**SIZES, "camera_offsets": json.dumps({"one": 2})})
+    meta = {**SIZES, "cameras": json.dumps({"one": [2, 4]})}
+    save_checkpoint(path, model, dump_cfg(cfg), meta)
     images = torch.randn(4, 3, 256, 128)
     with torch.no_grad():
         features = model.embed(images, torch.tensor([0, 1, 5, -1]))
@@ -40,7 +41,7 @@ def test_file_alone_is_enough(saved):
     loaded = open_model(saved[0])
     assert loaded.cfg.MODEL.STRIDE_SIZE == [12, 12]
     assert loaded.model.cv_embed.shape == (6, 128)
-    assert loaded.camera_offsets == {"one": 2}
+    assert loaded.cameras == {"one": range(2, 4)}
     assert_same_features(loaded, saved)
 
 
@@ -87,7 +88,7 @@ def test_plain_state_dict_with_a_configuration(saved, tmp_path, tiny_opts):
     torch.save({f"module.{key}": value for key, value in state.items()}, tmp_path / "plain.pth")
     (tmp_path / "recipe.yml").write_text(load_cfg(None, [*tiny_opts, *OVERLAP]).dump())
     loaded = open_model(str(tmp_path / "plain.pth"), str(tmp_path / "recipe.yml"))
-    assert loaded.camera_offsets == {}
+    assert loaded.cameras == {"market1501": range(6)}  # the one source that the recipe names
     assert loaded.model.num_classes == 10
     assert_same_features(loaded, saved)
 
@@ -110,7 +111,7 @@ def test_plain_state_dict_without_a_configuration(tmp_path, monkeypatch):
         built.update(cfg=cfg, sizes=sizes)
 
     monkeypatch.setattr(model_file, "build_model", build)
-    monkeypatch.setattr(model_file, "load_state", lambda *_: "loaded")
+    monkeypatch.setattr(model_file, "load_state", lambda *_: LoadReport((), (), (), (), ()))
     open_model(str(tmp_path / "ViT-B-16_60.pth"))
     cfg = built["cfg"]
     assert cfg.MODEL.NAME == "ViT-B-16"
@@ -130,3 +131,34 @@ def test_no_path_is_an_error():
 def test_missing_file_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no weights file .*gone\.pth"):
         open_model(str(tmp_path / "gone.pth"))
+
+
+@pytest.mark.parametrize(
+    ("options", "sizes", "known"),
+    [
+        (["MODEL.SIE_CAMERA", "True"], (10, 24, 1), 24),
+        (["MODEL.SIE_VIEW", "True"], (10, 1, 24), 1),
+        (["MODEL.SIE_CAMERA", "True", "MODEL.SIE_VIEW", "True"], (10, 3, 8), 3),
+    ],
+)
+def test_side_information_of_an_original_file(tmp_path, tiny_opts, options, sizes, known):
+    """24 rows are cameras, viewpoints or pairs of 3 cameras with VeRi-776's 8 viewpoints."""
+    opts = [*tiny_opts, *options, "DATASETS.NAMES", "veri"]
+    model = build_model(load_cfg(None, opts), *sizes).eval()
+    torch.save(model.state_dict(), tmp_path / "plain.pth")
+    (tmp_path / "recipe.yml").write_text(dump_cfg(load_cfg(None, opts)))
+    loaded = open_model(str(tmp_path / "plain.pth"), str(tmp_path / "recipe.yml"))
+    assert loaded.cameras == {"veri": range(known)}
+    images, cameras, views = torch.randn(3, 3, 256, 128), torch.tensor([0, 1, 2]), torch.arange(3)
+    with torch.no_grad():
+        expected = model.embed(images, cameras, views)
+        torch.testing.assert_close(loaded.model.eval().embed(images, cameras, views), expected)
+
+
+def test_rows_that_are_no_pairs_are_refused(tmp_path, tiny_opts):
+    both = [*tiny_opts, "MODEL.SIE_CAMERA", "True", "MODEL.SIE_VIEW", "True"]
+    model = build_model(load_cfg(None, both), 10, 2, 3)
+    torch.save(model.state_dict(), tmp_path / "plain.pth")
+    (tmp_path / "recipe.yml").write_text(dump_cfg(load_cfg(None, both)))
+    with pytest.raises(ConfigError, match=r"MODEL.SIE_CAMERA, MODEL.SIE_VIEW: 6 rows"):
+        open_model(str(tmp_path / "plain.pth"), str(tmp_path / "recipe.yml"))

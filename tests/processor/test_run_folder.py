@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from config import load_cfg
+from config import dump_cfg, load_cfg
 from processor.runtime.run_folder import RunFolder, environment_record, log_to, write_json
 
 
@@ -15,7 +15,7 @@ from processor.runtime.run_folder import RunFolder, environment_record, log_to, 
 def used(tmp_path):
     """A folder that holds a run with two epochs."""
     folder = RunFolder(tmp_path / "run")
-    folder.write_record(load_cfg(None, ["SOLVER.SEED", "1"]), {"seed": 1})
+    folder.write_record(dump_cfg(load_cfg(None, ["SOLVER.SEED", "1"])), {"seed": 1})
     folder.add_metrics({"stage": 1, "epoch": 1, "loss": 2.0})
     folder.add_metrics({"stage": 1, "epoch": 2, "loss": 1.5})
     folder.last.write_bytes(b"weights")
@@ -103,7 +103,9 @@ def test_nan_and_infinity_are_never_written(tmp_path):
 
 def test_record_of_a_run(tmp_path):
     cfg = load_cfg(None, ["SOLVER.SEED", "5"])
-    RunFolder(tmp_path).write_record(cfg, {"seed": 5, "device": "cpu (1 threads)", "data": []})
+    RunFolder(tmp_path).write_record(
+        dump_cfg(cfg), {"seed": 5, "device": "cpu (1 threads)", "data": []}
+    )
     assert load_cfg(tmp_path / "config.yml", ["OUTPUT_DIR", ""]).SOLVER.SEED == 5
     record = json.loads((tmp_path / "run.json").read_text())
     assert record["seed"] == 5

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from config import load_cfg
+from config import dump_cfg, load_cfg
 from datasets.records import Batch, Sample
 from loss import build_image_losses
 from model import build_model
@@ -94,7 +94,7 @@ def train_and_record(stage, num_epochs):
     def recording(batch):
         result = compute(batch)
         total = sum(loss.item() for loss in result.losses.values())
-        steps.append((total, {name: value.item() for name, value in result.shares.items()}))
+        steps.append((total, {name: value.item() for name, value in result.averages.items()}))
         return result
 
     stage.losses = recording
@@ -279,11 +279,12 @@ class Scores:
 
 def training(path, stage, *, stop=None, evaluate=None, resume=False, opts=()):
     return Training(
-        cfg=load_cfg(None, [*opts]),
         model=stage.model,
         folder=RunFolder(path, resume=resume),
         precision=FLOAT32,
         stop=stop or StopRequest(),
+        model_name=load_cfg(None, [*opts]).MODEL.NAME,
+        config_text=dump_cfg(load_cfg(None, [*opts])),
         meta={"num_classes": 3},
         seed=11,
         evaluate=evaluate or Scores(0.5),

@@ -1,0 +1,88 @@
+"""Weights files of every known origin: what is in them."""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+CHECKPOINT_FORMAT = "clipreid/1"
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsFile:
+    """A weights file after reading.
+
+    Attributes:
+        state: parameter names, without a leading `module.`, to tensors.
+        config: the run's configuration as YAML text; empty where the file has none.
+        meta: num_classes, num_cameras, ... as written by this project; empty for other files.
+        training: optimizer, schedule and random states of a `last.pth`; empty otherwise.
+        torchscript: the file is one of OpenAI's archives.
+    """
+
+    state: dict[str, Tensor]
+    config: str = ""
+    meta: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    torchscript: bool = False
+
+
+def read_weights_file(path: str | Path) -> WeightsFile:
+    """Read a checkpoint or weights file without executing pickled code.
+
+    Knows this project's checkpoints, CLIP-ReID's state dicts (with or without `module.`), OpenAI's
+    TorchScript archives and state dicts, open_clip's `.bin` and `.safetensors`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file holds other Python objects than tensors, or no state dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights file {path}")
+    try:
+        content = _read_content(path)
+    except (MemoryError, PermissionError):
+        raise
+    except Exception as error:  # every container has its own errors for a damaged file
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise ValueError(
+            f"{path} cannot be read as weights: it is damaged, or holds Python objects other than "
+            f"tensors, which are never executed ({reason})"
+        ) from error
+    if isinstance(content, dict) and content.get("format") == CHECKPOINT_FORMAT:
+        return WeightsFile(
+            content["model"], content["config"], content["meta"], content.get("training", {})
+        )
+    for wrapper in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not any(torch.is_tensor(v) for v in content.values()):
+        raise ValueError(f"{path} holds no state dict, but {type(content).__name__}")
+    state = {key.removeprefix("module."): v for key, v in content.items() if torch.is_tensor(v)}
+    return WeightsFile(state, torchscript=_is_torchscript(path))
+
+
+def _read_content(path: Path) -> Any:
+    """What a file holds, whatever its container; pickled code is refused."""
+    if path.suffix == ".safetensors":
+        return safetensors.torch.load_file(path)
+    if _is_torchscript(path):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # OpenAI's archives have no other reader
+            return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
