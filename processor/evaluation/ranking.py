@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from processor.evaluation.candidates import (
+    BYTES_PER_CANDIDATE,
+    Candidates,
+    ChunkCandidates,
+    IdArray,
+    Identities,
+    explain_no_match,
+)
+from processor.evaluation.counting import EntryCounter
 from processor.evaluation.distance import (
     DistanceBlock,
     FeatureArray,
@@ -19,11 +27,6 @@ from processor.evaluation.distance import (
     distance_blocks,
     normalize_features,
 )
-
-IdArray: TypeAlias = Tensor | np.ndarray | Sequence[int]
-
-BYTES_PER_CANDIDATE = 200  # what ranking needs per gallery image of the query's own identity
-TIE_ENTRIES = 2**22  # distances compared at once where ties have to be broken
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,9 +89,9 @@ def evaluate_features(  # noqa: PLR0913 - two sides with three arrays each, then
     query, gallery = check_features(query_features, gallery_features)
     if normalize:
         query, gallery = normalize_features(query), normalize_features(gallery)
-    ids = _Identities.check(query_pids, gallery_pids, query_camids, gallery_camids)
+    ids = Identities.check(query_pids, gallery_pids, query_camids, gallery_camids)
     ids.check_lengths(len(query), len(gallery))
-    matches = _Candidates.find(ids, ignore_same_camera=ignore_same_camera)
+    matches = Candidates.find(ids, ignore_same_camera=ignore_same_camera)
     slices = chunk_slices(len(query), matches.bytes_per_query(query.element_size()), chunk_mb)
     return _evaluate(distance_blocks(query, gallery, slices, metric), matches, max_rank)
 
@@ -124,9 +127,9 @@ def evaluate_distmat(
         raise ValueError(
             f"distmat: expected a (Q, G) matrix with entries, got {tuple(matrix.shape)}"
         )
-    ids = _Identities.check(query_pids, gallery_pids, query_camids, gallery_camids)
+    ids = Identities.check(query_pids, gallery_pids, query_camids, gallery_camids)
     ids.check_lengths(*matrix.shape)
-    matches = _Candidates.find(ids, ignore_same_camera=ignore_same_camera)
+    matches = Candidates.find(ids, ignore_same_camera=ignore_same_camera)
     slices = chunk_slices(len(matrix), matches.bytes_per_query(8), chunk_mb)
     return _evaluate(_distmat_blocks(matrix, slices), matches, max_rank)
 
@@ -151,16 +154,16 @@ def count_valid_queries(
     Raises:
         ValueError: there is none; says why and what to set.
     """
-    ids = _Identities.check(query_pids, gallery_pids, query_camids, gallery_camids)
+    ids = Identities.check(query_pids, gallery_pids, query_camids, gallery_camids)
     if not len(ids.query_pids) or not len(ids.gallery_pids):
         raise ValueError(f"{len(ids.query_pids)} queries, {len(ids.gallery_pids)} gallery images")
-    candidates = _Candidates.find(ids, ignore_same_camera=ignore_same_camera)
+    candidates = Candidates.find(ids, ignore_same_camera=ignore_same_camera)
     bytes_per_row = BYTES_PER_CANDIDATE * max(1, int(candidates.counts.max()))
     slices = chunk_slices(len(ids.query_pids), bytes_per_row, chunk_mb=64)
     chunks = (candidates.chunk(rows) for rows in slices)
     count = sum(int((chunk.present & ~chunk.junk).any(axis=1).sum()) for chunk in chunks)
     if not count:
-        raise ValueError(_explain_no_match(candidates))
+        raise ValueError(explain_no_match(candidates))
     return count
 
 
@@ -178,84 +181,6 @@ def _distmat_blocks(matrix: FeatureArray, slices: Iterator[slice]) -> Iterator[D
 
 
 @dataclass(frozen=True, slots=True)
-class _Identities:
-    """The four id arrays, int64."""
-
-    query_pids: np.ndarray
-    gallery_pids: np.ndarray
-    query_camids: np.ndarray
-    gallery_camids: np.ndarray
-
-    @classmethod
-    def check(cls, *given: IdArray) -> _Identities:
-        checked: list[np.ndarray] = []
-        for name, values in zip(cls.__slots__, given, strict=True):
-            array = values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-            if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-                raise ValueError(
-                    f"{name}: expected one integer per image, got {array.dtype} {array.shape}"
-                )
-            checked.append(array.astype(np.int64))
-        return cls(*checked)
-
-    def check_lengths(self, num_query: int, num_gallery: int) -> None:
-        for name in self.__slots__:
-            side = name.split("_")[0]
-            expected = num_gallery if side == "gallery" else num_query
-            length = len(getattr(self, name))
-            if length != expected:
-                raise ValueError(f"{name}: {length} entries for {expected} {side} images")
-
-
-@dataclass(frozen=True, slots=True)
-class _ChunkCandidates:
-    """Gallery images of each query's identity for c queries, padded to M columns."""
-
-    positions: np.ndarray  # (c, M) place in the gallery, ascending within a row
-    present: np.ndarray  # (c, M) bool, False = padding
-    junk: np.ndarray  # (c, M) bool, same camera as the query and to be dropped
-
-    def has_match(self) -> bool:
-        return bool((self.present & ~self.junk).any())
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidates:
-    """Where each query's identity stands in the gallery."""
-
-    ids: _Identities
-    ignore_same_camera: bool
-    by_pid: np.ndarray  # (G,) gallery positions grouped by pid, ascending within one
-    starts: np.ndarray  # (Q,) first place in by_pid
-    counts: np.ndarray  # (Q,)
-
-    @classmethod
-    def find(cls, ids: _Identities, *, ignore_same_camera: bool) -> _Candidates:
-        by_pid = ids.gallery_pids.argsort(kind="stable")
-        grouped = ids.gallery_pids[by_pid]
-        starts = np.searchsorted(grouped, ids.query_pids)
-        counts = np.searchsorted(grouped, ids.query_pids, side="right") - starts
-        return cls(ids, ignore_same_camera, by_pid, starts, counts)
-
-    def bytes_per_query(self, bytes_per_distance: int) -> int:
-        per_gallery_image = bytes_per_distance + 4  # the distance and its cell
-        widest = int(self.counts.max())
-        return len(self.by_pid) * per_gallery_image + widest * BYTES_PER_CANDIDATE
-
-    def chunk(self, rows: slice) -> _ChunkCandidates:
-        counts = self.counts[rows, None]
-        columns = np.arange(counts.max())
-        places = np.minimum(self.starts[rows, None] + columns, len(self.by_pid) - 1)
-        positions = self.by_pid[places]
-        present = columns < counts
-        junk = np.zeros_like(present)
-        if self.ignore_same_camera:
-            same = self.ids.gallery_camids[positions] == self.ids.query_camids[rows, None]
-            junk = present & same
-        return _ChunkCandidates(positions, present, junk)
-
-
-@dataclass(frozen=True, slots=True)
 class _QueryScores:
     """Scores of the valid queries of a chunk."""
 
@@ -266,18 +191,18 @@ class _QueryScores:
 
 @torch.no_grad()
 def _evaluate(
-    blocks: Iterable[DistanceBlock], candidates: _Candidates, max_rank: int
+    blocks: Iterable[DistanceBlock], candidates: Candidates, max_rank: int
 ) -> RetrievalMetrics:
     if max_rank < 1:
         raise ValueError(f"max_rank: expected at least 1, got {max_rank}")
-    counter = _EntryCounter()
+    counter = EntryCounter()
     scores = []
     for block in blocks:
         chunk = candidates.chunk(block.rows)
         if chunk.has_match():
             scores.append(_score(block.values, chunk, counter))
     if not scores:
-        raise ValueError(_explain_no_match(candidates))
+        raise ValueError(explain_no_match(candidates))
     first_match = np.concatenate([s.first_match for s in scores])
     ranks = np.arange(1, min(max_rank, len(candidates.by_pid)) + 1)
     found = np.searchsorted(np.sort(first_match), ranks, side="right")
@@ -290,7 +215,7 @@ def _evaluate(
     )
 
 
-def _score(distances: Tensor, chunk: _ChunkCandidates, counter: _EntryCounter) -> _QueryScores:
+def _score(distances: Tensor, chunk: ChunkCandidates, counter: EntryCounter) -> _QueryScores:
     """AP = mean over matches of (matches so far / place), places counted without junk."""
     own = torch.from_numpy(chunk.positions).to(distances.device)
     values = distances.gather(1, own).cpu().numpy()
@@ -312,86 +237,3 @@ def _score(distances: Tensor, chunk: _ChunkCandidates, counter: _EntryCounter) -
         average_precision=precision.sum(axis=1) / num_matches,
         inverse_penalty=num_matches / np.where(match, place, 0).max(axis=1),
     )
-
-
-class _EntryCounter:
-    """Counts gallery entries in front of candidates; keeps its memory from chunk to chunk."""
-
-    def __init__(self) -> None:
-        self._cells = torch.empty(0, 0, dtype=torch.int32)
-
-    def entries_before(
-        self, distances: Tensor, values: np.ndarray, positions: np.ndarray
-    ) -> np.ndarray:
-        """Number of entries that a full stable sort would put before each candidate.
-
-        Every distance falls into a cell between sorted limits; running sums of the cell counts
-        are the wanted numbers. The limits are the candidates and the next larger floats, which
-        separate a candidate from the entries equal to it.
-
-        Args:
-            distances: (c, G).
-            values: (c, M) distances of the candidates, ascending.
-            positions: (c, M) their places in the gallery.
-
-        Returns:
-            (c, M) int64.
-        """
-        limits = np.concatenate([values, np.nextafter(values, np.inf, dtype=values.dtype)], axis=1)
-        order = limits.argsort(axis=1)
-        limits = np.take_along_axis(limits, order, axis=1)
-        place_in_limits = order.argsort(axis=1)
-        below = self._entries_below(distances, limits)
-        below = np.take_along_axis(below, place_in_limits, axis=1)
-        smaller, not_larger = np.split(below, 2, axis=1)
-        tied = not_larger - smaller > 1
-        smaller[tied] += _ties_before(distances, tied.nonzero(), values[tied], positions[tied])
-        return smaller
-
-    def _entries_below(self, distances: Tensor, limits: np.ndarray) -> np.ndarray:
-        """(c, L): how many of the (c, G) distances are smaller than each sorted limit."""
-        num_rows, num_cells = len(limits), limits.shape[1] + 1
-        if len(self._cells) < num_rows:
-            self._cells = torch.empty_like(distances, dtype=torch.int32)
-        cells = self._cells[:num_rows]
-        sorted_limits = torch.from_numpy(limits).to(distances.device)
-        torch.searchsorted(sorted_limits, distances, right=True, out_int32=True, out=cells)
-        cells += torch.arange(num_rows, dtype=torch.int32, device=cells.device)[:, None] * num_cells
-        counts = torch.bincount(cells.view(-1), minlength=num_rows * num_cells)
-        return counts.cpu().numpy().reshape(num_rows, num_cells).cumsum(axis=1)[:, :-1]
-
-
-def _ties_before(
-    distances: Tensor, where: tuple[np.ndarray, ...], values: np.ndarray, positions: np.ndarray
-) -> np.ndarray:
-    """Entries equal to a candidate that stand earlier in the gallery: one number per candidate."""
-    device = distances.device
-    rows, limits, ends = (torch.from_numpy(a).to(device) for a in (where[0], values, positions))
-    gallery = torch.arange(distances.shape[1], device=device)
-    ties = torch.empty_like(rows)
-    for part in chunk_slices(len(rows), distances.shape[1], TIE_ENTRIES / 2**20):
-        equal = distances[rows[part]] == limits[part, None]
-        equal &= gallery < ends[part, None]
-        ties[part] = equal.sum(dim=1)
-    return ties.cpu().numpy()
-
-
-def _explain_no_match(candidates: _Candidates) -> str:
-    ids = candidates.ids
-    if not bool(candidates.counts.any()):
-        return (
-            f"0 of {len(ids.query_pids)} queries have a match: no query identity occurs in the "
-            f"gallery; pids in the query {_preview(ids.query_pids)}, in the gallery "
-            f"{_preview(ids.gallery_pids)}; both sides have to come from the same dataset"
-        )
-    return (
-        f"0 of {len(ids.query_pids)} queries have a gallery image of the same identity from "
-        f"another camera; cameras in the query {_preview(ids.query_camids)}, in the gallery "
-        f"{_preview(ids.gallery_camids)}; set TEST.IGNORE_SAME_CAMERA False or give camera ids"
-    )
-
-
-def _preview(ids: np.ndarray, limit: int = 10) -> str:
-    distinct = np.unique(ids)
-    shown = ", ".join(str(i) for i in distinct[:limit])
-    return "{" + shown + (", ..." if len(distinct) > limit else "") + "}"
