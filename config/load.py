@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from yacs.config import CfgNode
 
-from config.checks import check_cfg
+from config.checks import check_cfg, lookup
 from config.defaults import default_cfg
 from config.errors import ConfigError, UnknownOptionError
 from config.legacy import NO_EFFECT, translate_key, translate_value
@@ -22,6 +22,14 @@ from config.legacy import NO_EFFECT, translate_key, translate_value
 logger = logging.getLogger(__name__)
 
 DATA_VARIABLE = "REID_DATA"
+_KINDS = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    tuple: "a list",
+}
 
 
 def load_cfg(
@@ -95,6 +103,9 @@ def build_cfg(
         if name in NO_EFFECT:
             without_effect.add(name)
         set_value(cfg, name, value, source)
+    beside = Path(origin).parent / Path(cfg.MODEL.NAME).name
+    if cfg.MODEL.NAME.endswith(".json") and not Path(cfg.MODEL.NAME).is_file() and beside.is_file():
+        cfg.MODEL.NAME = str(beside)
     if without_effect and not quiet:
         logger.warning("options without effect: %s", ", ".join(sorted(without_effect)))
     check_cfg(cfg)
@@ -139,7 +150,8 @@ def set_value(cfg: CfgNode, name: str, value: Any, source: str) -> None:
         node[leaf] = coerce(value, default)
     except (TypeError, ValueError, OverflowError):
         raise ConfigError(
-            f"{name}: {value!r} (from {source}) should be like the default {default!r}"
+            f"{name}: {value!r} (from {source}) should be {_KINDS[type(default)]}, like the "
+            f"default {lookup(default_cfg(), name)!r}"
         ) from None
 
 

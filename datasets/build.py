@@ -32,10 +32,9 @@ def build_train_sampler(cfg: CfgNode, labels: Sequence[int], seed: int) -> Batch
 
 
 def build_train_loader(
-    cfg: CfgNode, training_set: TrainingSet, *, pin_memory: bool = False
+    cfg: CfgNode, training_set: TrainingSet, plan: BatchPlan, *, pin_memory: bool = False
 ) -> DataLoader[Any]:
     """Augmented `Batch`es of the image stage; its `batch_sampler` is an `EpochBatches`."""
-    plan = build_train_sampler(cfg, training_set.labels, cfg.SOLVER.SEED)
     transform = train_transform(
         tuple(cfg.INPUT.SIZE_TRAIN),
         cfg.INPUT.PIXEL_MEAN,

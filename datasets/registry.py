@@ -86,7 +86,8 @@ def _unknown_name(name: str, root: Path) -> str:
     close = [by_lower[match] for match in get_close_matches(name.lower(), by_lower)]
     hint = f"; did you mean {' or '.join(close)}" if close else ""
     return (
-        f"DATASETS.NAMES: unknown data set {name!r}; known: {', '.join(READERS)}{hint}; "
+        f"DATASETS.NAMES, DATASETS.TARGETS: unknown data set {name!r}; "
+        f"known: {', '.join(READERS)}{hint}; "
         f"or give the path of a folder or CSV file, below {str(root)!r} or from here"
     )
 

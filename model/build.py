@@ -43,6 +43,7 @@ def build_model(cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int
     prompts = text = None
     if cfg.MODEL.TEXT_TOWER:
         tokens = tokenize_prompt(prompt_noun(cfg), clip.context_length)
+        logger.info("prompt: %s", tokens.sentence)
         prompts = PromptLearner(tokens, clip.token_embedding, num_classes)
         text = TextEncoder(clip)
     model = CLIPReID(
@@ -55,7 +56,7 @@ def build_model(cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int
         text_encoder=text,
     )
     if weights is not None:
-        report = load_weights(model, weights)
+        report = load_weights(model, weights, "MODEL.PRETRAIN_PATH")
         logger.info("CLIP weights from %s: %s", weights, report)
     return model
 
@@ -68,6 +69,8 @@ def build_side_information(
         if cfg.MODEL.SIE_CAMERA or cfg.MODEL.SIE_VIEW:
             logger.warning("MODEL.SIE_CAMERA, MODEL.SIE_VIEW: a ResNet takes no side information")
         return SideInformation()
+    if cfg.MODEL.SIE_CAMERA and num_cameras < 2:
+        logger.warning("MODEL.SIE_CAMERA: the training images are of one camera only")
     return SideInformation(
         num_cameras if cfg.MODEL.SIE_CAMERA else 0,
         num_views if cfg.MODEL.SIE_VIEW else 0,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
+from huggingface_hub import try_to_load_from_cache
 from open_clip.model import CLIP
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 from open_clip.transformer import ResidualAttentionBlock
@@ -98,8 +99,13 @@ def find_clip_weights(name: str) -> Path:
     archive = Path.home() / ".cache" / "clip" / source["url"].rsplit("/", 1)[-1]
     if archive.is_file():
         return archive
+    model_id = source.get("hf_hub", "").rstrip("/")
+    for file in ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"):
+        cached = try_to_load_from_cache(model_id, file) if model_id else None
+        if isinstance(cached, str):
+            return Path(cached)
     try:
-        return Path(download_pretrained(source))
+        return Path(download_pretrained(source, prefer_hf_hub=False))
     except Exception as error:
         raise FileNotFoundError(
             f"the CLIP weights of {name} are not on this machine and could not be fetched "

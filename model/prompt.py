@@ -31,10 +31,16 @@ class PromptTokens:
 
 
 def prompt_sentence(noun_or_sentence: str) -> str:
-    """The sentence of a noun ("cow") or of a sentence that marks its place with {context}."""
+    """The sentence of a noun ("cow") or of a sentence that marks its place with {context}.
+
+    Raises:
+        ValueError: another placeholder, or more than one.
+    """
     if noun_or_sentence.count(PLACEHOLDER) > 1:
         raise ValueError(f"MODEL.PROMPT: {noun_or_sentence!r} has {PLACEHOLDER} more than once")
     text = noun_or_sentence.strip().replace(PLACEHOLDER, _SPELLED_OUT)
+    if "{" in text or "}" in text:
+        raise ValueError(f"MODEL.PROMPT: {noun_or_sentence!r}: the placeholder is {PLACEHOLDER}")
     return text if _SPELLED_OUT in text else f"A photo of a {_SPELLED_OUT} {text}."
 
 

@@ -50,7 +50,7 @@ class LoadReport:
         return "; ".join(parts)
 
 
-def load_weights(model: CLIPReID, path: str | Path) -> LoadReport:
+def load_weights(model: CLIPReID, path: str | Path, option: str = "") -> LoadReport:
     """Load a weights file of any known origin into the model.
 
     Position embeddings are resized to the model's grid. Class rows (classifiers, prompts) and the
@@ -60,7 +60,7 @@ def load_weights(model: CLIPReID, path: str | Path) -> LoadReport:
         FileNotFoundError, ValueError: as `read_weights_file`.
         ValueError: a tensor does not fit; names it, both shapes and the option to change.
     """
-    file = read_weights_file(path)
+    file = read_weights_file(path, option)
     if file.torchscript and not _uses_quick_gelu(model):
         raise ValueError(
             f"{path} is an OpenAI archive, trained with QuickGELU, but MODEL.NAME builds "

@@ -34,11 +34,15 @@ class WeightsFile:
     torchscript: bool = False
 
 
-def read_weights_file(path: str | Path) -> WeightsFile:
+def read_weights_file(path: str | Path, option: str = "") -> WeightsFile:
     """Read a checkpoint or weights file without executing pickled code.
 
     Knows this project's checkpoints, CLIP-ReID's state dicts (with or without `module.`), OpenAI's
     TorchScript archives and state dicts, open_clip's `.bin` and `.safetensors`.
+
+    Args:
+        path: the file.
+        option: the option that names it, for the error when it is not there.
 
     Raises:
         FileNotFoundError: no such file.
@@ -46,16 +50,15 @@ def read_weights_file(path: str | Path) -> WeightsFile:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no weights file {path}")
+        raise FileNotFoundError(f"{option}: no weights file {path}".removeprefix(": "))
     try:
         content = _read_content(path)
     except (MemoryError, PermissionError):
         raise
     except Exception as error:  # every container has its own errors for a damaged file
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise ValueError(
             f"{path} cannot be read as weights: it is damaged, or holds Python objects other than "
-            f"tensors, which are never executed ({reason})"
+            f"tensors, which are never executed ({type(error).__name__})"
         ) from error
     if isinstance(content, dict) and content.get("format") == CHECKPOINT_FORMAT:
         return WeightsFile(
@@ -74,11 +77,11 @@ def _read_content(path: Path) -> Any:
     """What a file holds, whatever its container; pickled code is refused."""
     if path.suffix == ".safetensors":
         return safetensors.torch.load_file(path)
-    if _is_torchscript(path):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # OpenAI's archives have no other reader
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of old formats, which is what is read here
+        if _is_torchscript(path):
             return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
-    return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _is_torchscript(path: Path) -> bool:

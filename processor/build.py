@@ -11,6 +11,7 @@ from yacs.config import CfgNode
 from datasets.build import build_evaluation_loader, build_train_loader
 from datasets.records import DataSplits
 from datasets.registry import num_splits, read_dataset
+from datasets.samplers.epoch_batches import BatchPlan
 from datasets.sources import TrainingSet
 from loss import build_image_losses
 from model import CLIPReID
@@ -108,7 +109,7 @@ def build_prompt_stage(
 
 
 def build_image_stage(
-    cfg: CfgNode, model: CLIPReID, data: TrainingSet, precision: Precision
+    cfg: CfgNode, model: CLIPReID, data: TrainingSet, plan: BatchPlan, precision: Precision
 ) -> ImageStage:
     """Stage 2; encodes the prompts of all identities."""
     freeze_text_side(model)
@@ -120,7 +121,7 @@ def build_image_stage(
     stage = cfg.SOLVER.STAGE2
     return ImageStage(
         model,
-        build_train_loader(cfg, data, pin_memory=precision.on_cuda),
+        build_train_loader(cfg, data, plan, pin_memory=precision.on_cuda),
         [sample.path for sample in data.samples],
         all_text_features(model) if cfg.MODEL.TEXT_TOWER else None,
         losses,

@@ -48,10 +48,16 @@ class Arguments:
 
 def parse_arguments(description: str, arguments: Sequence[str] | None = None) -> Arguments:
     """`--config_file FILE KEY VALUE ...`, as CLIP-ReID's users type it."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--config_file", "--config-file", default=None, metavar="FILE")
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog="Every option has a comment in config/defaults.py; recipes are under configs/.",
+    )
+    names = ("--config_file", "--config-file", "--config")
+    parser.add_argument(*names, default=None, metavar="FILE", help="a YAML file")
     parser.add_argument("--local_rank", default=None, help=argparse.SUPPRESS)
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides")
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides, e.g. SOLVER.SEED 1"
+    )
     parsed = parser.parse_args(arguments)
     return Arguments(parsed.config_file or None, parsed.opts)
 
@@ -62,7 +68,7 @@ def run(action: Callable[[], object]) -> None:
     try:
         action()
     except Interrupted:
-        logger.info("stopped by SIGTERM")
+        logger.info("stopped by SIGTERM; SOLVER.RESUME auto goes on from the last saved state")
         sys.exit(0)
     except KeyboardInterrupt:
         logger.error("interrupted; SOLVER.RESUME auto goes on after the last finished epoch")
@@ -72,5 +78,6 @@ def run(action: Callable[[], object]) -> None:
             raise
         logger.error("%s", error)
         error.with_traceback(None)  # lets go of data loaders, so that their workers end at once
-        logger.info("%s=1 in the environment shows where", TRACEBACK_VARIABLE)
+        if type(error) is ValueError:  # of this program or of a library
+            logger.info("%s=1 in the environment shows where", TRACEBACK_VARIABLE)
         sys.exit(1)

@@ -11,8 +11,9 @@ import torch
 from yacs.config import CfgNode
 
 from config import dump_cfg, load_cfg
-from datasets.build import build_sources
+from datasets.build import build_sources, build_train_sampler
 from datasets.fingerprint import fingerprint
+from datasets.samplers.epoch_batches import BatchPlan
 from datasets.sources import TrainingSet, join_sources
 from model.clip import architecture_text
 from processor.build import (
@@ -22,6 +23,7 @@ from processor.build import (
     build_prompt_stage,
     build_targets,
 )
+from processor.evaluation.evaluator import Evaluator
 from processor.evaluation.report import EvaluationReport, format_table
 from processor.model_file import open_model
 from processor.runtime.device import choose_device, describe_device
@@ -61,9 +63,13 @@ def train(cfg: CfgNode) -> EvaluationReport:
     with StopRequest() as stop:
         evaluator = build_evaluator(cfg, targets, precision, stop)
         evaluator.check()
+        plan = build_train_sampler(cfg, data.labels, cfg.SOLVER.SEED)
+        seed_everything(cfg.SOLVER.SEED)
+        model = build_starting_model(cfg, data, start).to(device)
         folder = RunFolder(output, resume=start.continues_in(output))
         log_to(folder.path / "log.txt")
         logger.info("device %s, autocast %s", describe_device(device), precision.dtype or "off")
+        logger.info("training on %d identities; writing to %s", data.num_classes, folder.path)
         record = {
             "seed": cfg.SOLVER.SEED,
             "device": describe_device(device),
@@ -71,8 +77,6 @@ def train(cfg: CfgNode) -> EvaluationReport:
             "targets": [fingerprint(target.splits[0]) for target in targets],
         }
         folder.write_record(dump_cfg(cfg), record)
-        seed_everything(cfg.SOLVER.SEED)
-        model = build_starting_model(cfg, data, start).to(device)
         state = start.training
         del start  # the weights are in the model
         if cfg.TEST.BEFORE_TRAINING and not state:
@@ -89,15 +93,22 @@ def train(cfg: CfgNode) -> EvaluationReport:
             seed=cfg.SOLVER.SEED,
             evaluate=lambda: evaluator(model),
         )
-        _run_stages(cfg, data, training, state)
+        _run_stages(cfg, data, plan, training, state)
         report = training.report or evaluator(model)
-    write_json(folder.path / "results.json", {**report.as_dict(), "checkpoint": "last"})
+    results = {**report.as_dict(), **_how(cfg, evaluator, "last")}
+    write_json(folder.path / "results.json", results)
     logger.info("results\n%s", _closing_table(report, folder.before_training))
     folder.close()
     return report
 
 
-def _run_stages(cfg: CfgNode, data: TrainingSet, training: Training, state: dict[str, Any]) -> None:
+def _run_stages(
+    cfg: CfgNode,
+    data: TrainingSet,
+    plan: BatchPlan,
+    training: Training,
+    state: dict[str, Any],
+) -> None:
     """The stages that are left of a run; `state` is that of a stopped run, or empty."""
     stage1_left = state.get("stage", 1) == 1 and not cfg.SOLVER.STAGE1.WEIGHT
     if cfg.MODEL.TEXT_TOWER and stage1_left:
@@ -105,7 +116,7 @@ def _run_stages(cfg: CfgNode, data: TrainingSet, training: Training, state: dict
         training.run(stage1, state or None)
         del stage1  # its features leave the device
     seed_everything(cfg.SOLVER.SEED, "stage 2")  # centers are drawn, resumed or not
-    stage2 = build_image_stage(cfg, training.model, data, training.precision)
+    stage2 = build_image_stage(cfg, training.model, data, plan, training.precision)
     training.run(stage2, state if state.get("stage") == 2 else None)
 
 
@@ -135,9 +146,21 @@ def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:
     evaluator.check()
     report = evaluator(loaded.model.to(device))
     _keep_results(output / "results.json")
-    write_json(output / "results.json", {**report.as_dict(), "checkpoint": weight})
+    results = {**report.as_dict(), **_how(cfg, evaluator, weight)}
+    write_json(output / "results.json", results)
     logger.info("results\n%s", format_table([(Path(weight).name, report.as_dict())]))
+    logger.info("written to %s", output / "results.json")
     return report
+
+
+def _how(cfg: CfgNode, evaluator: Evaluator, checkpoint: str) -> dict[str, Any]:
+    """What results.json says of the way the scores were made."""
+    return {
+        "checkpoint": checkpoint,
+        "protocol": evaluator.protocol.as_dict(),
+        "neck_feature": cfg.TEST.NECK_FEAT,
+        "autocast": str(evaluator.precision.dtype or "off"),
+    }
 
 
 def _meta(cfg: CfgNode, data: TrainingSet) -> Meta:

@@ -25,10 +25,12 @@ class FeatureTable:
     Attributes:
         features: (N, D) float32 on the model's device.
         indices: (N,) positions in the data set; broken images that were skipped are absent.
+        bad_images: the files of those.
     """
 
     features: Tensor
     indices: Tensor
+    bad_images: tuple[str, ...] = ()
 
 
 @torch.no_grad()
@@ -68,4 +70,4 @@ def extract_features(
         logger.warning("%s: %d broken images skipped", title, len(bad))
     if not features:
         raise ValueError(f"{title}: no image could be read")
-    return FeatureTable(torch.cat(features), torch.cat(indices))
+    return FeatureTable(torch.cat(features), torch.cat(indices), tuple(bad))

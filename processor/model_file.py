@@ -74,12 +74,16 @@ def open_model(
     if not path:
         raise ConfigError("TEST.WEIGHT: name the checkpoint to evaluate, e.g. TEST.WEIGHT last.pth")
     opts = list(opts or [])
-    file = read_weights_file(path)
+    file = read_weights_file(path, "TEST.WEIGHT")
     cfg = _configuration(file, config_file, opts)
     sizes = _sizes(file, cfg)
     model = build_model(cfg, *sizes)
     report = load_state(model, file.state, path)
     logger.info("%s: %s", path, report)
+    if "cv_embed" in report.missing:
+        raise ConfigError(
+            f"MODEL.SIE_CAMERA, MODEL.SIE_VIEW: {path} has no side information; leave them out"
+        )
     if "cv_embed" in report.skipped:
         raise ConfigError(
             f"MODEL.SIE_CAMERA, MODEL.SIE_VIEW: they ask for {len(model.state_dict()['cv_embed'])} "
@@ -107,7 +111,7 @@ def _configuration(file: WeightsFile, config_file: str | None, opts: list[str]) 
         return cfg
     if not file.config:
         return load_cfg(config_file, [*opts, *no_download])
-    given = dict(flatten(load_cfg(config_file, opts, quiet=True)))
+    given = dict(flatten(load_cfg(config_file, [*own_name, *opts], quiet=True)))
     saved = dict(flatten(load_cfg_text(file.config, own_name)))
     saved["MODEL.NAME"] = text or saved["MODEL.NAME"]
     given["MODEL.NAME"] = architecture_text(given["MODEL.NAME"]) or given["MODEL.NAME"]
@@ -117,7 +121,7 @@ def _configuration(file: WeightsFile, config_file: str | None, opts: list[str]) 
         if saved[key] != given[key] and key not in typed:
             logger.warning("%s: %s, as the checkpoint says, not %s", key, saved[key], given[key])
             kept += [key, str(saved[key])]
-    return load_cfg(config_file, [*opts, *kept, *no_download])
+    return load_cfg(config_file, [*own_name, *opts, *kept, *no_download])
 
 
 def _sizes(file: WeightsFile, cfg: CfgNode) -> tuple[int, int, int]:

@@ -80,7 +80,7 @@ def find_start(cfg: CfgNode, output: Path) -> Start:
         _compare_options(cfg, file.config)
         return Start(checkpoint.resolve(), file, resumed=True)
     if prompts:
-        return Start(Path(prompts), read_weights_file(prompts))
+        return Start(Path(prompts), read_weights_file(prompts, "SOLVER.STAGE1.WEIGHT"))
     return Start()
 
 
@@ -102,7 +102,13 @@ def build_starting_model(cfg: CfgNode, data: TrainingSet, start: Start) -> CLIPR
     if start.resumed:
         if report.skipped or report.missing or report.unexpected or report.reshaped:
             raise ConfigError(f"SOLVER.RESUME: {start.path} is of another run: {report}")
-        logger.info("resumed: stage %(stage)s, epoch %(epoch)s", start.training)
+        state = start.training
+        logger.info(
+            "resumed: stage %s, epoch %s %s",
+            state["stage"],
+            state["epoch"],
+            "finished" if state["finished"] else "begun",
+        )
         return model
     logger.info("%s: %s", start.path, report)
     if "prompt_learner.cls_ctx" not in report.loaded:

@@ -188,7 +188,7 @@ def _epoch_summary(record: dict[str, Any], num_epochs: int) -> str:
     shown = {
         key: value
         for key, value in record.items()
-        if isinstance(value, float) and key not in ("lr", "images_per_second")
+        if isinstance(value, float) and key not in ("lr", "images_per_second", "seconds", "batches")
     }
     numbers = " ".join(f"{key} {value:.3f}" for key, value in shown.items())
     return (

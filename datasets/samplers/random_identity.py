@@ -44,7 +44,7 @@ class RandomIdentitySampler(Sampler[list[int]]):
             raise ValueError(
                 f"a batch of {num_pids} identities x {num_instances} images needs {num_pids} "
                 f"identities, the training set has {len(self._groups)}: lower "
-                "SOLVER.STAGE2.IMS_PER_BATCH or raise DATALOADER.NUM_INSTANCE"
+                f"SOLVER.STAGE2.IMS_PER_BATCH to {len(self._groups) * num_instances} or less"
             )
         if num_pids % world_size:
             raise ValueError(

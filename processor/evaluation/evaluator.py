@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,6 +60,14 @@ class Protocol:
     ignore_same_camera: bool = True
     chunk_mb: int = 512
     rerank: tuple[int, int, float] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """What results.json says of it."""
+        return {
+            "normalized": self.normalize,
+            "ignore_same_camera": self.ignore_same_camera,
+            "rerank": list(self.rerank) if self.rerank else None,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +136,8 @@ class Evaluator:
             model.train(was_training)
         rows = _rows_by_path(samples, table)
         metrics = [self._score(split, table.features, rows) for split in target.splits]
-        return TargetResult(target.name, metrics, target.splits[0].notes)
+        notes = target.splits[0].notes
+        return TargetResult(target.name, metrics, notes, len(table.bad_images))
 
     def _score(self, split: DataSplits, features: Tensor, rows: dict[str, int]) -> RetrievalMetrics:
         query = [sample for sample in split.query if sample.path in rows]

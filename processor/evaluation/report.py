@@ -21,11 +21,13 @@ class TargetResult:
         name: the data set.
         splits: one per split of its protocol.
         notes: remarks about the data set.
+        bad_images: files that could not be read and were left out.
     """
 
     name: str
     splits: list[RetrievalMetrics]
     notes: tuple[str, ...] = ()
+    bad_images: int = 0
 
     def scores(self) -> dict[str, float]:
         """Means over the splits: mAP, mINP, rank1, rank5, rank10; fractions."""
@@ -79,6 +81,7 @@ def _target_dict(target: TargetResult) -> dict[str, Any]:
         "num_queries": first.num_queries,
         "num_valid_queries": first.num_valid_queries,
         "splits": len(target.splits),
+        "bad_images": target.bad_images,
         "notes": list(target.notes),
     }
 
@@ -101,6 +104,8 @@ def result_lines(target: TargetResult) -> list[str]:
         f"{first.num_valid_queries} of {first.num_queries} queries counted, {dropped} dropped "
         "(no match in the gallery)"
     )
+    if target.bad_images:
+        lines.append(f"{target.bad_images} broken images left out")
     return lines
 
 

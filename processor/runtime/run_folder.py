@@ -18,7 +18,21 @@ from torch.utils.tensorboard import SummaryWriter
 logger = logging.getLogger(__name__)
 
 _PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "numpy", "pillow", "yacs")
-_OWN_FILES = ("*.pth", "*.json", "config.yml", "metrics.jsonl", "*log.txt", "events.out.tfevents*")
+_OWN_FILES = (  # what a run writes; anything else in its folder is somebody's and stays
+    "last.pth",
+    "best.pth",
+    "*_[0-9]*.pth",
+    "config.yml",
+    "run.json",
+    "run_[0-9]*.json",
+    "results.json",
+    "results_*.json",
+    "non_finite_batch.json",
+    "metrics.jsonl",
+    "log.txt",
+    "test_log.txt",
+    "events.out.tfevents*",
+)
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -33,7 +47,7 @@ class RunFolder:
 
     def __init__(self, path: Path, *, resume: bool = False) -> None:
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         if not resume:
             _set_aside(path)
         self._tensorboard: SummaryWriter | None = None
@@ -54,7 +68,8 @@ class RunFolder:
         A resumed run adds run_2.json, run_3.json, ... and keeps what it was started with.
         """
         (self.path / "config.yml").write_text(config_text, encoding="utf-8")
-        number = 1 + len(list(self.path.glob("run*.json")))
+        number = 1 + sum(1 for _ in self.path.glob("run.json"))
+        number += sum(1 for _ in self.path.glob("run_[0-9]*.json"))
         name = "run.json" if number == 1 else f"run_{number}.json"
         write_json(self.path / name, {**environment_record(), **record})
 
@@ -87,6 +102,18 @@ class RunFolder:
             self._tensorboard.close()
 
 
+def make_folder(path: Path) -> None:
+    """Make the folder a run writes to.
+
+    Raises:
+        ValueError: it cannot be made; names OUTPUT_DIR.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"OUTPUT_DIR: cannot write into {path}: {error.strerror}") from error
+
+
 class _Backlog(logging.Handler):
     """Keeps what was logged before there was a file to write it to."""
 
@@ -105,6 +132,7 @@ def log_to(path: Path | None = None) -> None:
     """
     root = logging.getLogger()
     root.setLevel(logging.INFO)
+    logging.getLogger("timm").setLevel(logging.ERROR)  # remarks on schedules of one epoch
     earlier: list[logging.LogRecord] = []
     for old in [h for h in root.handlers if getattr(h, "of_this_program", False)]:
         earlier += old.records if isinstance(old, _Backlog) else []
@@ -114,7 +142,7 @@ def log_to(path: Path | None = None) -> None:
     if path is None:
         handlers.append(_Backlog())
     else:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         handlers.append(logging.FileHandler(path, encoding="utf-8"))
     formatter = logging.Formatter(_LOG_FORMAT, datefmt="%Y-%m-%d %H:%M:%S")
     for handler in handlers:

@@ -268,7 +268,9 @@ def test_a_wrong_type_names_option_value_and_default(key, text):
     with pytest.raises(ConfigError) as error:
         load_cfg(None, [key, text])
     assert key in str(error.value)
-    assert "should be like the default" in str(error.value)
+    assert f"like the default {lookup(default_cfg(), key)!r}" in str(error.value)
+    kinds = ("a whole number", "a number", "True or False", "a list", "text")
+    assert any(f"should be {kind}, like" in str(error.value) for kind in kinds)
 
 
 def test_not_a_number_is_refused():

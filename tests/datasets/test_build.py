@@ -66,7 +66,7 @@ def test_sampler_by_name(root):
 def test_train_loader_yields_p_x_k_batches_of_augmented_images(root):
     cfg = cfg_of(root)
     joined = join_sources(build_sources(cfg))
-    loader = build_train_loader(cfg, joined)
+    loader = build_train_loader(cfg, joined, build_train_sampler(cfg, joined.labels, seed=1))
     loader.batch_sampler.set_epoch(1)
     batches = list(loader)
     assert len(batches) == len(loader) == len(loader.batch_sampler)

@@ -89,7 +89,7 @@ def test_own_csv(tmp_path):
     ],
 )
 def test_unknown_name_suggests_a_near_one(tmp_path, name, suggestion):
-    with pytest.raises(ValueError, match=f"DATASETS.NAMES: unknown data set '{name}'") as error:
+    with pytest.raises(ValueError, match=f"DATASETS.TARGETS: unknown data set '{name}'") as error:
         read_dataset(name, tmp_path)
     assert suggestion in str(error.value)
     assert "occ_duke" in str(error.value)

@@ -124,7 +124,7 @@ def test_fewer_identities_than_p_names_the_options():
     with pytest.raises(ValueError, match=r"needs 3 identities, the training set has 2") as error:
         RandomIdentitySampler([0, 0, 1, 1], num_pids=3, num_instances=2)
     assert "SOLVER.STAGE2.IMS_PER_BATCH" in str(error.value)
-    assert "DATALOADER.NUM_INSTANCE" in str(error.value)
+    assert "to 4 or less" in str(error.value)
 
 
 def test_identities_that_do_not_divide_among_processes_are_refused():

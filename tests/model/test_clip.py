@@ -27,10 +27,11 @@ def no_download(monkeypatch):
 
 @pytest.fixture
 def offline(monkeypatch):
-    def download(_):
+    def download(*_args, **_kwargs):
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(clip_module, "download_pretrained", download)
+    monkeypatch.setattr(clip_module, "try_to_load_from_cache", lambda *_: None)
 
 
 @pytest.mark.parametrize("name", ["ViT-B-16", "ViT-B-16-quickgelu", "RN50", "ViT-L-14", "ViT-B-32"])
@@ -88,8 +89,20 @@ def test_openais_own_cache_is_used(empty_home):
 
 
 def test_open_clips_download_is_used(monkeypatch, tmp_path):
-    monkeypatch.setattr(clip_module, "download_pretrained", lambda _: str(tmp_path / "weights.bin"))
-    assert find_clip_weights("ViT-B-16") == tmp_path / "weights.bin"
+    monkeypatch.setattr(
+        clip_module, "download_pretrained", lambda *_, **__: str(tmp_path / "weights.bin")
+    )
+    assert find_clip_weights("ViT-B-16") == file
+
+
+@pytest.mark.usefixtures("no_download", "empty_home")
+def test_open_clips_cache_is_used(monkeypatch, tmp_path):
+    def cached(repo, file):
+        assert repo == "timm/vit_base_patch16_clip_224.openai"
+        return str(tmp_path / file) if file.endswith(".bin") else None
+
+    monkeypatch.setattr(clip_module, "try_to_load_from_cache", cached)
+    assert find_clip_weights("ViT-B-16") == tmp_path / "open_clip_pytorch_model.bin"
 
 
 @pytest.mark.usefixtures("no_download")

@@ -77,8 +77,25 @@ def test_the_context_stands_alone(text):
         tokenize_prompt(text)
 
 
+@pytest.mark.parametrize("text", ["A {x} photo", "{contex} cow", "cow}"])
+def test_another_placeholder_is_refused(text):
+    with pytest.raises(ValueError, match=r"MODEL\.PROMPT.*the placeholder is \{context\}"):
+        tokenize_prompt(text)
+
+
+def test_the_context_comes_once():
+    with pytest.raises(ValueError, match=r"MODEL\.PROMPT.*more than once"):
+        tokenize_prompt("a {context} cow and a {context} calf")
+
+
 @settings(max_examples=20)
-@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=20))
+@given(
+    st.text(
+        st.characters(codec="utf-8", exclude_categories=["Cs"], exclude_characters="{}"),
+        min_size=1,
+        max_size=20,
+    )
+)
 def test_any_noun_leaves_four_learned_tokens(noun):
     prompt = tokenize_prompt(noun)
     assert prompt.tokens[0, prompt.start : prompt.start + 4].tolist() == [X] * 4

@@ -60,7 +60,7 @@ def test_error_of_the_user_is_one_line_and_status_1(error, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert "ERROR processor.command_line: set X to Y\n" in printed
     assert "Traceback" not in printed
-    assert "REID_TRACEBACK=1" in printed
+    assert ("REID_TRACEBACK=1" in printed) == (type(error) is ValueError)
 
 
 def test_traceback_on_request(monkeypatch):
