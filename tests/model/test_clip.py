@@ -89,9 +89,9 @@ def test_openais_own_cache_is_used(empty_home):
 
 
 def test_open_clips_download_is_used(monkeypatch, tmp_path):
-    monkeypatch.setattr(
-        clip_module, "download_pretrained", lambda *_, **__: str(tmp_path / "weights.bin")
-    )
+    file = tmp_path / "weights.bin"
+    monkeypatch.setattr(clip_module, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(clip_module, "download_pretrained", lambda *_, **__: str(file))
     assert find_clip_weights("ViT-B-16") == file
 
 
