@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -33,7 +34,8 @@ def read_image(path: str) -> Image.Image:
     """
     try:
         with Image.open(path) as image:
-            if image.mode.startswith("I;16"):  # which Pillow would clip to white
+            deep = image.mode == "I" and np.asarray(image).max() > 255
+            if deep or image.mode.startswith("I;16"):  # 16-bit gray, which would clip to white
                 return image.point(lambda value: value / 256).convert("L").convert("RGB")
             return image.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -4,6 +4,7 @@ import io
 import random
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from PIL import Image
@@ -15,6 +16,8 @@ IMAGES = ["img0", "img1", "img2", "img3"]
 HALF = [0.5, 0.5, 0.5]
 CONSTANTS = {"vit": (HALF, HALF), "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])}
 SIZE = (256, 128)
+# The arrays were resized by Pillow 13; earlier ones differ in some pixels by a gray level or two.
+LEVELS = 0 if int(PIL.__version__.split(".")[0]) >= 13 else 2
 
 
 def plain(size=SIZE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), **options):
@@ -41,17 +44,22 @@ def as_u8(tensor):
     return (tensor * 255).round().byte().permute(1, 2, 0).numpy()
 
 
+def assert_same_picture(found, expected):
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).max() <= LEVELS
+
+
 def test_jpeg_decodes_as_in_the_original(case, picture):
     assert np.array_equal(np.asarray(picture), case["decoded_rgb"])
 
 
 def test_evaluation_resize_is_exact(case, picture):
     resized = as_u8(evaluation_transform(SIZE, (0.0,) * 3, (1.0,) * 3)(picture))
-    assert np.array_equal(resized, case["val_resized_u8"])
+    assert_same_picture(resized, case["val_resized_u8"])
 
 
 def test_training_resize_is_bicubic_and_exact(case, picture):
-    assert np.array_equal(as_u8(plain()(picture)), case["train_resized_bicubic_u8"])
+    assert_same_picture(as_u8(plain()(picture)), case["train_resized_bicubic_u8"])
 
 
 @pytest.mark.parametrize("constants", ["vit", "imagenet"])
@@ -60,10 +68,11 @@ def test_normalized_evaluation_image(case, picture, constants):
     assert image.shape == (3, *SIZE)
     assert image.dtype == torch.float32
     stored = case[f"val_{constants}_slice"]
-    np.testing.assert_allclose(image[:, ::16, ::16].numpy(), stored, atol=1e-6)
+    level = LEVELS / 255 / min(CONSTANTS[constants][1])
+    np.testing.assert_allclose(image[:, ::16, ::16].numpy(), stored, rtol=0, atol=1e-6 + level)
     mean, std = case[f"val_{constants}_mean_std"]
-    assert image.mean().item() == pytest.approx(mean, abs=1e-5)
-    assert image.std().item() == pytest.approx(std, abs=1e-5)
+    assert image.mean().item() == pytest.approx(mean, abs=1e-5 + level / 10)
+    assert image.std().item() == pytest.approx(std, abs=1e-5 + level / 10)
 
 
 def test_padded_shape(case, picture):
