@@ -77,7 +77,7 @@ def test_the_context_stands_alone(text):
         tokenize_prompt(text)
 
 
-@pytest.mark.parametrize("text", ["A {x} photo", "{contex} cow", "cow}"])
+@pytest.mark.parametrize("text", ["A {x} photo", "{ctx} cow", "cow}"])
 def test_another_placeholder_is_refused(text):
     with pytest.raises(ValueError, match=r"MODEL\.PROMPT.*the placeholder is \{context\}"):
         tokenize_prompt(text)
