@@ -1,0 +1,70 @@
+"""The README's commands, as written."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from config import load_cfg
+from processor.command_line import parse_arguments
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
+LINES = [line for block in BLOCKS for line in block.splitlines()]
+PROGRAMS = [line for line in LINES if line.startswith("python ")]
+
+
+def test_there_are_commands():
+    scripts = {line.split()[1] for line in PROGRAMS}
+    assert scripts == {"train_clipreid.py", "train.py", "test_clipreid.py"}
+    assert len([line for line in PROGRAMS if "train" in line.split()[1]]) >= 4
+
+
+@pytest.mark.parametrize("line", PROGRAMS)
+def test_command_parses(line, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    _, script, *words = shlex.split(line)
+    assert (ROOT / script).is_file()
+    arguments = parse_arguments("as in the README", words)
+    cfg = load_cfg(arguments.config_file, arguments.opts)
+    typed = dict(zip(arguments.opts[::2], arguments.opts[1::2], strict=True))
+    if "MODEL.STRIDE_SIZE" in typed:
+        assert cfg.MODEL.STRIDE_SIZE == [12, 12]
+        assert (cfg.MODEL.SIE_CAMERA, cfg.MODEL.SIE_COE) == (True, 1.0)
+    if "DATASETS.TARGETS" in typed:
+        assert cfg.DATASETS.TARGETS == ("msmt17", "dukemtmc")
+    if script == "test_clipreid.py":
+        assert cfg.TEST.WEIGHT.endswith(".pth")
+        if arguments.config_file:
+            assert Path(cfg.TEST.WEIGHT).parent == Path(cfg.OUTPUT_DIR)
+
+
+def test_make_has_the_targets():
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    named = {line.split()[1] for line in LINES if line.startswith("make ")}
+    assert named == {"demo", "test"}
+    assert named <= set(targets)
+
+
+def test_demo_command_of_the_makefile_parses(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    (line,) = re.findall(r"train_clipreid\.py (.*)", recipe)
+    arguments = parse_arguments("as in the Makefile", shlex.split(line))
+    cfg = load_cfg(arguments.config_file, arguments.opts)
+    assert cfg.DATASETS.NAMES == ("synthetic_street",)
+    assert cfg.DATASETS.TARGETS == ("synthetic_street", "synthetic_campus")
+
+
+def test_linked_files_exist():
+    links = re.findall(r"\]\(([^)#:]+)\)", TEXT)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_folders_it_names_exist():
+    tree = next(block for block in BLOCKS if block.startswith("config/"))
+    folders = [line.split()[0] for line in tree.splitlines()]
+    assert [folder for folder in folders if not (ROOT / folder).is_dir()] == []
