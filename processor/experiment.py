@@ -35,6 +35,8 @@ from processor.training import Meta, Training
 
 logger = logging.getLogger(__name__)
 
+FEW_IDENTITIES = 10
+
 
 def train(cfg: CfgNode) -> EvaluationReport:
     """Train as the configuration says, evaluate, and write everything into OUTPUT_DIR.
@@ -70,6 +72,8 @@ def train(cfg: CfgNode) -> EvaluationReport:
         log_to(folder.path / "log.txt")
         logger.info("device %s, autocast %s", describe_device(device), precision.dtype or "off")
         logger.info("training on %d identities; writing to %s", data.num_classes, folder.path)
+        if data.num_classes < FEW_IDENTITIES:
+            logger.warning("%d identities are few to learn from", data.num_classes)
         record = {
             "seed": cfg.SOLVER.SEED,
             "device": describe_device(device),
@@ -110,6 +114,8 @@ def _run_stages(
     state: dict[str, Any],
 ) -> None:
     """The stages that are left of a run; `state` is that of a stopped run, or empty."""
+    if not cfg.MODEL.TEXT_TOWER:
+        logger.info("baseline: the image stage only, without prompts and text encoder")
     stage1_left = state.get("stage", 1) == 1 and not cfg.SOLVER.STAGE1.WEIGHT
     if cfg.MODEL.TEXT_TOWER and stage1_left:
         stage1 = build_prompt_stage(cfg, training.model, data, training.precision, training.stop)
