@@ -1,7 +1,16 @@
 """Samplers: each plans the batches of an epoch from (seed, epoch)."""
 
+from datasets.samplers.dfgs import DepthFirstGraphSampler
 from datasets.samplers.epoch_batches import EpochBatches, SeededIndex
+from datasets.samplers.identity_graph import nearest_identities
 from datasets.samplers.random_identity import RandomIdentitySampler
 from datasets.samplers.shuffled import ShuffledSampler
 
-__all__ = ["EpochBatches", "RandomIdentitySampler", "SeededIndex", "ShuffledSampler"]
+__all__ = [
+    "DepthFirstGraphSampler",
+    "EpochBatches",
+    "RandomIdentitySampler",
+    "SeededIndex",
+    "ShuffledSampler",
+    "nearest_identities",
+]

@@ -52,6 +52,48 @@ def random_chunks(
     return chunks
 
 
+def camera_chunks(
+    groups: Sequence[Sequence[int]],
+    camids: Sequence[int],
+    num_instances: int,
+    epoch: int,
+    rng: Random,
+) -> list[list[list[int]]]:
+    """Every identity's images in chunks of exactly K from as many cameras as it has.
+
+    An identity's images are dealt out to its chunks camera by camera, so that the chunks hold
+    equally many images of a camera, give or take one. What a division by K leaves over moves on
+    from epoch to epoch: every image is left out equally often. An identity with fewer than K images
+    repeats them, each equally often, give or take one.
+
+    Args:
+        groups: image positions per label.
+        camids: camera of every image.
+        num_instances: K.
+        epoch: decides which images are left over.
+        rng: source of randomness.
+
+    Returns:
+        Per label, its chunks.
+    """
+    chunks = []
+    for group in groups:
+        count = max(len(group) // num_instances, 1)
+        size = count * num_instances
+        first = epoch * (len(group) - size) % len(group) if len(group) > size else 0
+        turned = [*group[first:], *group[:first]][:size]
+        turned += [turned[i % len(turned)] for i in range(size - len(turned))]
+        rng.shuffle(turned)
+        order = {camera: rng.random() for camera in {camids[i] for i in turned}}
+        turned.sort(key=lambda i: order[camids[i]])
+        own = [turned[start::count] for start in range(count)]
+        for chunk in own:
+            rng.shuffle(chunk)
+        rng.shuffle(own)
+        chunks.append(own)
+    return chunks
+
+
 def rank_slice(batch: Sequence[int], rank: int, world_size: int) -> list[int]:
     """The part of a global batch that process `rank` works on: consecutive, equally long."""
     share = len(batch) // world_size

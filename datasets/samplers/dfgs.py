@@ -1,0 +1,137 @@
+"""DFGS: batches of look-alike identities by depth-first walks over a graph (TOMM 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from random import Random
+
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from datasets.samplers.chunks import camera_chunks, indices_by_label, rank_slice
+from datasets.samplers.identity_graph import depth_first_walk, mean_hits
+
+
+class DepthFirstGraphSampler(Sampler[list[int]]):
+    """Plans an epoch of whole batches of P look-alike identities x K images.
+
+    The graph comes from outside (`set_graph`), so the sampler needs no model. An epoch's plan
+    depends on the graph and on (seed, epoch) only and is the same on every process.
+
+    Args:
+        labels: label 0..I-1 of every image.
+        camids: camera of every image; an identity's K images are spread over its cameras.
+        num_pids: P, identities in a global batch.
+        num_instances: K, images of an identity; they stand side by side.
+        seed: with the epoch, decides the plan.
+        rank: this process.
+        world_size: processes; each gets P / world_size identities of every batch.
+        shuffle_rows: visit an identity's neighbours in random order instead of nearest first.
+
+    Raises:
+        ValueError: fewer identities than P, P not divisible by the processes, or lengths differ.
+    """
+
+    def __init__(
+        self,
+        labels: Sequence[int],
+        camids: Sequence[int],
+        num_pids: int,
+        num_instances: int,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        *,
+        shuffle_rows: bool = True,
+    ) -> None:
+        if len(labels) != len(camids):
+            raise ValueError(f"{len(labels)} labels, but {len(camids)} camids")
+        self._groups = indices_by_label(labels)
+        if len(self._groups) < num_pids:
+            raise ValueError(
+                f"a batch of {num_pids} identities x {num_instances} images needs {num_pids} "
+                f"identities, the training set has {len(self._groups)}: lower "
+                f"SOLVER.STAGE2.IMS_PER_BATCH to {len(self._groups) * num_instances} or less"
+            )
+        if num_pids % world_size:
+            raise ValueError(
+                f"{num_pids} identities per batch do not divide among {world_size} processes: "
+                "change SOLVER.STAGE2.IMS_PER_BATCH"
+            )
+        self._camids = camids
+        self.num_pids = num_pids
+        self.num_instances = num_instances
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.shuffle_rows = shuffle_rows
+        self.epoch = 0
+        self._neighbours: list[list[int]] | None = None
+        self._plan: list[list[int]] | None = None
+        self._stats: dict[str, float] = {}
+
+    def set_graph(self, neighbours: Tensor) -> None:
+        """Take the graph: (I, k) rows of `nearest_identities`, one per label.
+
+        Raises:
+            ValueError: not one row per label.
+        """
+        if len(neighbours) != len(self._groups):
+            raise ValueError(
+                f"a graph of {len(neighbours)} identities for {len(self._groups)} labels"
+            )
+        self._neighbours = neighbours.tolist()
+        self._plan = None
+
+    def set_epoch(self, epoch: int) -> None:
+        """Plan this epoch when its batches are asked for."""
+        self.epoch = epoch
+        self._plan = None
+
+    @property
+    def stats(self) -> dict[str, float]:
+        """Numbers of the epoch's plan: hits, coverage, restarts, batches, left out, repeated."""
+        self._batches()
+        return self._stats
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter([rank_slice(b, self.rank, self.world_size) for b in self._batches()])
+
+    def __len__(self) -> int:
+        return len(self._batches())
+
+    def _batches(self) -> list[list[int]]:
+        if self._plan is None:
+            self._plan = self._make_plan()
+        return self._plan
+
+    def _make_plan(self) -> list[list[int]]:
+        if self._neighbours is None:
+            raise RuntimeError("the sampler has no graph yet: call set_graph first")
+        rng = Random(f"depth first {self.seed} {self.epoch}")
+        chunks = camera_chunks(self._groups, self._camids, self.num_instances, self.epoch, rng)
+        visits = [len(own) for own in chunks]
+        walk = depth_first_walk(
+            self._neighbours, visits, self.num_pids, rng, shuffle_rows=self.shuffle_rows
+        )
+        used = [0] * len(chunks)
+        plan: list[list[int]] = []
+        for batch in walk.batches:
+            plan.append([])
+            for label in batch:  # beyond its number of visits, a label's chunks come again
+                plan[-1] += chunks[label][used[label] % visits[label]]
+                used[label] += 1
+        drawn = {index for batch in plan for index in batch}
+        num_images = sum(map(len, self._groups))
+        labels = {label for batch in walk.batches for label in batch}
+        yielded = len(plan) * self.num_pids * self.num_instances
+        self._stats = {
+            "batches": len(plan),
+            "hits": mean_hits(walk.batches, self._neighbours),
+            "identity_coverage": len(labels) / len(self._groups),
+            "image_coverage": len(drawn) / num_images,
+            "restarts": walk.restarts,
+            "dropped_images": num_images - len(drawn),
+            "repeated_images": yielded - len(drawn),
+        }
+        return plan
