@@ -11,7 +11,9 @@ from yacs.config import CfgNode
 
 from config.errors import ConfigError
 
-P_X_K_SAMPLERS = ("softmax_triplet",)
+TEXT_SAMPLERS = ("dfgs_text", "gs_text")
+GRAPH_SAMPLERS = (*TEXT_SAMPLERS, "dfgs_image", "gs_image")
+P_X_K_SAMPLERS = ("softmax_triplet", *GRAPH_SAMPLERS)
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "MODEL.DEVICE": ("auto", "cpu", "cuda", "mps"),
@@ -33,6 +35,10 @@ AT_LEAST: dict[str, float] = {
     "INPUT.PADDING": 0,
     "DATALOADER.NUM_WORKERS": 0,
     "DATALOADER.NUM_INSTANCE": 1,
+    "DATALOADER.DFGS.NUM_NEIGHBOURS": 1,
+    "DATALOADER.DFGS.SKIP": 0,
+    "DATALOADER.DFGS.REFRESH_PERIOD": 1,
+    "DATALOADER.DFGS.IMAGES_PER_ID": 1,
     "SOLVER.SEED": 0,
     "SOLVER.MARGIN": 0,
     "SOLVER.STAGE1.IMS_PER_BATCH": 2,
@@ -101,6 +107,11 @@ def check_batch(cfg: CfgNode) -> None:
     """A P x K batch holds whole identities, two at least; raises ConfigError."""
     if cfg.DATALOADER.SAMPLER not in P_X_K_SAMPLERS:
         return
+    if cfg.DATALOADER.SAMPLER in TEXT_SAMPLERS and not cfg.MODEL.TEXT_TOWER:
+        raise ConfigError(
+            f"DATALOADER.SAMPLER: {cfg.DATALOADER.SAMPLER} needs learned prompts, a baseline has "
+            "none; take dfgs_image or gs_image"
+        )
     size, num_instances = cfg.SOLVER.STAGE2.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
     if size % num_instances:
         raise ConfigError(

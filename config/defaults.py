@@ -55,8 +55,17 @@ _C.DATASETS.ROOT_DIR = "../data"  # folder that holds the data sets; also from R
 
 _C.DATALOADER = CfgNode()
 _C.DATALOADER.NUM_WORKERS = 8  # processes that decode images; 0 = in the main process
-_C.DATALOADER.SAMPLER = "softmax"  # softmax = shuffle, no triplet loss | softmax_triplet = P x K
+_C.DATALOADER.SAMPLER = "softmax"  # softmax = shuffle, no triplet loss | softmax_triplet = P x K |
+# dfgs_text | dfgs_image = walks over look-alike identities | gs_text | gs_image = nearest ones
 _C.DATALOADER.NUM_INSTANCE = 16  # K, images of an identity in a batch; P = IMS_PER_BATCH / K
+
+_C.DATALOADER.DFGS = CfgNode()  # the graph of look-alike identities, for dfgs_* and gs_*
+_C.DATALOADER.DFGS.NUM_NEIGHBOURS = 10  # k, identities that the walk goes to from each; hits of k
+_C.DATALOADER.DFGS.SKIP = 0  # m, nearest identities left out of the graph
+_C.DATALOADER.DFGS.SHUFFLE = True  # visit an identity's neighbours in random order
+_C.DATALOADER.DFGS.NORMALIZE = False  # True = compare directions of the features only
+_C.DATALOADER.DFGS.REFRESH_PERIOD = 1  # epochs between graphs of image features
+_C.DATALOADER.DFGS.IMAGES_PER_ID = 1  # images whose mean feature stands for an identity
 
 # -------------------------------------------------------------------------------------- training
 _C.SOLVER = CfgNode()

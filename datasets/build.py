@@ -11,7 +11,13 @@ from yacs.config import CfgNode
 from datasets.images import ImageDataset, collate
 from datasets.records import DataSplits, Sample
 from datasets.registry import read_dataset
-from datasets.samplers import EpochBatches, RandomIdentitySampler, ShuffledSampler
+from datasets.samplers import (
+    DepthFirstGraphSampler,
+    EpochBatches,
+    GraphSampler,
+    RandomIdentitySampler,
+    ShuffledSampler,
+)
 from datasets.samplers.epoch_batches import BatchPlan
 from datasets.sources import TrainingSet
 from datasets.transforms import evaluation_transform, train_transform
@@ -23,12 +29,22 @@ def build_sources(cfg: CfgNode) -> list[DataSplits]:
     return [read_dataset(name, cfg.DATASETS.ROOT_DIR) for name in cfg.DATASETS.NAMES]
 
 
-def build_train_sampler(cfg: CfgNode, labels: Sequence[int], seed: int) -> BatchPlan:
-    """The sampler that DATALOADER.SAMPLER names."""
+def build_train_sampler(
+    cfg: CfgNode, labels: Sequence[int], camids: Sequence[int], seed: int
+) -> BatchPlan:
+    """The sampler that DATALOADER.SAMPLER names; raises ValueError when it cannot fill a batch."""
     batch_size, num_instances = cfg.SOLVER.STAGE2.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
     if cfg.DATALOADER.SAMPLER == "softmax":
         return ShuffledSampler(len(labels), batch_size, seed)
-    return RandomIdentitySampler(labels, batch_size // num_instances, num_instances, seed)
+    num_pids = batch_size // num_instances
+    if cfg.DATALOADER.SAMPLER.startswith("dfgs"):
+        shuffle = cfg.DATALOADER.DFGS.SHUFFLE
+        return DepthFirstGraphSampler(
+            labels, camids, num_pids, num_instances, seed, shuffle_rows=shuffle
+        )
+    if cfg.DATALOADER.SAMPLER.startswith("gs"):
+        return GraphSampler(labels, num_pids, num_instances, seed)
+    return RandomIdentitySampler(labels, num_pids, num_instances, seed)
 
 
 def build_train_loader(

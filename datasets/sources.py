@@ -32,6 +32,11 @@ class TrainingSet:
     names: tuple[str, ...]
     camera_offsets: tuple[int, ...]
 
+    @property
+    def camids(self) -> list[int]:
+        """Camera of every image, offset per source."""
+        return [sample.camid for sample in self.samples]
+
     def camera_ranges(self) -> dict[str, range]:
         """Per source, the rows of its cameras in a table of all cameras."""
         stops = [*self.camera_offsets[1:], self.num_cameras]

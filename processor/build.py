@@ -6,17 +6,20 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
+from torch import Tensor
 from yacs.config import CfgNode
 
 from datasets.build import build_evaluation_loader, build_train_loader
 from datasets.records import DataSplits
 from datasets.registry import num_splits, read_dataset
+from datasets.samplers import DepthFirstGraphSampler, GraphSampler, RandomIdentitySampler
 from datasets.samplers.epoch_batches import BatchPlan
 from datasets.sources import TrainingSet
 from loss import build_image_losses
 from model import CLIPReID
 from processor.evaluation.evaluator import Evaluator, Protocol, Target
 from processor.features import extract_features
+from processor.identity_graph import IdentityGraph, ImageFeaturesOfIdentities
 from processor.image_stage import ImageStage, all_text_features, freeze_text_side
 from processor.prompt_stage import PromptStage
 from processor.runtime.precision import Precision, choose_precision
@@ -118,14 +121,54 @@ def build_image_stage(
     if losses.center is not None:
         losses.center.to(precision.device)
         optimizers.append(build_center_optimizer(cfg, losses.center))
+    text_features = all_text_features(model) if cfg.MODEL.TEXT_TOWER else None
     stage = cfg.SOLVER.STAGE2
     return ImageStage(
         model,
         build_train_loader(cfg, data, plan, pin_memory=precision.on_cuda),
-        [sample.path for sample in data.samples],
-        all_text_features(model) if cfg.MODEL.TEXT_TOWER else None,
+        data,
+        text_features,
         losses,
         optimizers,
         build_image_schedule(cfg, optimizers[0]),
         StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD, stage.EVAL_PERIOD),
+        build_identity_graph(cfg, model, data, plan, text_features, precision),
+    )
+
+
+def build_identity_graph(
+    cfg: CfgNode,
+    model: CLIPReID,
+    data: TrainingSet,
+    plan: BatchPlan,
+    text_features: Tensor | None,
+    precision: Precision,
+) -> IdentityGraph | None:
+    """What makes the graph of a dfgs_* or gs_* sampler; None for the others."""
+    options = cfg.DATALOADER.DFGS
+    if not isinstance(plan, DepthFirstGraphSampler | GraphSampler):
+        return None
+    walk = isinstance(plan, DepthFirstGraphSampler)
+    by_text = cfg.DATALOADER.SAMPLER.endswith("_text")
+    images = ImageFeaturesOfIdentities(
+        model,
+        data.samples,
+        data.labels,
+        partial(build_evaluation_loader, cfg, pin_memory=precision.on_cuda),
+        precision,
+        options.IMAGES_PER_ID,
+        cfg.SOLVER.SEED,
+    )
+    return IdentityGraph(
+        plan,
+        images if text_features is None or not by_text else lambda _: text_features,
+        num_neighbours=options.NUM_NEIGHBOURS if walk else plan.num_pids - 1,
+        num_hits=options.NUM_NEIGHBOURS,
+        skip=options.SKIP,
+        normalize=options.NORMALIZE,
+        period=None if by_text else options.REFRESH_PERIOD,
+        random_plan=RandomIdentitySampler(
+            data.labels, plan.num_pids, plan.num_instances, cfg.SOLVER.SEED
+        ),
+        labels=data.labels,
     )

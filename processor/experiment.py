@@ -65,7 +65,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
     with StopRequest() as stop:
         evaluator = build_evaluator(cfg, targets, precision, stop)
         evaluator.check()
-        plan = build_train_sampler(cfg, data.labels, cfg.SOLVER.SEED)
+        plan = build_train_sampler(cfg, data.labels, data.camids, cfg.SOLVER.SEED)
         seed_everything(cfg.SOLVER.SEED)
         model = build_starting_model(cfg, data, start).to(device)
         folder = RunFolder(output, resume=start.continues_in(output))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -12,8 +11,10 @@ from torch.utils.data import DataLoader
 
 from datasets.records import Batch
 from datasets.samplers import EpochBatches
+from datasets.sources import TrainingSet
 from loss import ImageStageLosses, image_to_text_logits
 from model import CLIPReID
+from processor.identity_graph import IdentityGraph
 from processor.stage import StageTiming, StepResult
 from solver.schedule import Schedule
 
@@ -27,12 +28,13 @@ class ImageStage:
     Args:
         model: the network.
         loader: augmented batches; its batch sampler is an `EpochBatches`.
-        paths: file of every training image, to name it in errors.
+        data: the training images.
         text_features: (C, E) of all prompts, on the model's device; None for the baseline.
         losses: what a batch costs.
         optimizers: of the model and, when there are some, of the class centers.
         schedule: of the first optimizer.
         timing: epochs and periods.
+        graph: makes the sampler's graph, when it needs one.
     """
 
     name = 2
@@ -42,21 +44,23 @@ class ImageStage:
         self,
         model: CLIPReID,
         loader: DataLoader[Any],
-        paths: Sequence[str],
+        data: TrainingSet,
         text_features: Tensor | None,
         losses: ImageStageLosses,
         optimizers: list[Optimizer],
         schedule: Schedule,
         timing: StageTiming,
+        graph: IdentityGraph | None = None,
     ) -> None:
         self.model = model
         self.loader = loader
-        self.paths = paths
+        self.data = data
         self.text_features = text_features
         self.weighted_losses = losses
         self.optimizers = optimizers
         self.schedule = schedule
         self.timing = timing
+        self.graph = graph
         self.device = next(model.parameters()).device
 
     @property
@@ -65,7 +69,9 @@ class ImageStage:
         return cast(EpochBatches, self.loader.batch_sampler)
 
     def start_epoch(self, epoch: int, first_batch: int) -> DataLoader[Any]:
-        """The epoch's batches; all batch norms learn."""
+        """The epoch's batches; all batch norms learn. Inside an epoch the graph stays."""
+        if self.graph is not None and first_batch == 0:
+            self.graph.refresh(epoch)
         self.model.train()
         self.batches.set_epoch(epoch, first_batch)
         return self.loader
@@ -84,21 +90,33 @@ class ImageStage:
 
     def image_paths(self, batch: Batch) -> list[str]:
         """The batch's files."""
-        return [self.paths[i] for i in batch.indices.tolist()]
+        return [self.data.samples[i].path for i in batch.indices.tolist()]
 
     def extra_state(self) -> dict[str, Any]:
-        """The class centers, which are no part of the model."""
-        center = self.weighted_losses.center
-        return {} if center is None else {"center": center.state_dict()}
+        """The class centers and the sampler's graph, which are no part of the model."""
+        state = {}
+        if self.weighted_losses.center is not None:
+            state["center"] = self.weighted_losses.center.state_dict()
+        if self.graph is not None:
+            state["graph"] = self.graph.state_dict()
+        return state
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Put the class centers back."""
+        """Put the class centers and the graph back."""
+        if self.graph is not None and "graph" in state:
+            self.graph.load_state_dict(state["graph"])
         if self.weighted_losses.center is not None and "center" in state:
             self.weighted_losses.center.load_state_dict(state["center"])
 
     def epoch_statistics(self) -> dict[str, float]:
-        """The sampler's: batches, coverage, ..."""
-        return self.batches.plan.stats
+        """The sampler's: batches, coverage, hits, ...; and how the sources mix in them."""
+        stats = dict(self.batches.plan.stats)
+        if self.graph is not None:
+            stats |= self.graph.statistics(self.batches.epoch)
+        domains = [{self.data.domains[i] for i in batch} for batch in self.batches.plan]
+        stats["domains"] = len(set().union(*domains))
+        stats["domains_per_batch"] = sum(map(len, domains)) / len(domains)
+        return stats
 
 
 def freeze_text_side(model: CLIPReID) -> None:

@@ -2,6 +2,7 @@
 
 from datasets.samplers.dfgs import DepthFirstGraphSampler
 from datasets.samplers.epoch_batches import EpochBatches, SeededIndex
+from datasets.samplers.graph import GraphSampler
 from datasets.samplers.identity_graph import nearest_identities
 from datasets.samplers.random_identity import RandomIdentitySampler
 from datasets.samplers.shuffled import ShuffledSampler
@@ -9,6 +10,7 @@ from datasets.samplers.shuffled import ShuffledSampler
 __all__ = [
     "DepthFirstGraphSampler",
     "EpochBatches",
+    "GraphSampler",
     "RandomIdentitySampler",
     "SeededIndex",
     "ShuffledSampler",

@@ -94,6 +94,29 @@ def camera_chunks(
     return chunks
 
 
+def check_batch_shape(
+    num_identities: int, num_pids: int, num_instances: int, world_size: int = 1
+) -> None:
+    """A batch of P distinct identities x K images must be possible, and divide among processes.
+
+    Raises:
+        ValueError: names the option to change.
+    """
+    if num_pids < 1 or num_instances < 1:
+        raise ValueError(f"a batch needs P, K >= 1, not {num_pids} x {num_instances}")
+    if num_identities < num_pids:
+        raise ValueError(
+            f"a batch of {num_pids} identities x {num_instances} images needs {num_pids} "
+            f"identities, the training set has {num_identities}: lower "
+            f"SOLVER.STAGE2.IMS_PER_BATCH to {num_identities * num_instances} or less"
+        )
+    if num_pids % world_size:
+        raise ValueError(
+            f"{num_pids} identities per batch do not divide among {world_size} processes: "
+            "change SOLVER.STAGE2.IMS_PER_BATCH"
+        )
+
+
 def rank_slice(batch: Sequence[int], rank: int, world_size: int) -> list[int]:
     """The part of a global batch that process `rank` works on: consecutive, equally long."""
     share = len(batch) // world_size

@@ -8,7 +8,12 @@ from random import Random
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from datasets.samplers.chunks import camera_chunks, indices_by_label, rank_slice
+from datasets.samplers.chunks import (
+    camera_chunks,
+    check_batch_shape,
+    indices_by_label,
+    rank_slice,
+)
 from datasets.samplers.identity_graph import depth_first_walk, mean_hits
 
 
@@ -47,17 +52,7 @@ class DepthFirstGraphSampler(Sampler[list[int]]):
         if len(labels) != len(camids):
             raise ValueError(f"{len(labels)} labels, but {len(camids)} camids")
         self._groups = indices_by_label(labels)
-        if len(self._groups) < num_pids:
-            raise ValueError(
-                f"a batch of {num_pids} identities x {num_instances} images needs {num_pids} "
-                f"identities, the training set has {len(self._groups)}: lower "
-                f"SOLVER.STAGE2.IMS_PER_BATCH to {len(self._groups) * num_instances} or less"
-            )
-        if num_pids % world_size:
-            raise ValueError(
-                f"{num_pids} identities per batch do not divide among {world_size} processes: "
-                "change SOLVER.STAGE2.IMS_PER_BATCH"
-            )
+        check_batch_shape(len(self._groups), num_pids, num_instances, world_size)
         self._camids = camids
         self.num_pids = num_pids
         self.num_instances = num_instances
@@ -67,11 +62,16 @@ class DepthFirstGraphSampler(Sampler[list[int]]):
         self.shuffle_rows = shuffle_rows
         self.epoch = 0
         self._neighbours: list[list[int]] | None = None
+        self._nearest: list[list[int]] = []
         self._plan: list[list[int]] | None = None
         self._stats: dict[str, float] = {}
 
-    def set_graph(self, neighbours: Tensor) -> None:
+    def set_graph(self, neighbours: Tensor, nearest: Tensor | None = None) -> None:
         """Take the graph: (I, k) rows of `nearest_identities`, one per label.
+
+        Args:
+            neighbours: where the walk goes from every identity.
+            nearest: (I, k) what counts as a hit; None = `neighbours`.
 
         Raises:
             ValueError: not one row per label.
@@ -81,6 +81,7 @@ class DepthFirstGraphSampler(Sampler[list[int]]):
                 f"a graph of {len(neighbours)} identities for {len(self._groups)} labels"
             )
         self._neighbours = neighbours.tolist()
+        self._nearest = self._neighbours if nearest is None else nearest.tolist()
         self._plan = None
 
     def set_epoch(self, epoch: int) -> None:
@@ -127,7 +128,7 @@ class DepthFirstGraphSampler(Sampler[list[int]]):
         yielded = len(plan) * self.num_pids * self.num_instances
         self._stats = {
             "batches": len(plan),
-            "hits": mean_hits(walk.batches, self._neighbours),
+            "hits": mean_hits(walk.batches, self._nearest),
             "identity_coverage": len(labels) / len(self._groups),
             "image_coverage": len(drawn) / num_images,
             "restarts": walk.restarts,

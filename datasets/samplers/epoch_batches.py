@@ -19,7 +19,9 @@ class SeededIndex(NamedTuple):
 class BatchPlan(Protocol):
     """A sampler that plans whole batches by epoch."""
 
-    stats: dict[str, float]
+    @property
+    def stats(self) -> dict[str, float]:
+        """Numbers of the epoch's plan."""
 
     def set_epoch(self, epoch: int) -> None:
         """Plan an epoch."""

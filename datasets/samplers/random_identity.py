@@ -7,7 +7,12 @@ from random import Random
 
 from torch.utils.data import Sampler
 
-from datasets.samplers.chunks import indices_by_label, random_chunks, rank_slice
+from datasets.samplers.chunks import (
+    check_batch_shape,
+    indices_by_label,
+    random_chunks,
+    rank_slice,
+)
 
 
 class RandomIdentitySampler(Sampler[list[int]]):
@@ -38,19 +43,7 @@ class RandomIdentitySampler(Sampler[list[int]]):
         world_size: int = 1,
     ) -> None:
         self._groups = indices_by_label(labels)
-        if num_pids < 1 or num_instances < 1:
-            raise ValueError(f"a batch needs P, K >= 1, not {num_pids} x {num_instances}")
-        if len(self._groups) < num_pids:
-            raise ValueError(
-                f"a batch of {num_pids} identities x {num_instances} images needs {num_pids} "
-                f"identities, the training set has {len(self._groups)}: lower "
-                f"SOLVER.STAGE2.IMS_PER_BATCH to {len(self._groups) * num_instances} or less"
-            )
-        if num_pids % world_size:
-            raise ValueError(
-                f"{num_pids} identities per batch do not divide among {world_size} processes: "
-                "change SOLVER.STAGE2.IMS_PER_BATCH"
-            )
+        check_batch_shape(len(self._groups), num_pids, num_instances, world_size)
         self.num_pids = num_pids
         self.num_instances = num_instances
         self.seed = seed
@@ -66,12 +59,17 @@ class RandomIdentitySampler(Sampler[list[int]]):
         drawn = {index for batch in plan for index in batch}
         num_images = sum(map(len, self._groups))
         seen = sum(not drawn.isdisjoint(group) for group in self._groups)
-        self.stats = {
+        self._stats: dict[str, float] = {
             "batches": float(len(plan)),
             "identity_coverage": seen / len(self._groups),
             "image_coverage": len(drawn) / num_images,
         }
         self._batches = [rank_slice(batch, self.rank, self.world_size) for batch in plan]
+
+    @property
+    def stats(self) -> dict[str, float]:
+        """Numbers of the epoch's plan: batches, coverage."""
+        return self._stats
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self._batches)

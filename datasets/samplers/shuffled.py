@@ -37,7 +37,15 @@ class ShuffledSampler(Sampler[list[int]]):
         batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
         self._batches = batches if len(batches[-1]) > 1 else batches[:-1]
         covered = sum(map(len, self._batches)) / self.num_images
-        self.stats = {"batches": float(len(self._batches)), "image_coverage": covered}
+        self._stats: dict[str, float] = {
+            "batches": float(len(self._batches)),
+            "image_coverage": covered,
+        }
+
+    @property
+    def stats(self) -> dict[str, float]:
+        """Numbers of the epoch's plan: batches, coverage."""
+        return self._stats
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self._batches)

@@ -18,6 +18,7 @@ from datasets.samplers import RandomIdentitySampler, ShuffledSampler
 from datasets.sources import join_sources
 from datasets.workers import num_workers
 
+SOFTMAX = ("DATALOADER.SAMPLER", "softmax")
 OPTS = [
     *("INPUT.SIZE_TRAIN", "[64, 32]", "INPUT.SIZE_TEST", "[64, 32]"),
     *("DATALOADER.NUM_WORKERS", "0", "DATALOADER.SAMPLER", "softmax_triplet"),
@@ -55,10 +56,10 @@ def test_training_set_is_the_train_split(root):
 
 def test_sampler_by_name(root):
     labels = [0, 0, 1, 1, 2, 2]
-    p_x_k = build_train_sampler(cfg_of(root), labels, seed=1)
+    p_x_k = build_train_sampler(cfg_of(root), labels, [0] * 6, seed=1)
     assert isinstance(p_x_k, RandomIdentitySampler)
     assert (p_x_k.num_pids, p_x_k.num_instances, p_x_k.seed) == (2, 2, 1)
-    shuffled = build_train_sampler(cfg_of(root, "DATALOADER.SAMPLER", "softmax"), labels, seed=1)
+    shuffled = build_train_sampler(cfg_of(root, *SOFTMAX), labels, [0] * 6, seed=1)
     assert isinstance(shuffled, ShuffledSampler)
     assert [len(batch) for batch in shuffled] == [4, 2]
 
@@ -66,7 +67,9 @@ def test_sampler_by_name(root):
 def test_train_loader_yields_p_x_k_batches_of_augmented_images(root):
     cfg = cfg_of(root)
     joined = join_sources(build_sources(cfg))
-    loader = build_train_loader(cfg, joined, build_train_sampler(cfg, joined.labels, seed=1))
+    loader = build_train_loader(
+        cfg, joined, build_train_sampler(cfg, joined.labels, joined.camids, 1)
+    )
     loader.batch_sampler.set_epoch(1)
     batches = list(loader)
     assert len(batches) == len(loader) == len(loader.batch_sampler)

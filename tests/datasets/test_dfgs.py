@@ -7,7 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.samplers import DepthFirstGraphSampler, RandomIdentitySampler, nearest_identities
+from datasets.samplers import (
+    DepthFirstGraphSampler,
+    GraphSampler,
+    RandomIdentitySampler,
+    nearest_identities,
+)
 from datasets.samplers.identity_graph import mean_hits
 
 
@@ -148,3 +153,56 @@ def test_errors_name_the_cure():
         len(sampler)
     with pytest.raises(ValueError, match="2 identities for 3 labels"):
         sampler.set_graph(torch.zeros(2, 1, dtype=torch.long))
+
+
+@settings(max_examples=100)
+@given(data_sets())
+def test_graph_sampler_puts_everyone_with_its_nearest(data):
+    labels, _, num_pids, num_instances = data
+    num_labels = max(labels) + 1
+    features = torch.randn(num_labels, 3, generator=torch.Generator().manual_seed(0))
+    neighbours = nearest_identities(features, max(num_pids - 1, 1))
+    sampler = GraphSampler(labels, num_pids, num_instances, seed=2)
+    sampler.set_graph(neighbours)
+    batches = list(sampler)
+    assert len(batches) == len(sampler) == num_labels
+    centers = set()
+    images = Counter(labels)
+    for batch in batches:
+        groups = [batch[i : i + num_instances] for i in range(0, len(batch), num_instances)]
+        owners = [labels[group[0]] for group in groups]
+        assert all(
+            labels[i] == owner for group, owner in zip(groups, owners, strict=True) for i in group
+        )
+        assert owners[1:] == neighbours[owners[0]].tolist()[: num_pids - 1]
+        for group, owner in zip(groups, owners, strict=True):
+            assert len(set(group)) == min(num_instances, images[owner])
+        centers.add(owners[0])
+    assert centers == set(range(num_labels))
+
+
+def test_graph_sampler_goes_through_all_images_in_turn():
+    labels = [label for label in range(4) for _ in range(8)]
+    sampler = GraphSampler(labels, 4, 2)  # every identity is in all four batches
+    sampler.set_graph(nearest_identities(torch.randn(4, 2), 3))
+    assert Counter(i for batch in sampler for i in batch) == dict.fromkeys(range(32), 1)
+    assert sampler.stats["repeated_images"] == sampler.stats["dropped_images"] == 0
+
+
+def test_graph_sampler_needs_enough_neighbours():
+    sampler = GraphSampler([0, 1, 2, 3], 4, 2)
+    with pytest.raises(ValueError, match="with 2 neighbours for 4 labels in batches of 4"):
+        sampler.set_graph(torch.zeros(4, 2, dtype=torch.long))
+    with pytest.raises(RuntimeError, match="set_graph"):
+        list(sampler)
+
+
+def test_hits_are_those_of_the_true_nearest():
+    """With the nearest skipped in the graph, hits still count them."""
+    features = torch.randn(30, 2, generator=torch.Generator().manual_seed(4))
+    nearest = nearest_identities(features, 5)
+    labels = [label for label in range(30) for _ in range(4)]
+    sampler = DepthFirstGraphSampler(labels, [0] * 120, 6, 2)
+    sampler.set_graph(nearest_identities(features, 3, skip=2), nearest)
+    plan = [[labels[i] for i in batch[::2]] for batch in sampler]
+    assert sampler.stats["hits"] == pytest.approx(mean_hits(plan, nearest.tolist()))

@@ -10,6 +10,7 @@ import torch
 
 from config import dump_cfg, load_cfg
 from datasets.records import Batch, Sample
+from datasets.sources import TrainingSet
 from loss import build_image_losses
 from model import build_model
 from processor.epoch import EpochMeters, NonFiniteLossError, train_epoch
@@ -165,7 +166,9 @@ def run(golden, tiny_clip_json, tiny_clip_file):
     stage2 = ImageStage(
         model,
         loader,
-        [f"{i}.jpg" for i in range(64)],
+        TrainingSet(
+            [Sample(f"{i}.jpg", 0, 0) for i in range(64)], [0] * 64, [0] * 64, 8, 4, 1, ("x",), (0,)
+        ),
         texts,
         build_image_losses(cfg, 8, 128),
         [optimizer],

@@ -1,0 +1,130 @@
+"""GS, the graph sampler of QAConv: every identity with its nearest ones (CVPR 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from random import Random
+
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from datasets.samplers.chunks import check_batch_shape, indices_by_label, rank_slice
+from datasets.samplers.identity_graph import mean_hits
+
+
+class GraphSampler(Sampler[list[int]]):
+    """Plans one batch per identity: the identity and its P - 1 nearest, with K images each.
+
+    An identity occurs in many batches of an epoch; it goes through its shuffled images in turn, so
+    that none is drawn again before all have been drawn.
+
+    Args:
+        labels: label 0..I-1 of every image.
+        num_pids: P, identities in a global batch.
+        num_instances: K, images of an identity; they stand side by side.
+        seed: with the epoch, decides the plan.
+        rank: this process.
+        world_size: processes; each gets P / world_size identities of every batch.
+
+    Raises:
+        ValueError: fewer identities than P, or P not divisible by the processes.
+    """
+
+    def __init__(
+        self,
+        labels: Sequence[int],
+        num_pids: int,
+        num_instances: int,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self._groups = indices_by_label(labels)
+        check_batch_shape(len(self._groups), num_pids, num_instances, world_size)
+        self.num_pids = num_pids
+        self.num_instances = num_instances
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        self._neighbours: list[list[int]] | None = None
+        self._nearest: list[list[int]] = []
+        self._plan: list[list[int]] | None = None
+        self._stats: dict[str, float] = {}
+
+    def set_graph(self, neighbours: Tensor, nearest: Tensor | None = None) -> None:
+        """Take the graph: (I, P - 1 or more) rows of `nearest_identities`, one per label.
+
+        Args:
+            neighbours: whom every identity is put together with.
+            nearest: (I, k) what counts as a hit; None = `neighbours`.
+
+        Raises:
+            ValueError: not one row per label, or fewer columns than P - 1.
+        """
+        rows, columns = neighbours.shape
+        if rows != len(self._groups) or columns < self.num_pids - 1:
+            raise ValueError(
+                f"a graph of {rows} identities with {columns} neighbours for {len(self._groups)} "
+                f"labels in batches of {self.num_pids}"
+            )
+        self._neighbours = neighbours[:, : self.num_pids - 1].tolist()
+        self._nearest = (neighbours if nearest is None else nearest).tolist()
+        self._plan = None
+
+    def set_epoch(self, epoch: int) -> None:
+        """Plan this epoch when its batches are asked for."""
+        self.epoch = epoch
+        self._plan = None
+
+    @property
+    def stats(self) -> dict[str, float]:
+        """Numbers of the epoch's plan: batches, hits, coverage, images drawn more than once."""
+        self._batches()
+        return self._stats
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter([rank_slice(b, self.rank, self.world_size) for b in self._batches()])
+
+    def __len__(self) -> int:
+        return len(self._batches())
+
+    def _batches(self) -> list[list[int]]:
+        if self._plan is None:
+            self._plan = self._make_plan()
+        return self._plan
+
+    def _make_plan(self) -> list[list[int]]:
+        if self._neighbours is None:
+            raise RuntimeError("the sampler has no graph yet: call set_graph first")
+        rng = Random(f"graph {self.seed} {self.epoch}")
+        queues: list[list[int]] = [[] for _ in self._groups]
+        centers = list(range(len(self._groups)))
+        rng.shuffle(centers)
+        rows = [[center, *self._neighbours[center]] for center in centers]
+        plan = [[i for label in row for i in self._take(queues[label], label, rng)] for row in rows]
+        drawn = {index for batch in plan for index in batch}
+        num_images = sum(map(len, self._groups))
+        self._stats = {
+            "batches": len(plan),
+            "hits": mean_hits(rows, self._nearest),
+            "identity_coverage": 1.0,
+            "image_coverage": len(drawn) / num_images,
+            "dropped_images": num_images - len(drawn),
+            "repeated_images": sum(map(len, plan)) - len(drawn),
+        }
+        return plan
+
+    def _take(self, queue: list[int], label: int, rng: Random) -> list[int]:
+        """The next K images of an identity; its queue is refilled when it runs dry."""
+        group = self._groups[label]
+        if len(group) < self.num_instances:  # all of them, and some again
+            images = rng.sample(group, len(group))
+            return [images[i % len(images)] for i in range(self.num_instances)]
+        taken: list[int] = []
+        while len(taken) < self.num_instances:
+            if not queue:
+                queue += rng.sample(group, len(group))
+                queue.sort(key=lambda index: index not in taken)  # no image twice in a batch
+            taken.append(queue.pop())
+        return taken

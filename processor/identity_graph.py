@@ -1,0 +1,157 @@
+"""Keeps the graph of look-alike identities that a sampler walks over up to date."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from datasets.records import Batch, Sample
+from datasets.samplers import RandomIdentitySampler, nearest_identities
+from datasets.samplers.chunks import indices_by_label
+from datasets.samplers.epoch_batches import BatchPlan
+from datasets.samplers.identity_graph import mean_hits
+from model import CLIPReID
+from processor.features import extract_features
+from processor.runtime.precision import Precision
+
+logger = logging.getLogger(__name__)
+
+
+class GraphPlan(BatchPlan, Protocol):
+    """A sampler that plans its batches over a graph of identities."""
+
+    def set_graph(self, neighbours: Tensor, nearest: Tensor | None = None) -> None:
+        """Take a graph: (I, .) neighbours to batch with, (I, k) true nearest ones."""
+
+
+@dataclass
+class IdentityGraph:
+    """Computes a sampler's graph from features of the identities.
+
+    Attributes:
+        plan: the sampler that gets the graph.
+        features: epoch -> (I, D) features, one row per label.
+        num_neighbours: neighbours per identity that the sampler needs.
+        num_hits: nearest identities that count as hits.
+        skip: nearest identities that are left out of the graph.
+        normalize: L2-normalize the features first.
+        period: epochs between two graphs; None = the first one stays.
+        random_plan: P x K batches of the same images, to compare hits with.
+        labels: label of every image.
+    """
+
+    plan: GraphPlan
+    features: Callable[[int], Tensor]
+    num_neighbours: int
+    num_hits: int
+    skip: int
+    normalize: bool
+    period: int | None
+    random_plan: RandomIdentitySampler
+    labels: list[int]
+    _neighbours: Tensor | None = field(default=None, init=False)
+    _nearest: Tensor | None = field(default=None, init=False)
+    _seconds: float = field(default=0.0, init=False)
+
+    def refresh(self, epoch: int) -> None:
+        """Make a new graph when this epoch is due for one."""
+        due = self.period is not None and (epoch - 1) % self.period == 0
+        if self._neighbours is not None and not due:
+            return
+        started = time.perf_counter()
+        features = self.features(epoch)
+        if self.normalize:
+            features = F.normalize(features)
+        columns = min(max(self.num_neighbours + self.skip, self.num_hits), len(features) - 1)
+        nearest = nearest_identities(features, columns).cpu()
+        self._set(nearest[:, self.skip :][:, : self.num_neighbours], nearest[:, : self.num_hits])
+        self._seconds = time.perf_counter() - started
+
+    def statistics(self, epoch: int) -> dict[str, float]:
+        """Hits of random P x K batches on the same images, and the seconds the graph took."""
+        self.random_plan.set_epoch(epoch)
+        step = self.random_plan.num_instances
+        batches = [[self.labels[i] for i in batch[::step]] for batch in self.random_plan]
+        nearest = [] if self._nearest is None else self._nearest.tolist()
+        return {"random_hits": mean_hits(batches, nearest), "graph_seconds": self._seconds}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The graph: inside an epoch it cannot be made again, the encoder has moved on."""
+        return {"neighbours": self._neighbours, "nearest": self._nearest}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put a graph back."""
+        if state["neighbours"] is not None:
+            self._set(state["neighbours"], state["nearest"])
+
+    def _set(self, neighbours: Tensor, nearest: Tensor) -> None:
+        self._neighbours, self._nearest = neighbours, nearest
+        self.plan.set_graph(neighbours, nearest)
+
+
+@dataclass(frozen=True)
+class ImageFeaturesOfIdentities:
+    """Features of identities from the current image encoder, in evaluation mode.
+
+    Attributes:
+        model: the network; the feature is final beside projected, before the BNNecks.
+        samples: the training images.
+        labels: their labels.
+        loader: makes a loader of images in order, without augmentation, with given labels.
+        precision: device and number format.
+        images_per_id: images drawn of every identity; their mean feature stands for it.
+        seed: with the epoch, decides which images.
+    """
+
+    model: CLIPReID
+    samples: Sequence[Sample]
+    labels: Sequence[int]
+    loader: Callable[[Sequence[Sample], Sequence[int]], DataLoader[Batch]]
+    precision: Precision
+    images_per_id: int
+    seed: int
+
+    def __call__(self, epoch: int) -> Tensor:
+        """(I, D) features, one row per label."""
+        rng = Random(f"graph images {self.seed} {epoch}")
+        chosen: list[int] = []
+        for group in indices_by_label(self.labels):
+            chosen += rng.sample(group, min(self.images_per_id, len(group)))
+        labels = [self.labels[i] for i in chosen]
+        self.model.eval()
+        table = extract_features(
+            self._encode,
+            self.loader([self.samples[i] for i in chosen], labels),
+            self.precision,
+            title="image features for the graph",
+        )
+        kept = torch.tensor(labels)[table.indices].to(table.features.device)
+        return mean_by_label(table.features, kept, max(self.labels) + 1)
+
+    def _encode(self, batch: Batch) -> Tensor:
+        features = self.model.encode_image(batch.images, batch.camids, batch.viewids)
+        return torch.cat([features.final, features.projected], dim=1)
+
+
+@torch.no_grad()
+def mean_by_label(features: Tensor, labels: Tensor, num_labels: int) -> Tensor:
+    """(N, D) features of images with (N,) labels -> (I, D) means per label.
+
+    Raises:
+        ValueError: a label without an image.
+    """
+    counts = torch.bincount(labels, minlength=num_labels)
+    if bool((counts == 0).any()):
+        missing = int((counts == 0).nonzero()[0])
+        raise ValueError(f"no readable image of the identity with label {missing} for its graph")
+    sums = features.new_zeros(num_labels, features.shape[1]).index_add_(0, labels, features)
+    return sums / counts[:, None]
