@@ -39,6 +39,10 @@ _VALUES: dict[str, dict[str, str]] = {
 }
 
 
+# YAML reads `off` and `no` as false where they are words of an option.
+_FALSE = {"SOLVER.AMP": "off", "MODEL.NECK": "no"}
+
+
 def translate_key(key: str, known: frozenset[str]) -> str:
     """The present name of an option: flat `SOLVER.X` of the baseline files and a bare `SAMPLER`."""
     if key in known:
@@ -56,7 +60,12 @@ def translate_value(key: str, value: Any, default: Any) -> Any:
     if isinstance(default, bool) and isinstance(value, str):
         return _WORDS.get(value.strip().lower(), value)
     if key in ("DATASETS.NAMES", "DATASETS.TARGETS") and isinstance(value, str | int):
-        return tuple(name.strip() for name in str(value).split(",") if name.strip())
+        text = str(value)
+        if text.startswith("(") and text.endswith(")"):
+            text = text[1:-1]
+        return tuple(name.strip() for name in text.split(",") if name.strip())
+    if value is False:
+        return _FALSE.get(key, value)
     if isinstance(value, str):
         return _VALUES.get(key, {}).get(value, value)
     return value

@@ -50,6 +50,7 @@ def load_cfg(
         UnknownOptionError: an option that does not exist, with the nearest ones.
         ConfigError: a value of the wrong type, or options that do not fit each other.
     """
+    opts = opts or ()
     tree = read_yaml(config_file) if config_file else {}
     cfg = build_cfg(tree, opts, str(config_file or ""), quiet=quiet)
     if config_file and not cfg.OUTPUT_DIR:

@@ -69,8 +69,6 @@ def build_side_information(
         if cfg.MODEL.SIE_CAMERA or cfg.MODEL.SIE_VIEW:
             logger.warning("MODEL.SIE_CAMERA, MODEL.SIE_VIEW: a ResNet takes no side information")
         return SideInformation()
-    if cfg.MODEL.SIE_CAMERA and num_cameras < 2:
-        logger.warning("MODEL.SIE_CAMERA: the training images are of one camera only")
     return SideInformation(
         num_cameras if cfg.MODEL.SIE_CAMERA else 0,
         num_views if cfg.MODEL.SIE_VIEW else 0,

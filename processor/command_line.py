@@ -68,7 +68,7 @@ def run(action: Callable[[], object]) -> None:
     try:
         action()
     except Interrupted:
-        logger.info("stopped by SIGTERM; SOLVER.RESUME auto goes on from the last saved state")
+        logger.info("stopped by SIGTERM; SOLVER.RESUME auto goes on if last.pth is there")
         sys.exit(0)
     except KeyboardInterrupt:
         logger.error("interrupted; SOLVER.RESUME auto goes on after the last finished epoch")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
-from config import dump_cfg, load_cfg
+from config import ConfigError, dump_cfg, load_cfg
 from datasets.build import build_sources, build_train_sampler
 from datasets.fingerprint import fingerprint
 from datasets.samplers.epoch_batches import BatchPlan
@@ -61,6 +61,8 @@ def train(cfg: CfgNode) -> EvaluationReport:
     start = find_start(cfg, output)
     sources = build_sources(cfg)
     data = join_sources(sources)
+    if cfg.MODEL.SIE_CAMERA and data.num_cameras < 2:
+        raise ConfigError("MODEL.SIE_CAMERA: the training images are of one camera; leave it out")
     targets = build_targets(cfg, data.camera_ranges(), sources)
     with StopRequest() as stop:
         evaluator = build_evaluator(cfg, targets, precision, stop)

@@ -15,8 +15,9 @@ MISSING_VIEW = -1
 def read_csv(file: Path) -> DataSplits:
     """Read a CSV with header `path,pid` and, if wanted, `camid`, `viewid` and `split`.
 
-    Paths are relative to the file's folder; pid is any text; camid is 0, 1, ...; an empty viewid
-    or -1 is a missing label; split is train, query or gallery, in every row or in none.
+    Paths are relative to the file's folder; pid is any text; camid is 0, 1, ...; where one is
+    empty, cameras count as unknown for all; an empty viewid or -1 is a missing label; split is
+    train, query or gallery (or test), in every row or in none.
 
     Raises:
         ValueError: the header or a row is wrong; the text names file and line.
@@ -63,9 +64,12 @@ def _parse_row(file: Path, line: int, header: list[str], row: list[str]) -> Entr
     if not cells["pid"]:
         raise _row_error(file, line, "pid is empty")
     split = cells.get("split", "").lower()
+    split = "gallery" if split == "test" else split
     if split not in ("", *SPLITS):
         raise _row_error(file, line, f"split is {split!r}; expected {', '.join(SPLITS)}")
-    camera = _parse_number(file, line, cells, "camid", smallest=0) if "camid" in cells else None
+    camera = None
+    if cells.get("camid"):
+        camera = _parse_number(file, line, cells, "camid", smallest=0)
     viewid = 0
     if "viewid" in cells:
         cells["viewid"] = cells["viewid"] or str(MISSING_VIEW)

@@ -32,7 +32,8 @@ def assemble_splits(name: str, entries: list[Entry]) -> DataSplits:
     cameras_known = all(entry.camera is not None for entry in entries)
     by_split: dict[str, list[Sample]] = {split: [] for split in ("", *SPLITS)}
     for entry in entries:
-        sample = Sample(str(entry.path), pids[entry.identity], entry.camera or 0, entry.viewid)
+        camid = (entry.camera or 0) if cameras_known else 0
+        sample = Sample(str(entry.path), pids[entry.identity], camid, entry.viewid)
         by_split[entry.split].append(sample)
     if by_split[""]:
         splits = split_own_data(by_split[""], name=name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -22,8 +23,8 @@ VehicleID_V1.0/
 def read_vehicleid(root: Path, split: int = 0, *, size: int = 800) -> DataSplits:
     """One trial of VehicleID: of each test identity one random image is the gallery.
 
-    All other test images are queries. There are no cameras: every camid is 0 (so that side
-    information stays inside its table) and no gallery image is junk.
+    All other test images are queries. There are no cameras: queries have camid 0 and the gallery
+    camid 1, so that no match is ever junk.
 
     Args:
         root: the data root.
@@ -50,7 +51,7 @@ def draw_trial(samples: Iterable[Sample], trial: int) -> tuple[list[Sample], lis
     query, gallery = [], []
     for group in images.values():
         drawn = int(rng.random() * len(group))  # random() alone is the same on every Python version
-        gallery.append(group[drawn])
+        gallery.append(replace(group[drawn], camid=1))
         query += group[:drawn] + group[drawn + 1 :]
     return query, gallery
 

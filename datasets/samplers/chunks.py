@@ -12,6 +12,7 @@ def indices_by_label(labels: Sequence[int]) -> list[list[int]]:
     Raises:
         ValueError: the labels are not 0..C-1 with at least one image each.
     """
+    labels = [int(label) for label in labels]  # of a list, an array or a tensor
     if not labels:
         raise ValueError("no labels: the training set is empty")
     groups: list[list[int]] = [[] for _ in range(max(labels) + 1)]

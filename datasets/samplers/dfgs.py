@@ -53,7 +53,7 @@ class DepthFirstGraphSampler(Sampler[list[int]]):
             raise ValueError(f"{len(labels)} labels, but {len(camids)} camids")
         self._groups = indices_by_label(labels)
         check_batch_shape(len(self._groups), num_pids, num_instances, world_size)
-        self._camids = camids
+        self._camids = [int(camid) for camid in camids]
         self.num_pids = num_pids
         self.num_instances = num_instances
         self.seed = seed

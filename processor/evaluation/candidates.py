@@ -28,6 +28,8 @@ class Identities:
         checked: list[np.ndarray] = []
         for name, values in zip(cls.__slots__, given, strict=True):
             array = values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+            if array.dtype.kind == "f" and bool((array == np.floor(array)).all()):
+                array = array.astype(np.int64)
             if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
                 raise ValueError(
                     f"{name}: expected one integer per image, got {array.dtype} {array.shape}"

@@ -17,6 +17,9 @@ FeatureArray: TypeAlias = Tensor | np.ndarray
 METRICS = ("euclidean", "cosine")
 
 
+ROWS_PER_SQUARE = 4096  # rows squared at once
+
+
 @dataclass(frozen=True, slots=True)
 class DistanceBlock:
     """Distances of some queries to the whole gallery; the next block may overwrite the values."""
@@ -139,4 +142,5 @@ def distance_blocks(
 
 
 def _squared_lengths(features: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(features, dim=1).square()
+    """(N, D) -> (N,); in parts, so that no second copy of the features exists."""
+    return torch.cat([part.square().sum(1) for part in features.split(ROWS_PER_SQUARE)])

@@ -220,3 +220,11 @@ def test_device_number(tmp_path):
 def test_an_unknown_word_for_a_boolean(tmp_path):
     with pytest.raises(ConfigError, match=r"TEST\.FEAT_NORM.*'never'"):
         load(tmp_path, "TEST:\n  FEAT_NORM: never\n")
+
+
+def test_words_that_yaml_reads_as_false(tmp_path):
+    file = tmp_path / "words.yml"
+    file.write_text("SOLVER:\n  AMP: off\nMODEL:\n  NECK: no\nDATASETS:\n  NAMES: (msmt17)\n")
+    cfg = load_cfg(file)
+    assert (cfg.SOLVER.AMP, cfg.MODEL.NECK, cfg.DATASETS.NAMES) == ("off", "no", ("msmt17",))
+    assert load_cfg(None, ["DATASETS.NAMES", "a, b"]).DATASETS.NAMES == ("a", "b")

@@ -203,7 +203,6 @@ def test_csv_without_split_and_cameras_with_absolute_paths(tmp_path):
         ("path,pid\n1.jpg,a\n\n1.jpg,b", "line 4: .*1.jpg is already on line 2"),
         ("path,pid,camid\n1.jpg,a,0\n2.jpg,a,door", "line 3: camid is 'door'"),
         ("path,pid,camid\n1.jpg,a,-1", "line 2: camid is '-1'"),
-        ("path,pid,camid\n1.jpg,a,", "line 2: camid is ''"),
         ("path,pid,viewid\n1.jpg,a,-2", "line 2: viewid is '-2'"),
         ("path,pid,split\n1.jpg,a,dev", "line 2: split is 'dev'; expected train, query, gallery"),
         ("path,pid,split\n1.jpg,a,train\n2.jpg,a,", "line 3: split is empty"),
@@ -299,3 +298,12 @@ def test_too_few_identities_names_the_remedy(cameras_by_pid):
 def test_nothing_to_test_names_the_remedy(cameras_by_pid, message):
     with pytest.raises(ValueError, match=f"nothing to test.*{message}.*CSV column 'split'"):
         split_own_data(make_samples(cameras_by_pid))
+
+
+def test_csv_with_an_empty_camera_has_none(tmp_path):
+    rows = ["1.jpg,a,3,train", "2.jpg,b,4,query", "3.jpg,b,,test"]
+    text = "\n".join(["path,pid,camid,split", *rows])
+    splits = read_csv(write_csv(tmp_path, text, "1.jpg", "2.jpg", "3.jpg"))
+    assert [s.camid for s in [*splits.train, *splits.query, *splits.gallery]] == [0, 0, 0]
+    assert splits.ignore_same_camera is False
+    assert any("cameras unknown" in note for note in splits.notes)

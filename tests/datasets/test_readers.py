@@ -279,7 +279,8 @@ def test_vehicleid_gallery_is_one_image_per_identity(tmp_path, folder, size):
     assert len(splits.query) == 24
     assert not {s.path for s in splits.query} & {s.path for s in splits.gallery}
     assert not splits.ignore_same_camera
-    assert {(s.camid, s.viewid) for s in splits.query + splits.gallery} == {(0, 0)}
+    assert {(s.camid, s.viewid) for s in splits.query} == {(0, 0)}
+    assert {(s.camid, s.viewid) for s in splits.gallery} == {(1, 0)}
     assert "trial 4 of 10" in splits.notes[0]
 
 

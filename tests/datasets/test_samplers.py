@@ -4,7 +4,9 @@ from collections import Counter
 from itertools import chain
 from random import Random
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -210,3 +212,11 @@ def test_positions_of_the_keys_are_the_plan():
     batches = EpochBatches(plan, seed=0)
     batches.set_epoch(4)
     assert [[key.position for key in batch] for batch in batches] == list(plan)
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_labels_may_be_arrays(kind):
+    labels = [0] * 5 + [1] * 4 + [2] * 6
+    batches = list(RandomIdentitySampler(kind(labels), 2, 2, seed=3))
+    assert batches == list(RandomIdentitySampler(labels, 2, 2, seed=3))
+    assert all(type(index) is int for batch in batches for index in batch)

@@ -8,6 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
+from config import ConfigError
+
 pytestmark = pytest.mark.slow
 
 
@@ -230,3 +232,10 @@ def test_csv_file_as_a_data_set(people, train_in, tmp_path):
     report = train_in(tmp_path / "run", *own_data(tmp_path, "list.csv"))
     assert report.targets[0].name == "list"
     assert_finite(tmp_path / "run")
+
+
+def test_camera_embeddings_of_one_camera_are_refused(people, train_in, tmp_path):
+    copy_people(people, tmp_path / "own", ids=8, cameras=False)
+    with pytest.raises(ConfigError, match=r"MODEL.SIE_CAMERA: .* of one camera; leave it out"):
+        train_in(tmp_path / "run", *own_data(tmp_path, "own"), "MODEL.SIE_CAMERA", "True")
+    assert not (tmp_path / "run").exists()

@@ -367,3 +367,28 @@ def test_cuda_agrees_with_the_cpu(case):
     tied = torch.cdist(case.query, case.gallery).round()
     expected = slow_reference(tied.numpy(), *case.ids)
     assert_agrees(evaluate_distmat(tied.cuda(), *case.ids), expected)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", "tensor"])
+def test_exact_distances_tie_exactly(kind):
+    """Whole-number features have exact distances: ties rank by gallery order, as with a matrix."""
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        query, gallery = rng.integers(-2, 3, (6, 4)), rng.integers(-2, 3, (20, 4))
+        ids = random_ids(rng, 6, 20)
+        distmat = ((query[:, None] - gallery[None]) ** 2).sum(-1)
+        given = [
+            torch.tensor(x).float() if kind == "tensor" else x.astype(kind)
+            for x in (query, gallery)
+        ]
+        found, expected = evaluate_features(*given, *ids), evaluate_distmat(distmat, *ids)
+        assert found.mAP == pytest.approx(expected.mAP, abs=1e-12)
+        assert found.mINP == pytest.approx(expected.mINP, abs=1e-12)
+
+
+def test_whole_float_ids_count_and_others_do_not():
+    ids = [np.array([1.0]), np.array([1.0, 2.0]), np.zeros(1), np.ones(2)]
+    assert evaluate_distmat(np.array([[0.1, 0.2]]), *ids).mAP == 1
+    ids[2] = np.array([0.5])
+    with pytest.raises(ValueError, match=r"query_camids: expected one integer per image"):
+        evaluate_distmat(np.array([[0.1, 0.2]]), *ids)
