@@ -24,6 +24,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "MODEL.METRIC_LOSS_TYPE": ("triplet", "center", "triplet_center", "none"),
     "INPUT.ON_BAD_IMAGE": ("error", "skip"),
     "DATALOADER.SAMPLER": ("softmax", *P_X_K_SAMPLERS),
+    "DATALOADER.DFGS.WALK": ("depth_first", "greedy"),
     "SOLVER.AMP": ("auto", "off", "fp16", "bf16"),
     "SOLVER.STAGE1.OPTIMIZER_NAME": ("Adam", "AdamW", "SGD"),
     "SOLVER.STAGE2.OPTIMIZER_NAME": ("Adam", "AdamW", "SGD"),

@@ -62,6 +62,7 @@ _C.DATALOADER.NUM_INSTANCE = 16  # K, images of an identity in a batch; P = IMS_
 _C.DATALOADER.DFGS = CfgNode()  # the graph of look-alike identities, for dfgs_* and gs_*
 _C.DATALOADER.DFGS.NUM_NEIGHBOURS = 10  # k, identities that the walk goes to from each; hits of k
 _C.DATALOADER.DFGS.SKIP = 0  # m, nearest identities left out of the graph
+_C.DATALOADER.DFGS.WALK = "depth_first"  # depth_first = the paper's | greedy = most hits
 _C.DATALOADER.DFGS.SHUFFLE = True  # visit an identity's neighbours in random order
 _C.DATALOADER.DFGS.NORMALIZE = False  # True = compare directions of the features only
 _C.DATALOADER.DFGS.REFRESH_PERIOD = 1  # epochs between graphs of image features

@@ -38,9 +38,15 @@ def build_train_sampler(
         return ShuffledSampler(len(labels), batch_size, seed)
     num_pids = batch_size // num_instances
     if cfg.DATALOADER.SAMPLER.startswith("dfgs"):
-        shuffle = cfg.DATALOADER.DFGS.SHUFFLE
+        options = cfg.DATALOADER.DFGS
         return DepthFirstGraphSampler(
-            labels, camids, num_pids, num_instances, seed, shuffle_rows=shuffle
+            labels,
+            camids,
+            num_pids,
+            num_instances,
+            seed,
+            shuffle_rows=options.SHUFFLE,
+            greedy=options.WALK == "greedy",
         )
     if cfg.DATALOADER.SAMPLER.startswith("gs"):
         return GraphSampler(labels, num_pids, num_instances, seed)

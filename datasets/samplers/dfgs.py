@@ -14,7 +14,8 @@ from datasets.samplers.chunks import (
     indices_by_label,
     rank_slice,
 )
-from datasets.samplers.identity_graph import depth_first_walk, mean_hits
+from datasets.samplers.identity_graph import mean_hits
+from datasets.samplers.walks import depth_first_walk, greedy_walk
 
 
 class DepthFirstGraphSampler(Sampler[list[int]]):
@@ -32,6 +33,7 @@ class DepthFirstGraphSampler(Sampler[list[int]]):
         rank: this process.
         world_size: processes; each gets P / world_size identities of every batch.
         shuffle_rows: visit an identity's neighbours in random order instead of nearest first.
+        greedy: fill batches by the number of links instead of depth first (`greedy_walk`).
 
     Raises:
         ValueError: fewer identities than P, P not divisible by the processes, or lengths differ.
@@ -48,6 +50,7 @@ class DepthFirstGraphSampler(Sampler[list[int]]):
         world_size: int = 1,
         *,
         shuffle_rows: bool = True,
+        greedy: bool = False,
     ) -> None:
         if len(labels) != len(camids):
             raise ValueError(f"{len(labels)} labels, but {len(camids)} camids")
@@ -60,6 +63,7 @@ class DepthFirstGraphSampler(Sampler[list[int]]):
         self.rank = rank
         self.world_size = world_size
         self.shuffle_rows = shuffle_rows
+        self.greedy = greedy
         self.epoch = 0
         self._neighbours: list[list[int]] | None = None
         self._nearest: list[list[int]] = []
@@ -112,9 +116,12 @@ class DepthFirstGraphSampler(Sampler[list[int]]):
         rng = Random(f"depth first {self.seed} {self.epoch}")
         chunks = camera_chunks(self._groups, self._camids, self.num_instances, self.epoch, rng)
         visits = [len(own) for own in chunks]
-        walk = depth_first_walk(
-            self._neighbours, visits, self.num_pids, rng, shuffle_rows=self.shuffle_rows
-        )
+        if self.greedy:
+            walk = greedy_walk(self._neighbours, visits, self.num_pids, rng)
+        else:
+            walk = depth_first_walk(
+                self._neighbours, visits, self.num_pids, rng, shuffle_rows=self.shuffle_rows
+            )
         used = [0] * len(chunks)
         plan: list[list[int]] = []
         for batch in walk.batches:

@@ -112,7 +112,8 @@ def test_reference_setting():
     labels = sorted([*range(751), *range(751), *extra])
     camids = torch.randint(6, (12626,), generator=generator).tolist()
     sampler = DepthFirstGraphSampler(labels, camids, 32, 4, seed=2)
-    sampler.set_graph(nearest_identities(torch.randn(751, 8, generator=generator), 10))
+    neighbours = nearest_identities(torch.randn(751, 8, generator=generator), 10)
+    sampler.set_graph(neighbours)
     hits = []
     for epoch in range(3):
         sampler.set_epoch(epoch)
@@ -121,6 +122,12 @@ def test_reference_setting():
         assert sampler.stats["image_coverage"] > 0.88
         assert sampler.stats["repeated_images"] == 0
     assert sum(hits) / 3 > 2.3
+    greedy = DepthFirstGraphSampler(labels, camids, 32, 4, seed=2, greedy=True)
+    greedy.set_graph(neighbours)
+    assert greedy.stats["hits"] > 4
+    assert greedy.stats["identity_coverage"] == 1
+    assert greedy.stats["image_coverage"] > 0.88
+    assert greedy.stats["repeated_images"] == 0
 
 
 def test_far_apart_domains_are_all_visited():

@@ -1,6 +1,7 @@
 """The graph of look-alikes and the walk over it, against slow references and by invariants."""
 
 from collections import Counter
+from functools import partial
 from random import Random
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.samplers import identity_graph, nearest_identities
-from datasets.samplers.identity_graph import depth_first_walk, mean_hits
+from datasets.samplers.identity_graph import mean_hits
+from datasets.samplers.walks import depth_first_walk, greedy_walk
 
 
 def slow_neighbours(features, k, skip):
@@ -78,12 +80,20 @@ def graphs(draw):
     return neighbours, visits, num_pids
 
 
-@settings(max_examples=200)
-@given(graphs(), st.integers(0, 5), st.booleans())
-def test_every_walk_keeps_its_promises(graph, seed, shuffle_rows):
+WALKS = {
+    "nearest first": partial(depth_first_walk, shuffle_rows=False),
+    "shuffled": depth_first_walk,
+    "greedy": greedy_walk,
+}
+
+
+@pytest.mark.parametrize("way", WALKS)
+@settings(max_examples=150)
+@given(graph=graphs(), seed=st.integers(0, 5))
+def test_every_walk_keeps_its_promises(way, graph, seed):
     """Full batches of distinct identities; each is drawn, none more often than it has chunks."""
     neighbours, visits, num_pids = graph
-    walk = depth_first_walk(neighbours, visits, num_pids, Random(seed), shuffle_rows=shuffle_rows)
+    walk = WALKS[way](neighbours, visits, num_pids, Random(seed))
     assert all(len(batch) == len(set(batch)) == num_pids for batch in walk.batches)
     drawn = Counter(label for batch in walk.batches for label in batch)
     assert set(drawn) == set(range(len(visits)))
@@ -92,8 +102,7 @@ def test_every_walk_keeps_its_promises(graph, seed, shuffle_rows):
     assert all(count <= visits[label] for label, count in drawn.items())
     left = [label for label, count in enumerate(visits) if drawn[label] < count]
     assert len(left) < num_pids
-    again = depth_first_walk(neighbours, visits, num_pids, Random(seed), shuffle_rows=shuffle_rows)
-    assert again == walk
+    assert WALKS[way](neighbours, visits, num_pids, Random(seed)) == walk
 
 
 def test_nearest_first_walk_by_hand():
@@ -114,6 +123,24 @@ def test_separate_clusters_smaller_than_a_batch_fill_an_epoch():
     assert len({label for batch in walk.batches for label in batch}) == 750
     assert walk.restarts >= 29
     assert mean_hits(walk.batches, neighbours) > 6
+
+
+def test_greedy_walk_by_hand():
+    """Two triangles, P = 3: the triangles stay together."""
+    neighbours = [[1, 2], [0, 2], [0, 1], [4, 5], [3, 5], [3, 4]]
+    walk = greedy_walk(neighbours, [2] * 6, 3, Random(4))
+    assert sorted(map(sorted, walk.batches)) == [[0, 1, 2], [0, 1, 2], [3, 4, 5], [3, 4, 5]]
+    assert mean_hits(walk.batches, neighbours) == 2
+
+
+def test_greedy_walk_finds_more_hits_at_the_same_coverage():
+    features = torch.randn(300, 8, generator=torch.Generator().manual_seed(2))
+    neighbours = nearest_identities(features, 10).tolist()
+    visits = [4] * 300
+    depth_first = depth_first_walk(neighbours, visits, 16, Random(1))
+    greedy = greedy_walk(neighbours, visits, 16, Random(1))
+    assert len(greedy.batches) >= len(depth_first.batches)
+    assert mean_hits(greedy.batches, neighbours) > 1.5 * mean_hits(depth_first.batches, neighbours)
 
 
 def test_hits_by_hand():
