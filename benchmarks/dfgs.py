@@ -1,0 +1,199 @@
+"""How alike the identities of a batch are, and what a plan costs: python benchmarks/dfgs.py.
+
+Compares random P x K batches, the depth-first walk, the greedy walk, GS (every identity with its
+nearest ones) and the published DFGS algorithm, written out here with its defects. Every sampler
+plans the same images over the same features in one process; seconds are medians over the epochs and
+contain the making of the graph.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from datasets.samplers import (
+    DepthFirstGraphSampler,
+    GraphSampler,
+    RandomIdentitySampler,
+    nearest_identities,
+)
+from datasets.samplers.identity_graph import mean_hits
+
+SIZES = ((751, 12_936), (1_041, 32_621), (8_000, 200_000), (16_719, 88_000))
+NUM_PIDS, NUM_INSTANCES, NUM_NEIGHBOURS, NUM_CAMERAS = 32, 4, 10, 6
+
+Plan = list[list[int]]
+
+
+def draw_data(
+    num_labels: int, num_images: int, *, clustered: bool
+) -> tuple[list[int], list[int], Tensor]:
+    """Labels and cameras of images (two of each identity at least) and features of identities.
+
+    Features are normal in 8 dimensions, or lie in clusters of about 25 in 64 dimensions.
+    """
+    generator = torch.Generator().manual_seed(0)
+    extra = torch.randint(num_labels, (num_images - 2 * num_labels,), generator=generator)
+    labels = sorted([*range(num_labels), *range(num_labels), *extra.tolist()])
+    camids = torch.randint(NUM_CAMERAS, (num_images,), generator=generator).tolist()
+    if not clustered:
+        return labels, camids, torch.randn(num_labels, 8, generator=generator)
+    clusters = torch.randn(max(num_labels // 25, 1), 64, generator=generator)
+    which = torch.randint(len(clusters), (num_labels,), generator=generator)
+    noise = torch.randn(num_labels, 64, generator=generator)
+    return labels, camids, 0.5 * clusters[which] + noise
+
+
+def published_plan(
+    labels: Sequence[int], camids: Sequence[int], features: Tensor, rng: Random, *, misaligned: bool
+) -> Plan:
+    """The released algorithm: one start, no restart, dense sorted distances, lists searched.
+
+    With `misaligned`, rows of the distance matrix are taken for other identities, as in the
+    released text variant: rows follow one order of the identities, keys a freshly shuffled one.
+    """
+    distances = torch.cdist(features, features)
+    distances.fill_diagonal_(torch.inf)
+    ranks = distances.argsort(1)[:, :NUM_NEIGHBOURS].tolist()
+    available = list(range(len(features)))
+    rng.shuffle(available)
+    keys = available if misaligned else range(len(features))
+    graph = dict(zip(keys, ranks, strict=True))
+    chunks = _published_chunks(labels, camids, rng)
+    available = [label for label in available if chunks[label]]
+    patience = len(available)
+    stack = [rng.choice(available)]
+    batch: list[int] = []
+    members: list[int] = []
+    plan: Plan = []
+    while stack and patience > 0:
+        label = stack.pop()
+        if label not in available:
+            continue
+        if label in members:
+            stack.insert(0, label)
+            patience -= 1
+            continue
+        patience = len(available)
+        batch += chunks[label].pop()
+        members.append(label)
+        if not chunks[label]:
+            available.remove(label)
+        if len(members) == NUM_PIDS:
+            plan.append(batch)
+            batch, members = [], []
+        stack += [other for other in reversed(graph[label]) if other in available]
+    return plan
+
+
+def _published_chunks(
+    labels: Sequence[int], camids: Sequence[int], rng: Random
+) -> dict[int, list[list[int]]]:
+    """Chunks of K, round-robin over cameras; one-image identities get none, remainders are lost."""
+    images: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for index, (label, camid) in enumerate(zip(labels, camids, strict=True)):
+        images[label][camid].append(index)
+    chunks: dict[int, list[list[int]]] = {}
+    for label, by_camera in images.items():
+        queues = list(by_camera.values())
+        for queue in queues:
+            rng.shuffle(queue)
+        order: list[int] = []
+        while any(queues):
+            order += [queue.pop() for queue in queues if queue]
+        if 1 < len(order) < NUM_INSTANCES:
+            order = rng.choices(order, k=NUM_INSTANCES)
+        whole = len(order) - len(order) % NUM_INSTANCES
+        chunks[label] = [order[i : i + NUM_INSTANCES] for i in range(0, whole, NUM_INSTANCES)]
+    return chunks
+
+
+def planners(
+    labels: list[int], camids: list[int], features: Tensor
+) -> dict[str, Callable[[int], Plan]]:
+    """Per sampler: epoch -> plan, the making of the graph included."""
+
+    def random(epoch: int) -> Plan:
+        sampler = RandomIdentitySampler(labels, NUM_PIDS, NUM_INSTANCES)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    def walk(epoch: int, *, greedy: bool) -> Plan:
+        sampler = DepthFirstGraphSampler(labels, camids, NUM_PIDS, NUM_INSTANCES, greedy=greedy)
+        sampler.set_graph(nearest_identities(features, NUM_NEIGHBOURS))
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    def graph(epoch: int) -> Plan:
+        sampler = GraphSampler(labels, NUM_PIDS, NUM_INSTANCES)
+        sampler.set_graph(nearest_identities(features, NUM_PIDS - 1))
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    def published(epoch: int, *, misaligned: bool) -> Plan:
+        return published_plan(labels, camids, features, Random(epoch), misaligned=misaligned)
+
+    return {
+        "random P x K": random,
+        "depth first": lambda epoch: walk(epoch, greedy=False),
+        "greedy": lambda epoch: walk(epoch, greedy=True),
+        "GS": graph,
+        "published, image": lambda epoch: published(epoch, misaligned=False),
+        "published, text": lambda epoch: published(epoch, misaligned=True),
+    }
+
+
+def measure(
+    plan_epoch: Callable[[int], Plan], labels: list[int], nearest: list[list[int]], epochs: int
+) -> list[str]:
+    """Hits, images, identities and seconds as cells of a table."""
+    hits, images, identities, yielded, seconds = [], [], [], [], []
+    for epoch in range(1, epochs + 1):
+        started = time.perf_counter()
+        plan = plan_epoch(epoch)
+        seconds.append(time.perf_counter() - started)
+        batches = [[labels[i] for i in batch[::NUM_INSTANCES]] for batch in plan]
+        hits.append(mean_hits(batches, nearest))
+        images.append(len({i for batch in plan for i in batch}) / len(labels))
+        yielded.append(sum(map(len, plan)) / len(labels))
+        identities.append(len({label for batch in batches for label in batch}) / len(nearest))
+    cells = [f"{statistics.mean(values):.2f}" for values in (hits, images, yielded)]
+    return [*cells, f"{statistics.mean(identities):.3f}", f"{statistics.median(seconds):.2f}"]
+
+
+def main() -> None:
+    """Print one Markdown table per kind of features and size."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--largest", type=int, default=SIZES[-1][0], help="most identities to try")
+    parser.add_argument("--epochs", type=int, default=3, help="plans per sampler")
+    arguments = parser.parse_args()
+    for clustered in (False, True):
+        for num_labels, num_images in SIZES:
+            if num_labels > arguments.largest:
+                continue
+            labels, camids, features = draw_data(num_labels, num_images, clustered=clustered)
+            nearest = nearest_identities(features, NUM_NEIGHBOURS).tolist()
+            kind = "clusters, 64-d" if clustered else "isotropic, 8-d"
+            print(f"\n**{num_labels:,} identities, {num_images:,} images** ({kind})\n")
+            print(
+                "| sampler | hits of 10 | distinct images / N | drawn / N | identities | seconds |"
+            )
+            print("|---|---|---|---|---|---|")
+            for name, plan_epoch in planners(labels, camids, features).items():
+                cells = measure(plan_epoch, labels, nearest, arguments.epochs)
+                print("|", " | ".join([name, *cells]), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()
