@@ -17,9 +17,17 @@ def metrics_of(folder):
     return [{key: value for key, value in line.items() if key not in TIMING} for line in lines]
 
 
+@pytest.mark.parametrize("walk", ["depth_first", "greedy"])
 @pytest.mark.parametrize("sampler", ["dfgs_text", "dfgs_image", "gs_text", "gs_image"])
-def test_sampler_fills_batches_with_look_alikes(train_in, tmp_path, sampler):
-    options = ("DATALOADER.DFGS.NUM_NEIGHBOURS", "5", "DATALOADER.DFGS.IMAGES_PER_ID", "2")
+def test_sampler_fills_batches_with_look_alikes(train_in, tmp_path, sampler, walk):
+    options = (
+        "DATALOADER.DFGS.WALK",
+        walk,
+        "DATALOADER.DFGS.NUM_NEIGHBOURS",
+        "5",
+        "DATALOADER.DFGS.IMAGES_PER_ID",
+        "2",
+    )
     report = train_in(tmp_path, "DATALOADER.SAMPLER", sampler, *options)
     for line in metrics_of(tmp_path)[2:]:
         assert line["hits"] > line["random_hits"]
