@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from random import Random
 
 from torch import Tensor
-from torch.utils.data import Sampler
 
-from datasets.samplers.chunks import (
-    camera_chunks,
-    check_batch_shape,
-    indices_by_label,
-    rank_slice,
-)
+from datasets.samplers.chunks import camera_chunks
 from datasets.samplers.identity_graph import mean_hits
+from datasets.samplers.planned import EpochPlan, PlannedSampler
 from datasets.samplers.walks import depth_first_walk, greedy_walk
 
 
-class DepthFirstGraphSampler(Sampler[list[int]]):
+class DepthFirstGraphSampler(PlannedSampler):
     """Plans an epoch of whole batches of P look-alike identities x K images.
 
     The graph comes from outside (`set_graph`), so the sampler needs no model. An epoch's plan
@@ -54,21 +49,12 @@ class DepthFirstGraphSampler(Sampler[list[int]]):
     ) -> None:
         if len(labels) != len(camids):
             raise ValueError(f"{len(labels)} labels, but {len(camids)} camids")
-        self._groups = indices_by_label(labels)
-        check_batch_shape(len(self._groups), num_pids, num_instances, world_size)
+        super().__init__(labels, num_pids, num_instances, seed, rank, world_size)
         self._camids = [int(camid) for camid in camids]
-        self.num_pids = num_pids
-        self.num_instances = num_instances
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
         self.shuffle_rows = shuffle_rows
         self.greedy = greedy
-        self.epoch = 0
         self._neighbours: list[list[int]] | None = None
         self._nearest: list[list[int]] = []
-        self._plan: list[list[int]] | None = None
-        self._stats: dict[str, float] = {}
 
     def set_graph(self, neighbours: Tensor, nearest: Tensor | None = None) -> None:
         """Take the graph: (I, k) rows of `nearest_identities`, one per label.
@@ -88,29 +74,7 @@ class DepthFirstGraphSampler(Sampler[list[int]]):
         self._nearest = self._neighbours if nearest is None else nearest.tolist()
         self._plan = None
 
-    def set_epoch(self, epoch: int) -> None:
-        """Plan this epoch when its batches are asked for."""
-        self.epoch = epoch
-        self._plan = None
-
-    @property
-    def stats(self) -> dict[str, float]:
-        """Numbers of the epoch's plan: hits, coverage, restarts, batches, left out, repeated."""
-        self._batches()
-        return self._stats
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter([rank_slice(b, self.rank, self.world_size) for b in self._batches()])
-
-    def __len__(self) -> int:
-        return len(self._batches())
-
-    def _batches(self) -> list[list[int]]:
-        if self._plan is None:
-            self._plan = self._make_plan()
-        return self._plan
-
-    def _make_plan(self) -> list[list[int]]:
+    def _make_plan(self) -> EpochPlan:
         if self._neighbours is None:
             raise RuntimeError("the sampler has no graph yet: call set_graph first")
         rng = Random(f"depth first {self.seed} {self.epoch}")
@@ -133,7 +97,7 @@ class DepthFirstGraphSampler(Sampler[list[int]]):
         num_images = sum(map(len, self._groups))
         labels = {label for batch in walk.batches for label in batch}
         yielded = len(plan) * self.num_pids * self.num_instances
-        self._stats = {
+        stats: dict[str, float] = {
             "batches": len(plan),
             "hits": mean_hits(walk.batches, self._nearest),
             "identity_coverage": len(labels) / len(self._groups),
@@ -142,4 +106,4 @@ class DepthFirstGraphSampler(Sampler[list[int]]):
             "dropped_images": num_images - len(drawn),
             "repeated_images": yielded - len(drawn),
         }
-        return plan
+        return EpochPlan(plan, stats)

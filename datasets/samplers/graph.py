@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from random import Random
 
 from torch import Tensor
-from torch.utils.data import Sampler
 
-from datasets.samplers.chunks import check_batch_shape, indices_by_label, rank_slice
 from datasets.samplers.identity_graph import mean_hits
+from datasets.samplers.planned import EpochPlan, PlannedSampler
 
 
-class GraphSampler(Sampler[list[int]]):
+class GraphSampler(PlannedSampler):
     """Plans one batch per identity: the identity and its P - 1 nearest, with K images each.
 
     An identity occurs in many batches of an epoch; it goes through its shuffled images in turn, so
@@ -39,18 +38,9 @@ class GraphSampler(Sampler[list[int]]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self._groups = indices_by_label(labels)
-        check_batch_shape(len(self._groups), num_pids, num_instances, world_size)
-        self.num_pids = num_pids
-        self.num_instances = num_instances
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.epoch = 0
+        super().__init__(labels, num_pids, num_instances, seed, rank, world_size)
         self._neighbours: list[list[int]] | None = None
         self._nearest: list[list[int]] = []
-        self._plan: list[list[int]] | None = None
-        self._stats: dict[str, float] = {}
 
     def set_graph(self, neighbours: Tensor, nearest: Tensor | None = None) -> None:
         """Take the graph: (I, P - 1 or more) rows of `nearest_identities`, one per label.
@@ -72,29 +62,7 @@ class GraphSampler(Sampler[list[int]]):
         self._nearest = (neighbours if nearest is None else nearest).tolist()
         self._plan = None
 
-    def set_epoch(self, epoch: int) -> None:
-        """Plan this epoch when its batches are asked for."""
-        self.epoch = epoch
-        self._plan = None
-
-    @property
-    def stats(self) -> dict[str, float]:
-        """Numbers of the epoch's plan: batches, hits, coverage, images drawn more than once."""
-        self._batches()
-        return self._stats
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter([rank_slice(b, self.rank, self.world_size) for b in self._batches()])
-
-    def __len__(self) -> int:
-        return len(self._batches())
-
-    def _batches(self) -> list[list[int]]:
-        if self._plan is None:
-            self._plan = self._make_plan()
-        return self._plan
-
-    def _make_plan(self) -> list[list[int]]:
+    def _make_plan(self) -> EpochPlan:
         if self._neighbours is None:
             raise RuntimeError("the sampler has no graph yet: call set_graph first")
         rng = Random(f"graph {self.seed} {self.epoch}")
@@ -105,7 +73,7 @@ class GraphSampler(Sampler[list[int]]):
         plan = [[i for label in row for i in self._take(queues[label], label, rng)] for row in rows]
         drawn = {index for batch in plan for index in batch}
         num_images = sum(map(len, self._groups))
-        self._stats = {
+        stats: dict[str, float] = {
             "batches": len(plan),
             "hits": mean_hits(rows, self._nearest),
             "identity_coverage": 1.0,
@@ -113,7 +81,7 @@ class GraphSampler(Sampler[list[int]]):
             "dropped_images": num_images - len(drawn),
             "repeated_images": sum(map(len, plan)) - len(drawn),
         }
-        return plan
+        return EpochPlan(plan, stats)
 
     def _take(self, queue: list[int], label: int, rng: Random) -> list[int]:
         """The next K images of an identity; its queue is refilled when it runs dry."""

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from random import Random
 
-from torch.utils.data import Sampler
-
-from datasets.samplers.chunks import (
-    check_batch_shape,
-    indices_by_label,
-    random_chunks,
-    rank_slice,
-)
+from datasets.samplers.chunks import random_chunks
+from datasets.samplers.planned import EpochPlan, PlannedSampler
 
 
-class RandomIdentitySampler(Sampler[list[int]]):
+class RandomIdentitySampler(PlannedSampler):
     """Plans an epoch of whole batches of P distinct identities x K images.
 
     While at least P identities have a chunk of K images left, P of them are drawn without
@@ -33,49 +26,19 @@ class RandomIdentitySampler(Sampler[list[int]]):
         ValueError: fewer identities than P, or P not divisible by the processes.
     """
 
-    def __init__(
-        self,
-        labels: Sequence[int],
-        num_pids: int,
-        num_instances: int,
-        seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        self._groups = indices_by_label(labels)
-        check_batch_shape(len(self._groups), num_pids, num_instances, world_size)
-        self.num_pids = num_pids
-        self.num_instances = num_instances
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.set_epoch(0)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Plan the epoch's batches from (seed, epoch)."""
-        rng = Random(f"random identities {self.seed} {epoch}")
+    def _make_plan(self) -> EpochPlan:
+        rng = Random(f"random identities {self.seed} {self.epoch}")
         chunks = random_chunks(self._groups, self.num_instances, rng)
         plan = _draw_batches(chunks, self.num_pids, rng)
         drawn = {index for batch in plan for index in batch}
         num_images = sum(map(len, self._groups))
         seen = sum(not drawn.isdisjoint(group) for group in self._groups)
-        self._stats: dict[str, float] = {
+        stats = {
             "batches": float(len(plan)),
             "identity_coverage": seen / len(self._groups),
             "image_coverage": len(drawn) / num_images,
         }
-        self._batches = [rank_slice(batch, self.rank, self.world_size) for batch in plan]
-
-    @property
-    def stats(self) -> dict[str, float]:
-        """Numbers of the epoch's plan: batches, coverage."""
-        return self._stats
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self._batches)
-
-    def __len__(self) -> int:
-        return len(self._batches)
+        return EpochPlan(plan, stats)
 
 
 def _draw_batches(chunks: list[list[list[int]]], num_pids: int, rng: Random) -> list[list[int]]:
