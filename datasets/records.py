@@ -37,6 +37,9 @@ class DataSplits:
         ignore_same_camera: the junk rule of this data set; True drops gallery images that share
             identity and camera with the query, False keeps them (cameras unknown, or the protocol).
         notes: facts a reader of results must know (flavour, version, remarks on the counts).
+        distractors: pids of query and gallery that are no single person; never trained on.
+        separate_test_ids: query and gallery number their identities apart from the training split.
+        single_gallery_shot: CMC over galleries with one random image per identity (CUHK03 classic).
     """
 
     name: str
@@ -45,6 +48,9 @@ class DataSplits:
     gallery: list[Sample]
     ignore_same_camera: bool = True
     notes: tuple[str, ...] = ()
+    distractors: frozenset[int] = frozenset()
+    separate_test_ids: bool = False
+    single_gallery_shot: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from datasets.records import DataSplits, Sample
 
 SPLIT_FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
 JUNK_PID = -1
+BACKGROUND_PID = 0
 EXAMPLE = "0002_c1s1_000451_03.jpg (identity, camera counted from 1)"
 _FILE_NAME = re.compile(r"(-?\d+)_c0*([1-9]\d*)")
 
@@ -42,7 +43,9 @@ def read_market1501(root: Path, _split: int = 0) -> DataSplits:
 def read_market_tree(name: str, tree: Path, notes: tuple[str, ...] = ()) -> DataSplits:
     """A folder in the Market-1501 layout: bounding_box_train, query, bounding_box_test."""
     train, query, gallery = (read_named_images(name, tree / folder) for folder in SPLIT_FOLDERS)
-    return DataSplits(name, train, query, gallery, notes=notes)
+    return DataSplits(
+        name, train, query, gallery, notes=notes, distractors=frozenset([BACKGROUND_PID])
+    )
 
 
 def read_named_images(name: str, folder: Path) -> list[Sample]:

@@ -68,6 +68,7 @@ def read_msmt17(root: Path, _split: int = 0) -> DataSplits:
         _read_images(tree / "list_query.txt", test),
         _read_images(tree / "list_gallery.txt", test),
         notes=tuple(notes),
+        separate_test_ids=True,
     )
 
 
