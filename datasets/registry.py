@@ -9,14 +9,29 @@ from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
+from datasets import frozen_splits
 from datasets.counts import check_counts
 from datasets.own.folder import read_own_data
-from datasets.readers import synthetic, vehicleid
+from datasets.readers import cuhk03, grid, synthetic, vehicleid
+from datasets.readers.airport import read_airport
+from datasets.readers.cuhk01 import read_cuhk01
+from datasets.readers.cuhk02 import read_cuhk02
+from datasets.readers.cuhk_sysu import read_cuhk_sysu
 from datasets.readers.dukemtmc import read_dukemtmc
+from datasets.readers.ilids import read_ilids
+from datasets.readers.lpw import read_lpw
 from datasets.readers.market1501 import read_market1501
 from datasets.readers.msmt17 import read_msmt17
 from datasets.readers.occ_duke import read_occ_duke
+from datasets.readers.occ_reid import read_occ_reid
+from datasets.readers.p_dukemtmc import read_p_dukemtmc
+from datasets.readers.personx import read_personx
+from datasets.readers.prid import read_prid
+from datasets.readers.randperson import read_randperson
+from datasets.readers.sensereid import read_sensereid
 from datasets.readers.veri import read_veri
+from datasets.readers.veri_wild import read_veri_wild
+from datasets.readers.viper import read_viper
 from datasets.records import DataSplits
 
 logger = logging.getLogger(__name__)
@@ -29,7 +44,28 @@ READERS: dict[str, Reader] = {
     "dukemtmc": read_dukemtmc,
     "msmt17": read_msmt17,
     "occ_duke": read_occ_duke,
+    "occ_reid": read_occ_reid,
+    "p_dukemtmc": read_p_dukemtmc,
+    "cuhk01": read_cuhk01,
+    "cuhk02": read_cuhk02,
+    "cuhk03": cuhk03.read_cuhk03,
+    "cuhk03_labeled": partial(cuhk03.read_cuhk03, flavour="labeled"),
+    "cuhk03_classic": cuhk03.read_cuhk03_classic,
+    "cuhk03_classic_labeled": partial(cuhk03.read_cuhk03_classic, flavour="labeled"),
+    "cuhk_sysu": read_cuhk_sysu,
+    "viper": read_viper,
+    "prid": read_prid,
+    "grid": grid.read_grid,
+    "ilids": read_ilids,
+    "sensereid": read_sensereid,
+    "randperson": read_randperson,
+    "personx": read_personx,
+    "lpw": read_lpw,
+    "airport": read_airport,
     "veri": read_veri,
+    "veri_wild": read_veri_wild,
+    "veri_wild_5000": partial(read_veri_wild, size=5000),
+    "veri_wild_10000": partial(read_veri_wild, size=10000),
     "VehicleID": vehicleid.read_vehicleid,
     "VehicleID_1600": partial(vehicleid.read_vehicleid, size=1600),
     "VehicleID_2400": partial(vehicleid.read_vehicleid, size=2400),
@@ -37,6 +73,12 @@ READERS: dict[str, Reader] = {
 }
 
 NUM_SPLITS: dict[str, int] = {
+    "viper": frozen_splits.NUM_SPLITS,
+    "prid": frozen_splits.NUM_SPLITS,
+    "ilids": frozen_splits.NUM_SPLITS,
+    "grid": grid.NUM_SPLITS,
+    "cuhk03_classic": cuhk03.NUM_SPLITS,
+    "cuhk03_classic_labeled": cuhk03.NUM_SPLITS,
     "VehicleID": vehicleid.NUM_TRIALS,
     "VehicleID_1600": vehicleid.NUM_TRIALS,
     "VehicleID_2400": vehicleid.NUM_TRIALS,

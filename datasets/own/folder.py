@@ -35,7 +35,7 @@ def read_own_data(path: Path) -> DataSplits:
 def read_folder(folder: Path) -> DataSplits:
     """Read `<folder>/<identity>/**/*.jpg`, or `<folder>/{train,query,gallery}/<identity>/**/*.jpg`.
 
-    Images are jpg, jpeg, png, bmp and webp; `test/` is another name for `gallery/`. Without split
+    Images are jpg, png, bmp, tif and webp; `test/` is another name for `gallery/`. Without split
     folders the split is drawn (`split_own_data`). The camera is the number after "_c" or "cam" in
     the file name (`0007_c2_001.jpg`, `door-cam2.png`) when every file has one; otherwise cameras
     are unknown and count as one. Camera numbers become 0, 1, ... in ascending order.

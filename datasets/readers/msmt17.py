@@ -5,25 +5,30 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from datasets.readers.tree import Layout, find_tree, no_images, read_id_list
+from datasets.readers.market1501 import SPLIT_FOLDERS, read_named_images
+from datasets.readers.tree import Layout, find_any_tree, no_images, read_id_list
 from datasets.records import DataSplits, Sample
 
 logger = logging.getLogger(__name__)
 
-FOLDERS = {1: ("train", "test"), 2: ("mask_train_v2", "mask_test_v2")}
+IMAGE_FOLDERS = {1: ("train", "test"), 2: ("mask_train_v2", "mask_test_v2")}
+VERSION_NOTES = {1: "MSMT17 version 1", 2: "MSMT17 version 2 (faces blurred)"}
+UNKNOWN_VERSION = "MSMT17 version unknown: the folder's name does not say whether it is V1 or V2"
 EXAMPLE = "0000/0000_000_01_0303morning_0008_0.jpg (third field: camera counted from 1)"
+
+FOLDERS = (
+    "MSMT17",
+    "MSMT17_V1",
+    "msmt17/MSMT17_V1",
+    "msmt17",
+    "MSMT17_V2",
+    "msmt17/MSMT17_V2",
+    ".",
+)
 
 LAYOUT = Layout(
     name="msmt17",
-    folders=(
-        "MSMT17",
-        "MSMT17_V1",
-        "msmt17/MSMT17_V1",
-        "msmt17",
-        "MSMT17_V2",
-        "msmt17/MSMT17_V2",
-        ".",
-    ),
+    folders=FOLDERS,
     parts=(
         "train|mask_train_v2",
         "test|mask_test_v2",
@@ -42,21 +47,39 @@ MSMT17/            (or MSMT17_V2/ with mask_train_v2/ and mask_test_v2/)
 """,
 )
 
+MARKET_LAYOUT = Layout(
+    name="msmt17",
+    folders=FOLDERS,
+    parts=SPLIT_FOLDERS,
+    tree="""
+MSMT17/                (or MSMT17_V1/, MSMT17_V2/)
+  bounding_box_train/  0000_c1_0000.jpg ...
+  query/               0000_c6_0001.jpg ...
+  bounding_box_test/   0000_c14_0002.jpg ...
+""",
+)
+
 
 def read_msmt17(root: Path, _split: int = 0) -> DataSplits:
-    """MSMT17: 15 cameras; trains on list_train and list_val; the version is in the notes.
+    """MSMT17: 15 cameras; as released or in the layout of Market-1501; the version is in the notes.
 
-    Identities of the training and of the test lists are numbered separately, both from 0.
+    Identities of the training and of the test images are numbered separately, both from 0.
     """
-    tree = find_tree(LAYOUT, root)
-    version, train, test = _detect_version(tree)
-    notes = [f"MSMT17 version {version}" + (" (faces blurred)" if version == 2 else "")]
-    if version == 2:
+    layout, tree = find_any_tree((LAYOUT, MARKET_LAYOUT), root)
+    splits = _read_lists(tree) if layout is LAYOUT else _read_market_layout(tree)
+    if splits.notes[0] == VERSION_NOTES[2]:
         logger.warning(
             "msmt17: %s is version 2 (faces blurred); most published results are for version 1, "
             "their numbers do not compare",
             tree,
         )
+    return splits
+
+
+def _read_lists(tree: Path) -> DataSplits:
+    """The layout of the release; trains on list_train and list_val."""
+    version, train, test = _detect_version(tree)
+    notes = [VERSION_NOTES[version]]
     training = _read_images(tree / "list_train.txt", train)
     if (tree / "list_val.txt").exists():
         training += _read_images(tree / "list_val.txt", train)
@@ -72,10 +95,19 @@ def read_msmt17(root: Path, _split: int = 0) -> DataSplits:
     )
 
 
+def _read_market_layout(tree: Path) -> DataSplits:
+    """The images renamed and sorted into the folders of Market-1501; identity 0 is a person."""
+    folder_name = tree.resolve().name.lower()
+    versions = [version for version in IMAGE_FOLDERS if f"v{version}" in folder_name]
+    note = VERSION_NOTES[versions[0]] if versions else UNKNOWN_VERSION
+    train, query, gallery = (read_named_images(LAYOUT.name, tree / part) for part in SPLIT_FOLDERS)
+    return DataSplits(LAYOUT.name, train, query, gallery, notes=(note,), separate_test_ids=True)
+
+
 def _detect_version(tree: Path) -> tuple[int, Path, Path]:
     """Version, training folder, test folder; a tree named ..V2 is version 2 with any folders."""
-    masked = all((tree / folder).is_dir() for folder in FOLDERS[2])
-    train, test = FOLDERS[2 if masked else 1]
+    masked = all((tree / folder).is_dir() for folder in IMAGE_FOLDERS[2])
+    train, test = IMAGE_FOLDERS[2 if masked else 1]
     version = 2 if masked or "v2" in tree.resolve().name.lower() else 1
     return version, tree / train, tree / test
 

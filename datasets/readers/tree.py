@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import indent
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +34,28 @@ def find_tree(layout: Layout, root: Path) -> Path:
     Raises:
         FileNotFoundError: no folder does; the text lists every path tried and the expected tree.
     """
+    return find_any_tree((layout,), root)[1]
+
+
+def find_any_tree(layouts: Sequence[Layout], root: Path) -> tuple[Layout, Path]:
+    """The first layout that is there, and its folder; for data sets that lie in several forms.
+
+    Raises:
+        FileNotFoundError: none is; the text lists every path tried and the expected trees.
+    """
     tried = []
-    for folder in layout.folders:
-        path = root / folder
-        missing = _missing_parts(path, layout.parts)
-        if not missing:
-            return path
-        reason = f"lacks {', '.join(missing)}" if path.is_dir() else "no such folder"
-        tried.append(f"{path}  ({reason})")
+    for layout in layouts:
+        for folder in layout.folders:
+            path = root / folder
+            missing = _missing_parts(path, layout.parts)
+            if not missing:
+                return layout, path
+            reason = f"lacks {', '.join(missing)}" if path.is_dir() else "no such folder"
+            tried.append(f"{path}  ({reason})")
+    trees = "\nor\n".join(indent(layout.tree.strip(), "  ") for layout in layouts)
     raise FileNotFoundError(
-        f"data set {layout.name} not found. Tried:\n{indent(chr(10).join(tried), '  ')}\n"
-        f"Expected:\n{indent(layout.tree.strip(), '  ')}\n"
+        f"data set {layouts[0].name} not found. Tried:\n{indent(chr(10).join(tried), '  ')}\n"
+        f"Expected:\n{trees}\n"
         f"The data root is {str(root)!r}: set DATASETS.ROOT_DIR or the environment variable "
         "REID_DATA."
     )
@@ -51,6 +64,31 @@ def find_tree(layout: Layout, root: Path) -> Path:
 def list_images(folder: Path) -> list[Path]:
     """The image files of one folder, by name; hidden files and other types are passed over."""
     return sorted(path for path in folder.iterdir() if is_image(path))
+
+
+def match_images(
+    name: str, folder: Path, pattern: re.Pattern[str], example: str
+) -> list[tuple[Path, re.Match[str]]]:
+    """The images in and below a folder, by path, each with the match of its whole path.
+
+    Paths are matched with "/" between folders, so that a pattern can take the identity from a
+    folder and the camera from the file name.
+
+    Raises:
+        FileNotFoundError: there is no image.
+        ValueError: the pattern is not in an image's path.
+    """
+    images = sorted(path for path in folder.rglob("*") if is_image(path))
+    if not images:
+        raise no_images(name, folder, f"files like {example}")
+    return [(path, _match_path(name, path, pattern, example)) for path in images]
+
+
+def _match_path(name: str, path: Path, pattern: re.Pattern[str], example: str) -> re.Match[str]:
+    match = pattern.search(path.as_posix())
+    if match is None:
+        raise ValueError(f"data set {name}: cannot read {path}: expected a path like {example}")
+    return match
 
 
 def is_image(path: Path) -> bool:

@@ -13,6 +13,8 @@ def make_samples(images, ids):
 def make_splits(name, **changes):
     counts = {part: getattr(PUBLISHED[name], part) for part in PARTS}
     counts = {part: choices[0] if choices else 1 for part, choices in counts.items()} | changes
+    for part in ("train", "query"):  # an unknown number of images: one of each identity
+        counts[f"{part}_images"] = max(counts[f"{part}_images"], counts[f"{part}_ids"])
     return DataSplits(
         name,
         make_samples(counts["train_images"], counts["train_ids"]),

@@ -1,0 +1,115 @@
+"""GRID, QMUL underground re-identification (Loy et al., CVPR 2009): 250 persons, 8 cameras."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from scipy.io import loadmat
+
+from datasets.readers.tree import Layout, find_tree, match_images
+from datasets.records import DataSplits, Sample
+
+NUM_SPLITS = 10
+BACKGROUND_PID = 0
+SPLITS_FILE = "features_and_partitions.mat"
+VARIABLE = "trainIdxAll"
+EXAMPLE = "0001_1_25008_175_70_90_221.jpeg (identity, camera 1-8)"
+_FILE_NAME = re.compile(r"/(\d+)_([1-8])_[^/]*$")
+
+LAYOUT = Layout(
+    name="grid",
+    folders=(
+        "grid/underground_reid",
+        "underground_reid",
+        "GRID/underground_reid",
+        "GRID",
+        "grid",
+        ".",
+    ),
+    parts=("probe", "gallery", f"{SPLITS_FILE}|../{SPLITS_FILE}"),
+    tree=f"""
+grid/underground_reid/
+  probe/    0001_1_25008_175_70_90_221.jpeg ...
+  gallery/  0001_2_25023_116_134_128_330.jpeg ...   (identity 0000: no person with a probe)
+  {SPLITS_FILE}
+""",
+)
+
+
+def read_grid(root: Path, split: int = 0) -> DataSplits:
+    """One of the ten published splits of GRID: 125 persons train, 125 are searched for.
+
+    Identity 0 are 775 images of other people; they are in the gallery of every split and in no
+    training list.
+    """
+    tree = find_tree(LAYOUT, root)
+    probe, gallery = (_read_folder(tree / part) for part in LAYOUT.parts[:2])
+    probe = [sample for sample in probe if sample.pid != BACKGROUND_PID]
+    pids = {sample.pid for sample in probe + gallery} - {BACKGROUND_PID}
+    train = _read_train_pids(_find_splits_file(tree), split, pids)
+    others = sum(sample.pid == BACKGROUND_PID for sample in gallery)
+    return DataSplits(
+        LAYOUT.name,
+        train=[sample for sample in probe + gallery if sample.pid in train],
+        query=[sample for sample in probe if sample.pid not in train],
+        gallery=[sample for sample in gallery if sample.pid not in train],
+        notes=(
+            f"split {split + 1} of {NUM_SPLITS} (published with the data in {SPLITS_FILE})",
+            f"{others} distractors (identity 0) in the gallery",
+        ),
+        distractors=frozenset([BACKGROUND_PID]),
+    )
+
+
+def _read_folder(folder: Path) -> list[Sample]:
+    images = match_images(LAYOUT.name, folder, _FILE_NAME, EXAMPLE)
+    return [Sample(str(path), int(match[1]), int(match[2]) - 1) for path, match in images]
+
+
+def _find_splits_file(tree: Path) -> Path:
+    beside, above = tree / SPLITS_FILE, tree.parent / SPLITS_FILE
+    return beside if beside.is_file() else above
+
+
+def _read_train_pids(path: Path, split: int, pids: set[int]) -> set[int]:
+    """The identities that train in a split: half of `pids`.
+
+    A split is a MATLAB struct or cell around one or more lists; the one that names half of the
+    identities is meant, also if it names each of them twice (once for each image).
+
+    Raises:
+        ValueError: there is no such list, or several that differ.
+    """
+    content = loadmat(path, variable_names=[VARIABLE])
+    splits = list(content[VARIABLE].flat) if VARIABLE in content else []
+    if len(splits) != NUM_SPLITS:
+        raise ValueError(
+            f"{path}: expected {NUM_SPLITS} splits in {VARIABLE!r}, found {len(splits)}"
+        )
+    lists = [set(values) for values in _find_integers(splits[split])]
+    fitting = [values for values in lists if values < pids and 2 * len(values) == len(pids)]
+    if any(values != fitting[0] for values in fitting):
+        # Numbers of images can look like identities, which the published file lists third.
+        fitting = [values for values in lists[2:3] if values in fitting]
+    if not fitting:
+        raise ValueError(
+            f"{path}: expected one list of {len(pids) // 2} of the {len(pids)} identities found "
+            f"(250 in a complete copy) in split {split + 1} of {VARIABLE!r}, found lists of "
+            f"{', '.join(str(len(values)) for values in lists) or 'no'} numbers"
+        )
+    return fitting[0]
+
+
+def _find_integers(value: np.ndarray | np.void) -> Iterator[list[int]]:
+    """Every array of whole numbers inside nested MATLAB cells and structs."""
+    if isinstance(value, np.void):
+        for field in value.dtype.names or ():
+            yield from _find_integers(value[field])
+    elif value.dtype.names is not None or value.dtype == object:
+        for element in value.flat:
+            yield from _find_integers(element)
+    elif value.dtype.kind in "iuf" and (value == np.floor(value)).all():
+        yield value.astype(int).ravel().tolist()

@@ -1,0 +1,1 @@
+"""The frozen splits as files, one per data set; made and read by `datasets.frozen_splits`."""
