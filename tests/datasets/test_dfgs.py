@@ -11,6 +11,7 @@ from datasets.samplers import (
     DepthFirstGraphSampler,
     GraphSampler,
     RandomIdentitySampler,
+    WalkOptions,
     nearest_identities,
 )
 from datasets.samplers.identity_graph import mean_hits
@@ -122,7 +123,7 @@ def test_reference_setting():
         assert sampler.stats["image_coverage"] > 0.88
         assert sampler.stats["repeated_images"] == 0
     assert sum(hits) / 3 > 2.3
-    greedy = DepthFirstGraphSampler(labels, camids, 32, 4, seed=2, greedy=True)
+    greedy = DepthFirstGraphSampler(labels, camids, 32, 4, seed=2, options=WalkOptions(greedy=True))
     greedy.set_graph(neighbours)
     assert greedy.stats["hits"] > 4
     assert greedy.stats["identity_coverage"] == 1

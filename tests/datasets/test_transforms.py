@@ -10,7 +10,11 @@ import torch
 from PIL import Image
 from torchvision import transforms as T
 
-from datasets.transforms import evaluation_transform, train_transform
+from datasets.transforms import (
+    Augmentation,
+    evaluation_transform,
+    train_transform,
+)
 
 IMAGES = ["img0", "img1", "img2", "img3"]
 HALF = [0.5, 0.5, 0.5]
@@ -22,8 +26,8 @@ LEVELS = 0 if int(PIL.__version__.split(".")[0]) >= 13 else 2
 
 def plain(size=SIZE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), **options):
     """The training transform with everything random switched off unless given."""
-    options = {"flip_probability": 0, "padding": 0, "erasing_probability": 0, **options}
-    return train_transform(size, mean, std, **options)
+    augmentation = Augmentation(**{"flip": 0, "padding": 0, "erasing": 0, **options})
+    return train_transform(size, T.Normalize(mean, std), augmentation)
 
 
 @pytest.fixture(params=IMAGES)
@@ -54,7 +58,7 @@ def test_jpeg_decodes_as_in_the_original(case, picture):
 
 
 def test_evaluation_resize_is_exact(case, picture):
-    resized = as_u8(evaluation_transform(SIZE, (0.0,) * 3, (1.0,) * 3)(picture))
+    resized = as_u8(evaluation_transform(SIZE, T.Normalize((0.0,) * 3, (1.0,) * 3))(picture))
     assert_same_picture(resized, case["val_resized_u8"])
 
 
@@ -64,7 +68,7 @@ def test_training_resize_is_bicubic_and_exact(case, picture):
 
 @pytest.mark.parametrize("constants", ["vit", "imagenet"])
 def test_normalized_evaluation_image(case, picture, constants):
-    image = evaluation_transform(SIZE, *CONSTANTS[constants])(picture)
+    image = evaluation_transform(SIZE, T.Normalize(*CONSTANTS[constants]))(picture)
     assert image.shape == (3, *SIZE)
     assert image.dtype == torch.float32
     stored = case[f"val_{constants}_slice"]
@@ -121,7 +125,7 @@ def test_padding_is_black_before_normalization():
 def test_flip_mirrors_left_and_right(probability, expected):
     columns = np.zeros((16, 8, 3), np.uint8)
     columns[:, :4] = 255  # the left half is white
-    transform = plain((16, 8), flip_probability=probability)
+    transform = plain((16, 8), flip=probability)
     torch.manual_seed(1)
     flipped = [transform(Image.fromarray(columns))[0, 0, 0].item() == 0 for _ in range(400)]
     assert np.mean(flipped) == pytest.approx(expected, abs=0.08)
@@ -131,7 +135,7 @@ def erased_shares(count):
     """Share of every image that random erasing replaced; images are all zero before it."""
     random.seed(0)
     torch.manual_seed(0)
-    transform = plain((64, 32), HALF, HALF, erasing_probability=0.5)
+    transform = plain((64, 32), HALF, HALF, erasing=0.5)
     grey = Image.new("RGB", (32, 64), (0, 0, 0))
     images = torch.stack([transform(grey) for _ in range(count)])
     return images, (images != -1).any(1).float().mean((1, 2)).numpy()
@@ -160,5 +164,5 @@ def test_erased_part_is_one_rectangle():
 
 
 def test_no_erasing_when_switched_off():
-    transform = plain((64, 32), erasing_probability=0)
+    transform = plain((64, 32), erasing=0)
     assert all(transform(Image.new("RGB", (32, 64))).eq(0).all() for _ in range(50))
