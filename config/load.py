@@ -118,10 +118,9 @@ def build_cfg(
 
 def apply_preset(cfg: CfgNode, given: Collection[str]) -> None:
     """Put in the values of DATALOADER.DFGS.PRESET, but for the options in `given`."""
-    preset = cfg.DATALOADER.DFGS.PRESET
-    for name, value in PRESETS.get(preset, {}).items():
+    for name, value in PRESETS.get(cfg.DATALOADER.DFGS.PRESET, {}).items():
         if name not in given:
-            set_value(cfg, name, value, f"the preset {preset}")
+            set_value(cfg, name, value, f"the preset {cfg.DATALOADER.DFGS.PRESET}")
 
 
 def read_yaml(config_file: str | Path) -> dict[str, Any]:

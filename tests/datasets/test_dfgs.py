@@ -214,3 +214,48 @@ def test_hits_are_those_of_the_true_nearest():
     sampler.set_graph(nearest_identities(features, 3, skip=2), nearest)
     plan = [[labels[i] for i in batch[::2]] for batch in sampler]
     assert sampler.stats["hits"] == pytest.approx(mean_hits(plan, nearest.tolist()))
+
+
+def test_walk_does_not_go_to_missing_neighbours():
+    """Identity 2 has no mutual neighbour: -1 in its row leads nowhere."""
+    labels = [label for label in range(3) for _ in range(2)]
+    sampler = DepthFirstGraphSampler(labels, [0] * 6, 3, 2)
+    sampler.set_graph(torch.tensor([[1], [0], [-1]]))
+    assert sorted(labels[i] for i in next(iter(sampler))[::2]) == [0, 1, 2]
+    assert sampler.stats["hits"] == pytest.approx(2 / 3)
+
+
+def test_visits_of_an_identity_can_be_limited():
+    """One identity with forty images among nine with eight: at most two of its ten chunks."""
+    labels = [0] * 40 + [label for label in range(1, 10) for _ in range(8)]
+    options = WalkOptions(max_visits=2)
+    sampler = DepthFirstGraphSampler(labels, [0] * len(labels), 4, 4, options=options)
+    sampler.set_graph(nearest_identities(torch.randn(10, 2), 3))
+    drawn = set()
+    for epoch in range(20):
+        sampler.set_epoch(epoch)
+        batches = list(sampler)
+        visits = Counter(labels[i] for batch in batches[:-1] for i in batch[::4])
+        assert max(visits.values()) <= 2  # the last batch may be filled up beyond that
+        assert {labels[i] for batch in batches for i in batch} == set(range(10))
+        drawn |= {i for batch in sampler for i in batch}
+    assert drawn == set(range(len(labels)))  # other images in other epochs
+
+
+def test_domains_are_those_of_the_images():
+    """Two data sets whose identities look alike within them only; a start in each in turn."""
+    labels = [label for label in range(20) for _ in range(4)]
+    domains = [int(label >= 10) for label in labels]
+    graph = [[(i + 1) % 10 + 10 * (i >= 10)] for i in range(20)]
+    sampler = DepthFirstGraphSampler(labels, [0] * 80, 5, 4, options=WalkOptions(domains=domains))
+    sampler.set_graph(torch.tensor(graph))
+    batches = [{domains[i] for i in batch} for batch in sampler]
+    assert set().union(*batches) == {0, 1}
+    assert len(batches) == 4
+
+
+def test_time_of_the_plan_is_taken():
+    sampler = sampler_of(([label for label in range(12) for _ in range(9)], [0] * 108, 4, 2))
+    assert sampler.plan_seconds == 0
+    assert len(sampler) > 0
+    assert 0 < sampler.plan_seconds < 5

@@ -103,6 +103,63 @@ def test_order_of_the_steps():
     ]
 
 
+def test_order_of_all_the_steps():
+    steps = plain(grayscale=0.1, jitter=0.1, augmix=0.6).transforms
+    assert [type(step).__name__ for step in steps] == [
+        "Resize",
+        "RandomGrayscale",
+        "RandomHorizontalFlip",
+        "Pad",
+        "RandomCrop",
+        "RandomApply",
+        "RandomApply",
+        "ToTensor",
+        "Normalize",
+        "RandomErasing",
+    ]
+    jitter, augmix = steps[5], steps[6]
+    assert (jitter.p, augmix.p) == (0.1, 0.6)
+    assert [type(x.transforms[0]).__name__ for x in (jitter, augmix)] == ["ColorJitter", "AugMix"]
+    assert jitter.transforms[0].brightness == (0.85, 1.15)
+    assert jitter.transforms[0].hue == (-0.05, 0.05)
+
+
+@pytest.mark.parametrize("part", ["jitter", "augmix"])
+def test_colours_change_as_often_as_asked(part):
+    """A picture with a slope of colours changes under each of them in its share of the cases."""
+    slope = np.linspace(30, 220, 16 * 8 * 3).reshape(16, 8, 3).astype(np.uint8)
+    picture = Image.fromarray(slope)
+    unchanged = plain((16, 8))(picture)
+    transform = plain((16, 8), **{part: 0.5})
+    torch.manual_seed(2)
+    changed = [not torch.equal(transform(picture), unchanged) for _ in range(400)]
+    assert np.mean(changed) == pytest.approx(0.5, abs=0.08)
+
+
+def test_grayscale_drops_the_colours_as_often_as_asked():
+    colours = np.random.default_rng(0).integers(0, 256, (16, 8, 3), np.uint8)
+    transform = plain((16, 8), grayscale=0.25)
+    torch.manual_seed(3)
+    images = [transform(Image.fromarray(colours)) for _ in range(400)]
+    gray = [bool((image[0] == image[1]).all() and (image[1] == image[2]).all()) for image in images]
+    assert np.mean(gray) == pytest.approx(0.25, abs=0.07)
+
+
+def test_instance_normalization_is_that_of_the_layer():
+    image = torch.rand(3, 20, 10, generator=torch.Generator().manual_seed(0)) * 0.3 + 0.2
+    expected = torch.nn.InstanceNorm2d(3)(image[None])[0]
+    torch.testing.assert_close(normalize_instance(image), expected, rtol=0, atol=1e-5)
+    assert normalize_instance(torch.full((3, 4, 4), 0.7)).abs().max() < 1e-3  # a plain image
+
+
+def test_evaluation_interpolation(picture):
+    normalize = T.Normalize((0.0,) * 3, (1.0,) * 3)
+    bilinear = evaluation_transform(SIZE, normalize)(picture)
+    bicubic = evaluation_transform(SIZE, normalize, T.InterpolationMode.BICUBIC)(picture)
+    assert torch.equal(bicubic, plain()(picture))
+    assert not torch.equal(bicubic, bilinear)
+
+
 def test_padding_is_black_before_normalization():
     """A white image: whatever the crop takes of the padding is -mean / std, never 0."""
     mean, std = [0.4, 0.5, 0.6], [0.2, 0.25, 0.5]
