@@ -13,6 +13,7 @@ from torchvision import transforms as T
 from datasets.transforms import (
     Augmentation,
     evaluation_transform,
+    normalize_instance,
     train_transform,
 )
 
