@@ -131,6 +131,26 @@ def test_reference_setting():
     assert greedy.stats["repeated_images"] == 0
 
 
+def test_look_alikes_in_three_far_apart_domains():
+    """751, 1,041 and 767 identities in clouds of their own: hits far above chance, all drawn."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = (751, 1041, 767)
+    parts = [
+        torch.randn(size, 64, generator=generator) + 3 * torch.randn(64, generator=generator)
+        for size in sizes
+    ]
+    labels = [label for label in range(sum(sizes)) for _ in range(18)]
+    camids = [i % 6 for i in range(len(labels))]
+    neighbours = nearest_identities(torch.cat(parts), 10)
+    walk = DepthFirstGraphSampler(labels, camids, 32, 4)
+    walk.set_graph(neighbours)
+    random = RandomIdentitySampler(labels, 32, 4)
+    by_chance = [[labels[i] for i in batch[::4]] for batch in random]
+    assert walk.stats["hits"] > 6 * mean_hits(by_chance, neighbours.tolist())
+    assert walk.stats["identity_coverage"] == 1
+    assert walk.stats["image_coverage"] > random.stats["image_coverage"] - 0.02
+
+
 def test_far_apart_domains_are_all_visited():
     sizes = (75, 104, 77)
     parts = [torch.randn(size, 16) + 300 * i for i, size in enumerate(sizes)]
