@@ -26,6 +26,7 @@ from datasets.samplers import (
     DepthFirstGraphSampler,
     GraphSampler,
     RandomIdentitySampler,
+    WalkOptions,
     nearest_identities,
 )
 from datasets.samplers.identity_graph import mean_hits
@@ -130,7 +131,9 @@ def planners(
         return list(sampler)
 
     def walk(epoch: int, *, greedy: bool) -> Plan:
-        sampler = DepthFirstGraphSampler(labels, camids, NUM_PIDS, NUM_INSTANCES, greedy=greedy)
+        sampler = DepthFirstGraphSampler(
+            labels, camids, NUM_PIDS, NUM_INSTANCES, options=WalkOptions(greedy=greedy)
+        )
         sampler.set_graph(nearest_identities(features, NUM_NEIGHBOURS))
         sampler.set_epoch(epoch)
         return list(sampler)

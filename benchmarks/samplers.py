@@ -1,8 +1,8 @@
 """Does the sampler matter? Trains the demo with each of them: python benchmarks/samplers.py.
 
 The same recipe, the same number of iterations, several seeds; prints mean and deviation of mAP on
-the domain that was trained on and on one that was not. GS has about four times as many batches in
-an epoch, so it gets a quarter of the epochs.
+the domain that was trained on and on one that was not. The prior stage is on random P x K batches
+for all. GS has about four times as many batches in an epoch, so it gets a quarter of the epochs.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from config.errors import ConfigError
+from config.presets import PRESETS
 
 TEXT_SAMPLERS = ("dfgs_text", "gs_text")
 GRAPH_SAMPLERS = (*TEXT_SAMPLERS, "dfgs_image", "gs_image")
@@ -23,7 +24,10 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "MODEL.ID_LOSS_TYPE": ("softmax",),
     "MODEL.METRIC_LOSS_TYPE": ("triplet", "center", "triplet_center", "none"),
     "INPUT.ON_BAD_IMAGE": ("error", "skip"),
+    "INPUT.TEST_INTERPOLATION": ("bilinear", "bicubic"),
+    "INPUT.NORMALIZATION": ("fixed", "instance"),
     "DATALOADER.SAMPLER": ("softmax", *P_X_K_SAMPLERS),
+    "DATALOADER.DFGS.PRESET": ("", *PRESETS),
     "DATALOADER.DFGS.WALK": ("depth_first", "greedy"),
     "SOLVER.AMP": ("auto", "off", "fp16", "bf16"),
     "SOLVER.STAGE1.OPTIMIZER_NAME": ("Adam", "AdamW", "SGD"),
@@ -38,10 +42,12 @@ AT_LEAST: dict[str, float] = {
     "DATALOADER.NUM_INSTANCE": 1,
     "DATALOADER.DFGS.NUM_NEIGHBOURS": 1,
     "DATALOADER.DFGS.SKIP": 0,
+    "DATALOADER.DFGS.MAX_VISITS": 0,
     "DATALOADER.DFGS.REFRESH_PERIOD": 1,
     "DATALOADER.DFGS.IMAGES_PER_ID": 1,
     "SOLVER.SEED": 0,
     "SOLVER.MARGIN": 0,
+    "SOLVER.STAGE0.MAX_EPOCHS": 0,
     "SOLVER.STAGE1.IMS_PER_BATCH": 2,
     "SOLVER.STAGE1.MAX_EPOCHS": 1,
     "SOLVER.STAGE1.BASE_LR": 0,
@@ -61,6 +67,17 @@ AT_LEAST: dict[str, float] = {
     "TEST.RE_RANKING_K2": 1,
 }
 
+PROBABILITIES = (
+    "INPUT.PROB",
+    "INPUT.RE_PROB",
+    "INPUT.GRAYSCALE_PROB",
+    "INPUT.JITTER_PROB",
+    "INPUT.AUGMIX_PROB",
+    "TEST.RE_RANKING_LAMBDA",
+)
+
+TRIPLET_FEATURES = ("last", "final", "projected")
+
 
 def check_cfg(cfg: CfgNode) -> None:
     """Refuse what cannot work.
@@ -70,6 +87,7 @@ def check_cfg(cfg: CfgNode) -> None:
     """
     check_choices(cfg)
     check_ranges(cfg)
+    check_losses(cfg)
     check_batch(cfg)
     check_image_size(cfg)
     steps = list(cfg.SOLVER.STAGE2.STEPS)
@@ -92,22 +110,53 @@ def check_ranges(cfg: CfgNode) -> None:
     for name, least in AT_LEAST.items():
         if lookup(cfg, name) < least:
             raise ConfigError(f"{name}: {lookup(cfg, name)} should be at least {least}")
-    for name in ("INPUT.PROB", "INPUT.RE_PROB", "TEST.RE_RANKING_LAMBDA"):
+    for name in PROBABILITIES:
         if not 0 <= lookup(cfg, name) <= 1:
             raise ConfigError(f"{name}: {lookup(cfg, name)} should lie between 0 and 1")
     for name in ("INPUT.PIXEL_MEAN", "INPUT.PIXEL_STD"):
         if len(lookup(cfg, name)) != 3:
             raise ConfigError(f"{name}: three numbers for R, G, B, not {lookup(cfg, name)}")
+    if len(cfg.INPUT.JITTER) != 4 or min(cfg.INPUT.JITTER) < 0 or cfg.INPUT.JITTER[3] > 0.5:
+        raise ConfigError(
+            f"INPUT.JITTER: {cfg.INPUT.JITTER} should be four numbers, not negative: brightness, "
+            "contrast, saturation, hue (0.5 at most)"
+        )
     if cfg.SOLVER.STAGE2.CENTER_LOSS_WEIGHT <= 0:
         raise ConfigError("SOLVER.STAGE2.CENTER_LOSS_WEIGHT: should be positive")
     if min(cfg.INPUT.PIXEL_STD) <= 0:
         raise ConfigError(f"INPUT.PIXEL_STD: {cfg.INPUT.PIXEL_STD} should be positive")
 
 
+def check_losses(cfg: CfgNode) -> None:
+    """The image stage has something to learn from; raises ConfigError."""
+    features = list(cfg.MODEL.TRIPLET_FEATURES)
+    if not features or not set(features) <= set(TRIPLET_FEATURES):
+        raise ConfigError(
+            f"MODEL.TRIPLET_FEATURES: {features} should be some of {', '.join(TRIPLET_FEATURES)}; "
+            "MODEL.METRIC_LOSS_TYPE none switches the triplet loss off"
+        )
+    metric = cfg.MODEL.METRIC_LOSS_TYPE
+    triplet = "triplet" in metric and cfg.DATALOADER.SAMPLER != "softmax"
+    center = "center" in metric or cfg.MODEL.IF_WITH_CENTER
+    text = cfg.MODEL.TEXT_TOWER and cfg.MODEL.I2T_LOSS_WEIGHT and not cfg.SOLVER.STAGE0.MAX_EPOCHS
+    if not (cfg.MODEL.ID_LOSS_WEIGHT or triplet or center or text):
+        raise ConfigError(
+            "MODEL.ID_LOSS_WEIGHT: 0 leaves a stage without text nothing to learn from; set it, or "
+            "MODEL.METRIC_LOSS_TYPE triplet with a P x K sampler in DATALOADER.SAMPLER"
+        )
+    if min(cfg.MODEL.ID_LOSS_WEIGHT, cfg.MODEL.TRIPLET_LOSS_WEIGHT, cfg.MODEL.I2T_LOSS_WEIGHT) < 0:
+        raise ConfigError("MODEL.*_LOSS_WEIGHT: a weight should not be negative")
+
+
 def check_batch(cfg: CfgNode) -> None:
     """A P x K batch holds whole identities, two at least; raises ConfigError."""
     if cfg.DATALOADER.SAMPLER not in P_X_K_SAMPLERS:
         return
+    if cfg.DATALOADER.DFGS.MUTUAL and cfg.DATALOADER.SAMPLER.startswith("gs_"):
+        raise ConfigError(
+            "DATALOADER.DFGS.MUTUAL: a batch of gs_* needs P - 1 neighbours for every identity; "
+            "take a dfgs_* sampler or leave it out"
+        )
     if cfg.DATALOADER.SAMPLER in TEXT_SAMPLERS and not cfg.MODEL.TEXT_TOWER:
         raise ConfigError(
             f"DATALOADER.SAMPLER: {cfg.DATALOADER.SAMPLER} needs learned prompts, a baseline has "

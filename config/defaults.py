@@ -22,10 +22,11 @@ _C.MODEL.SIE_CAMERA = False  # learn an embedding per training camera (side info
 _C.MODEL.SIE_VIEW = False  # learn an embedding per viewpoint; with SIE_CAMERA: per pair
 _C.MODEL.SIE_COE = 3.0  # factor on the side-information embedding
 _C.MODEL.ID_LOSS_TYPE = "softmax"  # the only identity loss there is
-_C.MODEL.ID_LOSS_WEIGHT = 1.0  # weight of the summed cross-entropy of both classifiers
+_C.MODEL.ID_LOSS_WEIGHT = 1.0  # weight of the summed cross-entropy of both classifiers; 0 = none
 _C.MODEL.IF_LABELSMOOTH = True  # label smoothing 0.1 in the id and i2t losses
 _C.MODEL.METRIC_LOSS_TYPE = "triplet"  # triplet | center | triplet_center | none
-_C.MODEL.TRIPLET_LOSS_WEIGHT = 1.0  # weight of the triplet losses on last, final and projected
+_C.MODEL.TRIPLET_LOSS_WEIGHT = 1.0  # weight of the summed triplet losses
+_C.MODEL.TRIPLET_FEATURES = ("last", "final", "projected")  # features with a triplet loss
 _C.MODEL.NO_MARGIN = False  # True = soft margin: softplus(d_ap - d_an) instead of SOLVER.MARGIN
 _C.MODEL.IF_WITH_CENTER = False  # True adds the center loss whatever METRIC_LOSS_TYPE says
 _C.MODEL.I2T_LOSS_WEIGHT = 1.0  # weight of the image-to-text cross-entropy
@@ -43,6 +44,12 @@ _C.INPUT.SIZE_TEST = [384, 128]  # the same in evaluation and for stage 1's cach
 _C.INPUT.PROB = 0.5  # probability of a horizontal flip
 _C.INPUT.RE_PROB = 0.5  # probability of random erasing
 _C.INPUT.PADDING = 10  # black pixels added on every side before the random crop
+_C.INPUT.GRAYSCALE_PROB = 0.0  # probability of a training image without colours
+_C.INPUT.JITTER_PROB = 0.0  # probability of colour jitter
+_C.INPUT.JITTER = [0.15, 0.1, 0.05, 0.05]  # its strength: brightness, contrast, saturation, hue
+_C.INPUT.AUGMIX_PROB = 0.0  # probability of AugMix
+_C.INPUT.TEST_INTERPOLATION = "bilinear"  # bilinear | bicubic, when evaluation images are resized
+_C.INPUT.NORMALIZATION = "fixed"  # fixed = PIXEL_MEAN and PIXEL_STD | instance = each image's own
 _C.INPUT.PIXEL_MEAN = [0.485, 0.456, 0.406]  # mean of R, G, B (0..1) in the normalization
 _C.INPUT.PIXEL_STD = [0.229, 0.224, 0.225]  # standard deviation of R, G, B in the normalization
 _C.INPUT.ON_BAD_IMAGE = "error"  # error = stop and name the file | skip = leave out, count and log
@@ -60,10 +67,14 @@ _C.DATALOADER.SAMPLER = "softmax"  # softmax = shuffle, no triplet loss | softma
 _C.DATALOADER.NUM_INSTANCE = 16  # K, images of an identity in a batch; P = IMS_PER_BATCH / K
 
 _C.DATALOADER.DFGS = CfgNode()  # the graph of look-alike identities, for dfgs_* and gs_*
+_C.DATALOADER.DFGS.PRESET = ""  # a release whose values hold where none are given; see docs/dfgs.md
 _C.DATALOADER.DFGS.NUM_NEIGHBOURS = 10  # k, identities that the walk goes to from each; hits of k
 _C.DATALOADER.DFGS.SKIP = 0  # m, nearest identities left out of the graph
 _C.DATALOADER.DFGS.WALK = "depth_first"  # depth_first = the paper's | greedy = most hits
 _C.DATALOADER.DFGS.SHUFFLE = True  # visit an identity's neighbours in random order
+_C.DATALOADER.DFGS.MUTUAL = False  # True = walk only between identities that are near both ways
+_C.DATALOADER.DFGS.MAX_VISITS = 0  # visits of an identity in an epoch; 0 = all its images
+_C.DATALOADER.DFGS.ROTATE_DOMAINS = False  # True = every new start is in the next data set's turn
 _C.DATALOADER.DFGS.NORMALIZE = False  # True = compare directions of the features only
 _C.DATALOADER.DFGS.REFRESH_PERIOD = 1  # epochs between graphs of image features
 _C.DATALOADER.DFGS.IMAGES_PER_ID = 1  # images whose mean feature stands for an identity
@@ -75,6 +86,9 @@ _C.SOLVER.DETERMINISTIC = False  # True = deterministic GPU kernels (slower); a 
 _C.SOLVER.MARGIN = 0.3  # margin of the triplet loss
 _C.SOLVER.AMP = "auto"  # auto | off | fp16 | bf16; losses and distances are always float32
 _C.SOLVER.RESUME = ""  # auto = go on from OUTPUT_DIR/last.pth if it is there | path | empty = start
+
+_C.SOLVER.STAGE0 = CfgNode()  # optional prior stage: the image encoder without text, on P x K
+_C.SOLVER.STAGE0.MAX_EPOCHS = 0  # epochs; 0 = no such stage. Everything else is as in STAGE2
 
 _C.SOLVER.STAGE1 = CfgNode()  # prompt stage
 _C.SOLVER.STAGE1.WEIGHT = ""  # checkpoint with learned prompts: stage 1 is skipped

@@ -7,7 +7,7 @@ import difflib
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from config.checks import check_cfg, lookup
 from config.defaults import default_cfg
 from config.errors import ConfigError, UnknownOptionError
 from config.legacy import NO_EFFECT, translate_key, translate_value
+from config.presets import PRESETS
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +38,8 @@ def load_cfg(
 ) -> CfgNode:
     """The complete configuration of a run, checked and frozen.
 
-    Later sources win: defaults, YAML file, environment variable REID_DATA (`DATASETS.ROOT_DIR`),
-    overrides. Original CLIP-ReID files load as they are (see `config.legacy`).
+    Later sources win: defaults, DATALOADER.DFGS.PRESET, YAML file, environment variable REID_DATA
+    (`DATASETS.ROOT_DIR`), overrides. Original CLIP-ReID files load as they are (`config.legacy`).
 
     Args:
         config_file: a YAML file; None takes the defaults.
@@ -94,7 +95,7 @@ def build_cfg(
         pairs.append(("DATASETS.ROOT_DIR", os.environ[DATA_VARIABLE], DATA_VARIABLE))
     pairs += [(opts[i], opts[i + 1], "the command line") for i in range(0, len(opts), 2)]
     known = frozenset(key for key, _ in flatten(cfg))
-    without_effect = set()
+    given, without_effect = set(), set()
     for key, value, source in pairs:
         name = translate_key(key, known)
         if value is None and any(option.startswith(f"{key}.") for option in known):
@@ -103,7 +104,9 @@ def build_cfg(
             raise UnknownOptionError(unknown_option_message(key, known, source))
         if name in NO_EFFECT:
             without_effect.add(name)
+        given.add(name)
         set_value(cfg, name, value, source)
+    apply_preset(cfg, given)
     beside = Path(origin).parent / Path(cfg.MODEL.NAME).name
     if cfg.MODEL.NAME.endswith(".json") and not Path(cfg.MODEL.NAME).is_file() and beside.is_file():
         cfg.MODEL.NAME = str(beside)
@@ -111,6 +114,13 @@ def build_cfg(
         logger.warning("options without effect: %s", ", ".join(sorted(without_effect)))
     check_cfg(cfg)
     return cfg
+
+
+def apply_preset(cfg: CfgNode, given: Collection[str]) -> None:
+    """Put in the values of DATALOADER.DFGS.PRESET, but for the options in `given`."""
+    for name, value in PRESETS.get(cfg.DATALOADER.DFGS.PRESET, {}).items():
+        if name not in given:
+            set_value(cfg, name, value, f"the preset {cfg.DATALOADER.DFGS.PRESET}")
 
 
 def read_yaml(config_file: str | Path) -> dict[str, Any]:

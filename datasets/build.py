@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from torch.utils.data import DataLoader
+from torchvision.transforms import InterpolationMode, Normalize
 from yacs.config import CfgNode
 
 from datasets.images import ImageDataset, collate
@@ -17,10 +18,17 @@ from datasets.samplers import (
     GraphSampler,
     RandomIdentitySampler,
     ShuffledSampler,
+    WalkOptions,
 )
 from datasets.samplers.epoch_batches import BatchPlan
 from datasets.sources import TrainingSet
-from datasets.transforms import evaluation_transform, train_transform
+from datasets.transforms import (
+    Augmentation,
+    Normalization,
+    evaluation_transform,
+    normalize_instance,
+    train_transform,
+)
 from datasets.workers import num_workers, outlive_sigterm
 
 
@@ -29,42 +37,50 @@ def build_sources(cfg: CfgNode) -> list[DataSplits]:
     return [read_dataset(name, cfg.DATASETS.ROOT_DIR) for name in cfg.DATASETS.NAMES]
 
 
-def build_train_sampler(
-    cfg: CfgNode, labels: Sequence[int], camids: Sequence[int], seed: int
-) -> BatchPlan:
+def build_train_sampler(cfg: CfgNode, data: TrainingSet) -> BatchPlan:
     """The sampler that DATALOADER.SAMPLER names; raises ValueError when it cannot fill a batch."""
-    batch_size, num_instances = cfg.SOLVER.STAGE2.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
-    if cfg.DATALOADER.SAMPLER == "softmax":
-        return ShuffledSampler(len(labels), batch_size, seed)
-    num_pids = batch_size // num_instances
+    num_instances = cfg.DATALOADER.NUM_INSTANCE
+    num_pids = cfg.SOLVER.STAGE2.IMS_PER_BATCH // num_instances
+    seed = cfg.SOLVER.SEED
     if cfg.DATALOADER.SAMPLER.startswith("dfgs"):
         options = cfg.DATALOADER.DFGS
-        return DepthFirstGraphSampler(
-            labels,
-            camids,
-            num_pids,
-            num_instances,
-            seed,
+        walk = WalkOptions(
             shuffle_rows=options.SHUFFLE,
             greedy=options.WALK == "greedy",
+            max_visits=options.MAX_VISITS,
+            domains=data.domains if options.ROTATE_DOMAINS else None,
+        )
+        return DepthFirstGraphSampler(
+            data.labels, data.camids, num_pids, num_instances, seed, options=walk
         )
     if cfg.DATALOADER.SAMPLER.startswith("gs"):
-        return GraphSampler(labels, num_pids, num_instances, seed)
-    return RandomIdentitySampler(labels, num_pids, num_instances, seed)
+        return GraphSampler(data.labels, num_pids, num_instances, seed)
+    return build_random_sampler(cfg, data)
+
+
+def build_random_sampler(cfg: CfgNode, data: TrainingSet) -> BatchPlan:
+    """Batches by chance: shuffled for the sampler softmax, else P random identities x K images."""
+    batch_size, num_instances = cfg.SOLVER.STAGE2.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+    if cfg.DATALOADER.SAMPLER == "softmax":
+        return ShuffledSampler(len(data.labels), batch_size, cfg.SOLVER.SEED)
+    num_pids = batch_size // num_instances
+    return RandomIdentitySampler(data.labels, num_pids, num_instances, cfg.SOLVER.SEED)
 
 
 def build_train_loader(
     cfg: CfgNode, training_set: TrainingSet, plan: BatchPlan, *, pin_memory: bool = False
 ) -> DataLoader[Any]:
     """Augmented `Batch`es of the image stage; its `batch_sampler` is an `EpochBatches`."""
-    transform = train_transform(
-        tuple(cfg.INPUT.SIZE_TRAIN),
-        cfg.INPUT.PIXEL_MEAN,
-        cfg.INPUT.PIXEL_STD,
-        flip_probability=cfg.INPUT.PROB,
+    augmentation = Augmentation(
+        flip=cfg.INPUT.PROB,
         padding=cfg.INPUT.PADDING,
-        erasing_probability=cfg.INPUT.RE_PROB,
+        erasing=cfg.INPUT.RE_PROB,
+        grayscale=cfg.INPUT.GRAYSCALE_PROB,
+        jitter=cfg.INPUT.JITTER_PROB,
+        jitter_strength=tuple(cfg.INPUT.JITTER),
+        augmix=cfg.INPUT.AUGMIX_PROB,
     )
+    transform = train_transform(tuple(cfg.INPUT.SIZE_TRAIN), _normalization(cfg), augmentation)
     dataset = ImageDataset(
         training_set.samples,
         training_set.labels,
@@ -92,7 +108,9 @@ def build_evaluation_loader(
 ) -> DataLoader[Any]:
     """`Batch`es in order with the evaluation transform; labels default to the pids."""
     transform = evaluation_transform(
-        tuple(cfg.INPUT.SIZE_TEST), cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD
+        tuple(cfg.INPUT.SIZE_TEST),
+        _normalization(cfg),
+        InterpolationMode(cfg.INPUT.TEST_INTERPOLATION),
     )
     dataset = ImageDataset(
         samples,
@@ -108,3 +126,9 @@ def build_evaluation_loader(
         worker_init_fn=outlive_sigterm,
         pin_memory=pin_memory,
     )
+
+
+def _normalization(cfg: CfgNode) -> Normalization:
+    if cfg.INPUT.NORMALIZATION == "instance":
+        return normalize_instance
+    return cast(Normalization, Normalize(cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD))

@@ -1,57 +1,90 @@
-"""Augmentation and preprocessing of one image (CLIP-ReID, section 4.2)."""
+"""Augmentation and preprocessing of one image (CLIP-ReID, section 4.2; CLIP-DFGS's recipe)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from timm.data.random_erasing import RandomErasing
+from torch import Tensor
 from torchvision import transforms as T
 from torchvision.transforms import InterpolationMode
 
+Normalization = Callable[[Tensor], Tensor]
+"""(3, H, W) in 0..1 -> (3, H, W) as the model sees it; `T.Normalize` or `normalize_instance`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """Random changes of a training image; the defaults are CLIP-ReID's.
+
+    Attributes:
+        flip: probability of a horizontal flip.
+        padding: black pixels on every side before the random crop back to the size.
+        erasing: probability of random erasing (Zhong et al., 2020).
+        grayscale: probability of dropping the colours.
+        jitter: probability of changing brightness, contrast, saturation and hue.
+        jitter_strength: how far each of the four goes, as in `torchvision.transforms.ColorJitter`.
+        augmix: probability of AugMix (Hendrycks et al., 2020), with torchvision's severity 3.
+    """
+
+    flip: float = 0.5
+    padding: int = 10
+    erasing: float = 0.5
+    grayscale: float = 0.0
+    jitter: float = 0.0
+    jitter_strength: tuple[float, float, float, float] = (0.15, 0.1, 0.05, 0.05)
+    augmix: float = 0.0
+
 
 def train_transform(
-    size: tuple[int, int],
-    mean: Sequence[float],
-    std: Sequence[float],
-    *,
-    flip_probability: float = 0.5,
-    padding: int = 10,
-    erasing_probability: float = 0.5,
+    size: tuple[int, int], normalize: Normalization, augmentation: Augmentation
 ) -> T.Compose:
-    """PIL image -> (3, H, W) float: resize, flip, pad and crop, normalize, erase.
+    """PIL image -> (3, H, W) float: resize, augment, normalize, erase.
 
     Padding is black before normalization; an erased rectangle (2 to 33 % of the area) is filled
     with N(0, 1) noise after it.
 
     Args:
         size: (height, width) in pixels; bicubic, antialiased.
-        mean: of R, G, B in 0..1.
-        std: of R, G, B in 0..1.
-        flip_probability: of a horizontal flip.
-        padding: pixels on every side before the random crop back to `size`.
-        erasing_probability: of random erasing (Zhong et al., 2020).
+        normalize: on the tensor in 0..1.
+        augmentation: what is changed at random.
     """
-    return T.Compose(
-        [
-            T.Resize(size, interpolation=InterpolationMode.BICUBIC),
-            T.RandomHorizontalFlip(flip_probability),
-            T.Pad(padding),
-            T.RandomCrop(size),
-            T.ToTensor(),
-            T.Normalize(mean, std),
-            RandomErasing(erasing_probability, mode="pixel", max_count=1, device="cpu"),
-        ]
-    )
+    steps = [
+        T.Resize(size, interpolation=InterpolationMode.BICUBIC),
+        T.RandomHorizontalFlip(augmentation.flip),
+        T.Pad(augmentation.padding),
+        T.RandomCrop(size),
+        T.ToTensor(),
+        normalize,
+        RandomErasing(augmentation.erasing, mode="pixel", max_count=1, device="cpu"),
+    ]
+    colours = []
+    if augmentation.jitter:
+        jitter = T.ColorJitter(*augmentation.jitter_strength)
+        colours.append(T.RandomApply([jitter], augmentation.jitter))
+    if augmentation.augmix:
+        colours.append(T.RandomApply([T.AugMix()], augmentation.augmix))
+    steps[4:4] = colours
+    if augmentation.grayscale:
+        steps.insert(1, T.RandomGrayscale(augmentation.grayscale))
+    return T.Compose(steps)
 
 
 def evaluation_transform(
-    size: tuple[int, int], mean: Sequence[float], std: Sequence[float]
+    size: tuple[int, int],
+    normalize: Normalization,
+    interpolation: InterpolationMode = InterpolationMode.BILINEAR,
 ) -> T.Compose:
-    """PIL image -> (3, H, W) float: bilinear, antialiased resize and normalization."""
-    return T.Compose(
-        [
-            T.Resize(size, interpolation=InterpolationMode.BILINEAR),
-            T.ToTensor(),
-            T.Normalize(mean, std),
-        ]
-    )
+    """PIL image -> (3, H, W) float: antialiased resize and normalization."""
+    return T.Compose([T.Resize(size, interpolation=interpolation), T.ToTensor(), normalize])
+
+
+def normalize_instance(image: Tensor) -> Tensor:
+    """(3, H, W) with every channel shifted and scaled to mean 0 and deviation 1 of its own pixels.
+
+    The instance normalization that CLIP-DFGS puts in place of a fixed mean and deviation: the
+    deviation is the biased one, and 1e-5 under the root keeps a plain image finite.
+    """
+    centered = image - image.mean((1, 2), keepdim=True)
+    return centered * (centered.square().mean((1, 2), keepdim=True) + 1e-5).rsqrt()

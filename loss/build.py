@@ -23,8 +23,9 @@ def build_image_losses(cfg: CfgNode, num_classes: int, feature_width: int) -> Im
     triplet = "triplet" in metric and cfg.DATALOADER.SAMPLER != "softmax"
     center = "center" in metric or cfg.MODEL.IF_WITH_CENTER
     return ImageStageLosses(
-        id_weight=cfg.MODEL.ID_LOSS_WEIGHT,
+        id_weight=cfg.MODEL.ID_LOSS_WEIGHT or None,
         triplet_weight=cfg.MODEL.TRIPLET_LOSS_WEIGHT if triplet else None,
+        triplet_features=tuple(cfg.MODEL.TRIPLET_FEATURES),
         i2t_weight=cfg.MODEL.I2T_LOSS_WEIGHT if cfg.MODEL.TEXT_TOWER else None,
         center_weight=cfg.SOLVER.STAGE2.CENTER_LOSS_WEIGHT if center else None,
         smoothing=SMOOTHING if cfg.MODEL.IF_LABELSMOOTH else 0.0,

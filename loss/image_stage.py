@@ -12,6 +12,8 @@ from loss.center import CenterLoss
 from loss.identity import identity_loss
 from loss.triplet import triplet_loss
 
+FEATURES = ("last", "final", "projected")
+
 
 @dataclass(frozen=True)
 class ImageStageLosses:
@@ -19,7 +21,8 @@ class ImageStageLosses:
 
     Attributes:
         id_weight: of the classifiers' cross-entropies.
-        triplet_weight: of the triplet losses on every feature.
+        triplet_weight: of the triplet losses.
+        triplet_features: the features with a triplet loss, some of `FEATURES`.
         i2t_weight: of the cross-entropy over the identities' text features.
         center_weight: of the center loss on the final feature.
         smoothing: label smoothing of id and i2t.
@@ -27,8 +30,9 @@ class ImageStageLosses:
         center: holds the class centers.
     """
 
-    id_weight: float = 1.0
+    id_weight: float | None = 1.0
     triplet_weight: float | None = 1.0
+    triplet_features: tuple[str, ...] = FEATURES
     i2t_weight: float | None = 1.0
     center_weight: float | None = None
     smoothing: float = 0.1
@@ -46,13 +50,16 @@ class ImageStageLosses:
 
         Args:
             logits: (B, C) each.
-            features: last, final, projected before the BNNecks.
+            features: those of `FEATURES`, before the BNNecks.
             labels: (B,).
             i2t_logits: (B, C) of `image_to_text_logits`; None for the baseline.
         """
-        losses = {"id": self.id_weight * identity_loss(logits, labels, self.smoothing)}
+        losses = {}
+        if self.id_weight is not None:
+            losses["id"] = self.id_weight * identity_loss(logits, labels, self.smoothing)
         if self.triplet_weight is not None:
-            triplets = [triplet_loss(x, labels, self.margin) for x in features]
+            chosen = [features[FEATURES.index(name)] for name in self.triplet_features]
+            triplets = [triplet_loss(x, labels, self.margin) for x in chosen]
             losses["triplet"] = self.triplet_weight * torch.stack(triplets).sum()
         if i2t_logits is not None and self.i2t_weight is not None:
             losses["i2t"] = self.i2t_weight * identity_loss([i2t_logits], labels, self.smoothing)

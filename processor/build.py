@@ -7,20 +7,21 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 from yacs.config import CfgNode
 
-from datasets.build import build_evaluation_loader, build_train_loader
+from datasets.build import build_evaluation_loader, build_random_sampler, build_train_loader
 from datasets.records import DataSplits
 from datasets.registry import num_splits, read_dataset
 from datasets.samplers import DepthFirstGraphSampler, GraphSampler, RandomIdentitySampler
 from datasets.samplers.epoch_batches import BatchPlan
 from datasets.sources import TrainingSet
-from loss import build_image_losses
+from loss import ImageStageLosses, build_image_losses
 from model import CLIPReID
 from processor.evaluation.evaluator import Evaluator, Protocol, Target
 from processor.features import extract_features
 from processor.identity_graph import IdentityGraph, ImageFeaturesOfIdentities
-from processor.image_stage import ImageStage, all_text_features, freeze_text_side
+from processor.image_stage import ImageStage, PriorStage, all_text_features, freeze_text_side
 from processor.prompt_stage import PromptStage
 from processor.runtime.precision import Precision, choose_precision
 from processor.runtime.signals import StopRequest
@@ -111,16 +112,33 @@ def build_prompt_stage(
     )
 
 
+def build_prior_stage(
+    cfg: CfgNode, model: CLIPReID, data: TrainingSet, precision: Precision
+) -> PriorStage:
+    """Stage 0; P x K batches of random identities, or shuffled ones for the sampler softmax."""
+    freeze_text_side(model)
+    losses, optimizers = _losses_and_optimizers(cfg, model, data, precision)
+    stage = cfg.SOLVER.STAGE2
+    return PriorStage(
+        model,
+        build_train_loader(
+            cfg, data, build_random_sampler(cfg, data), pin_memory=precision.on_cuda
+        ),
+        data,
+        None,
+        losses,
+        optimizers,
+        build_image_schedule(cfg, optimizers[0]),
+        StageTiming(cfg.SOLVER.STAGE0.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD),
+    )
+
+
 def build_image_stage(
     cfg: CfgNode, model: CLIPReID, data: TrainingSet, plan: BatchPlan, precision: Precision
 ) -> ImageStage:
     """Stage 2; encodes the prompts of all identities."""
     freeze_text_side(model)
-    losses = build_image_losses(cfg, data.num_classes, model.image_encoder.width)
-    optimizers = [build_image_optimizer(cfg, model)]
-    if losses.center is not None:
-        losses.center.to(precision.device)
-        optimizers.append(build_center_optimizer(cfg, losses.center))
+    losses, optimizers = _losses_and_optimizers(cfg, model, data, precision)
     text_features = all_text_features(model) if cfg.MODEL.TEXT_TOWER else None
     stage = cfg.SOLVER.STAGE2
     return ImageStage(
@@ -134,6 +152,18 @@ def build_image_stage(
         StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD, stage.EVAL_PERIOD),
         build_identity_graph(cfg, model, data, plan, text_features, precision),
     )
+
+
+def _losses_and_optimizers(
+    cfg: CfgNode, model: CLIPReID, data: TrainingSet, precision: Precision
+) -> tuple[ImageStageLosses, list[Optimizer]]:
+    """What the image encoder is trained with, in stage 0 and in stage 2."""
+    losses = build_image_losses(cfg, data.num_classes, model.image_encoder.width)
+    optimizers = [build_image_optimizer(cfg, model)]
+    if losses.center is not None:
+        losses.center.to(precision.device)
+        optimizers.append(build_center_optimizer(cfg, losses.center))
+    return losses, optimizers
 
 
 def build_identity_graph(
@@ -165,6 +195,7 @@ def build_identity_graph(
         num_neighbours=options.NUM_NEIGHBOURS if walk else plan.num_pids - 1,
         num_hits=options.NUM_NEIGHBOURS,
         skip=options.SKIP,
+        mutual=options.MUTUAL,
         normalize=options.NORMALIZE,
         period=None if by_text else options.REFRESH_PERIOD,
         random_plan=RandomIdentitySampler(

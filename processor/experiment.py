@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from processor.build import (
     build_evaluator,
     build_image_stage,
     build_precision,
+    build_prior_stage,
     build_prompt_stage,
     build_targets,
 )
@@ -30,6 +32,7 @@ from processor.runtime.device import choose_device, describe_device
 from processor.runtime.run_folder import RunFolder, log_to, write_json
 from processor.runtime.seeding import seed_everything, use_deterministic_kernels
 from processor.runtime.signals import StopRequest
+from processor.stage import Stage
 from processor.start import build_starting_model, find_start
 from processor.training import Meta, Training
 
@@ -41,9 +44,9 @@ FEW_IDENTITIES = 10
 def train(cfg: CfgNode) -> EvaluationReport:
     """Train as the configuration says, evaluate, and write everything into OUTPUT_DIR.
 
-    Stage 1 learns the prompts, stage 2 the image encoder; a baseline (MODEL.TEXT_TOWER False) has
-    stage 2 only. Nothing is written or moved before the configuration and the data have been found
-    to be usable.
+    Stage 0, when there is one, trains the image encoder without text, stage 1 the prompts, stage 2
+    the image encoder; a baseline (MODEL.TEXT_TOWER False) has no stage 1. Nothing is
+    written or moved before the configuration and the data have been found to be usable.
 
     Returns:
         The last epoch's evaluation.
@@ -67,7 +70,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
     with StopRequest() as stop:
         evaluator = build_evaluator(cfg, targets, precision, stop)
         evaluator.check()
-        plan = build_train_sampler(cfg, data.labels, data.camids, cfg.SOLVER.SEED)
+        plan = build_train_sampler(cfg, data)
         seed_everything(cfg.SOLVER.SEED)
         model = build_starting_model(cfg, data, start).to(device)
         folder = RunFolder(output, resume=start.continues_in(output))
@@ -117,15 +120,19 @@ def _run_stages(
 ) -> None:
     """The stages that are left of a run; `state` is that of a stopped run, or empty."""
     if not cfg.MODEL.TEXT_TOWER:
-        logger.info("baseline: the image stage only, without prompts and text encoder")
-    stage1_left = state.get("stage", 1) == 1 and not cfg.SOLVER.STAGE1.WEIGHT
-    if cfg.MODEL.TEXT_TOWER and stage1_left:
-        stage1 = build_prompt_stage(cfg, training.model, data, training.precision, training.stop)
-        training.run(stage1, state or None)
-        del stage1  # its features leave the device
-    seed_everything(cfg.SOLVER.SEED, "stage 2")  # centers are drawn, resumed or not
-    stage2 = build_image_stage(cfg, training.model, data, plan, training.precision)
-    training.run(stage2, state if state.get("stage") == 2 else None)
+        logger.info("baseline: images only, without prompts and text encoder")
+    model, precision, stop = training.model, training.precision, training.stop
+    stages: dict[int, Callable[[], Stage]] = {}
+    if cfg.SOLVER.STAGE0.MAX_EPOCHS and not cfg.SOLVER.STAGE1.WEIGHT:
+        stages[0] = lambda: build_prior_stage(cfg, model, data, precision)
+    if cfg.MODEL.TEXT_TOWER and not cfg.SOLVER.STAGE1.WEIGHT:
+        stages[1] = lambda: build_prompt_stage(cfg, model, data, precision, stop)
+    stages[2] = lambda: build_image_stage(cfg, model, data, plan, precision)
+    for name, build in stages.items():
+        if name < state.get("stage", 0):
+            continue
+        seed_everything(cfg.SOLVER.SEED, f"stage {name}")  # centers are drawn, resumed or not
+        training.run(build(), state if state.get("stage") == name else None)
 
 
 def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:

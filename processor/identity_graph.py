@@ -18,7 +18,7 @@ from datasets.records import Batch, Sample
 from datasets.samplers import RandomIdentitySampler, nearest_identities
 from datasets.samplers.chunks import indices_by_label
 from datasets.samplers.epoch_batches import BatchPlan
-from datasets.samplers.identity_graph import mean_hits
+from datasets.samplers.identity_graph import mean_hits, mutual_neighbours
 from model import CLIPReID
 from processor.features import extract_features
 from processor.runtime.precision import Precision
@@ -43,6 +43,7 @@ class IdentityGraph:
         num_neighbours: neighbours per identity that the sampler needs.
         num_hits: nearest identities that count as hits.
         skip: nearest identities that are left out of the graph.
+        mutual: keep only neighbours that are near both ways.
         normalize: L2-normalize the features first.
         period: epochs between two graphs; None = the first one stays.
         random_plan: P x K batches of the same images, to compare hits with.
@@ -54,6 +55,7 @@ class IdentityGraph:
     num_neighbours: int
     num_hits: int
     skip: int
+    mutual: bool
     normalize: bool
     period: int | None
     random_plan: RandomIdentitySampler
@@ -73,7 +75,10 @@ class IdentityGraph:
             features = F.normalize(features)
         columns = min(max(self.num_neighbours + self.skip, self.num_hits), len(features) - 1)
         nearest = nearest_identities(features, columns).cpu()
-        self._set(nearest[:, self.skip :][:, : self.num_neighbours], nearest[:, : self.num_hits])
+        neighbours = nearest[:, self.skip :][:, : self.num_neighbours]
+        if self.mutual:
+            neighbours = mutual_neighbours(neighbours)
+        self._set(neighbours, nearest[:, : self.num_hits])
         self._seconds = time.perf_counter() - started
 
     def statistics(self, epoch: int) -> dict[str, float]:

@@ -110,13 +110,20 @@ class ImageStage:
 
     def epoch_statistics(self) -> dict[str, float]:
         """The sampler's: batches, coverage, hits, ...; and how the sources mix in them."""
-        stats = dict(self.batches.plan.stats)
+        plan = self.batches.plan
+        stats = {**plan.stats, "plan_seconds": plan.plan_seconds}
         if self.graph is not None:
             stats |= self.graph.statistics(self.batches.epoch)
-        domains = [{self.data.domains[i] for i in batch} for batch in self.batches.plan]
+        domains = [{self.data.domains[i] for i in batch} for batch in plan]
         stats["domains"] = len(set().union(*domains))
         stats["domains_per_batch"] = sum(map(len, domains)) / len(domains)
         return stats
+
+
+class PriorStage(ImageStage):
+    """Stage 0: the image encoder without text, before the prompts are learned (CLIP-DFGS)."""
+
+    name = 0
 
 
 def freeze_text_side(model: CLIPReID) -> None:

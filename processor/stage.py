@@ -46,7 +46,7 @@ class Stage(Protocol):
     """One stage of training: its batches, its losses, its optimizers.
 
     Attributes:
-        name: 1 or 2, as in metrics.jsonl.
+        name: 0, 1 or 2, as in metrics.jsonl.
         optimizers: stepped after every batch; the first one's "weights" rate is logged.
         schedule: sets the rates of an epoch.
         timing: epochs and periods.

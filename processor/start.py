@@ -72,10 +72,11 @@ def find_start(cfg: CfgNode, output: Path) -> Start:
                 f"SOLVER.RESUME: {checkpoint} holds weights only; resume from a last.pth, or start "
                 "stage 2 from it with SOLVER.STAGE1.WEIGHT"
             )
-        if prompts and file.training["stage"] == 1:
+        stage = file.training["stage"]
+        if prompts and stage < 2:
             raise ConfigError(
-                f"SOLVER.STAGE1.WEIGHT: {checkpoint} stopped inside stage 1; leave out this option "
-                "to finish stage 1, or SOLVER.RESUME to start stage 2 from the file"
+                f"SOLVER.STAGE1.WEIGHT: {checkpoint} stopped inside stage {stage}; leave out this "
+                f"option to finish stage {stage}, or SOLVER.RESUME to start stage 2 from the file"
             )
         _compare_options(cfg, file.config)
         return Start(checkpoint.resolve(), file, resumed=True)

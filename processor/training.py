@@ -144,7 +144,7 @@ class Training:
     def _kept_file(self, stage: Stage, epoch: int) -> Path:
         name = self.model_name
         name = Path(name).stem if name.endswith(".json") else name
-        middle = "stage1_" if stage.name == 1 else ""
+        middle = "" if stage.name == 2 else f"stage{stage.name}_"
         return self.folder.path / f"{name}_{middle}{epoch}.pth"
 
 

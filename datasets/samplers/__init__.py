@@ -1,6 +1,6 @@
 """Samplers: each plans the batches of an epoch from (seed, epoch)."""
 
-from datasets.samplers.dfgs import DepthFirstGraphSampler
+from datasets.samplers.dfgs import DepthFirstGraphSampler, WalkOptions
 from datasets.samplers.epoch_batches import EpochBatches, SeededIndex
 from datasets.samplers.graph import GraphSampler
 from datasets.samplers.identity_graph import nearest_identities
@@ -14,5 +14,6 @@ __all__ = [
     "RandomIdentitySampler",
     "SeededIndex",
     "ShuffledSampler",
+    "WalkOptions",
     "nearest_identities",
 ]

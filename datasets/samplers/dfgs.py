@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
 
 from torch import Tensor
@@ -10,7 +11,28 @@ from torch import Tensor
 from datasets.samplers.chunks import camera_chunks
 from datasets.samplers.identity_graph import mean_hits
 from datasets.samplers.planned import EpochPlan, PlannedSampler
-from datasets.samplers.walks import depth_first_walk, greedy_walk
+from datasets.samplers.walks import Walk, depth_first_walk, greedy_walk
+
+
+@dataclass(frozen=True, slots=True)
+class WalkOptions:
+    """How a walk goes; the defaults are the paper's.
+
+    Attributes:
+        shuffle_rows: visit an identity's neighbours in random order instead of nearest first.
+        greedy: fill batches by the number of links instead of depth first (`greedy_walk`).
+        max_visits: batches of an epoch that an identity is in at most; 0 = as many as it has
+            images for.
+        domains: data set of every image; new starts take turns between them. None = anywhere.
+    """
+
+    shuffle_rows: bool = True
+    greedy: bool = False
+    max_visits: int = 0
+    domains: Sequence[int] | None = None
+
+
+PAPER = WalkOptions()
 
 
 class DepthFirstGraphSampler(PlannedSampler):
@@ -27,8 +49,7 @@ class DepthFirstGraphSampler(PlannedSampler):
         seed: with the epoch, decides the plan.
         rank: this process.
         world_size: processes; each gets P / world_size identities of every batch.
-        shuffle_rows: visit an identity's neighbours in random order instead of nearest first.
-        greedy: fill batches by the number of links instead of depth first (`greedy_walk`).
+        options: how the walk goes.
 
     Raises:
         ValueError: fewer identities than P, P not divisible by the processes, or lengths differ.
@@ -43,16 +64,13 @@ class DepthFirstGraphSampler(PlannedSampler):
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
-        *,
-        shuffle_rows: bool = True,
-        greedy: bool = False,
+        options: WalkOptions = PAPER,
     ) -> None:
         if len(labels) != len(camids):
             raise ValueError(f"{len(labels)} labels, but {len(camids)} camids")
         super().__init__(labels, num_pids, num_instances, seed, rank, world_size)
         self._camids = [int(camid) for camid in camids]
-        self.shuffle_rows = shuffle_rows
-        self.greedy = greedy
+        self.options = options
         self._neighbours: list[list[int]] | None = None
         self._nearest: list[list[int]] = []
 
@@ -60,7 +78,7 @@ class DepthFirstGraphSampler(PlannedSampler):
         """Take the graph: (I, k) rows of `nearest_identities`, one per label.
 
         Args:
-            neighbours: where the walk goes from every identity.
+            neighbours: where the walk goes from every identity; -1 = nowhere.
             nearest: (I, k) what counts as a hit; None = `neighbours`.
 
         Raises:
@@ -70,7 +88,8 @@ class DepthFirstGraphSampler(PlannedSampler):
             raise ValueError(
                 f"a graph of {len(neighbours)} identities for {len(self._groups)} labels"
             )
-        self._neighbours = neighbours.tolist()
+        rows = neighbours.tolist()
+        self._neighbours = [[label for label in row if label >= 0] for row in rows]
         self._nearest = self._neighbours if nearest is None else nearest.tolist()
         self._plan = None
 
@@ -79,13 +98,9 @@ class DepthFirstGraphSampler(PlannedSampler):
             raise RuntimeError("the sampler has no graph yet: call set_graph first")
         rng = Random(f"depth first {self.seed} {self.epoch}")
         chunks = camera_chunks(self._groups, self._camids, self.num_instances, self.epoch, rng)
-        visits = [len(own) for own in chunks]
-        if self.greedy:
-            walk = greedy_walk(self._neighbours, visits, self.num_pids, rng)
-        else:
-            walk = depth_first_walk(
-                self._neighbours, visits, self.num_pids, rng, shuffle_rows=self.shuffle_rows
-            )
+        most = self.options.max_visits or len(self._camids)
+        visits = [min(len(own), most) for own in chunks]
+        walk = self._walk(self._neighbours, visits, rng)
         used = [0] * len(chunks)
         plan: list[list[int]] = []
         for batch in walk.batches:
@@ -107,3 +122,17 @@ class DepthFirstGraphSampler(PlannedSampler):
             "repeated_images": yielded - len(drawn),
         }
         return EpochPlan(plan, stats)
+
+    def _walk(self, neighbours: list[list[int]], visits: list[int], rng: Random) -> Walk:
+        options = self.options
+        domains = options.domains and [options.domains[group[0]] for group in self._groups]
+        if options.greedy:
+            return greedy_walk(neighbours, visits, self.num_pids, rng, domains=domains)
+        return depth_first_walk(
+            neighbours,
+            visits,
+            self.num_pids,
+            rng,
+            shuffle_rows=options.shuffle_rows,
+            domains=domains,
+        )

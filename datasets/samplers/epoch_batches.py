@@ -23,6 +23,10 @@ class BatchPlan(Protocol):
     def stats(self) -> dict[str, float]:
         """Numbers of the epoch's plan."""
 
+    @property
+    def plan_seconds(self) -> float:
+        """How long the plan took."""
+
     def set_epoch(self, epoch: int) -> None:
         """Plan an epoch."""
 

@@ -66,6 +66,13 @@ def nearest_identities(features: Tensor, num_neighbours: int = 10, skip: int = 0
     return nearest[:, skip:]
 
 
+def mutual_neighbours(neighbours: Tensor) -> Tensor:
+    """The (I, k) rows with -1 in place of every neighbour that does not have the row as its own."""
+    own = torch.arange(len(neighbours), device=neighbours.device)[:, None, None]
+    mutual = (neighbours[neighbours] == own).any(2)
+    return torch.where(mutual, neighbours, -1)
+
+
 def mean_hits(batches: Sequence[Sequence[int]], neighbours: Sequence[Sequence[int]]) -> float:
     """How many of an identity's neighbours are in its batch, on average; 0 without batches."""
     hits = visits = 0

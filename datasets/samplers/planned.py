@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 
 from torch.utils.data import Sampler
 
@@ -21,6 +22,9 @@ class EpochPlan:
 
 class PlannedSampler(Sampler[list[int]]):
     """Whole batches of P distinct identities x K images, planned by epoch.
+
+    Attributes:
+        plan_seconds: how long the present plan took.
 
     Args:
         labels: label 0..I-1 of every image.
@@ -51,6 +55,7 @@ class PlannedSampler(Sampler[list[int]]):
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
+        self.plan_seconds = 0.0
         self._plan: EpochPlan | None = None
 
     def set_epoch(self, epoch: int) -> None:
@@ -72,7 +77,9 @@ class PlannedSampler(Sampler[list[int]]):
 
     def _planned(self) -> EpochPlan:
         if self._plan is None:
+            started = perf_counter()
             self._plan = self._make_plan()
+            self.plan_seconds = perf_counter() - started
         return self._plan
 
     @abstractmethod

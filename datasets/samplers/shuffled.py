@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from random import Random
+from time import perf_counter
 
 from torch.utils.data import Sampler
 
@@ -32,6 +33,7 @@ class ShuffledSampler(Sampler[list[int]]):
 
     def set_epoch(self, epoch: int) -> None:
         """Shuffle by (seed, epoch)."""
+        started = perf_counter()
         order = list(range(self.num_images))
         Random(f"shuffle {self.seed} {epoch}").shuffle(order)
         batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
@@ -41,6 +43,7 @@ class ShuffledSampler(Sampler[list[int]]):
             "batches": float(len(self._batches)),
             "image_coverage": covered,
         }
+        self.plan_seconds = perf_counter() - started
 
     @property
     def stats(self) -> dict[str, float]:

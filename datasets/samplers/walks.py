@@ -30,6 +30,7 @@ def depth_first_walk(
     rng: Random,
     *,
     shuffle_rows: bool = True,
+    domains: Sequence[int] | None = None,
 ) -> Walk:
     """Fill batches by walking from an identity to its look-alikes, depth first (CLIP-DFGS, 3.3).
 
@@ -45,19 +46,17 @@ def depth_first_walk(
         num_pids: P, distinct labels in a batch.
         rng: source of randomness.
         shuffle_rows: visit an identity's neighbours in random order instead of nearest first.
+        domains: data set of every label; starts take turns between them. None = anywhere.
     """
-    remaining = list(visits)
-    left = _RandomSet(label for label, count in enumerate(remaining) if count)
-    fresh = _RandomSet(left.items)
+    left = _Left(visits, domains, rng)
     stack: deque[int] = deque()
     deferred: list[int] = []
     batches: list[list[int]] = []
     batch: dict[int, None] = {}  # ordered, with quick membership
     starts = 0
-    while left.items:
+    while left:
         if not stack:
-            start = fresh.draw(rng, batch) if fresh.items else None
-            start = left.draw(rng, batch) if start is None else start
+            start = left.draw_start(batch)
             if start is None:
                 break  # fewer than P distinct identities remain
             stack.append(start)
@@ -69,10 +68,7 @@ def depth_first_walk(
             deferred.append(label)
             continue
         batch[label] = None
-        fresh.discard(label)
-        remaining[label] -= 1
-        if not remaining[label]:
-            left.discard(label)
+        left.visit(label)
         if len(batch) == num_pids:
             batches.append(list(batch))
             batch = {}
@@ -98,7 +94,12 @@ def _fillers(
 
 
 def greedy_walk(
-    neighbours: Sequence[Sequence[int]], visits: Sequence[int], num_pids: int, rng: Random
+    neighbours: Sequence[Sequence[int]],
+    visits: Sequence[int],
+    num_pids: int,
+    rng: Random,
+    *,
+    domains: Sequence[int] | None = None,
 ) -> Walk:
     """Fill every batch with the identities that are most linked to it already.
 
@@ -113,35 +114,30 @@ def greedy_walk(
         visits: chunks that every label has.
         num_pids: P, distinct labels in a batch.
         rng: source of randomness.
+        domains: data set of every label; starts take turns between them. None = anywhere.
     """
     linked: list[list[int]] = [list(row) for row in neighbours]
     for label, row in enumerate(neighbours):
         for other in row:
             linked[other].append(label)  # a link in both directions counts twice
-    remaining = list(visits)
-    left = _RandomSet(label for label, count in enumerate(remaining) if count)
-    fresh = _RandomSet(left.items)
+    left = _Left(visits, domains, rng)
     batches: list[list[int]] = []
     batch: dict[int, None] = {}
     restarts = 0
-    while len(left.items) >= num_pids or fresh.items:
+    while len(left) >= num_pids or left.has_unvisited:
         batch, links = {}, Counter[int]()
         while len(batch) < num_pids:
-            chosen = _most_linked(links, remaining, rng)
+            chosen = _most_linked(links, left.remaining, rng)
             if chosen is None:
-                chosen = fresh.draw(rng, batch) if fresh.items else None
-                chosen = left.draw(rng, batch) if chosen is None and left.items else chosen
+                chosen = left.draw_start(batch)
                 restarts += bool(batch)
             if chosen is None:
                 break
             batch[chosen] = None
-            fresh.discard(chosen)
             links.pop(chosen, None)
             links.update(x for x in linked[chosen] if x in left and x not in batch)
         for label in batch:
-            remaining[label] -= 1
-            if not remaining[label]:
-                left.discard(label)
+            left.visit(label)
         if len(batch) < num_pids:
             break
         batches.append(list(batch))
@@ -175,15 +171,67 @@ def _end_walk(
     return Walk(batches, restarts, extra)
 
 
+class _Left:
+    """The labels with visits left, and where to start among them.
+
+    Args:
+        visits: number of visits of every label.
+        domains: data set of every label, to take turns between; None = one for all.
+        rng: source of randomness.
+    """
+
+    def __init__(self, visits: Sequence[int], domains: Sequence[int] | None, rng: Random) -> None:
+        self.remaining = list(visits)
+        self.rng = rng
+        self._domains = [0] * len(visits) if domains is None else list(domains)
+        labels = [label for label, count in enumerate(visits) if count]
+        names = sorted(set(self._domains))
+        self._place = {domain: place for place, domain in enumerate(names)}
+        self._turn = rng.randrange(len(names)) if len(names) > 1 else 0
+        by_domain = [[x for x in labels if self._domains[x] == domain] for domain in names]
+        self._left = [_RandomSet(items) for items in by_domain]
+        self._unvisited = [_RandomSet(items) for items in by_domain]
+
+    def __len__(self) -> int:
+        return sum(len(part.items) for part in self._left)
+
+    def __contains__(self, label: int) -> bool:
+        return self.remaining[label] > 0
+
+    @property
+    def has_unvisited(self) -> bool:
+        """Whether there is a label that has not been visited at all."""
+        return any(part.items for part in self._unvisited)
+
+    def visit(self, label: int) -> None:
+        """Count a visit."""
+        place = self._place[self._domains[label]]
+        self._unvisited[place].discard(label)
+        self.remaining[label] -= 1
+        if not self.remaining[label]:
+            self._left[place].discard(label)
+
+    def draw_start(self, unwanted: Container[int]) -> int | None:
+        """A random label of the domain whose turn it is, one without visits if there is one.
+
+        None when all that have visits left are unwanted.
+        """
+        count = len(self._left)
+        for place in ((self._turn + step) % count for step in range(count)):
+            start = self._unvisited[place].draw(self.rng, unwanted)
+            start = self._left[place].draw(self.rng, unwanted) if start is None else start
+            if start is not None:
+                self._turn = (place + 1) % count
+                return start
+        return None
+
+
 class _RandomSet:
     """A set that draws random members in constant time."""
 
     def __init__(self, items: Iterable[int]) -> None:
         self.items = list(items)
         self._places = {item: place for place, item in enumerate(self.items)}
-
-    def __contains__(self, item: int) -> bool:
-        return item in self._places
 
     def discard(self, item: int) -> None:
         """Remove a member; the last one takes its place."""
@@ -196,6 +244,8 @@ class _RandomSet:
 
     def draw(self, rng: Random, unwanted: Container[int]) -> int | None:
         """A random member outside `unwanted`, None when there is none."""
+        if not self.items:
+            return None
         for _ in range(8):
             item = self.items[int(rng.random() * len(self.items))]
             if item not in unwanted:

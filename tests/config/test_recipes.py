@@ -157,6 +157,47 @@ def test_what_all_recipes_share(name):
     assert_options(load_cfg(f"configs/{name}.yml"), expected)
 
 
+@pytest.mark.parametrize("variant", ["text", "image"])
+def test_clip_dfgs(variant):
+    """The released recipe: 224 x 224, 128 = 32 x 4, soft margin, prior epoch, no identity loss."""
+    expected = {
+        "MODEL.NAME": "ViT-B-16",
+        "MODEL.STRIDE_SIZE": [16, 16],
+        "MODEL.ID_LOSS_WEIGHT": 0.0,
+        "MODEL.TRIPLET_LOSS_WEIGHT": 2.0,
+        "MODEL.TRIPLET_FEATURES": ("final", "projected"),
+        "MODEL.NO_MARGIN": True,
+        "MODEL.IF_LABELSMOOTH": True,
+        "INPUT.SIZE_TRAIN": [224, 224],
+        "INPUT.SIZE_TEST": [224, 224],
+        "INPUT.NORMALIZATION": "instance",
+        "INPUT.TEST_INTERPOLATION": "bicubic",
+        "INPUT.PROB": 0.4,
+        "INPUT.PADDING": 10,
+        "INPUT.RE_PROB": 0.0,
+        "INPUT.GRAYSCALE_PROB": 0.1,
+        "INPUT.JITTER_PROB": 0.1,
+        "INPUT.JITTER": [0.15, 0.1, 0.05, 0.05],
+        "INPUT.AUGMIX_PROB": 0.6,
+        "DATALOADER.SAMPLER": f"dfgs_{variant}",
+        "DATALOADER.NUM_INSTANCE": 4,
+        "DATALOADER.DFGS.NUM_NEIGHBOURS": 10,
+        "DATALOADER.DFGS.SKIP": 0,
+        "SOLVER.STAGE0.MAX_EPOCHS": 1,
+        "SOLVER.STAGE1.MAX_EPOCHS": 120,
+        "SOLVER.STAGE1.BASE_LR": 3.5e-4,
+        "SOLVER.STAGE2.IMS_PER_BATCH": 128,
+        "SOLVER.STAGE2.MAX_EPOCHS": 60,
+        "SOLVER.STAGE2.BASE_LR": 5e-6,
+        "SOLVER.STAGE2.BIAS_LR_FACTOR": 2.0,
+        "SOLVER.STAGE2.WEIGHT_DECAY": 1e-4,
+        "SOLVER.STAGE2.STEPS": (30, 50),
+        "TEST.NECK_FEAT": "before",
+        "TEST.FEAT_NORM": False,
+    }
+    assert_options(load_cfg(f"configs/person/vit_dfgs_{variant}.yml"), expected)
+
+
 def test_camera_embeddings_and_overlapping_patches():
     opts = ["MODEL.SIE_CAMERA", "True", "MODEL.SIE_COE", "1.0", "MODEL.STRIDE_SIZE", "[12, 12]"]
     cfg = load_cfg("configs/person/vit_clipreid.yml", opts)

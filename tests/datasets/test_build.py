@@ -15,7 +15,7 @@ from datasets.build import (
     build_train_sampler,
 )
 from datasets.samplers import RandomIdentitySampler, ShuffledSampler
-from datasets.sources import join_sources
+from datasets.sources import TrainingSet, join_sources
 from datasets.workers import num_workers
 
 SOFTMAX = ("DATALOADER.SAMPLER", "softmax")
@@ -55,11 +55,11 @@ def test_training_set_is_the_train_split(root):
 
 
 def test_sampler_by_name(root):
-    labels = [0, 0, 1, 1, 2, 2]
-    p_x_k = build_train_sampler(cfg_of(root), labels, [0] * 6, seed=1)
+    data = TrainingSet([], [0, 0, 1, 1, 2, 2], [0] * 6, 3, 1, 1, ("some",), (0,))
+    p_x_k = build_train_sampler(cfg_of(root, "SOLVER.SEED", "1"), data)
     assert isinstance(p_x_k, RandomIdentitySampler)
     assert (p_x_k.num_pids, p_x_k.num_instances, p_x_k.seed) == (2, 2, 1)
-    shuffled = build_train_sampler(cfg_of(root, *SOFTMAX), labels, [0] * 6, seed=1)
+    shuffled = build_train_sampler(cfg_of(root, *SOFTMAX), data)
     assert isinstance(shuffled, ShuffledSampler)
     assert [len(batch) for batch in shuffled] == [4, 2]
 
@@ -67,9 +67,7 @@ def test_sampler_by_name(root):
 def test_train_loader_yields_p_x_k_batches_of_augmented_images(root):
     cfg = cfg_of(root)
     joined = join_sources(build_sources(cfg))
-    loader = build_train_loader(
-        cfg, joined, build_train_sampler(cfg, joined.labels, joined.camids, 1)
-    )
+    loader = build_train_loader(cfg, joined, build_train_sampler(cfg, joined))
     loader.batch_sampler.set_epoch(1)
     batches = list(loader)
     assert len(batches) == len(loader) == len(loader.batch_sampler)

@@ -11,6 +11,7 @@ from datasets.samplers import (
     DepthFirstGraphSampler,
     GraphSampler,
     RandomIdentitySampler,
+    WalkOptions,
     nearest_identities,
 )
 from datasets.samplers.identity_graph import mean_hits
@@ -122,12 +123,32 @@ def test_reference_setting():
         assert sampler.stats["image_coverage"] > 0.88
         assert sampler.stats["repeated_images"] == 0
     assert sum(hits) / 3 > 2.3
-    greedy = DepthFirstGraphSampler(labels, camids, 32, 4, seed=2, greedy=True)
+    greedy = DepthFirstGraphSampler(labels, camids, 32, 4, seed=2, options=WalkOptions(greedy=True))
     greedy.set_graph(neighbours)
     assert greedy.stats["hits"] > 4
     assert greedy.stats["identity_coverage"] == 1
     assert greedy.stats["image_coverage"] > 0.88
     assert greedy.stats["repeated_images"] == 0
+
+
+def test_look_alikes_in_three_far_apart_domains():
+    """751, 1,041 and 767 identities in clouds of their own: hits far above chance, all drawn."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = (751, 1041, 767)
+    parts = [
+        torch.randn(size, 64, generator=generator) + 3 * torch.randn(64, generator=generator)
+        for size in sizes
+    ]
+    labels = [label for label in range(sum(sizes)) for _ in range(18)]
+    camids = [i % 6 for i in range(len(labels))]
+    neighbours = nearest_identities(torch.cat(parts), 10)
+    walk = DepthFirstGraphSampler(labels, camids, 32, 4)
+    walk.set_graph(neighbours)
+    random = RandomIdentitySampler(labels, 32, 4)
+    by_chance = [[labels[i] for i in batch[::4]] for batch in random]
+    assert walk.stats["hits"] > 6 * mean_hits(by_chance, neighbours.tolist())
+    assert walk.stats["identity_coverage"] == 1
+    assert walk.stats["image_coverage"] > random.stats["image_coverage"] - 0.02
 
 
 def test_far_apart_domains_are_all_visited():
@@ -213,3 +234,48 @@ def test_hits_are_those_of_the_true_nearest():
     sampler.set_graph(nearest_identities(features, 3, skip=2), nearest)
     plan = [[labels[i] for i in batch[::2]] for batch in sampler]
     assert sampler.stats["hits"] == pytest.approx(mean_hits(plan, nearest.tolist()))
+
+
+def test_walk_does_not_go_to_missing_neighbours():
+    """Identity 2 has no mutual neighbour: -1 in its row leads nowhere."""
+    labels = [label for label in range(3) for _ in range(2)]
+    sampler = DepthFirstGraphSampler(labels, [0] * 6, 3, 2)
+    sampler.set_graph(torch.tensor([[1], [0], [-1]]))
+    assert sorted(labels[i] for i in next(iter(sampler))[::2]) == [0, 1, 2]
+    assert sampler.stats["hits"] == pytest.approx(2 / 3)
+
+
+def test_visits_of_an_identity_can_be_limited():
+    """One identity with forty images among nine with eight: at most two of its ten chunks."""
+    labels = [0] * 40 + [label for label in range(1, 10) for _ in range(8)]
+    options = WalkOptions(max_visits=2)
+    sampler = DepthFirstGraphSampler(labels, [0] * len(labels), 4, 4, options=options)
+    sampler.set_graph(nearest_identities(torch.randn(10, 2), 3))
+    drawn = set()
+    for epoch in range(20):
+        sampler.set_epoch(epoch)
+        batches = list(sampler)
+        visits = Counter(labels[i] for batch in batches[:-1] for i in batch[::4])
+        assert max(visits.values()) <= 2  # the last batch may be filled up beyond that
+        assert {labels[i] for batch in batches for i in batch} == set(range(10))
+        drawn |= {i for batch in sampler for i in batch}
+    assert drawn == set(range(len(labels)))  # other images in other epochs
+
+
+def test_domains_are_those_of_the_images():
+    """Two data sets whose identities look alike within them only; a start in each in turn."""
+    labels = [label for label in range(20) for _ in range(4)]
+    domains = [int(label >= 10) for label in labels]
+    graph = [[(i + 1) % 10 + 10 * (i >= 10)] for i in range(20)]
+    sampler = DepthFirstGraphSampler(labels, [0] * 80, 5, 4, options=WalkOptions(domains=domains))
+    sampler.set_graph(torch.tensor(graph))
+    batches = [{domains[i] for i in batch} for batch in sampler]
+    assert set().union(*batches) == {0, 1}
+    assert len(batches) == 4
+
+
+def test_time_of_the_plan_is_taken():
+    sampler = sampler_of(([label for label in range(12) for _ in range(9)], [0] * 108, 4, 2))
+    assert sampler.plan_seconds == 0
+    assert len(sampler) > 0
+    assert 0 < sampler.plan_seconds < 5

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.samplers import identity_graph, nearest_identities
-from datasets.samplers.identity_graph import mean_hits
+from datasets.samplers.identity_graph import mean_hits, mutual_neighbours
 from datasets.samplers.walks import depth_first_walk, greedy_walk
 
 
@@ -148,3 +148,27 @@ def test_hits_by_hand():
         (2 + 1 + 0 + 1 + 0 + 2) / 6
     )
     assert mean_hits([], [[1]]) == 0
+
+
+def test_starts_take_turns_between_domains():
+    """No links at all: every visit is a start, and the three data sets alternate."""
+    domains = [0] * 4 + [1] * 4 + [2] * 4
+    for walk in (depth_first_walk, greedy_walk):
+        found = walk([[]] * 12, [1] * 12, 3, Random(4), domains=domains)
+        assert len(found.batches) == 4
+        assert [sorted(domains[x] for x in batch) for batch in found.batches] == [[0, 1, 2]] * 4
+
+
+def test_a_domain_that_is_used_up_loses_its_turn():
+    walk = depth_first_walk([[]] * 8, [1] * 8, 2, Random(0), domains=[0] * 7 + [1])
+    assert sorted(label for batch in walk.batches for label in batch) == list(range(8))
+
+
+@settings(max_examples=100)
+@given(st.integers(2, 40), st.integers(1, 6), st.integers(0, 99))
+def test_mutual_neighbours_equal_the_slow_way(count, k, seed):
+    points = torch.randn(count, 2, generator=torch.Generator().manual_seed(seed))
+    neighbours = nearest_identities(points, min(k, count - 1))
+    rows = neighbours.tolist()
+    expected = [[j if i in rows[j] else -1 for j in row] for i, row in enumerate(rows)]
+    assert mutual_neighbours(neighbours).tolist() == expected

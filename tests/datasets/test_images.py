@@ -7,14 +7,15 @@ import pytest
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
+from torchvision import transforms as T
 
 from datasets.images import BadImageError, ImageDataset, collate, read_image
 from datasets.records import Sample
 from datasets.samplers import EpochBatches, SeededIndex, ShuffledSampler
-from datasets.transforms import evaluation_transform, train_transform
+from datasets.transforms import Augmentation, evaluation_transform, train_transform
 
 SIZE = (32, 16)
-HALF = [0.5, 0.5, 0.5]
+NORMALIZE = T.Normalize([0.5] * 3, [0.5] * 3)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def folder(tmp_path_factory):
 
 def dataset(folder, names, transform=None, **options):
     samples = [Sample(str(folder / name), 10 + i, i % 3, i % 2) for i, name in enumerate(names)]
-    transform = transform or evaluation_transform(SIZE, HALF, HALF)
+    transform = transform or evaluation_transform(SIZE, NORMALIZE)
     return ImageDataset(samples, [sample.pid for sample in samples], transform, **options)
 
 
@@ -139,7 +140,7 @@ def test_batch_of_broken_files_only_is_empty(folder):
 
 
 def augmented_epoch(folder, workers, first_batch=0):
-    transform = train_transform(SIZE, HALF, HALF, padding=4)
+    transform = train_transform(SIZE, NORMALIZE, Augmentation(padding=4))
     images = dataset(folder, GOOD, transform)
     keys = EpochBatches(ShuffledSampler(len(GOOD), 5, seed=0), seed=3)
     keys.set_epoch(2, first_batch)
@@ -159,14 +160,14 @@ def test_augmentation_does_not_depend_on_the_number_of_workers(folder):
 
 
 def test_augmentation_depends_on_the_seed_of_the_key(folder):
-    images = dataset(folder, GOOD, train_transform(SIZE, HALF, HALF))
+    images = dataset(folder, GOOD, train_transform(SIZE, NORMALIZE, Augmentation()))
     one, again, other = (images[SeededIndex(4, seed)].image for seed in (1, 1, 2))
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
 
 
 def test_global_generators_are_left_alone(folder):
-    images = dataset(folder, GOOD, train_transform(SIZE, HALF, HALF))
+    images = dataset(folder, GOOD, train_transform(SIZE, NORMALIZE, Augmentation()))
     random.seed(5)
     torch.manual_seed(5)
     before = random.getstate(), torch.get_rng_state()

@@ -10,7 +10,12 @@ import torch
 from PIL import Image
 from torchvision import transforms as T
 
-from datasets.transforms import evaluation_transform, train_transform
+from datasets.transforms import (
+    Augmentation,
+    evaluation_transform,
+    normalize_instance,
+    train_transform,
+)
 
 IMAGES = ["img0", "img1", "img2", "img3"]
 HALF = [0.5, 0.5, 0.5]
@@ -22,8 +27,8 @@ LEVELS = 0 if int(PIL.__version__.split(".")[0]) >= 13 else 2
 
 def plain(size=SIZE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), **options):
     """The training transform with everything random switched off unless given."""
-    options = {"flip_probability": 0, "padding": 0, "erasing_probability": 0, **options}
-    return train_transform(size, mean, std, **options)
+    augmentation = Augmentation(**{"flip": 0, "padding": 0, "erasing": 0, **options})
+    return train_transform(size, T.Normalize(mean, std), augmentation)
 
 
 @pytest.fixture(params=IMAGES)
@@ -54,7 +59,7 @@ def test_jpeg_decodes_as_in_the_original(case, picture):
 
 
 def test_evaluation_resize_is_exact(case, picture):
-    resized = as_u8(evaluation_transform(SIZE, (0.0,) * 3, (1.0,) * 3)(picture))
+    resized = as_u8(evaluation_transform(SIZE, T.Normalize((0.0,) * 3, (1.0,) * 3))(picture))
     assert_same_picture(resized, case["val_resized_u8"])
 
 
@@ -64,7 +69,7 @@ def test_training_resize_is_bicubic_and_exact(case, picture):
 
 @pytest.mark.parametrize("constants", ["vit", "imagenet"])
 def test_normalized_evaluation_image(case, picture, constants):
-    image = evaluation_transform(SIZE, *CONSTANTS[constants])(picture)
+    image = evaluation_transform(SIZE, T.Normalize(*CONSTANTS[constants]))(picture)
     assert image.shape == (3, *SIZE)
     assert image.dtype == torch.float32
     stored = case[f"val_{constants}_slice"]
@@ -99,6 +104,63 @@ def test_order_of_the_steps():
     ]
 
 
+def test_order_of_all_the_steps():
+    steps = plain(grayscale=0.1, jitter=0.1, augmix=0.6).transforms
+    assert [type(step).__name__ for step in steps] == [
+        "Resize",
+        "RandomGrayscale",
+        "RandomHorizontalFlip",
+        "Pad",
+        "RandomCrop",
+        "RandomApply",
+        "RandomApply",
+        "ToTensor",
+        "Normalize",
+        "RandomErasing",
+    ]
+    jitter, augmix = steps[5], steps[6]
+    assert (jitter.p, augmix.p) == (0.1, 0.6)
+    assert [type(x.transforms[0]).__name__ for x in (jitter, augmix)] == ["ColorJitter", "AugMix"]
+    assert jitter.transforms[0].brightness == (0.85, 1.15)
+    assert jitter.transforms[0].hue == (-0.05, 0.05)
+
+
+@pytest.mark.parametrize("part", ["jitter", "augmix"])
+def test_colours_change_as_often_as_asked(part):
+    """A picture with a slope of colours changes under each of them in its share of the cases."""
+    slope = np.linspace(30, 220, 16 * 8 * 3).reshape(16, 8, 3).astype(np.uint8)
+    picture = Image.fromarray(slope)
+    unchanged = plain((16, 8))(picture)
+    transform = plain((16, 8), **{part: 0.5})
+    torch.manual_seed(2)
+    changed = [not torch.equal(transform(picture), unchanged) for _ in range(400)]
+    assert np.mean(changed) == pytest.approx(0.5, abs=0.08)
+
+
+def test_grayscale_drops_the_colours_as_often_as_asked():
+    colours = np.random.default_rng(0).integers(0, 256, (16, 8, 3), np.uint8)
+    transform = plain((16, 8), grayscale=0.25)
+    torch.manual_seed(3)
+    images = [transform(Image.fromarray(colours)) for _ in range(400)]
+    gray = [bool((image[0] == image[1]).all() and (image[1] == image[2]).all()) for image in images]
+    assert np.mean(gray) == pytest.approx(0.25, abs=0.07)
+
+
+def test_instance_normalization_is_that_of_the_layer():
+    image = torch.rand(3, 20, 10, generator=torch.Generator().manual_seed(0)) * 0.3 + 0.2
+    expected = torch.nn.InstanceNorm2d(3)(image[None])[0]
+    torch.testing.assert_close(normalize_instance(image), expected, rtol=0, atol=1e-5)
+    assert normalize_instance(torch.full((3, 4, 4), 0.7)).abs().max() < 1e-3  # a plain image
+
+
+def test_evaluation_interpolation(picture):
+    normalize = T.Normalize((0.0,) * 3, (1.0,) * 3)
+    bilinear = evaluation_transform(SIZE, normalize)(picture)
+    bicubic = evaluation_transform(SIZE, normalize, T.InterpolationMode.BICUBIC)(picture)
+    assert torch.equal(bicubic, plain()(picture))
+    assert not torch.equal(bicubic, bilinear)
+
+
 def test_padding_is_black_before_normalization():
     """A white image: whatever the crop takes of the padding is -mean / std, never 0."""
     mean, std = [0.4, 0.5, 0.6], [0.2, 0.25, 0.5]
@@ -121,7 +183,7 @@ def test_padding_is_black_before_normalization():
 def test_flip_mirrors_left_and_right(probability, expected):
     columns = np.zeros((16, 8, 3), np.uint8)
     columns[:, :4] = 255  # the left half is white
-    transform = plain((16, 8), flip_probability=probability)
+    transform = plain((16, 8), flip=probability)
     torch.manual_seed(1)
     flipped = [transform(Image.fromarray(columns))[0, 0, 0].item() == 0 for _ in range(400)]
     assert np.mean(flipped) == pytest.approx(expected, abs=0.08)
@@ -131,7 +193,7 @@ def erased_shares(count):
     """Share of every image that random erasing replaced; images are all zero before it."""
     random.seed(0)
     torch.manual_seed(0)
-    transform = plain((64, 32), HALF, HALF, erasing_probability=0.5)
+    transform = plain((64, 32), HALF, HALF, erasing=0.5)
     grey = Image.new("RGB", (32, 64), (0, 0, 0))
     images = torch.stack([transform(grey) for _ in range(count)])
     return images, (images != -1).any(1).float().mean((1, 2)).numpy()
@@ -160,5 +222,5 @@ def test_erased_part_is_one_rectangle():
 
 
 def test_no_erasing_when_switched_off():
-    transform = plain((64, 32), erasing_probability=0)
+    transform = plain((64, 32), erasing=0)
     assert all(transform(Image.new("RGB", (32, 64))).eq(0).all() for _ in range(50))

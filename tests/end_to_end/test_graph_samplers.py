@@ -9,7 +9,7 @@ from config import ConfigError, load_cfg
 from processor import training
 from processor.runtime.signals import Interrupted
 
-TIMING = {"images_per_second", "seconds", "graph_seconds"}
+TIMING = {"images_per_second", "seconds", "graph_seconds", "plan_seconds"}
 
 
 def metrics_of(folder):

@@ -16,7 +16,7 @@ from processor.runtime.signals import Interrupted
 
 pytestmark = pytest.mark.slow
 
-TIMING = ("seconds", "images_per_second")
+TIMING = ("seconds", "images_per_second", "plan_seconds")
 NUM_BATCHES = 3  # of an epoch, in both stages
 
 

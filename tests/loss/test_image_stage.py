@@ -1,10 +1,18 @@
 """The complete loss of the image stage, and what a configuration makes of it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from config import load_cfg
-from loss import CenterLoss, ImageStageLosses, build_image_losses, image_to_text_logits
+from loss import (
+    CenterLoss,
+    ImageStageLosses,
+    build_image_losses,
+    image_to_text_logits,
+    triplet_loss,
+)
 
 VIT = {"id_weight": 0.25, "triplet_weight": 1.0, "i2t_weight": 1.0}
 TAGS = {
@@ -56,7 +64,8 @@ def test_without_text_equals_the_original(golden, inputs, labels, tag):
 @pytest.mark.parametrize("tag", TAGS)
 def test_one_classifier_and_one_feature_equal_the_original(golden, inputs, labels, tag):
     expected = golden("losses")[f"st2/{tag}/loss_tensor_inputs"].item()
-    losses = TAGS[tag]([inputs["score0"]], [inputs["feat0"]], labels, None)
+    one = replace(TAGS[tag], triplet_features=("last",))
+    losses = one([inputs["score0"]], [inputs["feat0"]], labels, None)
     assert sum(losses.values()).item() == pytest.approx(expected, abs=1e-5)
 
 
@@ -158,3 +167,16 @@ def test_centers_have_the_width_of_the_feature(labels):
     found = losses([torch.randn(16, 20)] * 2, features, labels, None)
     expected = 0.5 * (features[1] - losses.center.centers[labels]).square().sum(1).mean()
     torch.testing.assert_close(found["center"], expected)
+
+
+def test_recipe_of_clip_dfgs_by_its_formula(inputs, labels):
+    """CE(projected @ T^T) + 2 (Tri_soft(final) + Tri_soft(projected)), and no identity loss."""
+    opts = ["MODEL.ID_LOSS_WEIGHT", "0", "MODEL.TRIPLET_LOSS_WEIGHT", "2", "MODEL.NO_MARGIN"]
+    losses = build(*opts, "True", "MODEL.TRIPLET_FEATURES", "('final', 'projected')")
+    features = [inputs["feat0"], inputs["feat1"], inputs["feat2"]]
+    found = losses([inputs["score0"]], features, labels, inputs["logits"])
+    assert set(found) == {"triplet", "i2t"}
+    soft = [triplet_loss(x, labels, None) for x in features[1:]]
+    assert found["triplet"].item() == pytest.approx(2 * sum(soft).item(), rel=1e-6)
+    i2t = torch.nn.functional.cross_entropy(inputs["logits"], labels, label_smoothing=0.1)
+    assert found["i2t"].item() == pytest.approx(i2t.item(), rel=1e-5)

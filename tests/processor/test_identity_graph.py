@@ -22,7 +22,8 @@ class Features:
 
 def graph_of(features, **options):
     plan = DepthFirstGraphSampler(LABELS, [0] * 48, 4, 2)
-    defaults = {"num_neighbours": 3, "num_hits": 3, "skip": 0, "normalize": False, "period": None}
+    defaults = {"num_neighbours": 3, "num_hits": 3, "skip": 0, "period": None}
+    defaults |= {"mutual": False, "normalize": False}
     random_plan = RandomIdentitySampler(LABELS, 4, 2)
     options = {**defaults, **options}
     return IdentityGraph(plan, features, random_plan=random_plan, labels=LABELS, **options)
@@ -65,7 +66,18 @@ def test_directions_alone_count_on_request():
     for normalize, nearest in ((False, 2), (True, 1)):
         plan = DepthFirstGraphSampler(labels, [0] * 8, 2, 2)
         random_plan = RandomIdentitySampler(labels, 2, 2)
-        graph = IdentityGraph(plan, lambda _: points, 1, 1, 0, normalize, None, random_plan, labels)
+        graph = IdentityGraph(
+            plan,
+            lambda _: points,
+            num_neighbours=1,
+            num_hits=1,
+            skip=0,
+            mutual=False,
+            normalize=normalize,
+            period=None,
+            random_plan=random_plan,
+            labels=labels,
+        )
         graph.refresh(1)
         assert graph.state_dict()["neighbours"][0].tolist() == [nearest]
 

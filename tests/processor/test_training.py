@@ -299,7 +299,7 @@ def metrics_of(path):
 
 
 def without_timing(lines):
-    timing = ("seconds", "images_per_second")
+    timing = ("seconds", "images_per_second", "plan_seconds")
     return [{key: value for key, value in line.items() if key not in timing} for line in lines]
 
 
