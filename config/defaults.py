@@ -58,6 +58,8 @@ _C.INPUT.ON_BAD_IMAGE = "error"  # error = stop and name the file | skip = leave
 _C.DATASETS = CfgNode()
 _C.DATASETS.NAMES = ("market1501",)  # training sources: registry names, folders or CSV files
 _C.DATASETS.TARGETS = ()  # data sets to evaluate on; empty = the test splits of NAMES
+_C.DATASETS.USE_ALL = False  # True = train on the sources' query and gallery images as well
+_C.DATASETS.PROTOCOL = ""  # name of the published protocol that this is, to compare results with
 _C.DATASETS.ROOT_DIR = "../data"  # folder that holds the data sets; also from REID_DATA
 
 _C.DATALOADER = CfgNode()
@@ -144,6 +146,7 @@ _C.TEST.WEIGHT = ""  # checkpoint to evaluate
 _C.TEST.NECK_FEAT = "after"  # retrieval features before | after the BNNecks
 _C.TEST.FEAT_NORM = True  # compare L2-normalized features
 _C.TEST.IGNORE_SAME_CAMERA = True  # drop gallery images of the query's identity and camera
+_C.TEST.MULTI_QUERY = False  # one query per identity and camera: the mean of its images' features
 _C.TEST.BEFORE_TRAINING = False  # True = a training run also evaluates the untrained model
 _C.TEST.CHUNK_MB = 512  # memory for one block of the distance matrix, in MB
 _C.TEST.RE_RANKING = False  # k-reciprocal re-ranking of the distances
