@@ -1,4 +1,4 @@
-"""Reading the configuration: defaults, then a YAML file, then the environment, then overrides."""
+"""Reading the configuration: defaults, then YAML files, then the environment, then overrides."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ from config.presets import PRESETS
 logger = logging.getLogger(__name__)
 
 DATA_VARIABLE = "REID_DATA"
+BASE_KEY = "_BASE_"
+
+Layer = tuple[str, dict[str, Any]]
+"""Where options come from, as errors name it, and their tree."""
+
 _KINDS = {
     bool: "True or False",
     int: "a whole number",
@@ -41,19 +46,25 @@ def load_cfg(
     Later sources win: defaults, DATALOADER.DFGS.PRESET, YAML file, environment variable REID_DATA
     (`DATASETS.ROOT_DIR`), overrides. Original CLIP-ReID files load as they are (`config.legacy`).
 
+    A YAML file with the line `_BASE_: ../person/vit_clipreid.yml` (a path from its own folder, one
+    only) has all options of that file, and its own win; the base may have a base in turn. A JSON
+    model config in MODEL.NAME is also found beside the file that names it. The default OUTPUT_DIR
+    is named after the given file, never after a base.
+
     Args:
         config_file: a YAML file; None takes the defaults.
         opts: overrides `KEY VALUE KEY VALUE ...` as typed on the command line.
         quiet: do not warn of options without effect.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: no such file, or no such base.
         UnknownOptionError: an option that does not exist, with the nearest ones.
-        ConfigError: a value of the wrong type, or options that do not fit each other.
+        ConfigError: a value of the wrong type, options that do not fit each other, or a file that
+            is its own base.
     """
     opts = opts or ()
-    tree = read_yaml(config_file) if config_file else {}
-    cfg = build_cfg(tree, opts, str(config_file or ""), quiet=quiet)
+    layers = read_layers(config_file) if config_file else [("", {})]
+    cfg = build_cfg(layers, opts, quiet=quiet)
     if config_file and not cfg.OUTPUT_DIR:
         file = Path(config_file).resolve()
         cfg.OUTPUT_DIR = f"runs/{file.parent.name}/{file.stem}"
@@ -63,7 +74,7 @@ def load_cfg(
 
 def load_cfg_text(text: str, opts: Sequence[str] = ()) -> CfgNode:
     """The configuration a checkpoint carries as YAML text, with overrides; raises as `load_cfg`."""
-    cfg = build_cfg(yaml.safe_load(text) or {}, opts, "the checkpoint's configuration")
+    cfg = build_cfg([("the checkpoint's configuration", yaml.safe_load(text) or {})], opts)
     cfg.freeze()
     return cfg
 
@@ -81,21 +92,20 @@ def dump_cfg(cfg: CfgNode) -> str:
     return kept.dump()
 
 
-def build_cfg(
-    tree: dict[str, Any], opts: Sequence[str], origin: str, *, quiet: bool = False
-) -> CfgNode:
-    """Defaults, then `tree`, the environment and `opts` on top; raises as `load_cfg`."""
+def build_cfg(layers: Sequence[Layer], opts: Sequence[str], *, quiet: bool = False) -> CfgNode:
+    """Defaults, then `layers`, the environment and `opts` on top; raises as `load_cfg`."""
     if len(opts) % 2:
         raise ConfigError(
             f"overrides come in pairs KEY VALUE; {opts[-1]!r} has no value (got: {' '.join(opts)})"
         )
     cfg = default_cfg()
-    pairs = [(key, value, origin) for key, value in flatten(tree)]
+    pairs = [(key, value, origin) for origin, tree in layers for key, value in flatten(tree)]
     if os.environ.get(DATA_VARIABLE):
         pairs.append(("DATASETS.ROOT_DIR", os.environ[DATA_VARIABLE], DATA_VARIABLE))
     pairs += [(opts[i], opts[i + 1], "the command line") for i in range(0, len(opts), 2)]
     known = frozenset(key for key, _ in flatten(cfg))
-    given, without_effect = set(), set()
+    given: dict[str, str] = {}  # name -> the source whose value counts
+    without_effect = set()
     for key, value, source in pairs:
         name = translate_key(key, known)
         if value is None and any(option.startswith(f"{key}.") for option in known):
@@ -104,12 +114,13 @@ def build_cfg(
             raise UnknownOptionError(unknown_option_message(key, known, source))
         if name in NO_EFFECT:
             without_effect.add(name)
-        given.add(name)
+        given[name] = source
         set_value(cfg, name, value, source)
     apply_preset(cfg, given)
-    beside = Path(origin).parent / Path(cfg.MODEL.NAME).name
-    if cfg.MODEL.NAME.endswith(".json") and not Path(cfg.MODEL.NAME).is_file() and beside.is_file():
-        cfg.MODEL.NAME = str(beside)
+    # Beside the file that names it first, then beside the given file and its bases.
+    origins = [origin for origin, _ in reversed(layers)]
+    origins.sort(key=lambda origin: origin != given.get("MODEL.NAME"))
+    cfg.MODEL.NAME = find_model_config(cfg.MODEL.NAME, origins)
     if without_effect and not quiet:
         logger.warning("options without effect: %s", ", ".join(sorted(without_effect)))
     check_cfg(cfg)
@@ -123,19 +134,62 @@ def apply_preset(cfg: CfgNode, given: Collection[str]) -> None:
             set_value(cfg, name, value, f"the preset {cfg.DATALOADER.DFGS.PRESET}")
 
 
-def read_yaml(config_file: str | Path) -> dict[str, Any]:
-    """The tree of a YAML file; an empty file or block (`DATASETS:`) counts as absent."""
+def find_model_config(name: str, files: Sequence[str]) -> str:
+    """MODEL.NAME, or where a JSON model config lies that is not at that path: beside a file."""
+    if not name.endswith(".json") or Path(name).is_file():
+        return name
+    beside = (Path(file).parent / Path(name).name for file in files)
+    return next((str(path) for path in beside if path.is_file()), name)
+
+
+def read_layers(config_file: str | Path) -> list[Layer]:
+    """A YAML file and its bases, the file itself last.
+
+    Raises:
+        FileNotFoundError: no such file or base.
+        ConfigError: no tree of options, `_BASE_` is not a path, or the bases go round in a circle.
+    """
     path = Path(config_file)
+    tree = read_yaml(path, "--config_file")
+    layers = [(str(path), tree)]
+    seen = {path.resolve()}
+    while BASE_KEY in tree:
+        heir, path = path, base_path(path, tree.pop(BASE_KEY))
+        if path.resolve() in seen:
+            raise ConfigError(f"{BASE_KEY} of {heir}: {path} is itself based on {heir}")
+        seen.add(path.resolve())
+        tree = read_yaml(path, f"{BASE_KEY} of {heir}")
+        layers.insert(0, (str(path), tree))
+    return layers
+
+
+def base_path(heir: Path, value: Any) -> Path:
+    """The file that `_BASE_: value` in the file `heir` means; raises ConfigError."""
+    if not isinstance(value, str) or not value:
+        raise ConfigError(
+            f"{BASE_KEY} of {heir}: {value!r} should be the path of one YAML file, from the folder "
+            "of this one"
+        )
+    return heir.parent / value
+
+
+def read_yaml(path: Path, role: str) -> dict[str, Any]:
+    """The tree of one YAML file; an empty file or block (`DATASETS:`) counts as absent.
+
+    Args:
+        path: the file.
+        role: what names the file, for errors.
+    """
     if not path.is_file():
         beside = sorted(str(p) for p in path.parent.glob("*.yml")) if path.parent.is_dir() else []
         near = f"; files there: {', '.join(beside)}" if beside else ""
-        raise FileNotFoundError(f"--config_file: no file {path}{near}")
+        raise FileNotFoundError(f"{role}: no file {path}{near}")
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise ConfigError(f"--config_file: {path} is not valid YAML: {error}") from error
+        raise ConfigError(f"{role}: {path} is not valid YAML: {error}") from error
     if tree is not None and not isinstance(tree, dict):
-        raise ConfigError(f"--config_file: {path} holds no options, but {type(tree).__name__}")
+        raise ConfigError(f"{role}: {path} holds no options, but {type(tree).__name__}")
     return tree or {}
 
 

@@ -26,6 +26,17 @@ def fingerprint(splits: DataSplits) -> dict[str, Any]:
     }
 
 
+def test_fingerprint(splits: Sequence[DataSplits]) -> str:
+    """SHA-256 over the query and gallery images of all splits of a data set."""
+    lines = [
+        f"{number}\t{_describe(part, sample)}"
+        for number, split in enumerate(splits)
+        for part, samples in (("query", split.query), ("gallery", split.gallery))
+        for sample in samples
+    ]
+    return sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
 def _describe(part: str, sample: Sample) -> str:
     tail = "/".join(Path(sample.path).parts[-2:])
     return f"{part}\t{tail}\t{sample.pid}\t{sample.camid}"

@@ -106,7 +106,10 @@ def read_dataset(name: str, root: str | Path, split: int = 0) -> DataSplits:
         raise ValueError(f"data set {name}: no split {split}; it has {num_splits(name)}, from 0")
     if own_data is not None:
         return _log_summary(read_own_data(own_data))
-    return _add_count_remarks(_log_summary(READERS[name](root, split)))
+    splits = READERS[name](root, split)
+    if split > 0:  # the first one has been described
+        return replace(splits, notes=(*splits.notes, *check_counts(splits)))
+    return _add_count_remarks(_log_summary(splits))
 
 
 def num_splits(name: str) -> int:

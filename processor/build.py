@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from yacs.config import CfgNode
 
 from datasets.build import build_evaluation_loader, build_random_sampler, build_train_loader
+from datasets.fingerprint import test_fingerprint
 from datasets.records import DataSplits
 from datasets.registry import num_splits, read_dataset
 from datasets.samplers import DepthFirstGraphSampler, GraphSampler, RandomIdentitySampler
@@ -59,7 +60,8 @@ def build_targets(
         root = cfg.DATASETS.ROOT_DIR
         first = read.get(name) or read_dataset(name, root)
         splits = [first, *(read_dataset(name, root, i) for i in range(1, num_splits(name)))]
-        targets.append(Target(splits[0].name, splits, cameras.get(splits[0].name)))
+        target = splits[0].name
+        targets.append(Target(target, splits, cameras.get(target), test_fingerprint(splits)))
     names = [target.name for target in targets]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -80,6 +82,7 @@ def build_evaluator(
         ignore_same_camera=cfg.TEST.IGNORE_SAME_CAMERA,
         chunk_mb=cfg.TEST.CHUNK_MB,
         rerank=reranking if cfg.TEST.RE_RANKING else None,
+        multi_query=cfg.TEST.MULTI_QUERY,
     )
     loader = partial(build_evaluation_loader, cfg, pin_memory=precision.on_cuda)
     return Evaluator(targets, protocol, loader, precision, stop)

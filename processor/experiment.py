@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from yacs.config import CfgNode
 from config import ConfigError, dump_cfg, load_cfg
 from datasets.build import build_sources, build_train_sampler
 from datasets.fingerprint import fingerprint
+from datasets.leakage import check_leakage, check_names
+from datasets.records import DataSplits
 from datasets.samplers.epoch_batches import BatchPlan
 from datasets.sources import TrainingSet, join_sources
 from model.clip import architecture_text
@@ -25,8 +28,9 @@ from processor.build import (
     build_prompt_stage,
     build_targets,
 )
-from processor.evaluation.evaluator import Evaluator
+from processor.evaluation.evaluator import Evaluator, Target
 from processor.evaluation.report import EvaluationReport, format_table
+from processor.evaluation.results_files import keep_results, save_results
 from processor.model_file import open_model
 from processor.runtime.device import choose_device, describe_device
 from processor.runtime.run_folder import RunFolder, log_to, write_json
@@ -39,6 +43,42 @@ from processor.training import Meta, Training
 logger = logging.getLogger(__name__)
 
 FEW_IDENTITIES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What a training run reads and how it fills batches; nothing has been written yet.
+
+    Attributes:
+        sources: the data sets of DATASETS.NAMES.
+        data: their training images, joined.
+        targets: what is evaluated on.
+        sampler: plans the image stage's batches.
+    """
+
+    sources: list[DataSplits]
+    data: TrainingSet
+    targets: list[Target]
+    sampler: BatchPlan
+
+
+def plan_run(cfg: CfgNode) -> RunPlan:
+    """Read the data of a configuration and look for all that would make the run fail or worthless.
+
+    Raises:
+        ConfigError, FileNotFoundError, ValueError: something in the configuration or the data that
+            cannot work; says what to change.
+        LeakageError: a target's test images or test identities are trained on.
+    """
+    use_all = cfg.DATASETS.USE_ALL
+    sources = build_sources(cfg)
+    data = join_sources(sources, use_all=use_all)
+    if cfg.MODEL.SIE_CAMERA and data.num_cameras < 2:
+        raise ConfigError("MODEL.SIE_CAMERA: the training images are of one camera; leave it out")
+    targets = build_targets(cfg, data.camera_ranges(), sources)
+    build_evaluator(cfg, targets, build_precision(cfg, torch.device("cpu"))).check()
+    check_leakage(sources, [target.splits for target in targets], use_all=use_all)
+    return RunPlan(sources, data, targets, build_train_sampler(cfg, data))
 
 
 def train(cfg: CfgNode) -> EvaluationReport:
@@ -62,28 +102,26 @@ def train(cfg: CfgNode) -> EvaluationReport:
     precision = build_precision(cfg, device)
     output = Path(cfg.OUTPUT_DIR or "runs/unnamed")
     start = find_start(cfg, output)
-    sources = build_sources(cfg)
-    data = join_sources(sources)
-    if cfg.MODEL.SIE_CAMERA and data.num_cameras < 2:
-        raise ConfigError("MODEL.SIE_CAMERA: the training images are of one camera; leave it out")
-    targets = build_targets(cfg, data.camera_ranges(), sources)
+    plan = plan_run(cfg)
+    data = plan.data
     with StopRequest() as stop:
-        evaluator = build_evaluator(cfg, targets, precision, stop)
-        evaluator.check()
-        plan = build_train_sampler(cfg, data)
+        evaluator = build_evaluator(cfg, plan.targets, precision, stop)
         seed_everything(cfg.SOLVER.SEED)
         model = build_starting_model(cfg, data, start).to(device)
         folder = RunFolder(output, resume=start.continues_in(output))
         log_to(folder.path / "log.txt")
         logger.info("device %s, autocast %s", describe_device(device), precision.dtype or "off")
+        images = "all images of" if data.use_all else "training images of"
+        logger.info("training on %s %s", images, ", ".join(data.names))
         logger.info("training on %d identities; writing to %s", data.num_classes, folder.path)
         if data.num_classes < FEW_IDENTITIES:
             logger.warning("%d identities are few to learn from", data.num_classes)
         record = {
             "seed": cfg.SOLVER.SEED,
             "device": describe_device(device),
-            "data": [fingerprint(source) for source in sources],
-            "targets": [fingerprint(target.splits[0]) for target in targets],
+            "data": [fingerprint(source) for source in plan.sources],
+            "use_all": data.use_all,
+            "targets": [fingerprint(target.splits[0]) for target in plan.targets],
         }
         folder.write_record(dump_cfg(cfg), record)
         state = start.training
@@ -102,10 +140,13 @@ def train(cfg: CfgNode) -> EvaluationReport:
             seed=cfg.SOLVER.SEED,
             evaluate=lambda: evaluator(model),
         )
-        _run_stages(cfg, data, plan, training, state)
+        _run_stages(cfg, data, plan.sampler, training, state)
         report = training.report or evaluator(model)
-    results = {**report.as_dict(), **_how(cfg, evaluator, "last")}
-    write_json(folder.path / "results.json", results)
+    trained_on = {"sources": list(data.names), "use_all": data.use_all}
+    save_results(
+        folder.path,
+        {**report.as_dict(), **_how(cfg, evaluator, "last"), "training": trained_on},
+    )
     logger.info("results\n%s", _closing_table(report, folder.before_training))
     folder.close()
     return report
@@ -157,12 +198,16 @@ def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:
     log_to(output / "test_log.txt")
     device = choose_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
     precision = build_precision(cfg, device)
-    evaluator = build_evaluator(cfg, build_targets(cfg, loaded.cameras), precision)
+    targets = build_targets(cfg, loaded.cameras)
+    if loaded.use_all:
+        check_names(loaded.cameras, [target.name for target in targets])
+    evaluator = build_evaluator(cfg, targets, precision)
     evaluator.check()
     report = evaluator(loaded.model.to(device))
-    _keep_results(output / "results.json")
-    results = {**report.as_dict(), **_how(cfg, evaluator, weight)}
-    write_json(output / "results.json", results)
+    trained_on = {"sources": list(loaded.cameras), "use_all": loaded.use_all}
+    results = {**report.as_dict(), **_how(cfg, evaluator, weight), "training": trained_on}
+    keep_results(output)
+    save_results(output, results)
     logger.info("results\n%s", format_table([(Path(weight).name, report.as_dict())]))
     logger.info("written to %s", output / "results.json")
     return report
@@ -185,19 +230,10 @@ def _meta(cfg: CfgNode, data: TrainingSet) -> Meta:
         "num_classes": data.num_classes,
         "num_cameras": data.num_cameras,
         "num_views": data.num_views,
+        "use_all": data.use_all,
         "cameras": json.dumps(cameras),
         "torch": str(torch.__version__),
     }
-
-
-def _keep_results(path: Path) -> None:
-    """Rename the results of an earlier evaluation, `results_1.json` and so on."""
-    if not path.is_file():
-        return
-    number = 1
-    while path.with_name(f"results_{number}.json").exists():
-        number += 1
-    path.replace(path.with_name(f"results_{number}.json"))
 
 
 def _closing_table(report: EvaluationReport, before: Path) -> str:

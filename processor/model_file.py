@@ -49,11 +49,13 @@ class LoadedModel:
         model: with the file's weights.
         cfg: the configuration it was rebuilt with.
         cameras: per source it was trained on, the rows of its cameras in the camera table.
+        use_all: it was trained on the sources' query and gallery images as well.
     """
 
     model: CLIPReID
     cfg: CfgNode
     cameras: dict[str, range]
+    use_all: bool = False
 
 
 def open_model(
@@ -92,7 +94,8 @@ def open_model(
             f"rows of side information, {path} has {len(file.state['cv_embed'])}"
         )
     named = config_file is not None or "DATASETS.NAMES" in opts[::2]
-    return LoadedModel(model, cfg, _cameras(file, cfg, sizes[1], named=named))
+    cameras = _cameras(file, cfg, sizes[1], named=named)
+    return LoadedModel(model, cfg, cameras, bool(file.meta.get("use_all", False)))
 
 
 def _configuration(file: WeightsFile, config_file: str | None, opts: list[str]) -> CfgNode:

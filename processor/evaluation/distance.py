@@ -141,6 +141,28 @@ def distance_blocks(
         yield DistanceBlock(rows, values)
 
 
+def distmat_blocks(matrix: FeatureArray, slices: Iterator[slice]) -> Iterator[DistanceBlock]:
+    """Yield a given distance matrix in blocks of query rows.
+
+    Args:
+        matrix: (Q, G); integers become float64, half precision float32.
+        slices: the query rows of each block; see `chunk_slices`.
+
+    Raises:
+        ValueError: NaN or infinite distances.
+    """
+    for rows in slices:
+        # NumPy rows are copied: they may be read-only or mapped from a file
+        part = matrix[rows]
+        values = part.detach() if isinstance(part, Tensor) else torch.from_numpy(np.array(part))
+        if not values.is_floating_point():
+            values = values.double()
+        elif values.element_size() < 4:
+            values = values.float()
+        check_finite("distmat", values, rows.start)
+        yield DistanceBlock(rows, values.contiguous())
+
+
 def _squared_lengths(features: Tensor) -> Tensor:
     """(N, D) -> (N,); in parts, so that no second copy of the features exists."""
     return torch.cat([part.square().sum(1) for part in features.split(ROWS_PER_SQUARE)])

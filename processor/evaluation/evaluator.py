@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ from torch.utils.data import DataLoader
 
 from datasets.records import Batch, DataSplits, Sample
 from model import CLIPReID
-from processor.evaluation.distance import normalize_features
+from processor.evaluation.distance import distance_blocks, distmat_blocks, normalize_features
+from processor.evaluation.multi_query import pool_queries
 from processor.evaluation.ranking import (
     RetrievalMetrics,
     count_valid_queries,
@@ -22,6 +24,7 @@ from processor.evaluation.ranking import (
 )
 from processor.evaluation.report import EvaluationReport, TargetResult, result_lines
 from processor.evaluation.reranking import rerank
+from processor.evaluation.single_shot import DistanceSource, single_gallery_shot_cmc
 from processor.features import FeatureTable, extract_features
 from processor.runtime.precision import Precision
 from processor.runtime.signals import StopRequest
@@ -38,11 +41,13 @@ class Target:
         splits: one per split of its protocol.
         cameras: rows of its cameras in the model's camera table; None when the model was not
             trained on it, so that its cameras mean nothing to the model.
+        fingerprint: hash of its test images' names and ids, over all splits.
     """
 
     name: str
     splits: list[DataSplits]
     cameras: range | None = None
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +59,15 @@ class Protocol:
         ignore_same_camera: apply the junk rule to the data sets that have one.
         chunk_mb: memory of one block of distances, in MB.
         rerank: (k1, k2, lambda) of k-reciprocal re-ranking; None = off.
+        multi_query: one query per identity and camera, by the mean of its images' features; the
+            numbers of queries are those of these.
     """
 
     normalize: bool = True
     ignore_same_camera: bool = True
     chunk_mb: int = 512
     rerank: tuple[int, int, float] | None = None
+    multi_query: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """What results.json says of it."""
@@ -67,6 +75,7 @@ class Protocol:
             "normalized": self.normalize,
             "ignore_same_camera": self.ignore_same_camera,
             "rerank": list(self.rerank) if self.rerank else None,
+            "multi_query": self.multi_query,
         }
 
 
@@ -137,7 +146,7 @@ class Evaluator:
         rows = _rows_by_path(samples, table)
         metrics = [self._score(split, table.features, rows) for split in target.splits]
         notes = target.splits[0].notes
-        return TargetResult(target.name, metrics, notes, len(table.bad_images))
+        return TargetResult(target.name, metrics, notes, len(table.bad_images), target.fingerprint)
 
     def _score(self, split: DataSplits, features: Tensor, rows: dict[str, int]) -> RetrievalMetrics:
         query = [sample for sample in split.query if sample.path in rows]
@@ -145,27 +154,41 @@ class Evaluator:
         query_features = features[[rows[sample.path] for sample in query]]
         gallery_features = features[[rows[sample.path] for sample in gallery]]
         ids = _ids(query, gallery)
-        junk_rule = self._junk_rule(split)
-        if self.protocol.normalize:
+        normalize = self.protocol.normalize
+        if normalize:
             query_features = normalize_features(query_features)
             gallery_features = normalize_features(gallery_features)
-        if self.protocol.rerank is not None:
-            distmat = rerank(
-                query_features,
-                gallery_features,
-                *self.protocol.rerank,
-                chunk_mb=self.protocol.chunk_mb,
+        if self.protocol.multi_query:
+            pooled = pool_queries(query_features, ids[0], ids[2], normalize=normalize)
+            query_features, ids[0], ids[2] = pooled.features, pooled.pids, pooled.camids
+        return self._rank(split, query_features, gallery_features, ids)
+
+    def _rank(
+        self, split: DataSplits, query: Tensor, gallery: Tensor, ids: list[Tensor]
+    ) -> RetrievalMetrics:
+        """Scores of (Q, D) and (G, D) features; `ids` as of `_ids`.
+
+        Galleries of one image per identity change the CMC only, which then ends at their size.
+        """
+        junk_rule, chunk_mb = self._junk_rule(split), self.protocol.chunk_mb
+        distances: DistanceSource
+        if self.protocol.rerank is None:
+            distances = partial(distance_blocks, query, gallery)
+            metrics = evaluate_features(
+                query, gallery, *ids, ignore_same_camera=junk_rule, chunk_mb=chunk_mb
             )
-            return evaluate_distmat(
-                distmat, *ids, ignore_same_camera=junk_rule, chunk_mb=self.protocol.chunk_mb
+        else:
+            distmat = rerank(query, gallery, *self.protocol.rerank, chunk_mb=chunk_mb)
+            distances = partial(distmat_blocks, distmat)
+            metrics = evaluate_distmat(
+                distmat, *ids, ignore_same_camera=junk_rule, chunk_mb=chunk_mb
             )
-        return evaluate_features(
-            query_features,
-            gallery_features,
-            *ids,
-            ignore_same_camera=junk_rule,
-            chunk_mb=self.protocol.chunk_mb,
+        if not split.single_gallery_shot:
+            return metrics
+        cmc = single_gallery_shot_cmc(
+            distances, *ids, ignore_same_camera=junk_rule, chunk_mb=chunk_mb
         )
+        return replace(metrics, cmc=cmc)
 
 
 def _ids(query: Sequence[Sample], gallery: Sequence[Sample]) -> list[Tensor]:

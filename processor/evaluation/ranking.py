@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,9 +22,9 @@ from processor.evaluation.distance import (
     DistanceBlock,
     FeatureArray,
     check_features,
-    check_finite,
     chunk_slices,
     distance_blocks,
+    distmat_blocks,
     normalize_features,
 )
 
@@ -131,7 +131,7 @@ def evaluate_distmat(
     ids.check_lengths(*matrix.shape)
     matches = Candidates.find(ids, ignore_same_camera=ignore_same_camera)
     slices = chunk_slices(len(matrix), matches.bytes_per_query(8), chunk_mb)
-    return _evaluate(_distmat_blocks(matrix, slices), matches, max_rank)
+    return _evaluate(distmat_blocks(matrix, slices), matches, max_rank)
 
 
 def count_valid_queries(
@@ -165,19 +165,6 @@ def count_valid_queries(
     if not count:
         raise ValueError(explain_no_match(candidates))
     return count
-
-
-def _distmat_blocks(matrix: FeatureArray, slices: Iterator[slice]) -> Iterator[DistanceBlock]:
-    for rows in slices:
-        # NumPy rows are copied: they may be read-only or mapped from a file
-        part = matrix[rows]
-        values = part.detach() if isinstance(part, Tensor) else torch.from_numpy(np.array(part))
-        if not values.is_floating_point():
-            values = values.double()
-        elif values.element_size() < 4:
-            values = values.float()
-        check_finite("distmat", values, rows.start)
-        yield DistanceBlock(rows, values.contiguous())
 
 
 @dataclass(frozen=True, slots=True)

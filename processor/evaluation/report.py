@@ -22,19 +22,21 @@ class TargetResult:
         splits: one per split of its protocol.
         notes: remarks about the data set.
         bad_images: files that could not be read and were left out.
+        fingerprint: hash of the data that was evaluated on.
     """
 
     name: str
     splits: list[RetrievalMetrics]
     notes: tuple[str, ...] = ()
     bad_images: int = 0
+    fingerprint: str = ""
 
     def scores(self) -> dict[str, float]:
         """Means over the splits: mAP, mINP, rank1, rank5, rank10; fractions."""
         return {key: float(np.mean(values)) for key, values in self._values().items()}
 
     def deviations(self) -> dict[str, float]:
-        """Standard deviations over the splits."""
+        """Standard deviations over the splits (divided by their number)."""
         return {key: float(np.std(values)) for key, values in self._values().items()}
 
     def _values(self) -> dict[str, list[float]]:
@@ -83,6 +85,7 @@ def _target_dict(target: TargetResult) -> dict[str, Any]:
         "splits": len(target.splits),
         "bad_images": target.bad_images,
         "notes": list(target.notes),
+        "fingerprint": target.fingerprint,
     }
 
 
@@ -127,11 +130,21 @@ def format_table(rows: Sequence[tuple[str, dict[str, Any]]]) -> str:
 
 
 def _cells(scores: dict[str, Any]) -> list[str]:
-    shares = [scores["mAP"], *(scores["cmc"][str(k)] for k in RANKS), scores["mINP"]]
     counted = ""
     if "num_queries" in scores:
         counted = f"{scores['num_valid_queries']}/{scores['num_queries']}"
-    return [*(f"{share:.1%}" for share in shares), counted]
+    several = scores.get("splits", 1) > 1
+    cells = [f"{share:.1%}" for share in score_list(scores)]
+    if several:
+        counted += f" in {scores['splits']} splits"
+        deviations = score_list(scores["std"])
+        cells = [f"{a} ± {100 * b:.1f}" for a, b in zip(cells, deviations, strict=True)]
+    return [*cells, counted]
+
+
+def score_list(scores: dict[str, Any]) -> list[float]:
+    """mAP, Rank-1, -5, -10 and mINP out of a part of results.json; fractions."""
+    return [scores["mAP"], *(scores["cmc"][str(k)] for k in RANKS), scores["mINP"]]
 
 
 def _align(cell: str, width: int, column: int) -> str:

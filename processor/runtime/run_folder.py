@@ -27,6 +27,10 @@ _OWN_FILES = (  # what a run writes; anything else in its folder is somebody's a
     "run_[0-9]*.json",
     "results.json",
     "results_*.json",
+    "results.csv",
+    "results_*.csv",
+    "results.md",
+    "results_*.md",
     "non_finite_batch.json",
     "metrics.jsonl",
     "log.txt",
@@ -83,7 +87,7 @@ class RunFolder:
 
     def keep_metrics(self, lines: list[dict[str, Any]]) -> None:
         """Replace metrics.jsonl: a resumed run drops lines of epochs it does again."""
-        _write_whole(self.path / "metrics.jsonl", "".join(map(_json_line, lines)))
+        write_whole(self.path / "metrics.jsonl", "".join(map(_json_line, lines)))
 
     def add_metrics(self, line: dict[str, Any]) -> None:
         """Append one epoch's line to metrics.jsonl and its numbers to TensorBoard."""
@@ -167,10 +171,11 @@ def environment_record() -> dict[str, Any]:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON, whole or not at all."""
-    _write_whole(path, json.dumps(content, indent=2) + "\n")
+    write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
-def _write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is there as a whole or not at all."""
     beside = path.with_name(f".{path.name}.partial")
     beside.write_text(text, encoding="utf-8")
     beside.replace(path)

@@ -129,15 +129,19 @@ def straight(train_in, tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def script(monkeypatch):
+@pytest.fixture(scope="session")
+def script():
     """`script("train.py", "KEY", "VALUE", ...)` runs an entry script in this process."""
 
     def run(name, *arguments):
-        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         output = io.StringIO()
         status = 0
-        with restored_log(), contextlib.redirect_stdout(output):
+        with (
+            pytest.MonkeyPatch.context() as monkeypatch,
+            restored_log(),
+            contextlib.redirect_stdout(output),
+        ):
+            monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
             try:
                 runpy.run_path(str(ROOT / name), run_name="__main__")
             except SystemExit as exit_:

@@ -18,7 +18,7 @@ PROGRAMS = [line for line in LINES if line.startswith("python ")]
 
 def test_there_are_commands():
     scripts = {line.split()[1] for line in PROGRAMS}
-    assert scripts == {"train_clipreid.py", "train.py", "test_clipreid.py"}
+    assert scripts == {"train_clipreid.py", "train.py", "test_clipreid.py", "run.py"}
     assert len([line for line in PROGRAMS if "train" in line.split()[1]]) >= 4
 
 
@@ -27,6 +27,8 @@ def test_command_parses(line, monkeypatch):
     monkeypatch.chdir(ROOT)
     _, script, *words = shlex.split(line)
     assert (ROOT / script).is_file()
+    if script == "run.py":
+        words = [word for word in words[1:] if word not in ("--dry_run", "--compare")]
     arguments = parse_arguments("as in the README", words)
     cfg = load_cfg(arguments.config_file, arguments.opts)
     typed = dict(zip(arguments.opts[::2], arguments.opts[1::2], strict=True))

@@ -103,6 +103,8 @@ def test_every_file_of_a_run_is_there(learned):
         "log.txt",
         "metrics.jsonl",
         "results.json",
+        "results.csv",
+        "results.md",
         "results_before_training.json",
         "last.pth",
         "best.pth",

@@ -21,7 +21,10 @@ from datasets.build import build_evaluation_loader
 from datasets.records import Batch, DataSplits, Sample
 from processor.build import build_evaluator, build_targets
 from processor.evaluation import evaluate_distmat, rerank
+from processor.evaluation.distance import distmat_blocks, normalize_features
 from processor.evaluation.evaluator import Evaluator, Protocol, Target, _model_ids
+from processor.evaluation.multi_query import pool_queries
+from processor.evaluation.single_shot import single_gallery_shot_cmc
 from processor.runtime.signals import Interrupted, StopRequest
 
 QUERIES = [(1, 0, 100), (2, 0, 104), (9, 0, 50)]
@@ -188,6 +191,124 @@ def test_reranked_scores(splits, float32):
 def test_reranking_with_the_original_distance_alone_changes_nothing(splits, float32):
     report = evaluator(float32, Target("greys", [splits]), rerank=(3, 2, 1.0))(MeanColour())
     assert report.average()["mAP"] == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("reranking", [None, (3, 2, 1.0)])
+def test_single_gallery_shot_by_hand(splits, float32, reranking):
+    """Query 0 has its match at rank 2 where 106 is drawn of its two, at 3 where 120 is."""
+    target = Target("greys", [replace(splits, single_gallery_shot=True)])
+    report = evaluator(float32, target, rerank=reranking)(MeanColour())
+    (metrics,) = report.targets[0].splits
+    keys = np.random.PCG64(0).random_raw((100, len(GALLERY)))
+    near = np.mean(keys[:, 2] < keys[:, 4])
+    assert metrics.cmc.tolist() == pytest.approx([1 / 2, (near + 1) / 2, 1])
+    assert metrics.mAP == pytest.approx(((1 / 2 + 2 / 4) / 2 + 1) / 2)  # of the whole gallery
+    assert metrics.mINP == pytest.approx((2 / 4 + 1) / 2)
+    assert (metrics.num_queries, metrics.num_valid_queries) == (3, 2)
+
+
+def test_single_gallery_shot_follows_the_junk_rule_of_the_data_set(splits, float32):
+    """Query 0 has its match at rank 1 where 101 is drawn of its three, at 2 where 106 is."""
+    splits = replace(splits, single_gallery_shot=True, ignore_same_camera=False)
+    report = evaluator(float32, Target("greys", [splits]))(MeanColour())
+    drawn = np.random.PCG64(0).random_raw((100, len(GALLERY)))[:, [0, 2, 4]].argmin(axis=1)
+    expected = [(np.mean(drawn < rank) + 1) / 2 for rank in (1, 2, 3)]
+    assert report.targets[0].splits[0].cmc.tolist() == pytest.approx(expected)
+
+
+# 90 and 112 of pid 1 in camera 0 search as 101, 104 of pid 2 alone, 50 of pid 9 in vain
+PAIRED_QUERIES = [(1, 0, 90), (2, 0, 104), (1, 0, 112), (9, 0, 50)]
+
+
+@pytest.fixture
+def paired_splits(splits, tmp_path):
+    return replace(splits, query=draw(tmp_path, "pair", PAIRED_QUERIES))
+
+
+@pytest.mark.parametrize("reranking", [None, (3, 2, 1.0)])
+def test_multi_query_by_hand(paired_splits, float32, reranking):
+    """101 finds 101 (junk), 103, 106, 110, 120: the matches are at ranks 2 and 4."""
+    target = Target("greys", [paired_splits])
+    report = evaluator(float32, target, multi_query=True, rerank=reranking)(MeanColour())
+    (metrics,) = report.targets[0].splits
+    assert metrics.mAP == pytest.approx(((1 / 2 + 2 / 4) / 2 + 1) / 2)
+    assert (metrics.num_queries, metrics.num_valid_queries) == (3, 2)
+    single = evaluator(float32, target, rerank=reranking)(MeanColour())
+    (metrics,) = single.targets[0].splits
+    assert (metrics.num_queries, metrics.num_valid_queries) == (4, 3)
+
+
+def test_multi_query_with_single_gallery_shot(paired_splits, float32):
+    target = Target("greys", [replace(paired_splits, single_gallery_shot=True)])
+    report = evaluator(float32, target, multi_query=True)(MeanColour())
+    (metrics,) = report.targets[0].splits
+    keys = np.random.PCG64(0).random_raw((100, len(GALLERY)))
+    near = np.mean(keys[:, 2] < keys[:, 4])
+    assert metrics.cmc.tolist() == pytest.approx([1 / 2, (near + 1) / 2, 1])
+
+
+@pytest.mark.parametrize(("normalize", "best"), [(True, 1), (False, 0)])
+def test_multi_query_pools_directions_of_normalized_features(tmp_path, float32, normalize, best):
+    """Red and a bright green: halfway in direction, but all but green in their mean."""
+    colours = {"dark": (20, 0, 0), "bright": (0, 250, 0), "half": (90, 90, 0), "green": (5, 90, 0)}
+    samples = {}
+    for name, colour in colours.items():
+        Image.new("RGB", (8, 8), colour).save(tmp_path / f"{name}.png")
+        pid, camid = (5 if name == "green" else 1), (1 if name in ("half", "green") else 0)
+        samples[name] = Sample(str(tmp_path / f"{name}.png"), pid, camid)
+    query, gallery = [samples["dark"], samples["bright"]], [samples["half"], samples["green"]]
+    target = Target("hues", [DataSplits("hues", [], query, gallery)])
+    score = evaluator(float32, target, normalize=normalize, multi_query=True)
+    assert score(MeanColour()).average()["rank1"] == best
+
+
+def test_broken_image_is_left_out_of_its_pooled_query(paired_splits, float32):
+    """112 alone remains of pid 1: 110, 106, 120, 103, 101 (junk)."""
+    Path(paired_splits.query[0].path).write_bytes(b"")
+    score = evaluator(
+        float32,
+        Target("greys", [paired_splits]),
+        opts=["INPUT.ON_BAD_IMAGE", "skip"],
+        multi_query=True,
+    )
+    (metrics,) = score(MeanColour()).targets[0].splits
+    assert metrics.mAP == pytest.approx(((1 / 2 + 2 / 3) / 2 + 1) / 2)
+    assert (metrics.num_queries, metrics.num_valid_queries) == (3, 2)
+
+
+def test_reranking_multi_query_and_single_gallery_shot_together(tmp_path, float32):
+    """Directions are pooled, pooled queries are directions again, their distances re-ranked."""
+    rng = np.random.default_rng(1)
+    colours = rng.integers(20, 250, (40, 3)).tolist()
+    ids = list(zip(rng.integers(0, 4, 40).tolist(), rng.integers(0, 2, 40).tolist(), strict=True))
+    samples = []
+    for number, (colour, (pid, camid)) in enumerate(zip(colours, ids, strict=True)):
+        path = tmp_path / f"{number}.png"
+        Image.new("RGB", (8, 8), tuple(colour)).save(path)
+        samples.append(Sample(str(path), pid, camid))
+    splits = DataSplits("hues", [], samples[:16], samples[16:], single_gallery_shot=True)
+    options = {"normalize": True, "multi_query": True, "rerank": (4, 3, 0.3)}
+    report = evaluator(float32, Target("hues", [splits]), **options)(MeanColour())
+    (metrics,) = report.targets[0].splits
+
+    features = normalize_features(torch.tensor(colours) / 255)
+    pooled = pool_queries(features[:16], *torch.tensor(ids[:16]).T, normalize=True)
+    gallery_pids, gallery_camids = torch.tensor(ids[16:]).T
+    distmat = rerank(pooled.features, features[16:], 4, 3, 0.3)
+    pids_and_camids = [pooled.pids, gallery_pids, pooled.camids, gallery_camids]
+    expected = evaluate_distmat(distmat, *pids_and_camids)
+    cmc = single_gallery_shot_cmc(partial(distmat_blocks, distmat), *pids_and_camids)
+    assert (metrics.mAP, metrics.mINP) == pytest.approx((expected.mAP, expected.mINP), abs=1e-6)
+    assert metrics.cmc == pytest.approx(cmc, abs=1e-6)
+    assert metrics.num_queries == len(set(ids[:16]))
+
+
+def test_multi_query_of_the_configuration(float32):
+    cfg = load_cfg(None, ["TEST.MULTI_QUERY", "True"])
+    protocol = build_evaluator(cfg, [], float32).protocol
+    assert protocol == Protocol(multi_query=True)
+    assert protocol.as_dict()["multi_query"] is True
+    assert Protocol().as_dict()["multi_query"] is False
 
 
 def test_protocol_of_the_configuration(float32):

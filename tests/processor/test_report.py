@@ -83,7 +83,9 @@ def test_table_shows_models_side_by_side_per_target(report):
         ["average", "untrained", "69.3%"],
         ["average", "trained", "69.3%"],
     ]
-    assert rows[4][-1] == "8/10"
+    assert rows[2][-1] == "3368/3368"
+    assert rows[4][3:5] == ["±", "10.0"]
+    assert rows[4][-4:] == ["8/10", "in", "2", "splits"]
     assert len({len(line) for line in table.splitlines() if not line.startswith("average")}) == 1
 
 

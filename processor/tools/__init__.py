@@ -1,0 +1,1 @@
+"""The sub-commands of run.py, one file each."""

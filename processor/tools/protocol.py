@@ -1,0 +1,89 @@
+"""Train on several data sets once, evaluate on others never seen: one command, one table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+from yacs.config import CfgNode
+
+from config import load_cfg
+from processor.evaluation.published import format_comparison, read_published
+from processor.experiment import RunPlan, plan_run, train
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = "train once on DATASETS.NAMES, evaluate on all DATASETS.TARGETS"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `run.py protocol`."""
+    names = ("--config_file", "--config-file", "--config")
+    parser.add_argument(*names, required=True, metavar="FILE", help="a YAML file")
+    parser.add_argument(
+        "--dry_run", "--dry-run", action="store_true", help="read and check the data, train nothing"
+    )
+    parser.add_argument(
+        "--compare", action="store_true", help="print published results of the protocol beside ours"
+    )
+    parser.add_argument(
+        "opts", nargs="*", metavar="KEY VALUE", help="overrides, e.g. SOLVER.SEED 1"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train, evaluate, and write results.json, results.csv and results.md into OUTPUT_DIR.
+
+    Raises:
+        ConfigError, FileNotFoundError, ValueError: see `processor.experiment.train`.
+        LeakageError: test images of a target are among the training images.
+    """
+    cfg = load_cfg(arguments.config_file, arguments.opts)
+    if arguments.compare:
+        read_published(cfg.DATASETS.PROTOCOL)  # an unknown one is better known before training
+    if arguments.dry_run:
+        logger.info("%s", describe_plan(cfg, plan_run(cfg)))
+    else:
+        train(cfg)
+        logger.info("written to %s: results.json, results.csv, results.md", cfg.OUTPUT_DIR)
+    if arguments.compare:
+        logger.info("%s", compare(cfg, Path(cfg.OUTPUT_DIR) / "results.json"))
+
+
+def describe_plan(cfg: CfgNode, plan: RunPlan) -> str:
+    """What would be trained on and evaluated, as text."""
+    data = plan.data
+    images = "all images" if data.use_all else "training images"
+    lines = [f"protocol: {cfg.DATASETS.PROTOCOL or 'no published one'}", f"sources ({images}):"]
+    for domain, source in enumerate(plan.sources):
+        labels = [x for x, d in zip(data.labels, data.domains, strict=True) if d == domain]
+        lines.append(f"  {source.name}: {len(set(labels)):,} identities, {len(labels):,} images")
+        lines += [f"    {note}" for note in source.notes]
+    lines.append(
+        f"  together: {data.num_classes:,} identities, {len(data.samples):,} images, "
+        f"{data.num_cameras} cameras"
+    )
+    lines.append("targets:")
+    for target in plan.targets:
+        query, gallery = target.splits[0].query, target.splits[0].gallery
+        splits = f", {len(target.splits)} splits" if len(target.splits) > 1 else ""
+        lines.append(f"  {target.name}: {len(query):,} queries, {len(gallery):,} gallery{splits}")
+        lines += [f"    {note}" for note in target.splits[0].notes]
+    lines.append("no test image of a target is trained on (compared by path and content)")
+    lines.append(f"would write to {cfg.OUTPUT_DIR}")
+    return "\n".join(lines)
+
+
+def compare(cfg: CfgNode, results_file: Path) -> str:
+    """Published results of DATASETS.PROTOCOL, with those of the file when it is there."""
+    ours: dict[str, tuple[float, float]] = {}
+    if results_file.is_file():
+        results = json.loads(results_file.read_text(encoding="utf-8"))
+        ours = {
+            name: (target["mAP"], target["cmc"]["1"]) for name, target in results["targets"].items()
+        }
+    else:
+        ours = dict.fromkeys(cfg.DATASETS.TARGETS, (float("nan"), float("nan")))
+    return format_comparison(cfg.DATASETS.PROTOCOL, ours)

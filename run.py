@@ -1,0 +1,26 @@
+"""Tools around a model: python run.py SUB-COMMAND --help."""
+
+from __future__ import annotations
+
+import argparse
+
+from processor.command_line import run
+from processor.tools import protocol
+
+TOOLS = {"protocol": protocol}
+
+
+def main() -> None:
+    """Parse and run one sub-command."""
+    parser = argparse.ArgumentParser(description="Tools around a model.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="SUB-COMMAND")
+    for name, tool in TOOLS.items():
+        tool.add_arguments(
+            commands.add_parser(name, help=tool.DESCRIPTION, description=tool.__doc__)
+        )
+    arguments = parser.parse_args()
+    run(lambda: TOOLS[arguments.command].run(arguments))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,455 @@
+"""One command trains on several data sets and tests on others, none of whose test images train."""
+
+import contextlib
+import csv
+import json
+import random
+import shutil
+from functools import partial
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from config import dump_cfg, load_cfg
+from datasets import registry
+from datasets.records import DataSplits, Sample
+from datasets.synthetic import render_dataset
+from processor.build import build_evaluator, build_precision, build_targets
+from processor.evaluation import evaluator as evaluator_module
+from processor.evaluation.evaluator import Target
+from processor.evaluation.published import format_comparison
+from processor.features import extract_features
+from processor.tools.protocol import compare
+
+pytestmark = pytest.mark.slow
+
+SOURCES, TARGETS = ("street", "mall"), ("campus", "station")
+SCORES = ("mAP", "mINP")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Folder with four drawn domains, two cameras each.
+
+    A domain has 8 training identities with 4 images, 4 test identities with 2 queries and 2 gallery
+    images, and 4 passers-by in the gallery.
+    """
+    root = tmp_path_factory.mktemp("world")
+    for domain in (*SOURCES, *TARGETS):
+        folder = render_dataset(
+            domain,
+            root,
+            num_train_pids=8,
+            num_test_pids=4,
+            num_cameras=2,
+            images_per_camera=2,
+            seed=1,
+            size=(32, 16),
+            num_workers=1,
+        )
+        folder.rename(root / domain)
+    return root
+
+
+@pytest.fixture(scope="module")
+def config_file(world, base_opts):
+    """A run of a second on two domains, tested on the two others."""
+    opts = [
+        *("DATASETS.ROOT_DIR", str(world), "DATASETS.NAMES", str(SOURCES)),
+        *("DATASETS.TARGETS", str(TARGETS), "SOLVER.STAGE2.IMS_PER_BATCH", "16"),
+    ]
+    path = world.parent / "protocol.yml"
+    path.write_text(dump_cfg(load_cfg(None, [*base_opts, *opts])), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def protocol(script, config_file):
+    """`protocol("KEY", "VALUE", "--dry_run", ...)` runs the command with the file's protocol."""
+    return partial(script, "run.py", "protocol", "--config_file", config_file)
+
+
+def run_in(folder, protocol, *opts):
+    finished = protocol("OUTPUT_DIR", folder, *opts)
+    assert finished.status == 0, finished.output
+    return SimpleNamespace(folder=folder, output=finished.output)
+
+
+@pytest.fixture(scope="module")
+def done(protocol, tmp_path_factory):
+    """A run of the protocol: its folder and its output."""
+    return run_in(tmp_path_factory.mktemp("done") / "run", protocol)
+
+
+@pytest.fixture(scope="module")
+def done_with_all(protocol, tmp_path_factory):
+    """The same, trained on all images of the sources."""
+    return run_in(tmp_path_factory.mktemp("all") / "run", protocol, "DATASETS.USE_ALL", "True")
+
+
+def read_json(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_csv(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def files_below(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def error_of(finished):
+    """The one line of an error that the user can mend."""
+    assert finished.status == 1, finished.output
+    (line,) = [text for text in finished.output.splitlines() if " ERROR " in text]
+    assert "Traceback" not in finished.output
+    assert finished.output.rstrip().endswith(line)
+    return line
+
+
+# ----------------------------------------------------------------------------------- dry runs
+
+
+def test_dry_run_says_what_would_be_done(protocol, tmp_path):
+    output = protocol("--dry_run", "OUTPUT_DIR", tmp_path / "run").output
+    for line in (
+        "protocol: no published one",
+        "sources (training images):",
+        "  street: 8 identities, 32 images",
+        "  mall: 8 identities, 32 images",
+        "  together: 16 identities, 64 images, 4 cameras",
+        "targets:",
+        "  campus: 8 queries, 12 gallery",
+        "  station: 8 queries, 12 gallery",
+        f"would write to {tmp_path / 'run'}",
+    ):
+        assert any(text.endswith(line) for text in output.splitlines()), line
+    assert "no test image of a target is trained on" in output
+
+
+def test_dry_run_with_all_images(protocol):
+    output = protocol("--dry_run", "DATASETS.USE_ALL", "True").output
+    lines = output.splitlines()
+    assert "sources (all images):" in lines
+    assert "  street: 12 identities, 48 images" in lines
+    assert "  together: 24 identities, 96 images, 4 cameras" in lines
+
+
+def test_dry_run_writes_nothing(protocol, world, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = files_below(world)
+    assert protocol("--dry_run", "OUTPUT_DIR", "runs/dry").status == 0
+    assert files_below(world) == before
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["SOLVER.SEED", 7, "DATASETS.PROTOCOL", "mine", "--dry_run"],
+        ["--dry-run", "DATASETS.PROTOCOL", "mine", "SOLVER.SEED", 7],
+    ],
+)
+def test_flags_may_stand_on_either_side_of_the_options(protocol, typed):
+    finished = protocol(*typed)
+    assert finished.status == 0, finished.output
+    assert "protocol: mine" in finished.output
+
+
+def test_options_on_both_sides_of_a_flag_are_named(protocol, capsys):
+    finished = protocol("SOLVER.SEED", 7, "--dry_run", "TEST.CHUNK_MB", 9)
+    assert finished.status == 2
+    assert "unrecognized arguments: TEST.CHUNK_MB 9" in capsys.readouterr().err
+
+
+def test_option_without_a_value_before_a_flag(protocol):
+    line = error_of(protocol("SOLVER.SEED", 7, "TEST.CHUNK_MB", "--dry_run"))
+    assert "'TEST.CHUNK_MB' has no value" in line
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ([], "required: SUB-COMMAND"),
+        (["protocol"], "required: --config_file"),
+        (["protocols"], "invalid choice: 'protocols' (choose from"),
+    ],
+)
+def test_what_is_missing_on_the_command_line_is_named(script, typed, message, capsys):
+    assert script("run.py", *typed).status == 2
+    assert message in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------ the run
+
+
+def test_run_leaves_three_files_of_results_on_all_targets(done):
+    results = read_json(done.folder / "results.json")
+    assert list(results["targets"]) == list(TARGETS)
+    for target in results["targets"].values():
+        assert 0 < target["mAP"] < 1
+        assert (target["num_queries"], target["num_valid_queries"]) == (8, 8)
+    rows = read_csv(done.folder / "results.csv")
+    assert [row["target"] for row in rows] == [*TARGETS, "average"]
+    table = (done.folder / "results.md").read_text(encoding="utf-8")
+    for row, scores in zip(rows, [*results["targets"].values(), results["average"]], strict=True):
+        assert float(row["mAP"]) == 100 * scores["mAP"]
+        assert f"| {row['target']} | {100 * scores['mAP']:.1f} |" in table
+
+
+def test_average_is_the_mean_of_the_targets(done):
+    results = read_json(done.folder / "results.json")
+    targets = results["targets"].values()
+    for score in SCORES:
+        assert results["average"][score] == pytest.approx(np.mean([t[score] for t in targets]))
+    for rank, share in results["average"]["cmc"].items():
+        assert share == pytest.approx(np.mean([t["cmc"][rank] for t in targets]))
+
+
+def test_run_ends_with_the_table(done):
+    lines = [line.split() for line in done.output.splitlines()]
+    ends = [line for line in lines if line[1:2] == ["trained"]]
+    assert [line[0] for line in ends] == [*TARGETS, "average"]
+    average = read_json(done.folder / "results.json")["average"]
+    assert ends[-1][2] == f"{average['mAP']:.1%}"
+    assert f"written to {done.folder}: results.json, results.csv, results.md" in done.output
+
+
+def test_run_names_what_it_was_trained_on(done):
+    assert read_json(done.folder / "results.json")["training"] == {
+        "sources": list(SOURCES),
+        "use_all": False,
+    }
+    record = read_json(done.folder / "run.json")
+    assert [source["name"] for source in record["data"]] == list(SOURCES)
+    assert record["use_all"] is False
+    assert "training on training images of street, mall" in (done.folder / "log.txt").read_text()
+    for name in ("results.csv", "results.md"):
+        text = (done.folder / name).read_text(encoding="utf-8")
+        assert "street, mall" in text
+        assert "all images" not in text
+
+
+def test_all_images_of_the_sources_are_flagged_everywhere(done_with_all):
+    folder = done_with_all.folder
+    assert read_json(folder / "results.json")["training"]["use_all"] is True
+    assert read_json(folder / "run.json")["use_all"] is True
+    log = (folder / "log.txt").read_text(encoding="utf-8")
+    assert "training on all images of street, mall" in log
+    assert "training on 24 identities" in log
+    *targets, _average = read_csv(folder / "results.csv")
+    assert [row["trained on"] for row in targets] == ["street, mall (all images)"] * 2
+    table = (folder / "results.md").read_text(encoding="utf-8")
+    assert "* trained on: street, mall (all images)\n" in table
+
+
+def test_all_images_are_trained_on(done_with_all):
+    with (done_with_all.folder / "metrics.jsonl").open(encoding="utf-8") as file:
+        lines = [json.loads(line) for line in file]
+    assert {line["images"] for line in lines if line["stage"] == 1} == {96}
+
+
+# ------------------------------------------------------------------------------------ leakage
+
+
+@pytest.fixture
+def planted(world, tmp_path):
+    """The options of a run on a copy of `street` that has a query of `campus` among its images."""
+    shutil.copytree(world / "street", tmp_path / "shop")
+    query = sorted((world / "campus" / "query").glob("*.jpg"))[3]
+    copy = tmp_path / "shop" / "bounding_box_train" / "0001_c1s1_999999_00.jpg"
+    shutil.copyfile(query, copy)
+    return ["DATASETS.NAMES", f"('{tmp_path / 'shop'}', 'mall')"], query, copy
+
+
+@pytest.mark.parametrize("flags", [[], ["--dry_run"]])
+def test_planted_test_image_stops_the_run(protocol, planted, tmp_path, flags):
+    opts, query, copy = planted
+    line = error_of(protocol(*opts, "OUTPUT_DIR", tmp_path / "run", *flags))
+    assert "target campus: 1 of its test images are among the training images" in line
+    assert f"({query} = {copy})" in line
+    assert "USE_ALL" not in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["DATASETS.TARGETS", "('campus', 'mall')"],
+        ["DATASETS.NAMES", "('mall',)", "DATASETS.TARGETS", "()"],
+    ],
+)
+def test_source_of_all_images_is_no_target(protocol, typed, tmp_path):
+    opts = [*typed, "OUTPUT_DIR", tmp_path / "run"]
+    line = error_of(protocol(*opts, "DATASETS.USE_ALL", "True"))
+    assert "target mall: 4 of its test identities are trained on with mall" in line
+    assert "or set DATASETS.USE_ALL False" in line
+    assert not (tmp_path / "run").exists()
+    assert protocol(*opts, "--dry_run").status == 0
+
+
+def test_checkpoint_of_all_images_refuses_its_source(done_with_all, script, tmp_path):
+    """Also one of an epoch, and with a configuration that says nothing of it."""
+    for name in ("last.pth", "small_2.pth"):
+        shutil.copyfile(done_with_all.folder / name, tmp_path / name)
+        arguments = ["TEST.WEIGHT", tmp_path / name, "DATASETS.USE_ALL", "False"]
+        finished = script(
+            "test_clipreid.py", *arguments, "DATASETS.TARGETS", "('campus', 'street')"
+        )
+        assert "target street: the checkpoint was trained on all images of street" in error_of(
+            finished
+        )
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_checkpoint_of_all_images_stays_flagged(done_with_all, script, tmp_path):
+    shutil.copyfile(done_with_all.folder / "last.pth", tmp_path / "last.pth")
+    assert script("test_clipreid.py", "TEST.WEIGHT", tmp_path / "last.pth").status == 0
+    results = read_json(tmp_path / "results.json")
+    assert results["training"] == {"sources": list(SOURCES), "use_all": True}
+    assert results["targets"] == read_json(done_with_all.folder / "results.json")["targets"]
+    assert "street, mall (all images)" in (tmp_path / "results.md").read_text(encoding="utf-8")
+
+
+# --------------------------------------------------------------------------------- evaluation
+
+
+@contextlib.contextmanager
+def moved_away(world, names, folder):
+    for name in names:
+        (world / name).rename(folder / name)
+    try:
+        yield
+    finally:
+        for name in names:
+            (folder / name).rename(world / name)
+
+
+def test_checkpoint_needs_no_training_data(done, script, world, tmp_path):
+    shutil.copyfile(done.folder / "last.pth", tmp_path / "last.pth")
+    arguments = ["TEST.WEIGHT", tmp_path / "last.pth", "DATASETS.TARGETS", str(TARGETS)]
+    with moved_away(world, SOURCES, tmp_path):
+        finished = script("test_clipreid.py", *arguments)
+        assert not (world / "street").exists()
+    assert finished.status == 0, finished.output
+    results, before = (read_json(path / "results.json") for path in (tmp_path, done.folder))
+    assert results["targets"] == before["targets"]
+    assert results["training"] == before["training"]
+    assert [row["target"] for row in read_csv(tmp_path / "results.csv")] == [*TARGETS, "average"]
+
+
+def test_second_evaluation_keeps_the_first(done, script, tmp_path):
+    shutil.copyfile(done.folder / "last.pth", tmp_path / "last.pth")
+    for target in TARGETS:
+        arguments = ["TEST.WEIGHT", tmp_path / "last.pth", "DATASETS.TARGETS", target]
+        assert script("test_clipreid.py", *arguments).status == 0
+    assert list(read_json(tmp_path / "results_1.json")["targets"]) == ["campus"]
+    assert list(read_json(tmp_path / "results.json")["targets"]) == ["station"]
+    assert "| campus |" in (tmp_path / "results_1.md").read_text(encoding="utf-8")
+    assert read_csv(tmp_path / "results_1.csv")[0]["target"] == "campus"
+
+
+# ---------------------------------------------------------------------------------- published
+
+
+def test_unknown_protocol_is_named_before_anything_is_done(protocol, tmp_path):
+    finished = protocol("--compare", "OUTPUT_DIR", tmp_path / "run")
+    assert finished.status == 1
+    assert "DATASETS.PROTOCOL: '' is none of P1" in finished.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_published_results_stand_beside_those_of_the_run(tmp_path):
+    opts = ["DATASETS.PROTOCOL", "P2", "DATASETS.TARGETS", "('market1501',)"]
+    cfg = load_cfg(None, opts)
+    scores = {"mAP": 0.123, "cmc": {"1": 0.456}}
+    (tmp_path / "results.json").write_text(json.dumps({"targets": {"market1501": scores}}))
+    table = compare(cfg, tmp_path / "results.json")
+    assert table == format_comparison("P2", {"market1501": (0.123, 0.456)})
+    assert "12.3/45.6" in table
+    assert "12.3/45.6" not in compare(cfg, tmp_path / "none.json")
+
+
+# ------------------------------------------------------------------------------ several splits
+
+
+class MeanColour(nn.Module):
+    """A model whose descriptor is the mean colour; it counts the images it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = 0
+
+    def embed(self, images, _camids, _viewids):
+        self.seen += len(images)
+        return images.mean((2, 3))
+
+
+@pytest.fixture
+def drawn_splits(tmp_path):
+    """Ten halvings of 12 identities with 2 images from each of 2 cameras, in random colours."""
+    colours = np.random.default_rng(0).integers(0, 256, (48, 3))
+    samples = []
+    for number, colour in enumerate(colours):
+        path = tmp_path / f"{number}.png"
+        Image.new("RGB", (8, 8), tuple(map(int, colour))).save(path)
+        samples.append(Sample(str(path), number // 4, number // 2 % 2))
+    splits = []
+    for split in range(10):
+        test = random.Random(split).sample(range(12), 6)
+        halves = {True: [], False: []}
+        for sample in samples:
+            halves[sample.pid in test].append(sample)
+        query = [sample for sample in halves[True] if sample.camid == 0]
+        gallery = [sample for sample in halves[True] if sample.camid == 1]
+        splits.append(DataSplits("colours", halves[False], query, gallery))
+    return splits
+
+
+@pytest.fixture
+def extractions(monkeypatch):
+    """Titles of the extractions of features so far."""
+    calls = []
+
+    def spy(*arguments, **options):
+        calls.append(options["title"])
+        return extract_features(*arguments, **options)
+
+    monkeypatch.setattr(evaluator_module, "extract_features", spy)
+    return calls
+
+
+def test_ten_splits_score_as_ten_evaluations(drawn_splits, extractions, base_opts, monkeypatch):
+    monkeypatch.setitem(registry.READERS, "colours", lambda _root, split: drawn_splits[split])
+    monkeypatch.setitem(registry.NUM_SPLITS, "colours", 10)
+    cfg = load_cfg(None, [*base_opts, "DATASETS.TARGETS", "('colours',)"])
+    score = partial(build_evaluator, cfg, precision=build_precision(cfg, torch.device("cpu")))
+    (target,) = build_targets(cfg, {})
+    assert target.splits == drawn_splits
+
+    model = MeanColour()
+    (together,) = score([target])(model).targets
+    assert extractions == ["colours"]
+    assert model.seen == len(
+        {s.path for split in drawn_splits for s in split.query + split.gallery}
+    )
+
+    apart = []
+    for split in drawn_splits:
+        (alone,) = score([Target("colours", [split])])(model).targets
+        apart += alone.splits
+    assert len(extractions) == 11
+    assert len(together.splits) == len(apart) == 10
+    for one, other in zip(together.splits, apart, strict=True):
+        assert (one.mAP, one.mINP, one.num_valid_queries) == (other.mAP, other.mINP, 12)
+        assert one.cmc.tolist() == other.cmc.tolist()
+    mean_aps = [metrics.mAP for metrics in apart]
+    assert len(set(mean_aps)) > 5
+    assert together.scores()["mAP"] == pytest.approx(np.mean(mean_aps))
+    assert together.deviations()["mAP"] == pytest.approx(np.std(mean_aps))
