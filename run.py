@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from processor.command_line import run
+from processor.command_line import parse_anywhere, run
 from processor.tools import protocol
 
 TOOLS = {"protocol": protocol}
@@ -18,7 +18,7 @@ def main() -> None:
         tool.add_arguments(
             commands.add_parser(name, help=tool.DESCRIPTION, description=tool.__doc__)
         )
-    arguments = parser.parse_args()
+    arguments = parse_anywhere(parser)
     run(lambda: TOOLS[arguments.command].run(arguments))
 
 

@@ -59,7 +59,7 @@ _C.DATASETS = CfgNode()
 _C.DATASETS.NAMES = ("market1501",)  # training sources: registry names, folders or CSV files
 _C.DATASETS.TARGETS = ()  # data sets to evaluate on; empty = the test splits of NAMES
 _C.DATASETS.USE_ALL = False  # True = train on the sources' query and gallery images as well
-_C.DATASETS.PROTOCOL = ""  # name of the published protocol that this is, to compare results with
+_C.DATASETS.PROTOCOL = ""  # the published protocol that this is: results name it, --compare uses it
 _C.DATASETS.ROOT_DIR = "../data"  # folder that holds the data sets; also from REID_DATA
 
 _C.DATALOADER = CfgNode()

@@ -36,7 +36,8 @@ class DataSplits:
         gallery: images to search in.
         ignore_same_camera: the junk rule of this data set; True drops gallery images that share
             identity and camera with the query, False keeps them (cameras unknown, or the protocol).
-        notes: facts a reader of results must know (flavour, version, remarks on the counts).
+        notes: facts a reader of results must know (flavour, version, remarks on the counts); of
+            several splits, what holds for all of them, as results are their mean.
         distractors: pids of query and gallery that are no single person; never trained on.
         separate_test_ids: query and gallery number their identities apart from the training split.
         single_gallery_shot: CMC over galleries with one random image per identity (CUHK03 classic).

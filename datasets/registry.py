@@ -11,7 +11,7 @@ from pathlib import Path
 
 from datasets import frozen_splits
 from datasets.counts import check_counts
-from datasets.own.folder import read_own_data
+from datasets.own.folder import own_data_name, read_own_data
 from datasets.readers import cuhk03, grid, synthetic, vehicleid
 from datasets.readers.airport import read_airport
 from datasets.readers.cuhk01 import read_cuhk01
@@ -115,6 +115,17 @@ def read_dataset(name: str, root: str | Path, split: int = 0) -> DataSplits:
 def num_splits(name: str) -> int:
     """How many splits (trials) the data set's protocol averages over; 1 for own data."""
     return NUM_SPLITS.get(name, 1)
+
+
+def locate(name: str, root: str | Path) -> tuple[str, Path | None]:
+    """What a data set is called and, for own data, where it lies, however the path is written.
+
+    Args:
+        name: as for `read_dataset`; a data set that is not there keeps this name.
+        root: the data root.
+    """
+    path = None if name in READERS else _find_own_data(name, Path(root).expanduser())
+    return (name, None) if path is None else (own_data_name(path), path.resolve())
 
 
 def _find_own_data(name: str, root: Path) -> Path | None:

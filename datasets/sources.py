@@ -17,6 +17,8 @@ _FAMILIES = {
     "veri_wild_5000": "veri_wild",
     "veri_wild_10000": "veri_wild",
 }
+_ONE_TRAINING_SPLIT = frozenset({"VehicleID", "veri_wild"})
+"""Families whose data sets differ in the size of the test set alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,11 @@ def join_sources(sources: Sequence[DataSplits], *, use_all: bool = False) -> Tra
 def family(name: str) -> str:
     """The data set whose people are shown: another flavour or protocol of it has its own name."""
     return _FAMILIES.get(name, name)
+
+
+def share_training_split(name: str) -> bool:
+    """Whether all data sets of the family train on the same people and test on others."""
+    return family(name) in _ONE_TRAINING_SPLIT
 
 
 def training_images(source: DataSplits, *, use_all: bool = False) -> list[Sample]:

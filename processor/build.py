@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from yacs.config import CfgNode
 
+from config import ConfigError
 from datasets.build import build_evaluation_loader, build_random_sampler, build_train_loader
 from datasets.fingerprint import test_fingerprint
 from datasets.records import DataSplits
-from datasets.registry import num_splits, read_dataset
+from datasets.registry import locate, num_splits, read_dataset
 from datasets.samplers import DepthFirstGraphSampler, GraphSampler, RandomIdentitySampler
 from datasets.samplers.epoch_batches import BatchPlan
 from datasets.sources import TrainingSet
@@ -52,24 +54,45 @@ def build_targets(
         sources: split 0 of the data sets in DATASETS.NAMES, when they have been read already.
 
     Raises:
-        ValueError: two targets of one name, which results could not tell apart.
+        ConfigError: two targets of one name, which results could not tell apart, or a target that
+            has the name of a source and is another data set.
     """
-    read = dict(zip(cfg.DATASETS.NAMES, sources, strict=False))
+    root = cfg.DATASETS.ROOT_DIR
+    trained = [locate(name, root) for name in cfg.DATASETS.NAMES]
+    read = dict(zip(trained, sources, strict=False))
     targets = []
     for name in cfg.DATASETS.TARGETS or cfg.DATASETS.NAMES:
-        root = cfg.DATASETS.ROOT_DIR
-        first = read.get(name) or read_dataset(name, root)
+        place = locate(name, root)
+        if place[0] in cameras and place not in trained:
+            _refuse_namesake(place, trained)
+        first = read.get(place) or read_dataset(name, root)
         splits = [first, *(read_dataset(name, root, i) for i in range(1, num_splits(name)))]
         target = splits[0].name
         targets.append(Target(target, splits, cameras.get(target), test_fingerprint(splits)))
     names = [target.name for target in targets]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(
+        raise ConfigError(
             f"DATASETS.TARGETS: several data sets are called {', '.join(twice)}; results go by the "
             "name of the folder or file, rename one"
         )
     return targets
+
+
+def _refuse_namesake(
+    target: tuple[str, Path | None], trained: Sequence[tuple[str, Path | None]]
+) -> None:
+    """Raise ConfigError where a source has the target's name but lies elsewhere.
+
+    The target would be given the cameras of that source.
+    """
+    for name, path in trained:
+        if name == target[0]:
+            places = " and ".join(str(x or "the benchmark") for x in (path, target[1]))
+            raise ConfigError(
+                f"DATASETS.NAMES, DATASETS.TARGETS: two data sets are called {name}: {places}; "
+                "cameras and results go by the name of the folder or file, rename one"
+            )
 
 
 def build_evaluator(

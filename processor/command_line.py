@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from processor.runtime.signals import Interrupted
 logger = logging.getLogger(__name__)
 
 TRACEBACK_VARIABLE = "REID_TRACEBACK"
+_FLAG = re.compile(r"-(?![\d.])")  # and no negative number
 
 # What a user can mend: shown as one line. Anything else is a defect and keeps its traceback.
 USER_ERRORS = (
@@ -60,6 +62,22 @@ def parse_arguments(description: str, arguments: Sequence[str] | None = None) ->
     )
     parsed = parser.parse_args(arguments)
     return Arguments(parsed.config_file or None, parsed.opts)
+
+
+def parse_anywhere(
+    parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None
+) -> argparse.Namespace:
+    """Parse `KEY VALUE ...` into `opts` on both sides of the flags; argparse takes one side only.
+
+    An unknown flag ends the program, as does anything left over where there are no `opts`.
+    """
+    parsed, rest = parser.parse_known_args(arguments)
+    flags = [word for word in rest if _FLAG.match(word)]
+    if flags or (rest and "opts" not in parsed):
+        parser.error(f"unrecognized arguments: {' '.join(flags or rest)}")
+    if rest:
+        parsed.opts = [*parsed.opts, *rest]
+    return parsed
 
 
 def run(action: Callable[[], object]) -> None:

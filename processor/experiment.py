@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from yacs.config import CfgNode
 from config import ConfigError, dump_cfg, load_cfg
 from datasets.build import build_sources, build_train_sampler
 from datasets.fingerprint import fingerprint
-from datasets.leakage import check_leakage, check_names
+from datasets.leakage import check_leakage, check_names, note_same_people
 from datasets.records import DataSplits
 from datasets.samplers.epoch_batches import BatchPlan
 from datasets.sources import TrainingSet, join_sources
@@ -77,8 +77,19 @@ def plan_run(cfg: CfgNode) -> RunPlan:
         raise ConfigError("MODEL.SIE_CAMERA: the training images are of one camera; leave it out")
     targets = build_targets(cfg, data.camera_ranges(), sources)
     build_evaluator(cfg, targets, build_precision(cfg, torch.device("cpu"))).check()
-    check_leakage(sources, [target.splits for target in targets], use_all=use_all)
+    notes = check_leakage(sources, [target.splits for target in targets], use_all=use_all)
+    targets = _add_remarks(targets, notes)
     return RunPlan(sources, data, targets, build_train_sampler(cfg, data))
+
+
+def _add_remarks(targets: Sequence[Target], notes: Mapping[str, str]) -> list[Target]:
+    """The targets, those named in `notes` with a remark more."""
+    return [
+        replace(target, remarks=(*target.remarks, notes[target.name]))
+        if target.name in notes
+        else target
+        for target in targets
+    ]
 
 
 def train(cfg: CfgNode) -> EvaluationReport:
@@ -147,7 +158,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
         folder.path,
         {**report.as_dict(), **_how(cfg, evaluator, "last"), "training": trained_on},
     )
-    logger.info("results\n%s", _closing_table(report, folder.before_training))
+    logger.info("%s\n%s", _title(cfg), _closing_table(report, folder.before_training))
     folder.close()
     return report
 
@@ -201,6 +212,8 @@ def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:
     targets = build_targets(cfg, loaded.cameras)
     if loaded.use_all:
         check_names(loaded.cameras, [target.name for target in targets])
+    notes = note_same_people(loaded.cameras, [target.splits for target in targets])
+    targets = _add_remarks(targets, notes)
     evaluator = build_evaluator(cfg, targets, precision)
     evaluator.check()
     report = evaluator(loaded.model.to(device))
@@ -208,7 +221,8 @@ def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:
     results = {**report.as_dict(), **_how(cfg, evaluator, weight), "training": trained_on}
     keep_results(output)
     save_results(output, results)
-    logger.info("results\n%s", format_table([(Path(weight).name, report.as_dict())]))
+    table = format_table([(Path(weight).name, report.as_dict())])
+    logger.info("%s\n%s", _title(cfg), table)
     logger.info("written to %s", output / "results.json")
     return report
 
@@ -216,11 +230,17 @@ def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:
 def _how(cfg: CfgNode, evaluator: Evaluator, checkpoint: str) -> dict[str, Any]:
     """What results.json says of the way the scores were made."""
     return {
+        "published_protocol": cfg.DATASETS.PROTOCOL,
         "checkpoint": checkpoint,
         "protocol": evaluator.protocol.as_dict(),
         "neck_feature": cfg.TEST.NECK_FEAT,
         "autocast": str(evaluator.precision.dtype or "off"),
     }
+
+
+def _title(cfg: CfgNode) -> str:
+    """The line above the closing table."""
+    return f"results, protocol {cfg.DATASETS.PROTOCOL}" if cfg.DATASETS.PROTOCOL else "results"
 
 
 def _meta(cfg: CfgNode, data: TrainingSet) -> Meta:

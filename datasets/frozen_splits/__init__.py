@@ -80,9 +80,9 @@ def load_splits(name: str) -> list[list[int]]:
     return splits
 
 
-def describe_split(name: str, split: int) -> str:
-    """The note that names a split in the results."""
-    return f"split {split + 1} of {NUM_SPLITS} (frozen, sha256 {FROZEN[name].sha256[:16]})"
+def describe_splits(name: str) -> str:
+    """The note that names the splits in the results; the same for each of them."""
+    return f"{NUM_SPLITS} frozen splits (sha256 {FROZEN[name].sha256[:16]})"
 
 
 def split_file(name: str) -> Path:

@@ -23,13 +23,22 @@ FOLDER_SPLITS = {"train": "train", "query": "query", "gallery": "gallery", "test
 _CAMERA = re.compile(r"(?:_c|cam)(\d+)", re.IGNORECASE)
 
 
+def own_data_name(path: Path) -> str:
+    """What own data is called: after the folder, or the CSV file without its ending."""
+    return path.stem if _is_csv(path) else path.resolve().name
+
+
 def read_own_data(path: Path) -> DataSplits:
     """Read `path`: a CSV file, a folder per identity, or a tree in the Market-1501 layout."""
-    if path.suffix.lower() == ".csv" and path.is_file():
+    if _is_csv(path):
         return read_csv(path)
     if all((path / folder).is_dir() for folder in SPLIT_FOLDERS):
-        return read_market_tree(path.resolve().name, path)
+        return read_market_tree(own_data_name(path), path)
     return read_folder(path)
+
+
+def _is_csv(path: Path) -> bool:
+    return path.suffix.lower() == ".csv" and path.is_file()
 
 
 def read_folder(folder: Path) -> DataSplits:
@@ -40,7 +49,7 @@ def read_folder(folder: Path) -> DataSplits:
     the file name (`0007_c2_001.jpg`, `door-cam2.png`) when every file has one; otherwise cameras
     are unknown and count as one. Camera numbers become 0, 1, ... in ascending order.
     """
-    name = folder.resolve().name
+    name = own_data_name(folder)
     split_folders = _find_split_folders(folder)
     if split_folders:
         entries = [

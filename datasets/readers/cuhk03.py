@@ -97,7 +97,7 @@ def read_cuhk03_classic(root: Path, split: int = 0, *, flavour: str = "detected"
         gallery=[sample for sample in test if sample.camid % 2 == 1],
         notes=(
             f"CUHK03 {flavour}, classic protocol (1,367/100 identities)",
-            f"split {split + 1} of {NUM_SPLITS}; CMC with one random gallery image per identity",
+            f"{NUM_SPLITS} splits; CMC with one random gallery image per identity",
         ),
         single_gallery_shot=True,
     )

@@ -57,7 +57,7 @@ def read_grid(root: Path, split: int = 0) -> DataSplits:
         query=[sample for sample in probe if sample.pid not in train],
         gallery=[sample for sample in gallery if sample.pid not in train],
         notes=(
-            f"split {split + 1} of {NUM_SPLITS} (published with the data in {SPLITS_FILE})",
+            f"{NUM_SPLITS} splits published with the data in {SPLITS_FILE}",
             f"{others} distractors (identity 0) in the gallery",
         ),
         distractors=frozenset([BACKGROUND_PID]),

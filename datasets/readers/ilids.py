@@ -7,7 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 from random import Random
 
-from datasets.frozen_splits import FROZEN, describe_split, load_splits
+from datasets.frozen_splits import FROZEN, describe_splits, load_splits
 from datasets.readers.tree import Layout, find_tree, match_images
 from datasets.records import DataSplits, Sample
 
@@ -42,7 +42,7 @@ def read_ilids(root: Path, split: int = 0) -> DataSplits:
         query=[query for query, _ in pairs],
         gallery=[gallery for _, gallery in pairs],
         notes=(
-            describe_split(LAYOUT.name, split),
+            describe_splits(LAYOUT.name),
             "query and gallery: one random image per identity each",
             "no camera labels: camid is the number of the image, no match is junk",
         ),

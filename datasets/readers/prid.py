@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from datasets.frozen_splits import FROZEN, describe_split, load_splits
+from datasets.frozen_splits import FROZEN, describe_splits, load_splits
 from datasets.readers.tree import Layout, find_tree, match_images
 from datasets.records import DataSplits, Sample
 
@@ -52,7 +52,7 @@ def read_prid(root: Path, split: int = 0) -> DataSplits:
         query=[sample for sample in first if sample.pid in test],
         gallery=gallery,
         notes=(
-            describe_split(LAYOUT.name, split),
+            describe_splits(LAYOUT.name),
             f"the gallery holds {others} more persons, whom camera a did not see",
         ),
     )

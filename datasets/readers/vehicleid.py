@@ -38,7 +38,7 @@ def read_vehicleid(root: Path, split: int = 0, *, size: int = 800) -> DataSplits
     train, test = (_read_images(name, tree, part) for part in parts[1:])
     query, gallery = draw_trial(test, split)
     rule = "one random image per identity is the gallery, the others are queries"
-    note = f"trial {split + 1} of {NUM_TRIALS}: {rule}"
+    note = f"{NUM_TRIALS} trials: {rule}"
     return DataSplits(name, train, query, gallery, ignore_same_camera=False, notes=(note,))
 
 

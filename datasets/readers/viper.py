@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from datasets.frozen_splits import FROZEN, NUM_SPLITS, describe_split, load_splits
+from datasets.frozen_splits import FROZEN, NUM_SPLITS, describe_splits, load_splits
 from datasets.readers.tree import Layout, find_any_tree, list_images, match_images, no_images
 from datasets.records import DataSplits, Sample
 
@@ -36,7 +36,7 @@ def read_viper(root: Path, split: int = 0) -> DataSplits:
     """
     layout, tree = find_any_tree((LAYOUT, _split_layout(split)), root)
     if layout is not LAYOUT:
-        return _read_split_folders(tree, layout.parts, split)
+        return _read_split_folders(tree, layout.parts)
     views = [_read_view(tree / folder, camid) for camid, folder in enumerate(LAYOUT.parts)]
     _check_pairs(tree, *map(len, views))
     test = set(load_splits(NAME)[split])
@@ -45,7 +45,7 @@ def read_viper(root: Path, split: int = 0) -> DataSplits:
         train=[sample for view in views for sample in view if sample.pid not in test],
         query=[sample for sample in views[0] if sample.pid in test],
         gallery=[sample for sample in views[1] if sample.pid in test],
-        notes=(describe_split(NAME, split),),
+        notes=(describe_splits(NAME),),
     )
 
 
@@ -82,7 +82,7 @@ viper/
     )
 
 
-def _read_split_folders(tree: Path, parts: tuple[str, ...], split: int) -> DataSplits:
+def _read_split_folders(tree: Path, parts: tuple[str, ...]) -> DataSplits:
     """A split that comes as folders; the number in front of a file's name is the identity.
 
     The names need not tell the camera: queries have camid 0, the gallery has 1, and the training
@@ -106,7 +106,7 @@ def _read_split_folders(tree: Path, parts: tuple[str, ...], split: int) -> DataS
         [Sample(path, pid, camid=0) for path, pid in query.items()],
         [Sample(path, pid, camid=1) for path, pid in gallery.items()],
         notes=(
-            f"split {split + 1} of {NUM_SPLITS} (as the folders divide it, not a frozen split)",
+            f"{NUM_SPLITS} splits as the folders divide them, not the frozen ones",
             "camid of training images: order of the names, the folders do not tell the camera",
         ),
     )

@@ -42,12 +42,20 @@ class Target:
         cameras: rows of its cameras in the model's camera table; None when the model was not
             trained on it, so that its cameras mean nothing to the model.
         fingerprint: hash of its test images' names and ids, over all splits.
+        remarks: what a reader of the results must know of the target in this run.
     """
 
     name: str
     splits: list[DataSplits]
     cameras: range | None = None
     fingerprint: str = ""
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The notes of all splits, then the remarks, each once."""
+        of_splits = [note for split in self.splits for note in split.notes]
+        return tuple(dict.fromkeys([*of_splits, *self.remarks]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +151,24 @@ class Evaluator:
             )
         finally:
             model.train(was_training)
+        return self.score(target, samples, table)
+
+    def score(self, target: Target, samples: Sequence[Sample], table: FeatureTable) -> TargetResult:
+        """Scores of features that are there already.
+
+        Args:
+            target: the data set.
+            samples: its images, at least those of its splits.
+            table: features of `samples`; an image without any was broken and is left out.
+        """
         rows = _rows_by_path(samples, table)
-        metrics = [self._score(split, table.features, rows) for split in target.splits]
-        notes = target.splits[0].notes
-        return TargetResult(target.name, metrics, notes, len(table.bad_images), target.fingerprint)
+        return TargetResult(
+            target.name,
+            [self._score(split, table.features, rows) for split in target.splits],
+            target.notes,
+            len(table.bad_images),
+            target.fingerprint,
+        )
 
     def _score(self, split: DataSplits, features: Tensor, rows: dict[str, int]) -> RetrievalMetrics:
         query = [sample for sample in split.query if sample.path in rows]

@@ -8,7 +8,6 @@ targets, the size of the images. What is known of that is in the notes.
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,34 +98,66 @@ def published_rows(protocol: str, targets: Sequence[str]) -> list[PublishedRow]:
     return rows
 
 
-def format_comparison(protocol: str, ours: Mapping[str, tuple[float, float]]) -> str:
-    """A table of methods by targets, "mAP/Rank-1" in percent, our run last.
+def format_published(protocol: str, targets: Sequence[str]) -> str:
+    """A table of methods by targets, "mAP/Rank-1" in percent.
 
-    The average over the targets is a column where the tables have one and our targets are exactly
+    The average over the targets is a column where the tables have one and the targets are exactly
     theirs: averages over other sets of targets say nothing.
 
     Args:
         protocol: one of `published_protocols()`.
-        ours: (mAP, Rank-1) as fractions by target, in the order of the columns; NaN = no run yet.
+        targets: registry names, in the order of the columns.
 
     Raises:
         ValueError: as `read_published`.
     """
-    rows = published_rows(protocol, list(ours))
-    if not rows:
-        return f"{protocol}: no published results on {', '.join(ours)}"
-    columns = dict(ours)
-    if _has_average(protocol, ours):
-        mean_aps, rank1s = zip(*ours.values(), strict=True)
-        columns[AVERAGE] = (sum(mean_aps) / len(ours), sum(rank1s) / len(ours))
-        rows = published_rows(protocol, list(columns))
+    lines = _published_lines(protocol, targets)
+    if not lines:
+        return _nothing_published(protocol, targets)
+    head, rule, *rows = _align(lines)
+    title = f"{protocol}, mAP/Rank-1 in %: published results"
+    return "\n".join([title, head, rule, *rows, *_footnotes(targets, with_run=False)])
+
+
+def format_comparison(protocol: str, ours: Mapping[str, tuple[float, float]]) -> str:
+    """The table of `format_published` with our run as its last line.
+
+    Args:
+        protocol: one of `published_protocols()`.
+        ours: (mAP, Rank-1) as fractions by target, in the order of the columns.
+
+    Raises:
+        ValueError: as `read_published`.
+    """
+    targets = list(ours)
+    lines = _published_lines(protocol, targets)
+    if not lines:
+        return _nothing_published(protocol, targets)
+    scores = [*ours.values()]
+    if _has_average(protocol, targets):
+        mean_aps, rank1s = zip(*scores, strict=True)
+        scores.append((sum(mean_aps) / len(ours), sum(rank1s) / len(ours)))
+    cells = [_percent(100 * mean_ap, 100 * rank1) for mean_ap, rank1 in scores]
+    head, rule, *rows, last = _align([*lines, ["this run", *cells, ""]])
+    title = f"{protocol}, mAP/Rank-1 in %: published results and this run"
+    footnotes = _footnotes(targets, with_run=True)
+    return "\n".join([title, head, rule, *rows, rule, last, *footnotes])
+
+
+def _published_lines(protocol: str, targets: Sequence[str]) -> list[list[str]]:
+    """Head and a line per method, as cells; empty where nothing is published on the targets."""
+    if not published_rows(protocol, targets):
+        return []
+    columns = [*targets, *([AVERAGE] if _has_average(protocol, targets) else [])]
     lines = [["method", *columns, "table of"]]
-    for row in rows:
+    for row in published_rows(protocol, columns):
         results = [_published_cell(row.cells.get(target)) for target in columns]
         lines.append([row.method, *results, "; ".join((row.source, *row.notes))])
-    lines.append(["this run", *(_our_cell(*scores) for scores in columns.values()), ""])
-    title = f"{protocol}, mAP/Rank-1 in %: published results and this run"
-    return "\n".join([title, *_align(lines), *_footnotes(ours)])
+    return lines
+
+
+def _nothing_published(protocol: str, targets: Sequence[str]) -> str:
+    return f"{protocol}: no published results on {', '.join(targets)}"
 
 
 def _read_table() -> list[PublishedResult]:
@@ -168,29 +199,26 @@ def _published_cell(result: PublishedResult | None) -> str:
     return "-" if result is None else _percent(result.mAP, result.rank1)
 
 
-def _our_cell(mean_ap: float, rank1: float) -> str:
-    return "-" if math.isnan(mean_ap) else _percent(100 * mean_ap, 100 * rank1)
-
-
 def _percent(mean_ap: float | None, rank1: float) -> str:
     return f"{'-' if mean_ap is None else f'{mean_ap:.1f}'}/{rank1:.1f}"
 
 
 def _align(lines: Sequence[Sequence[str]]) -> list[str]:
-    """Numbers to the right; a rule below the head and above the last line."""
+    """Numbers to the right; a rule below the head."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = []
     for name, *numbers, source in lines:
         cells = map(str.rjust, numbers, widths[1:])
         text.append("  ".join([name.ljust(widths[0]), *cells, source]).rstrip())
     rule = "-" * max(map(len, text))
-    return [text[0], rule, *text[1:-1], rule, text[-1]]
+    return [text[0], rule, *text[1:]]
 
 
-def _footnotes(targets: Iterable[str]) -> list[str]:
-    return [
-        f"{target}: this run on {CUHK03_BOXES[target]} boxes; published ones where a note says so, "
-        "else unknown"
-        for target in targets
-        if target in CUHK03_BOXES
-    ]
+def _footnotes(targets: Iterable[str], *, with_run: bool) -> list[str]:
+    """What is known of the boxes of CUHK03."""
+    lines = []
+    for target in targets:
+        if target in CUHK03_BOXES:
+            own = f"this run on {CUHK03_BOXES[target]} boxes; " if with_run else ""
+            lines.append(f"{target}: {own}published results on those a note names, else unknown")
+    return lines

@@ -72,7 +72,7 @@ def to_markdown(results: dict[str, Any]) -> str:
         lines.append(f"| {name} | {' | '.join(cells)} | {target['splits']} | {counted} |")
     average = [f"{100 * share:.1f}" for share in score_list(results["average"])]
     lines += [f"| average | {' | '.join(average)} | | |", ""]
-    lines += [f"* {key}: {value}" for key, value in _how(results).items()]
+    lines += [f"* {key}: {value}" for key, value in _how(results).items() if value]
     for name, target in results["targets"].items():
         remarks = [*target["notes"], f"data {target['fingerprint'][:16]}"]
         lines.append(f"* {name}: {'; '.join(remarks)}")
@@ -84,6 +84,7 @@ def _how(results: dict[str, Any]) -> dict[str, Any]:
     protocol, training = results["protocol"], results["training"]
     sources = ", ".join(training["sources"]) or "unknown"
     return {
+        "published protocol": results.get("published_protocol", ""),
         "checkpoint": results["checkpoint"],
         "trained on": sources + (" (all images)" if training["use_all"] else ""),
         "features": f"{'' if protocol['normalized'] else 'not '}L2-normalized, "

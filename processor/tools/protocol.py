@@ -10,7 +10,7 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from config import load_cfg
-from processor.evaluation.published import format_comparison, read_published
+from processor.evaluation.published import format_comparison, format_published, read_published
 from processor.experiment import RunPlan, plan_run, train
 
 logger = logging.getLogger(__name__)
@@ -70,20 +70,20 @@ def describe_plan(cfg: CfgNode, plan: RunPlan) -> str:
         query, gallery = target.splits[0].query, target.splits[0].gallery
         splits = f", {len(target.splits)} splits" if len(target.splits) > 1 else ""
         lines.append(f"  {target.name}: {len(query):,} queries, {len(gallery):,} gallery{splits}")
-        lines += [f"    {note}" for note in target.splits[0].notes]
-    lines.append("no test image of a target is trained on (compared by path and content)")
+        lines += [f"    {note}" for note in target.notes]
+    other = "other " if any(target.remarks for target in plan.targets) else ""
+    lines.append(f"no {other}test image of a target is trained on (compared by path and content)")
     lines.append(f"would write to {cfg.OUTPUT_DIR}")
     return "\n".join(lines)
 
 
 def compare(cfg: CfgNode, results_file: Path) -> str:
     """Published results of DATASETS.PROTOCOL, with those of the file when it is there."""
-    ours: dict[str, tuple[float, float]] = {}
-    if results_file.is_file():
-        results = json.loads(results_file.read_text(encoding="utf-8"))
-        ours = {
-            name: (target["mAP"], target["cmc"]["1"]) for name, target in results["targets"].items()
-        }
-    else:
-        ours = dict.fromkeys(cfg.DATASETS.TARGETS, (float("nan"), float("nan")))
+    if not results_file.is_file():
+        targets = cfg.DATASETS.TARGETS or cfg.DATASETS.NAMES
+        return format_published(cfg.DATASETS.PROTOCOL, targets)
+    results = json.loads(results_file.read_text(encoding="utf-8"))
+    ours = {
+        name: (target["mAP"], target["cmc"]["1"]) for name, target in results["targets"].items()
+    }
     return format_comparison(cfg.DATASETS.PROTOCOL, ours)

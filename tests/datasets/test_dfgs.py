@@ -250,9 +250,10 @@ def test_visits_of_an_identity_can_be_limited():
     labels = [0] * 40 + [label for label in range(1, 10) for _ in range(8)]
     options = WalkOptions(max_visits=2)
     sampler = DepthFirstGraphSampler(labels, [0] * len(labels), 4, 4, options=options)
-    sampler.set_graph(nearest_identities(torch.randn(10, 2), 3))
+    features = torch.randn(10, 2, generator=torch.Generator().manual_seed(0))
+    sampler.set_graph(nearest_identities(features, 3))
     drawn = set()
-    for epoch in range(20):
+    for epoch in range(40):
         sampler.set_epoch(epoch)
         batches = list(sampler)
         visits = Counter(labels[i] for batch in batches[:-1] for i in batch[::4])

@@ -14,7 +14,7 @@ from datasets import frozen_splits
 from datasets.frozen_splits import (
     FROZEN,
     NUM_SPLITS,
-    describe_split,
+    describe_splits,
     draw_splits,
     format_splits,
     load_splits,
@@ -105,8 +105,8 @@ def test_line_ends_of_the_checkout_do_not_matter(copied_files):
     assert load_splits("ilids") == draw_splits("ilids")
 
 
-def test_note_counts_from_one_and_gives_the_hash():
-    assert describe_split("viper", 2) == "split 3 of 10 (frozen, sha256 ede75d7d9c17fe3a)"
+def test_note_holds_for_every_split_and_gives_the_hash():
+    assert describe_splits("viper") == "10 frozen splits (sha256 ede75d7d9c17fe3a)"
 
 
 def test_command_checks_and_leaves_the_files_alone(copied_files):

@@ -1,18 +1,22 @@
 """Test images and test identities that a model trains on are found, and only those."""
 
+import logging
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datasets import leakage
 from datasets.leakage import (
     PROBE_BYTES,
     LeakageError,
     check_leakage,
     check_names,
     equal_files,
+    note_same_people,
     shared_identities,
 )
 from datasets.records import DataSplits, Sample
@@ -226,6 +230,99 @@ def test_training_images_of_a_target_may_be_trained_on(write):
     check_leakage([source], [[target]], use_all=False)
 
 
+def test_files_are_read_once_for_all_targets(write, monkeypatch):
+    read = []
+    for name in ("_size", "_hash_middle", "_hash_all"):
+        function = getattr(leakage, name)
+        monkeypatch.setattr(leakage, name, lambda path, f=function: (read.append(path), f(path))[1])
+    source = data_of_files("mine", train=[write("mine/1.jpg", picture(1))])
+    targets = [data_of_files(f"t{n}", query=[write(f"{n}.jpg", picture(n))]) for n in (2, 3)]
+    check_leakage([source], [[target] for target in targets], use_all=False)
+    assert read.count(source.train[0].path) == 2  # its size and its middle
+    assert len(read) == 6
+
+
+# ------------------------------------------------------- images that a data set has on both sides
+
+
+@pytest.fixture
+def twice(write):
+    """A data set with three test images that train as well, two of them as copies."""
+    train = [write(f"twice/{n}.jpg", picture(n)) for n in range(4)]
+    query = [write("twice/q0.jpg", picture(0)), write("twice/q9.jpg", picture(9))]
+    return data_of_files("twice", train, query, [write("twice/g1.jpg", picture(1)), train[2]])
+
+
+def warnings(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+def test_images_on_both_sides_of_the_published_split_are_noted(write, twice, caplog):
+    other = data_of_files("other", [write("other/1.jpg", picture(7))])
+    assert check_leakage([other, twice], [[twice]], use_all=False) == {
+        "twice": "3 of its test images are in its own training split"
+    }
+    (line,) = warnings(caplog)
+    assert line.startswith("target twice: 3 of its test images are in its own training split (")
+    train = [image.path for image in twice.train]
+    for test, found in ((twice.query[0], 0), (twice.gallery[0], 1), (twice.gallery[1], 2)):
+        assert f"{test.path} = {train[found]}" in line
+
+
+def test_clean_data_set_has_no_note(write, caplog):
+    source = data_of_files("mine", [write("1.jpg", picture(1))], [write("2.jpg", picture(2))])
+    assert check_leakage([source], [[source]], use_all=False) == {}
+    assert warnings(caplog) == []
+
+
+def test_images_on_both_sides_stop_a_run_on_all_images(twice):
+    """Nobody among the test images is trained on as a person."""
+    nobody = frozenset(image.pid for image in twice.query + twice.gallery)
+    twice = replace(twice, distractors=nobody)
+    with pytest.raises(LeakageError, match="target twice: 3 of its test images"):
+        check_leakage([twice], [[twice]], use_all=True)
+
+
+def test_images_on_both_sides_do_not_excuse_those_of_another_source(write, twice):
+    other = data_of_files("other", [write("other/1.jpg", picture(9))])
+    for sources in ([other, twice], [twice, other]):
+        with pytest.raises(LeakageError, match=r"target twice: 1 of .*q9\.jpg = .*other/1\.jpg"):
+            check_leakage(sources, [[twice]], use_all=False)
+
+
+def test_namesake_with_other_training_images_is_another_data_set(twice):
+    namesake = DataSplits("twice", twice.train[1:], twice.query, twice.gallery)
+    with pytest.raises(LeakageError, match="2 of its test images are among the training images"):
+        check_leakage([namesake], [[twice]], use_all=False)
+
+
+def test_test_images_of_other_splits_that_train_stop_the_run(write):
+    """The halves of the first split change sides in the second; numbers do not give it away."""
+    first_half, second_half = (
+        [write(f"{half}/{n}.jpg", picture(10 * half + n)) for n in range(4)] for half in (1, 2)
+    )
+    first = data_of_files("halves", first_half, second_half[:2], second_half[2:])
+    second = data_of_files("halves", second_half, first_half[:2], first_half[2:])
+    assert check_leakage([first], [[first]], use_all=False) == {}
+    with pytest.raises(LeakageError, match="target halves: 4 of its test images"):
+        check_leakage([first], [[first, second]], use_all=False)
+
+
+def test_copy_that_another_split_searches_for_stops_the_run(twice, write):
+    """In the second split, which trains on other images, it is no longer the publisher's doing."""
+    second = data_of_files("twice", [write("5.jpg", picture(5))], [twice.query[0].path])
+    with pytest.raises(LeakageError, match=r"1 of its test images .*q0\.jpg = .*0\.jpg"):
+        check_leakage([twice], [[twice, second]], use_all=False)
+
+
+def test_trials_of_one_training_split_are_all_its_own(twice):
+    """VehicleID draws queries and galleries of its trials from the same test images."""
+    trial = DataSplits("twice", list(twice.train), twice.gallery, twice.query)
+    assert check_leakage([twice], [[twice, trial]], use_all=False) == {
+        "twice": "3 of its test images are in its own training split"
+    }
+
+
 # --------------------------------------------------------------------------------- identities
 
 
@@ -311,3 +408,40 @@ def test_target_of_a_checkpoint_that_trained_on_all_images():
         "target occ_duke: the checkpoint was trained on all images of dukemtmc, its test images "
         "among them; leave it out of DATASETS.TARGETS"
     )
+
+
+def test_checkpoint_of_another_flavour_or_protocol_of_a_target(caplog):
+    sources = ["market1501", "cuhk03"]
+    names = ("cuhk03_labeled", "msmt17", "cuhk03_classic", "market1501", "cuhk03")
+    targets = [[data(name, train=[1], query=[2], gallery=[2])] for name in names]
+    note = "trained on cuhk03 of the same people"
+    expected = {"cuhk03_labeled": note, "cuhk03_classic": note}
+    assert note_same_people(sources, targets) == expected
+    assert warnings(caplog) == [
+        f"target {name}: the checkpoint was {note}; its results may be too good"
+        for name in expected
+    ]
+
+
+def test_checkpoint_of_one_of_the_splits_of_a_target(caplog):
+    first = data("viper", train=[0, 1], query=[2, 3], gallery=[2, 3])
+    second = data("viper", train=[2, 3], query=[0, 1], gallery=[0, 1], copy="2")
+    note = "trained on its first split, people of the other splits among them"
+    assert note_same_people(["viper"], [[first, second]]) == {"viper": note}
+    assert warnings(caplog) == [
+        f"target viper: the checkpoint was {note}; its results may be too good"
+    ]
+    assert note_same_people(["viper"], [[first]]) == {}
+    assert note_same_people(["prid"], [[first, second]]) == {}
+
+
+def test_checkpoint_of_a_data_set_whose_trials_share_the_training_split():
+    """Also of one whose test sets differ in their sizes alone."""
+    trials = [data("VehicleID", train=[1], query=[n], gallery=[2, 3]) for n in (2, 3)]
+    assert note_same_people(["VehicleID"], [trials]) == {}
+    others = [data(name, train=[1], query=[2]) for name in ("VehicleID_1600", "veri_wild_5000")]
+    assert note_same_people(["VehicleID", "veri_wild"], [[other] for other in others]) == {}
+
+
+def test_checkpoint_of_unknown_training():
+    assert note_same_people([], [[data("viper", train=[0], query=[1])]]) == {}

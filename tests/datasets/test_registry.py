@@ -6,7 +6,7 @@ import pytest
 
 from datasets import DataSplits, Sample, read_dataset
 from datasets.readers import synthetic
-from datasets.registry import NUM_SPLITS, READERS, num_splits
+from datasets.registry import NUM_SPLITS, READERS, locate, num_splits
 
 
 def make_files(folder, *names):
@@ -108,3 +108,20 @@ def test_unknown_name_without_a_near_one(tmp_path, name):
 def test_split_out_of_range(tmp_path, name, split):
     with pytest.raises(ValueError, match=f"data set {name}: no split {split}"):
         read_dataset(name, tmp_path, split=split)
+
+
+def test_own_data_is_located_however_its_path_is_written(tmp_path, monkeypatch):
+    make_files(tmp_path, *(f"farm/cows.2/{p}/{n}.jpg" for p in "abcd" for n in "12"), "herd.csv")
+    (tmp_path / "link").symlink_to(tmp_path / "farm" / "cows.2")
+    monkeypatch.chdir(tmp_path / "farm")
+    folder = tmp_path / "farm" / "cows.2"
+    for name in ("farm/cows.2", "farm/cows.2/", "cows.2", "./cows.2", "link", str(folder)):
+        assert locate(name, tmp_path) == ("cows.2", folder)
+        assert read_dataset(name, tmp_path).name == "cows.2"
+    assert locate("herd.csv", str(tmp_path)) == ("herd", tmp_path / "herd.csv")
+
+
+def test_benchmarks_and_what_is_not_there_are_located_by_name(tmp_path):
+    make_files(tmp_path, "market1501/a/1.jpg")
+    assert locate("market1501", tmp_path) == ("market1501", None)
+    assert locate("farm/cows", tmp_path) == ("farm/cows", None)

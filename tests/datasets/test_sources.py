@@ -10,9 +10,11 @@ from datasets.records import DataSplits, Sample
 from datasets.registry import READERS
 from datasets.sources import (
     _FAMILIES,
+    _ONE_TRAINING_SPLIT,
     family,
     join_sources,
     number_test_images,
+    share_training_split,
     training_images,
 )
 
@@ -206,3 +208,10 @@ def test_two_sources_of_the_same_people_are_refused(names):
 def test_data_sets_of_a_family_are_registered():
     assert {*_FAMILIES, *_FAMILIES.values()} <= set(READERS)
     assert family("market1501") == "market1501"
+
+
+def test_families_of_one_training_split():
+    assert set(_FAMILIES.values()) >= _ONE_TRAINING_SPLIT
+    assert share_training_split("VehicleID_2400")
+    assert share_training_split("veri_wild")
+    assert not share_training_split("cuhk03_labeled")

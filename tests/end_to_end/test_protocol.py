@@ -16,12 +16,13 @@ from torch import nn
 
 from config import dump_cfg, load_cfg
 from datasets import registry
+from datasets import sources as sources_module
 from datasets.records import DataSplits, Sample
 from datasets.synthetic import render_dataset
 from processor.build import build_evaluator, build_precision, build_targets
 from processor.evaluation import evaluator as evaluator_module
 from processor.evaluation.evaluator import Target
-from processor.evaluation.published import format_comparison
+from processor.evaluation.published import format_comparison, format_published
 from processor.features import extract_features
 from processor.tools.protocol import compare
 
@@ -154,18 +155,19 @@ def test_dry_run_writes_nothing(protocol, world, tmp_path, monkeypatch):
     [
         ["SOLVER.SEED", 7, "DATASETS.PROTOCOL", "mine", "--dry_run"],
         ["--dry-run", "DATASETS.PROTOCOL", "mine", "SOLVER.SEED", 7],
+        ["SOLVER.SEED", 7, "--dry_run", "DATASETS.PROTOCOL", "mine"],
     ],
 )
-def test_flags_may_stand_on_either_side_of_the_options(protocol, typed):
+def test_flags_may_stand_anywhere_among_the_options(protocol, typed):
     finished = protocol(*typed)
     assert finished.status == 0, finished.output
     assert "protocol: mine" in finished.output
 
 
-def test_options_on_both_sides_of_a_flag_are_named(protocol, capsys):
-    finished = protocol("SOLVER.SEED", 7, "--dry_run", "TEST.CHUNK_MB", 9)
+def test_unknown_flag_among_the_options_is_refused(protocol, capsys):
+    finished = protocol("SOLVER.SEED", 7, "--dry_run", "TEST.CHUNK_MB", 9, "--gpu", 0)
     assert finished.status == 2
-    assert "unrecognized arguments: TEST.CHUNK_MB 9" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith("unrecognized arguments: --gpu\n")
 
 
 def test_option_without_a_value_before_a_flag(protocol):
@@ -278,6 +280,54 @@ def test_planted_test_image_stops_the_run(protocol, planted, tmp_path, flags):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.fixture
+def shop(world, tmp_path):
+    """A copy of `street` that has one of its own queries among its training images."""
+    shutil.copytree(world / "street", tmp_path / "shop")
+    query = sorted((tmp_path / "shop" / "query").glob("*.jpg"))[3]
+    copy = tmp_path / "shop" / "bounding_box_train" / "0001_c1s1_999999_00.jpg"
+    shutil.copyfile(query, copy)
+    return ["DATASETS.NAMES", f"('{tmp_path / 'shop'}', 'mall')"], query, copy
+
+
+def test_image_on_both_sides_of_the_targets_own_split_is_noted(protocol, shop, tmp_path):
+    opts, query, copy = shop
+    opts = [*opts, "DATASETS.TARGETS", f"('{tmp_path / 'shop'}', 'campus')"]
+    folder = run_in(tmp_path / "run", protocol, *opts).folder
+    note = "1 of its test images are in its own training split"
+    targets = read_json(folder / "results.json")["targets"]
+    assert targets["shop"]["notes"] == [note]
+    assert targets["campus"]["notes"] == []
+    assert [row["notes"] for row in read_csv(folder / "results.csv")] == [note, "", ""]
+    assert f"* shop: {note}; data" in (folder / "results.md").read_text(encoding="utf-8")
+    log = (folder / "log.txt").read_text(encoding="utf-8")
+    (line,) = [text for text in log.splitlines() if " WARNING " in text and "shop" in text]
+    assert line.endswith(f"target shop: {note} ({query} = {copy})")
+
+
+def test_dry_run_tells_images_on_both_sides_of_the_targets_own_split(protocol, shop, tmp_path):
+    opts, _, _ = shop
+    finished = protocol(*opts, "DATASETS.TARGETS", f"('{tmp_path / 'shop'}',)", "--dry_run")
+    assert "    1 of its test images are in its own training split\n" in finished.output
+    assert "no other test image of a target is trained on" in finished.output
+
+
+def test_image_on_both_sides_stops_a_run_on_all_images(protocol, shop, tmp_path):
+    opts, _, _ = shop
+    opts = [*opts, "DATASETS.TARGETS", f"('{tmp_path / 'shop'}',)", "DATASETS.USE_ALL", "True"]
+    assert "target shop: 4 of its test identities are trained on" in error_of(protocol(*opts))
+
+
+def test_target_with_the_name_of_a_source_stops_the_run(protocol, world, tmp_path):
+    (tmp_path / "b").mkdir()
+    shutil.copytree(world / "campus", tmp_path / "b" / "street")
+    opts = ["DATASETS.TARGETS", tmp_path / "b" / "street", "OUTPUT_DIR", tmp_path / "run"]
+    line = error_of(protocol(*opts))
+    assert f"two data sets are called street: {world / 'street'} and {opts[1]}; " in line
+    assert line.endswith("rename one")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     "typed",
     [
@@ -344,6 +394,39 @@ def test_checkpoint_needs_no_training_data(done, script, world, tmp_path):
     assert [row["target"] for row in read_csv(tmp_path / "results.csv")] == [*TARGETS, "average"]
 
 
+def test_checkpoint_of_a_target_of_the_same_people(done, script, tmp_path, monkeypatch):
+    """`mall` stands for another flavour of `campus`; `street` is the source itself."""
+    monkeypatch.setitem(sources_module._FAMILIES, "mall", "campus")
+    shutil.copyfile(done.folder / "last.pth", tmp_path / "last.pth")
+    arguments = ["TEST.WEIGHT", tmp_path / "last.pth", "DATASETS.TARGETS", "('campus', 'street')"]
+    finished = script("test_clipreid.py", *arguments)
+    assert finished.status == 0, finished.output
+    note = "trained on mall of the same people"
+    targets = read_json(tmp_path / "results.json")["targets"]
+    assert targets["campus"]["notes"] == [note]
+    assert targets["street"]["notes"] == []
+    assert note in (tmp_path / "results.md").read_text(encoding="utf-8")
+    (line,) = [text for text in finished.output.splitlines() if "same people" in text]
+    assert " WARNING " in line
+
+
+def test_published_protocol_is_named_everywhere(done, script, protocol, tmp_path):
+    folder = run_in(tmp_path / "run", protocol, "DATASETS.PROTOCOL", "P1 with DukeMTMC").folder
+    (tmp_path / "later").mkdir()
+    shutil.copyfile(folder / "last.pth", tmp_path / "later" / "last.pth")
+    finished = script("test_clipreid.py", "TEST.WEIGHT", tmp_path / "later" / "last.pth")
+    assert finished.status == 0, finished.output
+    for run, log in ((folder, "log.txt"), (tmp_path / "later", "test_log.txt")):
+        assert read_json(run / "results.json")["published_protocol"] == "P1 with DukeMTMC"
+        assert read_csv(run / "results.csv")[0]["published protocol"] == "P1 with DukeMTMC"
+        text = (run / "results.md").read_text(encoding="utf-8")
+        assert "* published protocol: P1 with DukeMTMC\n" in text
+        text = (run / log).read_text(encoding="utf-8")
+        assert "results, protocol P1 with DukeMTMC\ntarget " in text
+    assert read_json(done.folder / "results.json")["published_protocol"] == ""
+    assert "results\ntarget " in (done.folder / "log.txt").read_text(encoding="utf-8")
+
+
 def test_second_evaluation_keeps_the_first(done, script, tmp_path):
     shutil.copyfile(done.folder / "last.pth", tmp_path / "last.pth")
     for target in TARGETS:
@@ -373,7 +456,21 @@ def test_published_results_stand_beside_those_of_the_run(tmp_path):
     table = compare(cfg, tmp_path / "results.json")
     assert table == format_comparison("P2", {"market1501": (0.123, 0.456)})
     assert "12.3/45.6" in table
-    assert "12.3/45.6" not in compare(cfg, tmp_path / "none.json")
+
+
+def test_dry_run_compares_published_results_alone(protocol, tmp_path):
+    """Also without DATASETS.TARGETS, where the sources' own test splits are the targets."""
+    opts = ["OUTPUT_DIR", tmp_path / "run", "DATASETS.PROTOCOL", "P2", "--dry_run", "--compare"]
+    finished = protocol(*opts)
+    assert finished.status == 0, finished.output
+    assert finished.output.rstrip().endswith("P2: no published results on campus, station")
+    opts = ["DATASETS.PROTOCOL", "P2", "DATASETS.NAMES", "('market1501', 'msmt17')"]
+    for targets in ("('market1501', 'msmt17')", "()"):
+        cfg = load_cfg(None, [*opts, "DATASETS.TARGETS", targets])
+        table = compare(cfg, tmp_path / "none.json")
+        assert table == format_published("P2", ["market1501", "msmt17"])
+        assert "this run" not in table
+        assert "nan" not in table
 
 
 # ------------------------------------------------------------------------------ several splits

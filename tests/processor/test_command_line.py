@@ -1,10 +1,12 @@
 """Arguments as CLIP-ReID's users type them, and how errors end a program."""
 
+import argparse
+
 import pytest
 
 from config import ConfigError, UnknownOptionError
 from datasets.images import BadImageError
-from processor.command_line import Arguments, parse_arguments, run
+from processor.command_line import Arguments, parse_anywhere, parse_arguments, run
 from processor.epoch import NonFiniteLossError
 from processor.runtime.signals import Interrupted
 
@@ -35,6 +37,53 @@ def test_unknown_flag_is_refused(capsys):
         parse_arguments("A program.", ["--gpu", "0"])
     assert exit_.value.code == 2
     assert "--gpu" in capsys.readouterr().err
+
+
+@pytest.fixture
+def tools():
+    """A parser of two sub-commands; the second one takes no options of the configuration."""
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers(dest="command", required=True)
+    train = commands.add_parser("train")
+    train.add_argument("--file", required=True)
+    train.add_argument("--dry_run", action="store_true")
+    train.add_argument("opts", nargs="*")
+    commands.add_parser("list").add_argument("--all", action="store_true")
+    return parser
+
+
+@pytest.mark.parametrize(
+    ("typed", "opts"),
+    [
+        ("train --file a.yml", []),
+        ("train --file a.yml A 1 B 2 --dry_run", ["A", "1", "B", "2"]),
+        ("train --dry_run --file a.yml A 1 B 2", ["A", "1", "B", "2"]),
+        ("train --file a.yml A 1 --dry_run B 2", ["A", "1", "B", "2"]),
+        ("train A 1 --file a.yml B 2 --dry_run C 3", ["A", "1", "B", "2", "C", "3"]),
+        ("train --file a.yml A -1 --dry_run B -.5", ["A", "-1", "B", "-.5"]),
+        ("train --file a.yml A --dry_run", ["A"]),
+    ],
+)
+def test_options_on_both_sides_of_the_flags(tools, typed, opts):
+    parsed = parse_anywhere(tools, typed.split())
+    assert (parsed.opts, parsed.file) == (opts, "a.yml")
+    assert parsed.dry_run == ("--dry_run" in typed)
+
+
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        ("train --file a.yml A 1 --gpu 0 B 2", "--gpu"),
+        ("train --gpu --file a.yml A 1", "--gpu"),
+        ("train --file a.yml A 1 --dry_run B 2 -x --gpu=0", "-x --gpu=0"),
+        ("list --all A 1", "A 1"),
+    ],
+)
+def test_what_is_no_option_is_refused(tools, typed, named, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        parse_anywhere(tools, typed.split())
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err.endswith(f"unrecognized arguments: {named}\n")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 from config import load_cfg
-from datasets.build import build_evaluation_loader
+from datasets.build import build_evaluation_loader, build_sources
 from datasets.records import Batch, DataSplits, Sample
 from processor.build import build_evaluator, build_targets
 from processor.evaluation import evaluate_distmat, rerank
@@ -25,6 +25,7 @@ from processor.evaluation.distance import distmat_blocks, normalize_features
 from processor.evaluation.evaluator import Evaluator, Protocol, Target, _model_ids
 from processor.evaluation.multi_query import pool_queries
 from processor.evaluation.single_shot import single_gallery_shot_cmc
+from processor.features import FeatureTable
 from processor.runtime.signals import Interrupted, StopRequest
 
 QUERIES = [(1, 0, 100), (2, 0, 104), (9, 0, 50)]
@@ -120,6 +121,31 @@ def test_several_splits_are_averaged_and_read_once(splits, float32):
     assert scores["mAP"] == pytest.approx((0.75 + 1) / 2)
     assert deviations["mAP"] == pytest.approx(0.125)  # of 0.75 and 1
     assert deviations["rank1"] == pytest.approx(0.25)
+
+
+def test_notes_are_those_of_all_splits_and_of_the_target(splits, float32):
+    """Each once, in order: what holds for all splits, then what differs between them."""
+    counts = [f"316 queries expected, {n} found" for n in (2, 3)]
+    own = [("a rule", "a remark"), ("a rule", counts[0]), ("a rule", counts[1]), ("a rule",)]
+    target = Target("greys", [replace(splits, notes=notes) for notes in own], remarks=("a leak",))
+    expected = ("a rule", "a remark", *counts, "a leak")
+    assert target.notes == expected
+    assert evaluator(float32, target)(MeanColour()).targets[0].notes == expected
+
+
+def test_features_that_are_there_score_as_extracted_ones(splits, float32):
+    target = Target("greys", [splits, replace(splits, query=splits.query[1:])], fingerprint="f")
+    score = evaluator(float32, target)
+    images = splits.query + splits.gallery
+    levels = [row[2] / 255 for row in QUERIES + GALLERY]
+    table = FeatureTable(torch.tensor(levels)[1:, None], torch.arange(1, 8), (images[0].path,))
+    result = score.score(target, images, table)  # the first query is broken
+    assert [metrics.mAP for metrics in result.splits] == [1, 1]
+    assert [metrics.num_queries for metrics in result.splits] == [2, 2]
+    assert (result.name, result.notes, result.bad_images, result.fingerprint) == (
+        *("greys", ("a remark",)),
+        *(1, "f"),
+    )
 
 
 def test_several_targets_are_averaged(splits, float32):
@@ -354,6 +380,45 @@ def test_targets_of_one_name_are_refused(tmp_path):
     cfg = load_cfg(None, [*names, "DATASETS.TARGETS", "('a/people', 'b/people')"])
     with pytest.raises(ValueError, match=r"DATASETS\.TARGETS: several data sets are called people"):
         build_targets(cfg, {})
+
+
+def test_target_with_the_name_of_another_source_is_refused(tmp_path):
+    """It would be given that source's cameras, and pass for it in the results."""
+    own_data(tmp_path / "a", "crops")
+    own_data(tmp_path / "b", "crops")
+    names = ["DATASETS.ROOT_DIR", str(tmp_path), "DATASETS.NAMES", "a/crops"]
+    cfg = load_cfg(None, [*names, "DATASETS.TARGETS", "('b/crops',)"])
+    with pytest.raises(ValueError, match="two data sets are called crops") as error:
+        build_targets(cfg, {"crops": range(2)}, build_sources(cfg))
+    assert str(error.value) == (
+        "DATASETS.NAMES, DATASETS.TARGETS: two data sets are called crops: "
+        f"{tmp_path / 'a' / 'crops'} and {tmp_path / 'b' / 'crops'}; "
+        "cameras and results go by the name of the folder or file, rename one"
+    )
+    with pytest.raises(ValueError, match="rename one"):  # of a checkpoint of a/crops
+        build_targets(cfg, {"crops": range(2)})
+    (target,) = build_targets(cfg, {"people": range(2)})  # of another checkpoint
+    assert (target.name, target.cameras) == ("crops", None)
+
+
+def test_own_data_with_the_name_of_a_benchmark_that_is_a_source_is_refused(tmp_path):
+    own_data(tmp_path / "b", "market1501")
+    names = ["DATASETS.ROOT_DIR", str(tmp_path), "DATASETS.NAMES", "market1501"]
+    cfg = load_cfg(None, [*names, "DATASETS.TARGETS", "b/market1501"])
+    with pytest.raises(ValueError, match=r"market1501: the benchmark and .*b/market1501; .*rename"):
+        build_targets(cfg, {"market1501": range(6)})
+    assert build_targets(cfg, {})[0].name == "market1501"
+
+
+def test_source_under_another_path_is_the_same_target(tmp_path):
+    own_data(tmp_path, "crops")
+    names = ["DATASETS.ROOT_DIR", str(tmp_path), "DATASETS.NAMES", "crops"]
+    cfg = load_cfg(None, [*names, "DATASETS.TARGETS", f"{tmp_path}/../{tmp_path.name}/crops/"])
+    sources = build_sources(cfg)
+    (target,) = build_targets(cfg, {"crops": range(2)}, sources)
+    assert target.splits == sources
+    assert target.splits[0] is sources[0]
+    assert target.cameras == range(2)
 
 
 def test_no_valid_query_names_target_and_cameras(splits, float32):

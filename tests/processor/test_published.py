@@ -10,6 +10,7 @@ from processor.evaluation.published import (
     AVERAGE,
     TABLE,
     format_comparison,
+    format_published,
     published_protocols,
     published_rows,
     read_published,
@@ -288,10 +289,22 @@ def test_a_target_that_nobody_published():
     assert text == "P2: no published results on my_shop"
 
 
-def test_before_there_is_a_run():
-    table = read_table(format_comparison("P1", dict.fromkeys(SMALL, (float("nan"),) * 2)))
-    assert table["this run"] == ["-"] * 5
-    assert table["CLIP-DFGS I"][0] == "78.6/72.0"
+def test_before_there_is_a_run_the_table_is_the_published_one():
+    ours = dict.fromkeys(SMALL, (0.5, 0.5))
+    title, *lines = format_published("P1", SMALL).splitlines()
+    assert title == "P1, mAP/Rank-1 in %: published results"
+    assert lines == format_comparison("P1", ours).splitlines()[1:-2]
+    assert read_table("\n".join([title, *lines]))["CLIP-DFGS I"][0] == "78.6/72.0"
+    assert "this run" not in "".join(lines)
+    assert "nan" not in "".join(lines)
+
+
+def test_the_published_table_alone_says_nothing_of_our_boxes():
+    text = format_published("P3", ["cuhk03"])
+    assert text.splitlines()[-1] == "cuhk03: published results on those a note names, else unknown"
+    assert format_published("P2", ["my_shop"]) == "P2: no published results on my_shop"
+    with pytest.raises(ValueError, match="'' is none of"):
+        format_published("", ["msmt17"])
 
 
 # what is shipped

@@ -130,6 +130,15 @@ def test_csv_says_how_the_scores_were_made():
     assert [row["notes"] for row in rows] == ["", f"{FLAVOUR}; {COUNTS}", ""]
 
 
+def test_published_protocol_is_named_where_there_is_one():
+    results = make_results(published_protocol="P1 with DukeMTMC")
+    assert [row["published protocol"] for row in read_csv(results)[:-1]] == ["P1 with DukeMTMC"] * 3
+    assert read_markdown(results)[1][0] == "* published protocol: P1 with DukeMTMC"
+    for results in (make_results(), make_results(published_protocol="")):
+        assert read_csv(results)[0]["published protocol"] == ""
+        assert not any("protocol:" in remark for remark in read_markdown(results)[1])
+
+
 OTHER_WAYS = {
     "protocol": {
         "normalized": False,

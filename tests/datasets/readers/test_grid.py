@@ -67,7 +67,7 @@ def test_every_split_searches_125_persons_among_900(tmp_path, make_tree, facts, 
         assert len(splits.train) == 250
         assert [s.pid for s in splits.train] == train * 2
         assert splits.notes == (
-            f"split {split + 1} of 10 (published with the data in {SPLITS_FILE})",
+            f"10 splits published with the data in {SPLITS_FILE}",
             "775 distractors (identity 0) in the gallery",
         )
         assert splits.distractors == {0}

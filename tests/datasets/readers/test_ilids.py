@@ -2,7 +2,7 @@
 
 import pytest
 
-from datasets.frozen_splits import describe_split, load_splits
+from datasets.frozen_splits import describe_splits, load_splits
 from datasets.readers.ilids import read_ilids
 
 PERSONS = "ilids/i-LIDS_Pedestrian/Persons"
@@ -52,7 +52,7 @@ def test_every_split_searches_60_persons_in_60_images(tmp_path, make_full, facts
         for path, pid, camid in facts(splits.query + splits.gallery):
             assert path == f"{folder}/{pid:04}{camid + 1:03}.jpg"
         assert splits.notes == (
-            describe_split("ilids", split),
+            describe_splits("ilids"),
             "query and gallery: one random image per identity each",
             "no camera labels: camid is the number of the image, no match is junk",
         )

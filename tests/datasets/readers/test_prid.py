@@ -2,7 +2,7 @@
 
 import pytest
 
-from datasets.frozen_splits import describe_split, load_splits
+from datasets.frozen_splits import describe_splits, load_splits
 from datasets.readers.prid import read_prid
 
 
@@ -36,7 +36,7 @@ def test_every_split_searches_100_persons_among_649(tmp_path, make_full, facts):
             (f"{folder}/cam_b/person_{pid:04}.png", pid, 1) for pid in in_gallery
         ]
         assert splits.notes == (
-            describe_split("prid", split),
+            describe_splits("prid"),
             "the gallery holds 549 more persons, whom camera a did not see",
         )
         assert splits.ignore_same_camera
