@@ -193,5 +193,5 @@ def _epoch_summary(record: dict[str, Any], num_epochs: int) -> str:
     numbers = " ".join(f"{key} {value:.3f}" for key, value in shown.items())
     return (
         f"stage {record['stage']} epoch {record['epoch']}/{num_epochs} done: {numbers} "
-        f"lr {record['lr']:.3g}, {record['images_per_second']:.0f} images/s"
+        f"lr {record['lr']:.3g}, {record['images_per_second']:.3g} images/s"
     )
