@@ -179,7 +179,7 @@ def _log_progress(stage: Stage, epoch: int, meters: EpochMeters, total: int) -> 
     left = (stage.timing.num_epochs - epoch + 1) * total - meters.iteration
     seconds = int(left * meters.seconds / meters.iteration)
     logger.info(
-        "stage %s epoch %d/%d [%d/%d] %s lr %.3g, %.0f images/s, %d:%02d:%02d left",
+        "stage %s epoch %d/%d [%d/%d] %s lr %.3g, %.3g images/s, %d:%02d:%02d left",
         stage.name,
         epoch,
         stage.timing.num_epochs,

@@ -185,13 +185,13 @@ def _epoch_record(stage: Stage, epoch: int, meters: EpochMeters) -> dict[str, An
 
 
 def _epoch_summary(record: dict[str, Any], num_epochs: int) -> str:
-    shown = {
-        key: value
-        for key, value in record.items()
-        if isinstance(value, float) and key not in ("lr", "images_per_second", "seconds", "batches")
-    }
-    numbers = " ".join(f"{key} {value:.3f}" for key, value in shown.items())
+    elsewhere = ("stage", "epoch", "lr", "images_per_second", "seconds", "images", "bad_images")
+    shown = {key: value for key, value in record.items() if key not in elsewhere}
+    numbers = " ".join(
+        f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}"
+        for key, value in shown.items()
+    )
     return (
         f"stage {record['stage']} epoch {record['epoch']}/{num_epochs} done: {numbers} "
-        f"lr {record['lr']:.3g}, {record['images_per_second']:.0f} images/s"
+        f"lr {record['lr']:.3g}, {record['images_per_second']:.3g} images/s"
     )

@@ -40,7 +40,7 @@ class ShuffledSampler(Sampler[list[int]]):
         self._batches = batches if len(batches[-1]) > 1 else batches[:-1]
         covered = sum(map(len, self._batches)) / self.num_images
         self._stats: dict[str, float] = {
-            "batches": float(len(self._batches)),
+            "batches": len(self._batches),
             "image_coverage": covered,
         }
         self.plan_seconds = perf_counter() - started
