@@ -26,15 +26,28 @@ def fingerprint(splits: DataSplits) -> dict[str, Any]:
     }
 
 
-def test_fingerprint(splits: Sequence[DataSplits]) -> str:
-    """SHA-256 over the query and gallery images of all splits of a data set."""
+def fingerprint_of_targets(splits: Sequence[DataSplits]) -> str:
+    """SHA-256 over the query and gallery images of all splits of a data set.
+
+    It covers what `fingerprint` does and the sizes of the files, so that data sets with equal names
+    of files differ as well. Files that are not there count as empty.
+    """
+    images = {sample.path for split in splits for sample in (*split.query, *split.gallery)}
+    sizes = {path: _size(path) for path in images}
     lines = [
-        f"{number}\t{_describe(part, sample)}"
+        f"{number}\t{_describe(part, sample)}\t{sizes[sample.path]}"
         for number, split in enumerate(splits)
         for part, samples in (("query", split.query), ("gallery", split.gallery))
         for sample in samples
     ]
     return sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def _size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0
 
 
 def _describe(part: str, sample: Sample) -> str:

@@ -13,7 +13,7 @@ from yacs.config import CfgNode
 
 from config import ConfigError
 from datasets.build import build_evaluation_loader, build_random_sampler, build_train_loader
-from datasets.fingerprint import test_fingerprint
+from datasets.fingerprint import fingerprint_of_targets
 from datasets.records import DataSplits
 from datasets.registry import locate, num_splits, read_dataset
 from datasets.samplers import DepthFirstGraphSampler, GraphSampler, RandomIdentitySampler
@@ -68,7 +68,7 @@ def build_targets(
         first = read.get(place) or read_dataset(name, root)
         splits = [first, *(read_dataset(name, root, i) for i in range(1, num_splits(name)))]
         target = splits[0].name
-        targets.append(Target(target, splits, cameras.get(target), test_fingerprint(splits)))
+        targets.append(Target(target, splits, cameras.get(target), fingerprint_of_targets(splits)))
     names = [target.name for target in targets]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from datasets.fingerprint import fingerprint
+from datasets.fingerprint import fingerprint, fingerprint_of_targets
 from datasets.records import DataSplits, Sample
 from datasets.registry import READERS
 from datasets.sources import (
@@ -215,3 +215,21 @@ def test_families_of_one_training_split():
     assert share_training_split("VehicleID_2400")
     assert share_training_split("veri_wild")
     assert not share_training_split("cuhk03_labeled")
+
+
+def test_fingerprint_of_targets_sees_images_ids_splits_and_sizes(tmp_path):
+    def splits(folder, content=b"abc", pid=1):
+        (tmp_path / folder / "query").mkdir(parents=True)
+        paths = [tmp_path / folder / "query" / name for name in ("a.jpg", "b.jpg")]
+        for path in paths:
+            path.write_bytes(content)
+        query, gallery = (Sample(str(path), pid, 0) for path in paths)
+        return DataSplits("x", [], [query], [gallery]), DataSplits("x", [], [gallery], [query])
+
+    one, other = splits("one")
+    known = fingerprint_of_targets([one, other])
+    assert fingerprint_of_targets(splits("elsewhere")) == known
+    assert fingerprint_of_targets([other, one]) != known
+    assert fingerprint_of_targets([one]) != known
+    assert fingerprint_of_targets(splits("longer", b"abcd")) != known
+    assert fingerprint_of_targets(splits("person", pid=2)) != known
