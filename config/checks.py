@@ -188,6 +188,11 @@ def check_image_size(cfg: CfgNode) -> None:
             "positional embedding is made for one size"
         )
     patch = patch_size(cfg.MODEL.NAME)
+    if patch is None and cfg.MODEL.GRAD_CHECKPOINTING:
+        raise ConfigError(
+            "MODEL.GRAD_CHECKPOINTING: a ResNet's batch norms would count every batch twice; it is "
+            "for ViTs only"
+        )
     if patch is None:
         if list(stride) != [16, 16]:
             raise ConfigError(f"MODEL.STRIDE_SIZE: {stride}; a ResNet has stride [16, 16]")

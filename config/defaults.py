@@ -30,6 +30,8 @@ _C.MODEL.TRIPLET_FEATURES = ("last", "final", "projected")  # features with a tr
 _C.MODEL.NO_MARGIN = False  # True = soft margin: softplus(d_ap - d_an) instead of SOLVER.MARGIN
 _C.MODEL.IF_WITH_CENTER = False  # True adds the center loss whatever METRIC_LOSS_TYPE says
 _C.MODEL.I2T_LOSS_WEIGHT = 1.0  # weight of the image-to-text cross-entropy
+_C.MODEL.COMPILE = False  # True = torch.compile the image encoder: minutes at first, then faster
+_C.MODEL.GRAD_CHECKPOINTING = False  # True = less memory, a third more time per step (ViT only)
 _C.MODEL.COS_LAYER = False  # no effect; kept for original files
 _C.MODEL.DIST_TRAIN = False  # no effect; kept for original files
 _C.MODEL.TRANSFORMER_TYPE = "None"  # no effect; kept for original files

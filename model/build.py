@@ -40,6 +40,8 @@ def build_model(cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int
     encoder = build_image_encoder(
         clip.visual, (height, width), tuple(cfg.MODEL.STRIDE_SIZE), cfg.MODEL.LAST_STRIDE
     )
+    if isinstance(encoder, ViTEncoder):
+        encoder.grad_checkpointing = cfg.MODEL.GRAD_CHECKPOINTING
     prompts = text = None
     if cfg.MODEL.TEXT_TOWER:
         tokens = tokenize_prompt(prompt_noun(cfg), clip.context_length)

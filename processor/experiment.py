@@ -32,6 +32,7 @@ from processor.evaluation.evaluator import Evaluator, Target
 from processor.evaluation.report import EvaluationReport, format_table
 from processor.evaluation.results_files import keep_results, save_results
 from processor.model_file import open_model
+from processor.runtime.compilation import compile_encoder
 from processor.runtime.device import choose_device, describe_device
 from processor.runtime.run_folder import RunFolder, log_to, write_json
 from processor.runtime.seeding import seed_everything, use_deterministic_kernels
@@ -119,6 +120,8 @@ def train(cfg: CfgNode) -> EvaluationReport:
         evaluator = build_evaluator(cfg, plan.targets, precision, stop)
         seed_everything(cfg.SOLVER.SEED)
         model = build_starting_model(cfg, data, start).to(device)
+        if cfg.MODEL.COMPILE:
+            compile_encoder(model)
         folder = RunFolder(output, resume=start.continues_in(output))
         log_to(folder.path / "log.txt")
         logger.info("device %s, autocast %s", describe_device(device), precision.dtype or "off")
@@ -216,7 +219,10 @@ def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:
     targets = _add_remarks(targets, notes)
     evaluator = build_evaluator(cfg, targets, precision)
     evaluator.check()
-    report = evaluator(loaded.model.to(device))
+    model = loaded.model.to(device)
+    if cfg.MODEL.COMPILE:
+        compile_encoder(model)
+    report = evaluator(model)
     trained_on = {"sources": list(loaded.cameras), "use_all": loaded.use_all}
     results = {**report.as_dict(), **_how(cfg, evaluator, weight), "training": trained_on}
     keep_results(output)

@@ -75,8 +75,11 @@ def build_center_optimizer(cfg: CfgNode, center: nn.Module) -> Optimizer:
 def build_optimizer(name: str, groups: list[dict[str, Any]], momentum: float) -> Optimizer:
     """Adam, AdamW or SGD over parameter groups; rates and decays are the groups'."""
     lr = groups[0]["lr"]
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    # One pass over all parameters, where torch has it.
+    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
     if name == "SGD":
-        return torch.optim.SGD(groups, lr=lr, momentum=momentum)
+        return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=fused)
     if name == "AdamW":
-        return torch.optim.AdamW(groups, lr=lr)
-    return torch.optim.Adam(groups, lr=lr)
+        return torch.optim.AdamW(groups, lr=lr, fused=fused)
+    return torch.optim.Adam(groups, lr=lr, fused=fused)
