@@ -110,6 +110,7 @@ def test_memory_is_shared_with_other_processes(monkeypatch, method):
     monkeypatch.setattr(cache_module, "forks", lambda: method == "fork")
     levels = shared_levels((3, 4, 2, 3))
     assert levels.eq(0).all()
+    assert levels.is_shared() == (method == "spawn")  # else in no file of torch's
     process = torch.multiprocessing.get_context(method).Process(
         target=torch.Tensor.fill_, args=(levels, 7)
     )

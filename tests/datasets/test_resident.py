@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import Resize
 
 from config import ConfigError, load_cfg
 from datasets.build import build_plain_loader, build_train_loader
@@ -93,6 +94,7 @@ def test_images_in_ram_give_the_batches_of_their_files(data, opts, workers):
 def test_images_in_ram_are_decoded_once(data, monkeypatch):
     ram = loader_of(data, "ram")
     monkeypatch.setattr("datasets.images.read_image", lambda path: pytest.fail(f"reads {path}"))
+    assert not any(isinstance(step, Resize) for step in ram.dataset.transform.transforms)
     assert len(epoch_of(ram)) == 3
 
 
@@ -221,6 +223,10 @@ def test_batches_on_a_gpu_are_made_without_waiting_for_it(data):
 
 BICUBIC = ("INPUT.TEST_INTERPOLATION", "bicubic")
 GRAPH = ("DATALOADER.SAMPLER", "dfgs_image")
+ONE_GRAPH_OF_ALL = (
+    *("DATALOADER.DFGS.REFRESH_PERIOD", "100"),
+    *("DATALOADER.DFGS.IMAGES_PER_ID", "99"),
+)
 BASELINE = ("MODEL.TEXT_TOWER", "False")
 ALL_IMAGES = 32 * 64 * 32 * 3  # bytes
 
@@ -239,6 +245,7 @@ ALL_IMAGES = 32 * 64 * 32 * 3  # bytes
         ((*GRAPH, *BASELINE, "SOLVER.STAGE2.MAX_EPOCHS", "4"), PLENTY, "ram", False),
         ((*GRAPH, *BASELINE, "SOLVER.STAGE2.MAX_EPOCHS", "5"), PLENTY, "ram", True),
         ((*GRAPH, *BASELINE, "DATALOADER.DFGS.REFRESH_PERIOD", "25"), PLENTY, "ram", False),
+        ((*GRAPH, *BASELINE, *ONE_GRAPH_OF_ALL), PLENTY, "ram", False),
         # Two caches are too much, one is not.
         (GRAPH, FreeMemory(4 * ALL_IMAGES), "ram", True),
         (GRAPH, FreeMemory(3 * ALL_IMAGES), "ram", False),
