@@ -23,6 +23,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "MODEL.NECK": ("bnneck", "no"),
     "MODEL.ID_LOSS_TYPE": ("softmax",),
     "MODEL.METRIC_LOSS_TYPE": ("triplet", "center", "triplet_center", "none"),
+    "INPUT.CACHE": ("auto", "none", "ram", "device"),
     "INPUT.ON_BAD_IMAGE": ("error", "skip"),
     "INPUT.TEST_INTERPOLATION": ("bilinear", "bicubic"),
     "INPUT.NORMALIZATION": ("fixed", "instance"),
@@ -67,12 +68,11 @@ AT_LEAST: dict[str, float] = {
     "TEST.RE_RANKING_K2": 1,
 }
 
+COLOURS = ("INPUT.GRAYSCALE_PROB", "INPUT.JITTER_PROB", "INPUT.AUGMIX_PROB")
 PROBABILITIES = (
     "INPUT.PROB",
     "INPUT.RE_PROB",
-    "INPUT.GRAYSCALE_PROB",
-    "INPUT.JITTER_PROB",
-    "INPUT.AUGMIX_PROB",
+    *COLOURS,
     "TEST.RE_RANKING_LAMBDA",
 )
 
@@ -90,6 +90,7 @@ def check_cfg(cfg: CfgNode) -> None:
     check_losses(cfg)
     check_batch(cfg)
     check_image_size(cfg)
+    check_cache(cfg)
     steps = list(cfg.SOLVER.STAGE2.STEPS)
     if steps != sorted(steps):
         raise ConfigError(f"SOLVER.STAGE2.STEPS: {steps} should be ascending epochs")
@@ -208,6 +209,16 @@ def check_image_size(cfg: CfgNode) -> None:
         raise ConfigError(
             f"MODEL.STRIDE_SIZE: {stride} is larger than the patches of {patch} pixels; pixels "
             f"between them would be lost. Set it to [{patch}, {patch}] or less"
+        )
+
+
+def check_cache(cfg: CfgNode) -> None:
+    """Images that are augmented on the device keep their colours; raises ConfigError."""
+    changed = [name for name in COLOURS if lookup(cfg, name)]
+    if cfg.INPUT.CACHE == "device" and changed:
+        raise ConfigError(
+            f"INPUT.CACHE: on the device colours stay as they are, {', '.join(changed)} would have "
+            "no effect; set INPUT.CACHE ram, or the other to 0"
         )
 
 

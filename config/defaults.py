@@ -54,6 +54,8 @@ _C.INPUT.TEST_INTERPOLATION = "bilinear"  # bilinear | bicubic, when evaluation 
 _C.INPUT.NORMALIZATION = "fixed"  # fixed = PIXEL_MEAN and PIXEL_STD | instance = each image's own
 _C.INPUT.PIXEL_MEAN = [0.485, 0.456, 0.406]  # mean of R, G, B (0..1) in the normalization
 _C.INPUT.PIXEL_STD = [0.229, 0.224, 0.225]  # standard deviation of R, G, B in the normalization
+_C.INPUT.CACHE = "auto"  # training images, once resized, stay in: none = read from files always |
+# ram | device = MODEL.DEVICE's memory, where batches are augmented then | auto = what fits and pays
 _C.INPUT.ON_BAD_IMAGE = "error"  # error = stop and name the file | skip = leave out, count and log
 
 # ------------------------------------------------------------------------------------- data sets

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
+import torch
 from torch.utils.data import DataLoader
 from torchvision.transforms import InterpolationMode, Normalize
 from yacs.config import CfgNode
 
+from datasets.augment import (
+    BatchAugmentation,
+    LevelNormalization,
+    normalize_fixed,
+    normalize_instances,
+)
+from datasets.cache import CachedPictures, ResidentImages
 from datasets.images import ImageDataset, collate
 from datasets.records import DataSplits, Sample
 from datasets.registry import read_dataset
+from datasets.resident import ResidentBatches
 from datasets.samplers import (
     DepthFirstGraphSampler,
     EpochBatches,
@@ -25,8 +35,10 @@ from datasets.sources import TrainingSet
 from datasets.transforms import (
     Augmentation,
     Normalization,
+    augmenting_transform,
     evaluation_transform,
     normalize_instance,
+    plain_transform,
     train_transform,
 )
 from datasets.workers import num_workers, outlive_sigterm
@@ -68,29 +80,44 @@ def build_random_sampler(cfg: CfgNode, data: TrainingSet) -> BatchPlan:
 
 
 def build_train_loader(
-    cfg: CfgNode, training_set: TrainingSet, plan: BatchPlan, *, pin_memory: bool = False
-) -> DataLoader[Any]:
-    """Augmented `Batch`es of the image stage; its `batch_sampler` is an `EpochBatches`."""
-    augmentation = Augmentation(
-        flip=cfg.INPUT.PROB,
-        padding=cfg.INPUT.PADDING,
-        erasing=cfg.INPUT.RE_PROB,
-        grayscale=cfg.INPUT.GRAYSCALE_PROB,
-        jitter=cfg.INPUT.JITTER_PROB,
-        jitter_strength=tuple(cfg.INPUT.JITTER),
-        augmix=cfg.INPUT.AUGMIX_PROB,
-    )
-    transform = train_transform(tuple(cfg.INPUT.SIZE_TRAIN), _normalization(cfg), augmentation)
+    cfg: CfgNode,
+    training_set: TrainingSet,
+    plan: BatchPlan,
+    resident: ResidentImages | None = None,
+    *,
+    pin_memory: bool = False,
+) -> DataLoader[Any] | ResidentBatches:
+    """Augmented `Batch`es of the image stage; its `batch_sampler` is an `EpochBatches`.
+
+    Args:
+        cfg: INPUT and DATALOADER count.
+        training_set: the images.
+        plan: decides the batches.
+        resident: where images are kept; None = they are read from files.
+        pin_memory: batches come in page-locked memory, unless they are on the device.
+
+    Raises:
+        BadImageError: images are read into memory, and one is broken that should not be skipped.
+    """
+    size, augmentation = tuple(cfg.INPUT.SIZE_TRAIN), _augmentation(cfg)
+    cache = None if resident is None else resident.for_training()
+    make_transform = train_transform if cache is None else augmenting_transform
     dataset = ImageDataset(
         training_set.samples,
         training_set.labels,
-        transform,
+        make_transform(size, _normalization(cfg), augmentation),
+        pictures=None if cache is None else cache.picture,
         skip_bad_images=cfg.INPUT.ON_BAD_IMAGE == "skip",
     )
+    batches = EpochBatches(plan, cfg.SOLVER.SEED)
+    if cache is not None and resident is not None and resident.place == "device":
+        normalize = _level_normalization(cfg, resident.device)
+        augment = BatchAugmentation(size, augmentation, normalize, resident.device)
+        return ResidentBatches(dataset, cache, batches, augment)
     workers = num_workers(cfg.DATALOADER.NUM_WORKERS)
     return DataLoader(
         dataset,
-        batch_sampler=EpochBatches(plan, cfg.SOLVER.SEED),
+        batch_sampler=batches,
         collate_fn=collate,
         num_workers=workers,
         worker_init_fn=outlive_sigterm,
@@ -104,18 +131,29 @@ def build_evaluation_loader(
     samples: Sequence[Sample],
     labels: Sequence[int] | None = None,
     *,
+    pictures: CachedPictures | None = None,
     pin_memory: bool = False,
 ) -> DataLoader[Any]:
-    """`Batch`es in order with the evaluation transform; labels default to the pids."""
-    transform = evaluation_transform(
-        tuple(cfg.INPUT.SIZE_TEST),
-        _normalization(cfg),
-        InterpolationMode(cfg.INPUT.TEST_INTERPOLATION),
-    )
+    """`Batch`es in order with the evaluation transform.
+
+    Args:
+        cfg: INPUT, DATALOADER and TEST.IMS_PER_BATCH count.
+        samples: the images.
+        labels: of the images; their pids unless given.
+        pictures: the images, resized; None = they are read from files.
+        pin_memory: batches come in page-locked memory.
+    """
+    normalize = _normalization(cfg)
+    if pictures is None:
+        interpolation = InterpolationMode(cfg.INPUT.TEST_INTERPOLATION)
+        transform = evaluation_transform(tuple(cfg.INPUT.SIZE_TEST), normalize, interpolation)
+    else:
+        transform = plain_transform(normalize)
     dataset = ImageDataset(
         samples,
         [sample.pid for sample in samples] if labels is None else labels,
         transform,
+        pictures=pictures,
         skip_bad_images=cfg.INPUT.ON_BAD_IMAGE == "skip",
     )
     return DataLoader(
@@ -128,7 +166,56 @@ def build_evaluation_loader(
     )
 
 
+def build_plain_loader(
+    cfg: CfgNode,
+    data: TrainingSet,
+    resident: ResidentImages,
+    positions: Sequence[int],
+    *,
+    pin_memory: bool = False,
+) -> DataLoader[Any]:
+    """`Batch`es of some training images in order with the evaluation transform.
+
+    Args:
+        cfg: as for `build_evaluation_loader`.
+        data: the training images.
+        resident: where they are kept.
+        positions: which images; indices of the batches count from the first of them.
+        pin_memory: batches come in page-locked memory.
+    """
+    cache = resident.for_evaluation()
+    return build_evaluation_loader(
+        cfg,
+        [data.samples[i] for i in positions],
+        [data.labels[i] for i in positions],
+        pictures=None if cache is None else CachedPictures(cache, positions),
+        pin_memory=pin_memory,
+    )
+
+
+def _augmentation(cfg: CfgNode) -> Augmentation:
+    return Augmentation(
+        flip=cfg.INPUT.PROB,
+        padding=cfg.INPUT.PADDING,
+        erasing=cfg.INPUT.RE_PROB,
+        grayscale=cfg.INPUT.GRAYSCALE_PROB,
+        jitter=cfg.INPUT.JITTER_PROB,
+        jitter_strength=tuple(cfg.INPUT.JITTER),
+        augmix=cfg.INPUT.AUGMIX_PROB,
+    )
+
+
 def _normalization(cfg: CfgNode) -> Normalization:
     if cfg.INPUT.NORMALIZATION == "instance":
         return normalize_instance
     return cast(Normalization, Normalize(cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD))
+
+
+def _level_normalization(cfg: CfgNode, device: torch.device) -> LevelNormalization:
+    if cfg.INPUT.NORMALIZATION == "instance":
+        return normalize_instances
+    mean, std = (
+        torch.tensor(values, device=device).view(3, 1, 1)
+        for values in (cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
+    )
+    return partial(normalize_fixed, mean=mean, std=std)

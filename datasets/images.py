@@ -16,6 +16,8 @@ from datasets.records import Batch, Sample
 from datasets.samplers import SeededIndex
 
 Transform = Callable[[Image.Image], Tensor]
+Pictures = Callable[[int], Image.Image]
+"""Position -> image, or BadImageError; in place of decoding a file."""
 
 
 class BadImageError(RuntimeError):
@@ -64,6 +66,7 @@ class ImageDataset(Dataset[Item]):
         samples: the images.
         labels: what a batch carries as labels: training labels, or pids in evaluation.
         transform: PIL image -> (3, H, W).
+        pictures: where images come from; None = their files.
         skip_bad_images: leave broken files out instead of raising BadImageError.
     """
 
@@ -73,11 +76,13 @@ class ImageDataset(Dataset[Item]):
         labels: Sequence[int],
         transform: Transform,
         *,
+        pictures: Pictures | None = None,
         skip_bad_images: bool = False,
     ) -> None:
         self.samples = samples
         self.labels = labels
         self.transform = transform
+        self.pictures = pictures
         self.skip_bad_images = skip_bad_images
 
     def __len__(self) -> int:
@@ -88,7 +93,7 @@ class ImageDataset(Dataset[Item]):
         sample = self.samples[index]
         image = None
         try:
-            picture = read_image(sample.path)
+            picture = self.pictures(index) if self.pictures else read_image(sample.path)
         except BadImageError:
             if not self.skip_bad_images:
                 raise

@@ -37,27 +37,52 @@ class Augmentation:
     augmix: float = 0.0
 
 
+ERASED_AREA = (0.02, 1 / 3)  # smallest and largest share of the image that is erased
+ERASED_ASPECT = 0.3  # height / width of the erased part is between this and its inverse
+TRAINING_INTERPOLATION = InterpolationMode.BICUBIC
+
+
+def resize(size: tuple[int, int], interpolation: InterpolationMode) -> T.Resize:
+    """PIL image -> PIL image of (height, width) pixels, antialiased; the same for the same file."""
+    return T.Resize(size, interpolation=interpolation)
+
+
 def train_transform(
     size: tuple[int, int], normalize: Normalization, augmentation: Augmentation
 ) -> T.Compose:
-    """PIL image -> (3, H, W) float: resize, augment, normalize, erase.
+    """PIL image -> (3, H, W) float: a bicubic resize, then `augmenting_transform`."""
+    changes = augmenting_transform(size, normalize, augmentation)
+    return T.Compose([resize(size, TRAINING_INTERPOLATION), *changes.transforms])
+
+
+def augmenting_transform(
+    size: tuple[int, int], normalize: Normalization, augmentation: Augmentation
+) -> T.Compose:
+    """Resized PIL image -> (3, H, W) float: augment, normalize, erase.
 
     Padding is black before normalization; an erased rectangle (2 to 33 % of the area) is filled
     with N(0, 1) noise after it.
 
     Args:
-        size: (height, width) in pixels; bicubic, antialiased.
+        size: (height, width) in pixels, those of the image.
         normalize: on the tensor in 0..1.
         augmentation: what is changed at random.
     """
     steps = [
-        T.Resize(size, interpolation=InterpolationMode.BICUBIC),
         T.RandomHorizontalFlip(augmentation.flip),
         T.Pad(augmentation.padding),
         T.RandomCrop(size),
         T.ToTensor(),
         normalize,
-        RandomErasing(augmentation.erasing, mode="pixel", max_count=1, device="cpu"),
+        RandomErasing(
+            augmentation.erasing,
+            min_area=ERASED_AREA[0],
+            max_area=ERASED_AREA[1],
+            min_aspect=ERASED_ASPECT,
+            mode="pixel",
+            max_count=1,
+            device="cpu",
+        ),
     ]
     colours = []
     if augmentation.jitter:
@@ -65,9 +90,9 @@ def train_transform(
         colours.append(T.RandomApply([jitter], augmentation.jitter))
     if augmentation.augmix:
         colours.append(T.RandomApply([T.AugMix()], augmentation.augmix))
-    steps[4:4] = colours
+    steps[3:3] = colours
     if augmentation.grayscale:
-        steps.insert(1, T.RandomGrayscale(augmentation.grayscale))
+        steps.insert(0, T.RandomGrayscale(augmentation.grayscale))
     return T.Compose(steps)
 
 
@@ -77,7 +102,12 @@ def evaluation_transform(
     interpolation: InterpolationMode = InterpolationMode.BILINEAR,
 ) -> T.Compose:
     """PIL image -> (3, H, W) float: antialiased resize and normalization."""
-    return T.Compose([T.Resize(size, interpolation=interpolation), T.ToTensor(), normalize])
+    return T.Compose([resize(size, interpolation), *plain_transform(normalize).transforms])
+
+
+def plain_transform(normalize: Normalization) -> T.Compose:
+    """Resized PIL image -> (3, H, W) float: normalization alone."""
+    return T.Compose([T.ToTensor(), normalize])
 
 
 def normalize_instance(image: Tensor) -> Tensor:

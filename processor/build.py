@@ -12,7 +12,13 @@ from torch.optim import Optimizer
 from yacs.config import CfgNode
 
 from config import ConfigError
-from datasets.build import build_evaluation_loader, build_random_sampler, build_train_loader
+from datasets.build import (
+    build_evaluation_loader,
+    build_plain_loader,
+    build_random_sampler,
+    build_train_loader,
+)
+from datasets.cache import ResidentImages
 from datasets.fingerprint import fingerprint_of_targets
 from datasets.records import DataSplits
 from datasets.registry import locate, num_splits, read_dataset
@@ -112,13 +118,20 @@ def build_evaluator(
 
 
 def build_prompt_stage(
-    cfg: CfgNode, model: CLIPReID, data: TrainingSet, precision: Precision, stop: StopRequest
+    cfg: CfgNode,
+    model: CLIPReID,
+    data: TrainingSet,
+    resident: ResidentImages,
+    precision: Precision,
+    stop: StopRequest,
 ) -> PromptStage:
     """Stage 1; extracts the image features it is trained on."""
     model.eval()
     table = extract_features(
         lambda batch: model.encode_image(batch.images).projected,
-        build_evaluation_loader(cfg, data.samples, data.labels, pin_memory=precision.on_cuda),
+        build_plain_loader(
+            cfg, data, resident, range(len(data.samples)), pin_memory=precision.on_cuda
+        ),
         precision,
         title="image features for the prompts",
         stop=stop,
@@ -139,7 +152,11 @@ def build_prompt_stage(
 
 
 def build_prior_stage(
-    cfg: CfgNode, model: CLIPReID, data: TrainingSet, precision: Precision
+    cfg: CfgNode,
+    model: CLIPReID,
+    data: TrainingSet,
+    resident: ResidentImages,
+    precision: Precision,
 ) -> PriorStage:
     """Stage 0; P x K batches of random identities, or shuffled ones for the sampler softmax."""
     freeze_text_side(model)
@@ -148,7 +165,7 @@ def build_prior_stage(
     return PriorStage(
         model,
         build_train_loader(
-            cfg, data, build_random_sampler(cfg, data), pin_memory=precision.on_cuda
+            cfg, data, build_random_sampler(cfg, data), resident, pin_memory=precision.on_cuda
         ),
         data,
         None,
@@ -160,7 +177,12 @@ def build_prior_stage(
 
 
 def build_image_stage(
-    cfg: CfgNode, model: CLIPReID, data: TrainingSet, plan: BatchPlan, precision: Precision
+    cfg: CfgNode,
+    model: CLIPReID,
+    data: TrainingSet,
+    resident: ResidentImages,
+    plan: BatchPlan,
+    precision: Precision,
 ) -> ImageStage:
     """Stage 2; encodes the prompts of all identities."""
     freeze_text_side(model)
@@ -169,14 +191,14 @@ def build_image_stage(
     stage = cfg.SOLVER.STAGE2
     return ImageStage(
         model,
-        build_train_loader(cfg, data, plan, pin_memory=precision.on_cuda),
+        build_train_loader(cfg, data, plan, resident, pin_memory=precision.on_cuda),
         data,
         text_features,
         losses,
         optimizers,
         build_image_schedule(cfg, optimizers[0]),
         StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD, stage.EVAL_PERIOD),
-        build_identity_graph(cfg, model, data, plan, text_features, precision),
+        build_identity_graph(cfg, model, data, resident, plan, text_features, precision),
     )
 
 
@@ -196,6 +218,7 @@ def build_identity_graph(
     cfg: CfgNode,
     model: CLIPReID,
     data: TrainingSet,
+    resident: ResidentImages,
     plan: BatchPlan,
     text_features: Tensor | None,
     precision: Precision,
@@ -208,9 +231,8 @@ def build_identity_graph(
     by_text = cfg.DATALOADER.SAMPLER.endswith("_text")
     images = ImageFeaturesOfIdentities(
         model,
-        data.samples,
         data.labels,
-        partial(build_evaluation_loader, cfg, pin_memory=precision.on_cuda),
+        partial(build_plain_loader, cfg, data, resident, pin_memory=precision.on_cuda),
         precision,
         options.IMAGES_PER_ID,
         cfg.SOLVER.SEED,

@@ -14,6 +14,8 @@ from yacs.config import CfgNode
 
 from config import ConfigError, dump_cfg, load_cfg
 from datasets.build import build_sources, build_train_sampler
+from datasets.build_resident import build_resident_images
+from datasets.cache import ResidentImages
 from datasets.fingerprint import fingerprint
 from datasets.leakage import check_leakage, check_names, note_same_people
 from datasets.records import DataSplits
@@ -118,6 +120,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
     data = plan.data
     with StopRequest() as stop:
         evaluator = build_evaluator(cfg, plan.targets, precision, stop)
+        resident = build_resident_images(cfg, data, device, stop.check)
         seed_everything(cfg.SOLVER.SEED)
         model = build_starting_model(cfg, data, start).to(device)
         if cfg.MODEL.COMPILE:
@@ -128,6 +131,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
         images = "all images of" if data.use_all else "training images of"
         logger.info("training on %s %s", images, ", ".join(data.names))
         logger.info("training on %d identities; writing to %s", data.num_classes, folder.path)
+        logger.info("%s", resident.summary)
         if data.num_classes < FEW_IDENTITIES:
             logger.warning("%d identities are few to learn from", data.num_classes)
         record = {
@@ -154,7 +158,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
             seed=cfg.SOLVER.SEED,
             evaluate=lambda: evaluator(model),
         )
-        _run_stages(cfg, data, plan.sampler, training, state)
+        _run_stages(cfg, data, resident, plan.sampler, training, state)
         report = training.report or evaluator(model)
     trained_on = {"sources": list(data.names), "use_all": data.use_all}
     save_results(
@@ -169,6 +173,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
 def _run_stages(
     cfg: CfgNode,
     data: TrainingSet,
+    resident: ResidentImages,
     plan: BatchPlan,
     training: Training,
     state: dict[str, Any],
@@ -179,10 +184,10 @@ def _run_stages(
     model, precision, stop = training.model, training.precision, training.stop
     stages: dict[int, Callable[[], Stage]] = {}
     if cfg.SOLVER.STAGE0.MAX_EPOCHS and not cfg.SOLVER.STAGE1.WEIGHT:
-        stages[0] = lambda: build_prior_stage(cfg, model, data, precision)
+        stages[0] = lambda: build_prior_stage(cfg, model, data, resident, precision)
     if cfg.MODEL.TEXT_TOWER and not cfg.SOLVER.STAGE1.WEIGHT:
-        stages[1] = lambda: build_prompt_stage(cfg, model, data, precision, stop)
-    stages[2] = lambda: build_image_stage(cfg, model, data, plan, precision)
+        stages[1] = lambda: build_prompt_stage(cfg, model, data, resident, precision, stop)
+    stages[2] = lambda: build_image_stage(cfg, model, data, resident, plan, precision)
     for name, build in stages.items():
         if name < state.get("stage", 0):
             continue

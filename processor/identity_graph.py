@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from datasets.records import Batch, Sample
+from datasets.records import Batch
 from datasets.samplers import RandomIdentitySampler, nearest_identities
 from datasets.samplers.chunks import indices_by_label
 from datasets.samplers.epoch_batches import BatchPlan
@@ -109,18 +109,16 @@ class ImageFeaturesOfIdentities:
 
     Attributes:
         model: the network; the feature is final beside projected, before the BNNecks.
-        samples: the training images.
-        labels: their labels.
-        loader: makes a loader of images in order, without augmentation, with given labels.
+        labels: of the training images.
+        loader: makes a loader of training images, given by position, without augmentation.
         precision: device and number format.
         images_per_id: images drawn of every identity; their mean feature stands for it.
         seed: with the epoch, decides which images.
     """
 
     model: CLIPReID
-    samples: Sequence[Sample]
     labels: Sequence[int]
-    loader: Callable[[Sequence[Sample], Sequence[int]], DataLoader[Batch]]
+    loader: Callable[[Sequence[int]], DataLoader[Batch]]
     precision: Precision
     images_per_id: int
     seed: int
@@ -135,7 +133,7 @@ class ImageFeaturesOfIdentities:
         self.model.eval()
         table = extract_features(
             self._encode,
-            self.loader([self.samples[i] for i in chosen], labels),
+            self.loader(chosen),
             self.precision,
             title="image features for the graph",
         )

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from datasets.records import Batch
+from datasets.resident import ResidentBatches
 from datasets.samplers import EpochBatches
 from datasets.sources import TrainingSet
 from loss import ImageStageLosses, image_to_text_logits
@@ -43,7 +44,7 @@ class ImageStage:
     def __init__(
         self,
         model: CLIPReID,
-        loader: DataLoader[Any],
+        loader: DataLoader[Any] | ResidentBatches,
         data: TrainingSet,
         text_features: Tensor | None,
         losses: ImageStageLosses,
@@ -68,7 +69,7 @@ class ImageStage:
         """What decides the content of the loader's batches."""
         return cast(EpochBatches, self.loader.batch_sampler)
 
-    def start_epoch(self, epoch: int, first_batch: int) -> DataLoader[Any]:
+    def start_epoch(self, epoch: int, first_batch: int) -> DataLoader[Any] | ResidentBatches:
         """The epoch's batches; all batch norms learn. Inside an epoch the graph stays."""
         if self.graph is not None and first_batch == 0:
             self.graph.refresh(epoch)

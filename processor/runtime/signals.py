@@ -31,5 +31,10 @@ class StopRequest:
         if self._previous is not None:
             signal.signal(signal.SIGTERM, self._previous)
 
+    def check(self) -> None:
+        """Raise Interrupted when a stop was requested."""
+        if self.requested:
+            raise Interrupted
+
     def _note(self, _signum: int, _frame: FrameType | None) -> None:
         self.requested = True

@@ -8,6 +8,7 @@ from config import ConfigError, load_cfg
 from config.checks import AT_LEAST, CHOICES, patch_size
 
 TRIPLET = ("DATALOADER.SAMPLER", "softmax_triplet")
+ON_DEVICE = ("INPUT.CACHE", "device")
 VIT = ("MODEL.NAME", "ViT-B-16")
 
 
@@ -45,6 +46,11 @@ VIT = ("MODEL.NAME", "ViT-B-16")
         (["INPUT.PIXEL_STD", "[0.5, 0.5]"], r"INPUT\.PIXEL_STD.*three numbers"),
         (["INPUT.PIXEL_STD", "[0.5, 0, 0.5]"], r"INPUT\.PIXEL_STD.*positive"),
         (["SOLVER.STAGE2.CENTER_LOSS_WEIGHT", "0"], r"CENTER_LOSS_WEIGHT.*positive"),
+        (
+            [*ON_DEVICE, "INPUT.JITTER_PROB", "0.1", "INPUT.AUGMIX_PROB", "0.1"],
+            r"INPUT\.CACHE: .*INPUT\.JITTER_PROB, INPUT\.AUGMIX_PROB would.*set INPUT\.CACHE ram",
+        ),
+        ([*ON_DEVICE, "INPUT.GRAYSCALE_PROB", "1"], r"INPUT\.GRAYSCALE_PROB would have no effect"),
     ],
 )
 def test_refused(opts, message):
@@ -71,6 +77,12 @@ def test_a_number_that_is_too_small(option):
 def test_the_shuffling_sampler_needs_no_whole_identities(option):
     opts = ["SOLVER.STAGE2.IMS_PER_BATCH", "62", option, "0.5"]
     assert load_cfg(None, opts).SOLVER.STAGE2.IMS_PER_BATCH == 62
+
+
+@pytest.mark.parametrize("place", ["auto", "none", "ram"])
+def test_colours_change_image_by_image_wherever_images_come_from(place):
+    cfg = load_cfg(None, ["INPUT.CACHE", place, "INPUT.JITTER_PROB", "0.1"])
+    assert (cfg["INPUT"]["CACHE"], cfg["INPUT"]["JITTER_PROB"]) == (place, 0.1)
 
 
 def test_strides_may_differ_and_overlap():

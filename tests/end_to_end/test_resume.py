@@ -146,6 +146,8 @@ VARIANTS = {
     "bf16": ("SOLVER.AMP", "bf16"),
     "shuffled": ("DATALOADER.SAMPLER", "softmax"),
     "workers": ("DATALOADER.NUM_WORKERS", "2"),
+    "images in RAM": ("INPUT.CACHE", "ram", "DATALOADER.NUM_WORKERS", "2"),
+    "images on the device": ("INPUT.CACHE", "device"),
 }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 
 import pytest
@@ -9,6 +10,9 @@ import torch
 from PIL import Image
 
 from config import ConfigError
+from datasets import build_resident, images
+from datasets.memory import FreeMemory
+from processor.runtime.signals import Interrupted
 
 pytestmark = pytest.mark.slow
 
@@ -115,6 +119,79 @@ def test_soft_margin_no_smoothing_and_neck_after(train_in, tmp_path):
     )
     assert_finite(tmp_path)
     assert weights_of(tmp_path)["cv_embed"].shape == (3, 64)
+
+
+# ---------------------------------------------------------------------------- resident images
+
+
+BICUBIC = ("INPUT.TEST_INTERPOLATION", "bicubic")
+IMAGE_GRAPH = ("DATALOADER.SAMPLER", "dfgs_image", "DATALOADER.DFGS.NUM_NEIGHBOURS", "5")
+
+
+@pytest.mark.parametrize("options", [(), IMAGE_GRAPH, (*BICUBIC, *IMAGE_GRAPH)])
+def test_run_from_memory_is_that_from_files(train_in, tmp_path, options):
+    """Augmented images, features for the prompts, features for the graph: every bit."""
+    options = (*options, "SOLVER.STAGE0.MAX_EPOCHS", "1")
+    for place in ("none", "ram"):
+        train_in(tmp_path / place, *options, "INPUT.CACHE", place)
+    expected, found = weights_of(tmp_path / "none"), weights_of(tmp_path / "ram")
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+    for stage in (0, 1, 2):
+        losses = [
+            [line["loss"] for line in metrics_of(tmp_path / place, stage)]
+            for place in ("none", "ram")
+        ]
+        assert losses[0] == losses[1] != []
+
+
+def test_images_are_read_from_their_files_once(train_in, monkeypatch, tmp_path):
+    """By three stages with equal interpolations; evaluation reads its own images every time."""
+    read = []
+    original = images.read_image
+    monkeypatch.setattr(images, "read_image", lambda path: (read.append(path), original(path))[1])
+    train_in(tmp_path, *BICUBIC, *IMAGE_GRAPH, "SOLVER.STAGE0.MAX_EPOCHS", "1")
+    trained_on = [path for path in read if "bounding_box_train" in path]
+    assert len(trained_on) == len(set(trained_on)) == 144
+    log = (tmp_path / "log.txt").read_text(encoding="utf-8")
+    assert re.search(r"training images \(0\.000824 GB\): kept in RAM; \S+ GB are free\n", log)
+
+
+def test_batches_augmented_as_a_whole_train_as_well(train_in, tmp_path):
+    train_in(tmp_path / "whole", "INPUT.CACHE", "device", *BICUBIC, *IMAGE_GRAPH)
+    assert_finite(tmp_path / "whole")
+    assert metrics_of(tmp_path / "whole")[1]["loss"] < metrics_of(tmp_path / "whole")[0]["loss"]
+    assert "kept on cpu; INPUT.CACHE device" in (tmp_path / "whole" / "log.txt").read_text()
+
+
+def test_images_that_do_not_fit_stop_a_run_before_it_writes(
+    script, base_opts, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(build_resident, "measure_memory", lambda _: FreeMemory(500_000))
+    options = ["INPUT.CACHE", "ram", "OUTPUT_DIR", tmp_path / "run"]
+    finished = script("train_clipreid.py", *base_opts, *options)
+    assert finished.status == 1
+    assert "INPUT.CACHE: ram needs 0.000824 GB for 144 training images" in finished.output
+    assert "Traceback" not in finished.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_stop_while_images_are_read(straight, train_in, monkeypatch, tmp_path):
+    """Between the stages: what stage 1 has learned is kept, and the run goes on from there."""
+    original = build_resident.read_images
+
+    def stopped(*arguments, check, **options):
+        monkeypatch.setattr(check.__self__, "requested", True)
+        return original(*arguments, check=check, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build_resident, "read_images", stopped)
+        with pytest.raises(Interrupted):
+            train_in(tmp_path)
+    saved = torch.load(tmp_path / "last.pth", weights_only=True)["training"]
+    assert (saved["stage"], saved["epoch"], saved["finished"]) == (1, 2, True)
+    train_in(tmp_path, "SOLVER.RESUME", "auto")
+    expected, found = weights_of(straight), weights_of(tmp_path)
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
 
 
 # ----------------------------------------------------------------------------------- data sets
