@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from torch.utils.data import DataLoader
@@ -20,6 +20,7 @@ from datasets.samplers import (
     ShuffledSampler,
     WalkOptions,
 )
+from datasets.samplers.chunks import check_batch_shape
 from datasets.samplers.epoch_batches import BatchPlan
 from datasets.sources import TrainingSet
 from datasets.transforms import (
@@ -37,9 +38,20 @@ def build_sources(cfg: CfgNode) -> list[DataSplits]:
     return [read_dataset(name, cfg.DATASETS.ROOT_DIR) for name in cfg.DATASETS.NAMES]
 
 
-def build_train_sampler(cfg: CfgNode, data: TrainingSet) -> BatchPlan:
-    """The sampler that DATALOADER.SAMPLER names; raises ValueError when it cannot fill a batch."""
+def build_train_sampler(cfg: CfgNode, data: TrainingSet, processes: int = 1) -> BatchPlan:
+    """The sampler that DATALOADER.SAMPLER names; it plans global batches.
+
+    Raises:
+        ValueError: it cannot fill a batch, or batches do not divide among the processes.
+    """
     num_instances = cfg.DATALOADER.NUM_INSTANCE
+    if cfg.DATALOADER.SAMPLER != "softmax":
+        check_batch_shape(
+            data.num_classes,
+            cfg.SOLVER.STAGE2.IMS_PER_BATCH // num_instances,
+            num_instances,
+            processes,
+        )
     num_pids = cfg.SOLVER.STAGE2.IMS_PER_BATCH // num_instances
     seed = cfg.SOLVER.SEED
     if cfg.DATALOADER.SAMPLER.startswith("dfgs"):
@@ -68,9 +80,24 @@ def build_random_sampler(cfg: CfgNode, data: TrainingSet) -> BatchPlan:
 
 
 def build_train_loader(
-    cfg: CfgNode, training_set: TrainingSet, plan: BatchPlan, *, pin_memory: bool = False
+    cfg: CfgNode,
+    training_set: TrainingSet,
+    plan: BatchPlan,
+    *,
+    share: Callable[[int], range] = range,
+    processes: int = 1,
+    pin_memory: bool = False,
 ) -> DataLoader[Any]:
-    """Augmented `Batch`es of the image stage; its `batch_sampler` is an `EpochBatches`."""
+    """Augmented `Batch`es of the image stage; its `batch_sampler` is an `EpochBatches`.
+
+    Args:
+        cfg: INPUT, DATALOADER, SOLVER.SEED count.
+        training_set: the images.
+        plan: global batches.
+        share: length of a global batch -> this process's part of it.
+        processes: processes on this machine, which share its cores.
+        pin_memory: batches in page-locked memory.
+    """
     augmentation = Augmentation(
         flip=cfg.INPUT.PROB,
         padding=cfg.INPUT.PADDING,
@@ -87,10 +114,10 @@ def build_train_loader(
         transform,
         skip_bad_images=cfg.INPUT.ON_BAD_IMAGE == "skip",
     )
-    workers = num_workers(cfg.DATALOADER.NUM_WORKERS)
+    workers = num_workers(cfg.DATALOADER.NUM_WORKERS, processes)
     return DataLoader(
         dataset,
-        batch_sampler=EpochBatches(plan, cfg.SOLVER.SEED),
+        batch_sampler=EpochBatches(plan, cfg.SOLVER.SEED, share),
         collate_fn=collate,
         num_workers=workers,
         worker_init_fn=outlive_sigterm,
@@ -104,6 +131,7 @@ def build_evaluation_loader(
     samples: Sequence[Sample],
     labels: Sequence[int] | None = None,
     *,
+    processes: int = 1,
     pin_memory: bool = False,
 ) -> DataLoader[Any]:
     """`Batch`es in order with the evaluation transform; labels default to the pids."""
@@ -122,7 +150,7 @@ def build_evaluation_loader(
         dataset,
         batch_size=cfg.TEST.IMS_PER_BATCH,
         collate_fn=collate,
-        num_workers=num_workers(cfg.DATALOADER.NUM_WORKERS),
+        num_workers=num_workers(cfg.DATALOADER.NUM_WORKERS, processes),
         worker_init_fn=outlive_sigterm,
         pin_memory=pin_memory,
     )

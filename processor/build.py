@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
 from datasets.build import build_evaluation_loader, build_random_sampler, build_train_loader
@@ -24,6 +26,7 @@ from processor.features import extract_features
 from processor.identity_graph import IdentityGraph, ImageFeaturesOfIdentities
 from processor.image_stage import ImageStage, PriorStage, all_text_features, freeze_text_side
 from processor.prompt_stage import PromptStage
+from processor.runtime import distributed
 from processor.runtime.precision import Precision, choose_precision
 from processor.runtime.signals import StopRequest
 from processor.stage import StageTiming
@@ -84,7 +87,12 @@ def build_evaluator(
         rerank=reranking if cfg.TEST.RE_RANKING else None,
         multi_query=cfg.TEST.MULTI_QUERY,
     )
-    loader = partial(build_evaluation_loader, cfg, pin_memory=precision.on_cuda)
+    loader = partial(
+        build_evaluation_loader,
+        cfg,
+        processes=distributed.local_size(),
+        pin_memory=precision.on_cuda,
+    )
     return Evaluator(targets, protocol, loader, precision, stop)
 
 
@@ -95,7 +103,14 @@ def build_prompt_stage(
     model.eval()
     table = extract_features(
         lambda batch: model.encode_image(batch.images).projected,
-        build_evaluation_loader(cfg, data.samples, data.labels, pin_memory=precision.on_cuda),
+        lambda own: build_evaluation_loader(
+            cfg,
+            data.samples[own.start : own.stop],
+            data.labels[own.start : own.stop],
+            processes=distributed.local_size(),
+            pin_memory=precision.on_cuda,
+        ),
+        len(data.samples),
         precision,
         title="image features for the prompts",
         stop=stop,
@@ -124,9 +139,7 @@ def build_prior_stage(
     stage = cfg.SOLVER.STAGE2
     return PriorStage(
         model,
-        build_train_loader(
-            cfg, data, build_random_sampler(cfg, data), pin_memory=precision.on_cuda
-        ),
+        _training_loader(cfg, data, build_random_sampler(cfg, data), precision),
         data,
         None,
         losses,
@@ -146,7 +159,7 @@ def build_image_stage(
     stage = cfg.SOLVER.STAGE2
     return ImageStage(
         model,
-        build_train_loader(cfg, data, plan, pin_memory=precision.on_cuda),
+        _training_loader(cfg, data, plan, precision),
         data,
         text_features,
         losses,
@@ -154,6 +167,20 @@ def build_image_stage(
         build_image_schedule(cfg, optimizers[0]),
         StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD, stage.EVAL_PERIOD),
         build_identity_graph(cfg, model, data, plan, text_features, precision),
+    )
+
+
+def _training_loader(
+    cfg: CfgNode, data: TrainingSet, plan: BatchPlan, precision: Precision
+) -> DataLoader[Any]:
+    """This process's parts of the global batches."""
+    return build_train_loader(
+        cfg,
+        data,
+        plan,
+        share=distributed.share,
+        processes=distributed.local_size(),
+        pin_memory=precision.on_cuda,
     )
 
 
@@ -187,7 +214,12 @@ def build_identity_graph(
         model,
         data.samples,
         data.labels,
-        partial(build_evaluation_loader, cfg, pin_memory=precision.on_cuda),
+        partial(
+            build_evaluation_loader,
+            cfg,
+            processes=distributed.local_size(),
+            pin_memory=precision.on_cuda,
+        ),
         precision,
         options.IMAGES_PER_ID,
         cfg.SOLVER.SEED,

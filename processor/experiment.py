@@ -32,6 +32,7 @@ from processor.evaluation.evaluator import Evaluator, Target
 from processor.evaluation.report import EvaluationReport, format_table
 from processor.evaluation.results_files import keep_results, save_results
 from processor.model_file import open_model
+from processor.runtime import distributed
 from processor.runtime.device import choose_device, describe_device
 from processor.runtime.run_folder import RunFolder, log_to, write_json
 from processor.runtime.seeding import seed_everything, use_deterministic_kernels
@@ -78,7 +79,8 @@ def plan_run(cfg: CfgNode) -> RunPlan:
     targets = build_targets(cfg, data.camera_ranges(), sources)
     build_evaluator(cfg, targets, build_precision(cfg, torch.device("cpu"))).check()
     check_leakage(sources, [target.splits for target in targets], use_all=use_all)
-    return RunPlan(sources, data, targets, build_train_sampler(cfg, data))
+    sampler = build_train_sampler(cfg, data, distributed.size())
+    return RunPlan(sources, data, targets, sampler)
 
 
 def train(cfg: CfgNode) -> EvaluationReport:
@@ -102,15 +104,20 @@ def train(cfg: CfgNode) -> EvaluationReport:
     precision = build_precision(cfg, device)
     output = Path(cfg.OUTPUT_DIR or "runs/unnamed")
     start = find_start(cfg, output)
-    plan = plan_run(cfg)
+    with distributed.first_process_first():  # it draws or extracts pictures that others find
+        plan = plan_run(cfg)
     data = plan.data
     with StopRequest() as stop:
         evaluator = build_evaluator(cfg, plan.targets, precision, stop)
         seed_everything(cfg.SOLVER.SEED)
-        model = build_starting_model(cfg, data, start).to(device)
+        with distributed.first_process_first():  # it downloads CLIP's weights
+            model = build_starting_model(cfg, data, start).to(device)
         folder = RunFolder(output, resume=start.continues_in(output))
         log_to(folder.path / "log.txt")
-        logger.info("device %s, autocast %s", describe_device(device), precision.dtype or "off")
+        processes = f"{distributed.size()} processes, " if distributed.size() > 1 else ""
+        logger.info(
+            "%sdevice %s, autocast %s", processes, describe_device(device), precision.dtype or "off"
+        )
         images = "all images of" if data.use_all else "training images of"
         logger.info("training on %s %s", images, ", ".join(data.names))
         logger.info("training on %d identities; writing to %s", data.num_classes, folder.path)
@@ -119,6 +126,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
         record = {
             "seed": cfg.SOLVER.SEED,
             "device": describe_device(device),
+            "processes": distributed.size(),
             "data": [fingerprint(source) for source in plan.sources],
             "use_all": data.use_all,
             "targets": [fingerprint(target.splits[0]) for target in plan.targets],
@@ -128,7 +136,9 @@ def train(cfg: CfgNode) -> EvaluationReport:
         del start  # the weights are in the model
         if cfg.TEST.BEFORE_TRAINING and not state:
             logger.info("evaluation before training")
-            write_json(folder.before_training, evaluator(model).as_dict())
+            untrained = evaluator(model).as_dict()
+            if distributed.is_first():
+                write_json(folder.before_training, untrained)
         training = Training(
             model=model,
             folder=folder,
@@ -143,10 +153,9 @@ def train(cfg: CfgNode) -> EvaluationReport:
         _run_stages(cfg, data, plan.sampler, training, state)
         report = training.report or evaluator(model)
     trained_on = {"sources": list(data.names), "use_all": data.use_all}
-    save_results(
-        folder.path,
-        {**report.as_dict(), **_how(cfg, evaluator, "last"), "training": trained_on},
-    )
+    if distributed.is_first():
+        results = {**report.as_dict(), **_how(cfg, evaluator, "last"), "training": trained_on}
+        save_results(folder.path, results)
     logger.info("results\n%s", _closing_table(report, folder.before_training))
     folder.close()
     return report
@@ -206,8 +215,9 @@ def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:
     report = evaluator(loaded.model.to(device))
     trained_on = {"sources": list(loaded.cameras), "use_all": loaded.use_all}
     results = {**report.as_dict(), **_how(cfg, evaluator, weight), "training": trained_on}
-    keep_results(output)
-    save_results(output, results)
+    if distributed.is_first():
+        keep_results(output)
+        save_results(output, results)
     logger.info("results\n%s", format_table([(Path(weight).name, report.as_dict())]))
     logger.info("written to %s", output / "results.json")
     return report

@@ -21,6 +21,7 @@ from datasets.samplers.epoch_batches import BatchPlan
 from datasets.samplers.identity_graph import mean_hits, mutual_neighbours
 from model import CLIPReID
 from processor.features import extract_features
+from processor.runtime import distributed
 from processor.runtime.precision import Precision
 
 logger = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ class IdentityGraph:
         if self.normalize:
             features = F.normalize(features)
         columns = min(max(self.num_neighbours + self.skip, self.num_hits), len(features) - 1)
-        nearest = nearest_identities(features, columns).cpu()
+        nearest = distributed.broadcast(nearest_identities(features, columns).cpu())
         neighbours = nearest[:, self.skip :][:, : self.num_neighbours]
         if self.mutual:
             neighbours = mutual_neighbours(neighbours)
@@ -133,9 +134,11 @@ class ImageFeaturesOfIdentities:
             chosen += rng.sample(group, min(self.images_per_id, len(group)))
         labels = [self.labels[i] for i in chosen]
         self.model.eval()
+        samples = [self.samples[i] for i in chosen]
         table = extract_features(
             self._encode,
-            self.loader([self.samples[i] for i in chosen], labels),
+            lambda own: self.loader(samples[own.start : own.stop], labels[own.start : own.stop]),
+            len(samples),
             self.precision,
             title="image features for the graph",
         )

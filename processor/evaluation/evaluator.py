@@ -26,6 +26,7 @@ from processor.evaluation.report import EvaluationReport, TargetResult, result_l
 from processor.evaluation.reranking import rerank
 from processor.evaluation.single_shot import DistanceSource, single_gallery_shot_cmc
 from processor.features import FeatureTable, extract_features
+from processor.runtime import distributed
 from processor.runtime.precision import Precision
 from processor.runtime.signals import StopRequest
 
@@ -136,15 +137,19 @@ class Evaluator:
         try:
             table = extract_features(
                 lambda batch: model.embed(batch.images, *_model_ids(batch, target)),
-                self.loader(samples),
+                lambda own: self.loader(samples[own.start : own.stop]),
+                len(samples),
                 self.precision,
                 title=target.name,
                 stop=self.stop,
             )
         finally:
             model.train(was_training)
-        rows = _rows_by_path(samples, table)
-        metrics = [self._score(split, table.features, rows) for split in target.splits]
+        metrics: list[RetrievalMetrics] = []
+        if distributed.is_first():
+            rows = _rows_by_path(samples, table)
+            metrics = [self._score(split, table.features, rows) for split in target.splits]
+        metrics = distributed.broadcast(metrics)
         notes = target.splits[0].notes
         return TargetResult(target.name, metrics, notes, len(table.bad_images), target.fingerprint)
 
