@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -30,6 +30,7 @@ from datasets.samplers import (
     ShuffledSampler,
     WalkOptions,
 )
+from datasets.samplers.chunks import check_batch_shape
 from datasets.samplers.epoch_batches import BatchPlan
 from datasets.sources import TrainingSet
 from datasets.transforms import (
@@ -49,9 +50,20 @@ def build_sources(cfg: CfgNode) -> list[DataSplits]:
     return [read_dataset(name, cfg.DATASETS.ROOT_DIR) for name in cfg.DATASETS.NAMES]
 
 
-def build_train_sampler(cfg: CfgNode, data: TrainingSet) -> BatchPlan:
-    """The sampler that DATALOADER.SAMPLER names; raises ValueError when it cannot fill a batch."""
+def build_train_sampler(cfg: CfgNode, data: TrainingSet, processes: int = 1) -> BatchPlan:
+    """The sampler that DATALOADER.SAMPLER names; it plans global batches.
+
+    Raises:
+        ValueError: it cannot fill a batch, or batches do not divide among the processes.
+    """
     num_instances = cfg.DATALOADER.NUM_INSTANCE
+    if cfg.DATALOADER.SAMPLER != "softmax":
+        check_batch_shape(
+            data.num_classes,
+            cfg.SOLVER.STAGE2.IMS_PER_BATCH // num_instances,
+            num_instances,
+            processes,
+        )
     num_pids = cfg.SOLVER.STAGE2.IMS_PER_BATCH // num_instances
     seed = cfg.SOLVER.SEED
     if cfg.DATALOADER.SAMPLER.startswith("dfgs"):
@@ -85,15 +97,19 @@ def build_train_loader(
     plan: BatchPlan,
     resident: ResidentImages | None = None,
     *,
+    share: Callable[[int], range] = range,
+    processes: int = 1,
     pin_memory: bool = False,
 ) -> DataLoader[Any] | ResidentBatches:
     """Augmented `Batch`es of the image stage; its `batch_sampler` is an `EpochBatches`.
 
     Args:
-        cfg: INPUT and DATALOADER count.
+        cfg: INPUT, DATALOADER, SOLVER.SEED count.
         training_set: the images.
-        plan: decides the batches.
+        plan: decides the global batches.
         resident: where images are kept; None = they are read from files.
+        share: length of a global batch -> this process's part of it.
+        processes: processes on this machine, which share its cores.
         pin_memory: batches come in page-locked memory, unless they are on the device.
 
     Raises:
@@ -109,12 +125,12 @@ def build_train_loader(
         pictures=None if cache is None else cache.picture,
         skip_bad_images=cfg.INPUT.ON_BAD_IMAGE == "skip",
     )
-    batches = EpochBatches(plan, cfg.SOLVER.SEED)
+    batches = EpochBatches(plan, cfg.SOLVER.SEED, share)
     if cache is not None and resident is not None and resident.place == "device":
         normalize = _level_normalization(cfg, resident.device)
         augment = BatchAugmentation(size, augmentation, normalize, resident.device)
         return ResidentBatches(dataset, cache, batches, augment)
-    workers = num_workers(cfg.DATALOADER.NUM_WORKERS)
+    workers = num_workers(cfg.DATALOADER.NUM_WORKERS, processes)
     return DataLoader(
         dataset,
         batch_sampler=batches,
@@ -132,6 +148,7 @@ def build_evaluation_loader(
     labels: Sequence[int] | None = None,
     *,
     pictures: CachedPictures | None = None,
+    processes: int = 1,
     pin_memory: bool = False,
 ) -> DataLoader[Any]:
     """`Batch`es in order with the evaluation transform.
@@ -141,6 +158,7 @@ def build_evaluation_loader(
         samples: the images.
         labels: of the images; their pids unless given.
         pictures: the images, resized; None = they are read from files.
+        processes: processes on this machine, which share its cores.
         pin_memory: batches come in page-locked memory.
     """
     normalize = _normalization(cfg)
@@ -160,7 +178,7 @@ def build_evaluation_loader(
         dataset,
         batch_size=cfg.TEST.IMS_PER_BATCH,
         collate_fn=collate,
-        num_workers=num_workers(cfg.DATALOADER.NUM_WORKERS),
+        num_workers=num_workers(cfg.DATALOADER.NUM_WORKERS, processes),
         worker_init_fn=outlive_sigterm,
         pin_memory=pin_memory,
     )
@@ -172,6 +190,7 @@ def build_plain_loader(
     resident: ResidentImages,
     positions: Sequence[int],
     *,
+    processes: int = 1,
     pin_memory: bool = False,
 ) -> DataLoader[Any]:
     """`Batch`es of some training images in order with the evaluation transform.
@@ -181,6 +200,7 @@ def build_plain_loader(
         data: the training images.
         resident: where they are kept.
         positions: which images; indices of the batches count from the first of them.
+        processes: processes on this machine, which share its cores.
         pin_memory: batches come in page-locked memory.
     """
     cache = resident.for_evaluation()
@@ -189,6 +209,7 @@ def build_plain_loader(
         [data.samples[i] for i in positions],
         [data.labels[i] for i in positions],
         pictures=None if cache is None else CachedPictures(cache, positions),
+        processes=processes,
         pin_memory=pin_memory,
     )
 

@@ -26,6 +26,7 @@ def build_resident_images(
     check: Callable[[], None] = lambda: None,
     *,
     free: FreeMemory | None = None,
+    processes: int = 1,
 ) -> ResidentImages:
     """Where INPUT.CACHE keeps the training images; none is read yet.
 
@@ -34,7 +35,8 @@ def build_resident_images(
         data: the training images.
         device: the model's.
         check: called now and then while images are read; may raise to stop.
-        free: memory; measured unless given.
+        free: memory for this process; measured unless given.
+        processes: processes on this machine, which share its cores.
 
     Raises:
         ConfigError: the images do not fit where they are wanted.
@@ -59,7 +61,7 @@ def build_resident_images(
     fits = copies * need.size <= RAM_SHARE * free.ram or (shared and place == "ram")
     where = {"none": "read from files", "ram": "kept in RAM", "device": f"kept on {device}"}
     return ResidentImages(
-        partial(_read_images, cfg, data, check),
+        partial(_read_images, cfg, data, check, processes),
         place,
         device,
         TRAINING_INTERPOLATION,
@@ -89,6 +91,7 @@ def _read_images(
     cfg: CfgNode,
     data: TrainingSet,
     check: Callable[[], None],
+    processes: int,
     interpolation: InterpolationMode,
     device: torch.device,
 ) -> ImageCache:
@@ -100,5 +103,5 @@ def _read_images(
         Compose([resize(size, interpolation), to_levels]),
         skip_bad_images=cfg.INPUT.ON_BAD_IMAGE == "skip",
     )
-    workers = num_workers(cfg.DATALOADER.NUM_WORKERS)
+    workers = num_workers(cfg.DATALOADER.NUM_WORKERS, processes)
     return read_images(dataset, size, device, num_workers=workers, check=check)

@@ -8,11 +8,18 @@ import signal
 GRACE_SECONDS = 10
 
 
-def num_workers(wanted: int) -> int:
-    """Worker processes: at most one per core; results do not depend on their number."""
+def num_workers(wanted: int, processes: int = 1) -> int:
+    """Worker processes: at most one per core; results do not depend on their number.
+
+    Args:
+        wanted: of one training process.
+        processes: training processes that share this machine's cores.
+    """
     if hasattr(os, "sched_getaffinity"):
-        return min(wanted, len(os.sched_getaffinity(0)))
-    return min(wanted, os.cpu_count() or 1)
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return min(wanted, max(cores // processes, 1))
 
 
 def outlive_sigterm(_worker: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -133,16 +134,28 @@ class CLIPReID(nn.Module):
         return torch.cat([final, projected], dim=1)
 
     def forward(
-        self, images: Tensor, camids: Tensor | None = None, viewids: Tensor | None = None
+        self,
+        images: Tensor,
+        camids: Tensor | None = None,
+        viewids: Tensor | None = None,
+        gather: Callable[[Tensor], Tensor] | None = None,
     ) -> TrainOutput:
-        """What the losses of the image stage need; arguments as in `encode_image`."""
+        """What the losses of the image stage need; other arguments as in `encode_image`.
+
+        Args:
+            images: (B, 3, H, W) normalized.
+            camids: (B,) or None.
+            viewids: (B,) or None.
+            gather: features of these images -> those of the global batch, before the BNNecks.
+        """
         features = self.encode_image(images, camids, viewids)
+        parts = [features.last, features.final, features.projected]
+        last, final, projected = parts if gather is None else map(gather, parts)
         logits = [
-            self.classifier(self.bottleneck(features.final)),
-            self.classifier_proj(self.bottleneck_proj(features.projected)),
+            self.classifier(self.bottleneck(final)),
+            self.classifier_proj(self.bottleneck_proj(projected)),
         ]
-        triplet_features = [features.last, features.final, features.projected]
-        return TrainOutput(logits, triplet_features, features.projected)
+        return TrainOutput(logits, [last, final, projected], projected)
 
     def text_parts(self) -> tuple[PromptLearner, TextEncoder]:
         """Prompts and text encoder; raises RuntimeError when the model is a baseline."""

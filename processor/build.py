@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
 from config import ConfigError
@@ -22,6 +24,7 @@ from datasets.cache import ResidentImages
 from datasets.fingerprint import fingerprint_of_targets
 from datasets.records import DataSplits
 from datasets.registry import locate, num_splits, read_dataset
+from datasets.resident import ResidentBatches
 from datasets.samplers import DepthFirstGraphSampler, GraphSampler, RandomIdentitySampler
 from datasets.samplers.epoch_batches import BatchPlan
 from datasets.sources import TrainingSet
@@ -32,6 +35,7 @@ from processor.features import extract_features
 from processor.identity_graph import IdentityGraph, ImageFeaturesOfIdentities
 from processor.image_stage import ImageStage, PriorStage, all_text_features, freeze_text_side
 from processor.prompt_stage import PromptStage
+from processor.runtime import distributed
 from processor.runtime.precision import Precision, choose_precision
 from processor.runtime.signals import StopRequest
 from processor.stage import StageTiming
@@ -113,7 +117,12 @@ def build_evaluator(
         rerank=reranking if cfg.TEST.RE_RANKING else None,
         multi_query=cfg.TEST.MULTI_QUERY,
     )
-    loader = partial(build_evaluation_loader, cfg, pin_memory=precision.on_cuda)
+    loader = partial(
+        build_evaluation_loader,
+        cfg,
+        processes=distributed.local_size(),
+        pin_memory=precision.on_cuda,
+    )
     return Evaluator(targets, protocol, loader, precision, stop)
 
 
@@ -129,9 +138,15 @@ def build_prompt_stage(
     model.eval()
     table = extract_features(
         lambda batch: model.encode_image(batch.images).projected,
-        build_plain_loader(
-            cfg, data, resident, range(len(data.samples)), pin_memory=precision.on_cuda
+        lambda own: build_plain_loader(
+            cfg,
+            data,
+            resident,
+            own,
+            processes=distributed.local_size(),
+            pin_memory=precision.on_cuda,
         ),
+        len(data.samples),
         precision,
         title="image features for the prompts",
         stop=stop,
@@ -164,9 +179,7 @@ def build_prior_stage(
     stage = cfg.SOLVER.STAGE2
     return PriorStage(
         model,
-        build_train_loader(
-            cfg, data, build_random_sampler(cfg, data), resident, pin_memory=precision.on_cuda
-        ),
+        _training_loader(cfg, data, resident, build_random_sampler(cfg, data), precision),
         data,
         None,
         losses,
@@ -191,7 +204,7 @@ def build_image_stage(
     stage = cfg.SOLVER.STAGE2
     return ImageStage(
         model,
-        build_train_loader(cfg, data, plan, resident, pin_memory=precision.on_cuda),
+        _training_loader(cfg, data, resident, plan, precision),
         data,
         text_features,
         losses,
@@ -199,6 +212,25 @@ def build_image_stage(
         build_image_schedule(cfg, optimizers[0]),
         StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD, stage.EVAL_PERIOD),
         build_identity_graph(cfg, model, data, resident, plan, text_features, precision),
+    )
+
+
+def _training_loader(
+    cfg: CfgNode,
+    data: TrainingSet,
+    resident: ResidentImages,
+    plan: BatchPlan,
+    precision: Precision,
+) -> DataLoader[Any] | ResidentBatches:
+    """This process's parts of the global batches."""
+    return build_train_loader(
+        cfg,
+        data,
+        plan,
+        resident,
+        share=distributed.share,
+        processes=distributed.local_size(),
+        pin_memory=precision.on_cuda,
     )
 
 
@@ -232,7 +264,14 @@ def build_identity_graph(
     images = ImageFeaturesOfIdentities(
         model,
         data.labels,
-        partial(build_plain_loader, cfg, data, resident, pin_memory=precision.on_cuda),
+        partial(
+            build_plain_loader,
+            cfg,
+            data,
+            resident,
+            processes=distributed.local_size(),
+            pin_memory=precision.on_cuda,
+        ),
         precision,
         options.IMAGES_PER_ID,
         cfg.SOLVER.SEED,

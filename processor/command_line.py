@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from config import ConfigError, UnknownOptionError
 from datasets.images import BadImageError
 from processor.epoch import NonFiniteLossError
+from processor.runtime.distributed import joined_processes
 from processor.runtime.run_folder import log_to
 from processor.runtime.signals import Interrupted
 
@@ -84,7 +85,9 @@ def run(action: Callable[[], object]) -> None:
     """Run a program; errors that the user can mend become one line and exit status 1."""
     log_to()
     try:
-        action()
+        with joined_processes():
+            log_to()
+            action()
     except Interrupted:
         logger.info("stopped by SIGTERM; SOLVER.RESUME auto goes on if last.pth is there")
         sys.exit(0)

@@ -11,12 +11,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from processor.runtime import distributed
 from processor.runtime.precision import Precision
 from processor.runtime.seeding import restore_random_state
 from processor.runtime.signals import StopRequest
 from processor.stage import Stage, StepResult
 
 logger = logging.getLogger(__name__)
+
+AGREE_PERIOD = 10  # batches between two questions whether a process was asked to stop
 
 
 class NonFiniteLossError(RuntimeError):
@@ -47,13 +50,13 @@ class EpochMeters:
     seconds: float = 0.0
     bad_images: int = 0
 
-    def add(self, result: StepResult, num_images: int) -> None:
+    def add(self, result: StepResult) -> None:
         """Count one batch; no synchronization with the device."""
         self.loss_names = list(result.losses)
         for name, value in {**result.losses, **result.averages}.items():
-            weighted = value.detach() * num_images
+            weighted = value.detach() * result.num_images
             self.sums[name] = self.sums[name] + weighted if name in self.sums else weighted
-        self.images += num_images
+        self.images += result.num_images
 
     def means(self) -> dict[str, float]:
         """Averages per image, read from the device."""
@@ -110,26 +113,28 @@ def train_epoch(
     total = meters.iteration + len(batches)
     watch = _LossWatch(stage, epoch, precision.device)
     started = time.perf_counter() - meters.seconds
-    if stop.requested:
+    if any(distributed.collect(stop.requested)):
         return False
-    for batch in tqdm(batches, desc=f"stage {stage.name} epoch {epoch}", leave=False, disable=None):
+    title = f"stage {stage.name} epoch {epoch}"
+    quiet = None if distributed.is_first() else True
+    for batch in tqdm(batches, desc=title, leave=False, disable=quiet):
         bad = getattr(batch, "bad_images", ())
         for path in bad:
             logger.warning("skipped the broken image %s", path)
         meters.bad_images += len(bad)
         meters.iteration += 1
-        if len(batch) >= stage.smallest_batch:
-            with precision.autocast():
-                result = stage.losses(batch)
+        with precision.autocast():
+            result = stage.losses(batch)
+        if result is not None:
             loss = torch.stack(list(result.losses.values())).sum()
             watch.note(loss, batch, meters.iteration)
             precision.step(loss, stage.optimizers)
-            meters.add(result, len(batch))
+            meters.add(result)
         if meters.iteration % stage.timing.log_period == 0:
             watch.check()  # waits for the device, so that the time is true
             meters.seconds = time.perf_counter() - started
             _log_progress(stage, epoch, meters, total)
-        if meters.iteration < total and stop.requested:  # a slow loader is not waited for
+        if meters.iteration < total and _agree_to_stop(stop, meters.iteration):
             watch.check()
             meters.seconds = time.perf_counter() - started
             return False
@@ -140,6 +145,16 @@ def train_epoch(
             f"stage {stage.name}, epoch {epoch}: no batch with enough readable images to train on"
         )
     return True
+
+
+def _agree_to_stop(stop: StopRequest, iteration: int) -> bool:
+    """Whether to stop before the next batch, which a slow loader need not have ready.
+
+    Several processes have to stop after the same batch, so they ask each other now and then.
+    """
+    if distributed.size() == 1:
+        return stop.requested
+    return iteration % AGREE_PERIOD == 0 and any(distributed.collect(stop.requested))
 
 
 class _LossWatch:
@@ -165,6 +180,7 @@ class _LossWatch:
         finite = torch.stack([loss for _, loss, _ in pending]).isfinite().tolist()
         for (iteration, loss, paths), good in zip(pending, finite, strict=True):
             if not good:
+                paths = [path for part in distributed.collect(paths) for path in part]
                 shown = ", ".join(paths[:4]) + (", ..." if len(paths) > 4 else "")
                 raise NonFiniteLossError(
                     f"stage {self.stage.name}, epoch {self.epoch}, iteration {iteration}: the loss "

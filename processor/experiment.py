@@ -18,6 +18,7 @@ from datasets.build_resident import build_resident_images
 from datasets.cache import ResidentImages
 from datasets.fingerprint import fingerprint
 from datasets.leakage import check_leakage, check_names, note_same_people
+from datasets.memory import FreeMemory, measure_memory
 from datasets.records import DataSplits
 from datasets.samplers.epoch_batches import BatchPlan
 from datasets.sources import TrainingSet, join_sources
@@ -34,6 +35,7 @@ from processor.evaluation.evaluator import Evaluator, Target
 from processor.evaluation.report import EvaluationReport, format_table
 from processor.evaluation.results_files import keep_results, save_results
 from processor.model_file import open_model
+from processor.runtime import distributed
 from processor.runtime.compilation import compile_encoder
 from processor.runtime.device import choose_device, describe_device
 from processor.runtime.run_folder import RunFolder, log_to, write_json
@@ -82,7 +84,8 @@ def plan_run(cfg: CfgNode) -> RunPlan:
     build_evaluator(cfg, targets, build_precision(cfg, torch.device("cpu"))).check()
     notes = check_leakage(sources, [target.splits for target in targets], use_all=use_all)
     targets = _add_remarks(targets, notes)
-    return RunPlan(sources, data, targets, build_train_sampler(cfg, data))
+    sampler = build_train_sampler(cfg, data, distributed.size())
+    return RunPlan(sources, data, targets, sampler)
 
 
 def _add_remarks(targets: Sequence[Target], notes: Mapping[str, str]) -> list[Target]:
@@ -116,18 +119,30 @@ def train(cfg: CfgNode) -> EvaluationReport:
     precision = build_precision(cfg, device)
     output = Path(cfg.OUTPUT_DIR or "runs/unnamed")
     start = find_start(cfg, output)
-    plan = plan_run(cfg)
+    with distributed.first_process_first():  # it draws or extracts pictures that others find
+        plan = plan_run(cfg)
     data = plan.data
     with StopRequest() as stop:
         evaluator = build_evaluator(cfg, plan.targets, precision, stop)
-        resident = build_resident_images(cfg, data, device, stop.check)
+        resident = build_resident_images(
+            cfg,
+            data,
+            device,
+            stop.check,
+            free=_free_everywhere(device),
+            processes=distributed.local_size(),
+        )
         seed_everything(cfg.SOLVER.SEED)
-        model = build_starting_model(cfg, data, start).to(device)
+        with distributed.first_process_first():  # it downloads CLIP's weights
+            model = build_starting_model(cfg, data, start).to(device)
         if cfg.MODEL.COMPILE:
             compile_encoder(model)
         folder = RunFolder(output, resume=start.continues_in(output))
         log_to(folder.path / "log.txt")
-        logger.info("device %s, autocast %s", describe_device(device), precision.dtype or "off")
+        processes = f"{distributed.size()} processes, " if distributed.size() > 1 else ""
+        logger.info(
+            "%sdevice %s, autocast %s", processes, describe_device(device), precision.dtype or "off"
+        )
         images = "all images of" if data.use_all else "training images of"
         logger.info("training on %s %s", images, ", ".join(data.names))
         logger.info("training on %d identities; writing to %s", data.num_classes, folder.path)
@@ -137,6 +152,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
         record = {
             "seed": cfg.SOLVER.SEED,
             "device": describe_device(device),
+            "processes": distributed.size(),
             "data": [fingerprint(source) for source in plan.sources],
             "use_all": data.use_all,
             "targets": [fingerprint(target.splits[0]) for target in plan.targets],
@@ -146,7 +162,9 @@ def train(cfg: CfgNode) -> EvaluationReport:
         del start  # the weights are in the model
         if cfg.TEST.BEFORE_TRAINING and not state:
             logger.info("evaluation before training")
-            write_json(folder.before_training, evaluator(model).as_dict())
+            untrained = evaluator(model).as_dict()
+            if distributed.is_first():
+                write_json(folder.before_training, untrained)
         training = Training(
             model=model,
             folder=folder,
@@ -161,13 +179,20 @@ def train(cfg: CfgNode) -> EvaluationReport:
         _run_stages(cfg, data, resident, plan.sampler, training, state)
         report = training.report or evaluator(model)
     trained_on = {"sources": list(data.names), "use_all": data.use_all}
-    save_results(
-        folder.path,
-        {**report.as_dict(), **_how(cfg, evaluator, "last"), "training": trained_on},
-    )
+    if distributed.is_first():
+        results = {**report.as_dict(), **_how(cfg, evaluator, "last"), "training": trained_on}
+        save_results(folder.path, results)
     logger.info("%s\n%s", _title(cfg), _closing_table(report, folder.before_training))
     folder.close()
     return report
+
+
+def _free_everywhere(device: torch.device) -> FreeMemory:
+    """The memory that every process can have, so that all decide alike."""
+    free = distributed.collect(measure_memory(device))
+    on_device = [x.device for x in free if x.device is not None]
+    ram = min(x.ram for x in free) // distributed.local_size()
+    return FreeMemory(ram, min(on_device) if on_device else None)
 
 
 def _run_stages(
@@ -230,8 +255,9 @@ def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:
     report = evaluator(model)
     trained_on = {"sources": list(loaded.cameras), "use_all": loaded.use_all}
     results = {**report.as_dict(), **_how(cfg, evaluator, weight), "training": trained_on}
-    keep_results(output)
-    save_results(output, results)
+    if distributed.is_first():
+        keep_results(output)
+        save_results(output, results)
     table = format_table([(Path(weight).name, report.as_dict())])
     logger.info("%s\n%s", _title(cfg), table)
     logger.info("written to %s", output / "results.json")

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from datasets.records import Batch
+from processor.runtime import distributed
 from processor.runtime.precision import Precision
 from processor.runtime.signals import Interrupted, StopRequest
 
@@ -33,20 +34,21 @@ class FeatureTable:
     bad_images: tuple[str, ...] = ()
 
 
-@torch.no_grad()
 def extract_features(
     encode: Callable[[Batch], Tensor],
-    loader: DataLoader[Batch],
+    loader: Callable[[range], DataLoader[Batch]],
+    num_images: int,
     precision: Precision,
     *,
     title: str,
     stop: StopRequest | None = None,
 ) -> FeatureTable:
-    """Run an encoder over all batches of a loader.
+    """Run an encoder over images; several processes share the work and all have the whole table.
 
     Args:
         encode: (B, 3, H, W) batch on the device -> (B, D).
-        loader: yields every image once, in order.
+        loader: yields consecutive images in order; its indices count from the first of them.
+        num_images: N.
         precision: device and number format.
         title: of the progress bar, shown on a terminal only.
         stop: a request to stop that is looked at between batches.
@@ -55,8 +57,33 @@ def extract_features(
         Interrupted: a stop was requested.
         ValueError: no image could be read.
     """
-    features, indices, bad = [], [], []
-    for batch in tqdm(loader, desc=title, leave=False, disable=None):
+    own = distributed.share(num_images)
+    table = _extract(encode, loader(own), precision, title, stop)
+    if distributed.size() > 1:
+        table = _gather_tables(table, own.start)
+    for path in table.bad_images:
+        logger.warning("%s: skipped the broken image %s", title, path)
+    if table.bad_images:
+        logger.warning("%s: %d broken images skipped", title, len(table.bad_images))
+    if not len(table.indices):
+        raise ValueError(f"{title}: no image could be read")
+    return table
+
+
+@torch.no_grad()
+def _extract(
+    encode: Callable[[Batch], Tensor],
+    loader: DataLoader[Batch],
+    precision: Precision,
+    title: str,
+    stop: StopRequest | None,
+) -> FeatureTable:
+    """Features of this process's images."""
+    features = [torch.empty(0, 0, device=precision.device)]
+    indices = [torch.empty(0, dtype=torch.long)]
+    bad: list[str] = []
+    quiet = None if distributed.is_first() else True
+    for batch in tqdm(loader, desc=title, leave=False, disable=quiet):
         bad += batch.bad_images
         if len(batch):
             with precision.autocast():
@@ -64,10 +91,15 @@ def extract_features(
             indices.append(batch.indices)
         if stop is not None and stop.requested:  # before a slow loader is waited for
             raise Interrupted
-    for path in bad:
-        logger.warning("%s: skipped the broken image %s", title, path)
-    if bad:
-        logger.warning("%s: %d broken images skipped", title, len(bad))
-    if not features:
-        raise ValueError(f"{title}: no image could be read")
-    return FeatureTable(torch.cat(features), torch.cat(indices), tuple(bad))
+    kept = features[1:] or features
+    return FeatureTable(torch.cat(kept), torch.cat(indices), tuple(bad))
+
+
+def _gather_tables(table: FeatureTable, start: int) -> FeatureTable:
+    """The tables of all processes as one; `start` is where this one's images begin."""
+    width = max(distributed.collect(table.features.shape[1]))
+    sizes = distributed.all_sizes(table.features)
+    features = distributed.gather(table.features.reshape(-1, width), sizes)
+    indices = distributed.gather((table.indices + start).to(features.device), sizes).cpu()
+    bad = tuple(path for part in distributed.collect(table.bad_images) for path in part)
+    return FeatureTable(features, indices, bad)

@@ -21,6 +21,7 @@ from datasets.samplers.epoch_batches import BatchPlan
 from datasets.samplers.identity_graph import mean_hits, mutual_neighbours
 from model import CLIPReID
 from processor.features import extract_features
+from processor.runtime import distributed
 from processor.runtime.precision import Precision
 
 logger = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ class IdentityGraph:
         if self.normalize:
             features = F.normalize(features)
         columns = min(max(self.num_neighbours + self.skip, self.num_hits), len(features) - 1)
-        nearest = nearest_identities(features, columns).cpu()
+        nearest = distributed.broadcast(nearest_identities(features, columns).cpu())
         neighbours = nearest[:, self.skip :][:, : self.num_neighbours]
         if self.mutual:
             neighbours = mutual_neighbours(neighbours)
@@ -133,7 +134,8 @@ class ImageFeaturesOfIdentities:
         self.model.eval()
         table = extract_features(
             self._encode,
-            self.loader(chosen),
+            lambda own: self.loader(chosen[own.start : own.stop]),
+            len(chosen),
             self.precision,
             title="image features for the graph",
         )

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import logging
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.nn import BatchNorm2d, SyncBatchNorm
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from datasets.images import ImageDataset
 from datasets.records import Batch
 from datasets.resident import ResidentBatches
 from datasets.samplers import EpochBatches
+from datasets.samplers.planned import PlannedSampler
 from datasets.sources import TrainingSet
 from loss import ImageStageLosses, image_to_text_logits
 from model import CLIPReID
 from processor.identity_graph import IdentityGraph
+from processor.runtime import distributed
 from processor.stage import StageTiming, StepResult
 from solver.schedule import Schedule
 
+logger = logging.getLogger(__name__)
+
+SMALLEST_BATCH = 2  # batch norm cannot learn from one image
 _FROZEN = ("text_encoder.", "prompt_learner.")
 _FROZEN_BIASES = ("bottleneck.bias", "bottleneck_proj.bias")
 
@@ -39,7 +49,6 @@ class ImageStage:
     """
 
     name = 2
-    smallest_batch = 2  # batch norm cannot learn from one image
 
     def __init__(
         self,
@@ -54,6 +63,7 @@ class ImageStage:
         graph: IdentityGraph | None = None,
     ) -> None:
         self.model = model
+        self.forward = distributed_forward(model, losses)
         self.loader = loader
         self.data = data
         self.text_features = text_features
@@ -77,17 +87,42 @@ class ImageStage:
         self.batches.set_epoch(epoch, first_batch)
         return self.loader
 
-    def losses(self, batch: Batch) -> StepResult:
-        """Identity, triplet, image-to-text and center loss, and the accuracy of the batch."""
+    def losses(self, batch: Batch) -> StepResult | None:
+        """Identity, triplet, image-to-text and center loss, and the accuracy of the global batch.
+
+        With several processes every one computes the same losses from all features.
+
+        Raises:
+            ValueError: this process's part of a batch holds no readable image.
+        """
         batch = batch.to(self.device)
-        output = self.model(batch.images, batch.camids, batch.viewids)
+        sizes = self._all_sizes(batch.labels)
+        if sum(sizes) < SMALLEST_BATCH:
+            return None
+        if not all(sizes):
+            raise ValueError(
+                "no readable image in a process's part of a batch; replace the broken images or "
+                "train with fewer processes"
+            )
+        gather = partial(distributed.gather, sizes=sizes)
+        output = self.forward(batch.images, batch.camids, batch.viewids, gather)
+        labels = gather(batch.labels)
         i2t_logits = None
         if self.text_features is not None:
             i2t_logits = image_to_text_logits(output.projected, self.text_features)
-        losses = self.weighted_losses(output.logits, output.features, batch.labels, i2t_logits)
+        losses = self.weighted_losses(output.logits, output.features, labels, i2t_logits)
         scores = output.logits[0] if i2t_logits is None else i2t_logits
-        accuracy = (scores.argmax(1) == batch.labels).float().mean()
-        return StepResult(losses, {"accuracy": accuracy})
+        accuracy = (scores.argmax(1) == labels).float().mean()
+        return StepResult(losses, len(labels), {"accuracy": accuracy})
+
+    def _all_sizes(self, labels: Tensor) -> list[int]:
+        """Images of this batch on every process; asked for only where they can differ."""
+        if distributed.size() == 1:
+            return [len(labels)]
+        may_skip = cast(ImageDataset, self.loader.dataset).skip_bad_images
+        if isinstance(self.batches.plan, PlannedSampler) and not may_skip:
+            return [len(labels)] * distributed.size()
+        return distributed.all_sizes(labels)
 
     def image_paths(self, batch: Batch) -> list[str]:
         """The batch's files."""
@@ -125,6 +160,29 @@ class PriorStage(ImageStage):
     """Stage 0: the image encoder without text, before the prompts are learned (CLIP-DFGS)."""
 
     name = 0
+
+
+def distributed_forward(
+    model: CLIPReID, losses: ImageStageLosses
+) -> CLIPReID | DistributedDataParallel:
+    """The model, or with several processes the wrapper that averages its gradients over them.
+
+    Batch norms inside a ResNet see the images of all processes on GPUs; on CPUs, where torch cannot
+    do that, those of their own.
+    """
+    if distributed.size() == 1:
+        return model
+    device = next(model.parameters()).device
+    has_norms = any(isinstance(x, BatchNorm2d) for x in model.image_encoder.modules())
+    if has_norms and device.type == "cpu":
+        logger.warning("on CPUs the ResNet's batch norms see the images of their own process only")
+    elif has_norms:
+        model.image_encoder = SyncBatchNorm.convert_sync_batchnorm(model.image_encoder)
+    return DistributedDataParallel(
+        model,
+        broadcast_buffers=False,  # equal everywhere, or those of a ResNet on CPUs
+        find_unused_parameters=losses.id_weight is None,  # the classifiers are, then
+    )
 
 
 def freeze_text_side(model: CLIPReID) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from datasets.records import Sample
 from loss import contrastive_loss
 from model import CLIPReID
+from model.text import PrefixStates
 from processor.features import FeatureTable
+from processor.runtime import distributed
 from processor.stage import StageTiming, StepResult
 from solver.schedule import Schedule
 
@@ -104,7 +107,6 @@ class PromptStage:
     """
 
     name = 1
-    smallest_batch = 1
 
     def __init__(
         self,
@@ -124,6 +126,7 @@ class PromptStage:
         self.labels = torch.tensor(labels)[table.indices]
         with torch.no_grad():
             self.prefix = model.encode_prefix()
+        self.encode_text = distributed_prompts(model)
         self.optimizers = [optimizer]
         self.schedule = schedule
         self.batch_size = batch_size
@@ -137,14 +140,23 @@ class PromptStage:
         return FeatureBatches(self.table, self.labels, order, self.batch_size, first_batch)
 
     def losses(self, batch: FeatureBatch) -> StepResult:
-        """Image-to-text and text-to-image contrast; a label that occurs twice is encoded once."""
-        texts = self.model.encode_text(batch.distinct, self.prefix)[batch.places]
+        """Image-to-text and text-to-image contrast; a label that occurs twice is encoded once.
+
+        With several processes every one encodes a part of the labels and all contrast the batch.
+        """
+        parts = distributed.shares(len(batch.distinct))
+        own = parts[distributed.rank()]
+        # A process without a label encodes one all the same: gradients are averaged over all.
+        mine = batch.distinct[own.start : own.stop] if own else batch.distinct[:1]
+        texts = self.encode_text(mine, self.prefix)[: len(own)]
+        texts = distributed.gather(texts, [len(part) for part in parts])[batch.places]
         images, labels = batch.features, batch.labels
         return StepResult(
             {
                 "i2t": contrastive_loss(images, texts, labels, labels),
                 "t2i": contrastive_loss(texts, images, labels, labels),
-            }
+            },
+            len(batch),
         )
 
     def image_paths(self, batch: FeatureBatch) -> list[str]:
@@ -161,6 +173,25 @@ class PromptStage:
     def epoch_statistics(self) -> dict[str, float]:
         """Nothing: every image occurs once."""
         return {}
+
+
+class _Prompts(nn.Module):
+    """The text side of a model as a module of its own, which can be wrapped."""
+
+    def __init__(self, model: CLIPReID) -> None:
+        super().__init__()
+        self.prompt_learner, self.text_encoder = model.text_parts()
+
+    def forward(self, labels: Tensor, prefix: PrefixStates) -> Tensor:
+        features: Tensor = self.text_encoder(self.prompt_learner(labels), prefix)
+        return features
+
+
+def distributed_prompts(model: CLIPReID) -> Callable[[Tensor, PrefixStates], Tensor]:
+    """The text encoder; with several processes, gradients are averaged over them."""
+    if distributed.size() == 1:
+        return model.encode_text
+    return DistributedDataParallel(_Prompts(model), broadcast_buffers=False)
 
 
 def freeze_all_but_prompts(model: CLIPReID) -> None:

@@ -19,9 +19,11 @@ class StepResult:
     Attributes:
         losses: weighted, by name; their sum is minimized.
         averages: numbers to average over the epoch, such as the accuracy.
+        num_images: images of the global batch.
     """
 
     losses: dict[str, Tensor]
+    num_images: int
     averages: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -50,11 +52,9 @@ class Stage(Protocol):
         optimizers: stepped after every batch; the first one's "weights" rate is logged.
         schedule: sets the rates of an epoch.
         timing: epochs and periods.
-        smallest_batch: images a batch needs; smaller ones, after broken images, are left out.
     """
 
     name: int
-    smallest_batch: int
     optimizers: list[Optimizer]
     schedule: Schedule
     timing: StageTiming
@@ -62,8 +62,11 @@ class Stage(Protocol):
     def start_epoch(self, epoch: int, first_batch: int) -> BatchSource:
         """The epoch's batches from `first_batch` on; sets the model's mode."""
 
-    def losses(self, batch: Any) -> StepResult:
-        """What this batch costs, computed under autocast."""
+    def losses(self, batch: Any) -> StepResult | None:
+        """What this batch costs, computed under autocast; None = too few images to learn from.
+
+        With several processes, the batch is this one's part, and the result that of the global one.
+        """
 
     def image_paths(self, batch: Any) -> list[str]:
         """The batch's files, to name them when something is wrong."""

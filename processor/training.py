@@ -14,6 +14,7 @@ from config import ConfigError
 from model import CLIPReID
 from processor.epoch import EpochMeters, NonFiniteLossError, train_epoch
 from processor.evaluation.report import EvaluationReport
+from processor.runtime import distributed
 from processor.runtime.checkpoint import save_checkpoint
 from processor.runtime.precision import Precision
 from processor.runtime.run_folder import RunFolder, write_json
@@ -74,6 +75,7 @@ class Training:
                 first_epoch += 1
             else:
                 meters = EpochMeters.from_state(resume["meters"], self.precision.device)
+                meters.bad_images *= distributed.is_first()  # that of all processes together
                 random_numbers = resume["random"]
         for epoch in range(first_epoch, stage.timing.num_epochs + 1):
             seed_everything(self.seed, stage.name, epoch)
@@ -83,8 +85,10 @@ class Training:
                     stage, epoch, meters, self.precision, self.stop, random_numbers
                 )
             except NonFiniteLossError as error:
-                write_json(self.folder.path / "non_finite_batch.json", error.paths)
+                if distributed.is_first():
+                    write_json(self.folder.path / "non_finite_batch.json", error.paths)
                 raise
+            meters.bad_images = sum(distributed.collect(meters.bad_images))
             if not finished:
                 self._save_last(stage, epoch, {"finished": False, "meters": meters.state_dict()})
                 logger.info(
@@ -118,7 +122,11 @@ class Training:
             **progress,
         }
         meta = {**self.meta, "stage": stage.name, "epoch": epoch}
-        save_checkpoint(self.folder.last, self.model, self.config_text, meta, training)
+        self._save(self.folder.last, meta, training)
+
+    def _save(self, path: Path, meta: Meta, training: dict[str, Any] | None = None) -> None:
+        if distributed.is_first():
+            save_checkpoint(path, self.model, self.config_text, meta, training)
 
     def _close_epoch(self, stage: Stage, epoch: int, record: dict[str, Any]) -> None:
         """Evaluate when it is time, log the epoch, keep checkpoints; safe to do again."""
@@ -131,14 +139,13 @@ class Training:
         meta = {**self.meta, "stage": stage.name, "epoch": epoch}
         best_file = self.folder.path / "best.pth"
         if is_last or epoch % timing.checkpoint_period == 0:
-            save_checkpoint(self._kept_file(stage, epoch), self.model, self.config_text, meta)
+            self._save(self._kept_file(stage, epoch), meta)
         if timing.eval_period and (is_last or epoch % timing.eval_period == 0):
             self.report = self.evaluate()
             record = {**record, **self.report.scalars()}
             best = max((line.get("mAP", 0.0) for line in lines), default=0.0)
             if record["mAP"] > best or not best_file.is_file():
-                best_meta = {**meta, "mAP": record["mAP"]}
-                save_checkpoint(best_file, self.model, self.config_text, best_meta)
+                self._save(best_file, {**meta, "mAP": record["mAP"]})
         self.folder.add_metrics(record)
 
     def _kept_file(self, stage: Stage, epoch: int) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -39,16 +39,18 @@ class EpochBatches(Sampler[list[SeededIndex]]):
     """Batches of an epoch in which every drawn image has its own seed.
 
     The seed depends on (seed, epoch, place in the epoch) only, so that augmentation is the same for
-    any number of workers and after a resumption in the middle of an epoch.
+    any number of workers and processes and after a resumption in the middle of an epoch.
 
     Args:
-        plan: the sampler.
+        plan: the sampler, of global batches.
         seed: of the run.
+        share: length of a global batch -> the consecutive part of it that this process works on.
     """
 
-    def __init__(self, plan: BatchPlan, seed: int) -> None:
+    def __init__(self, plan: BatchPlan, seed: int, share: Callable[[int], range] = range) -> None:
         self.plan = plan
         self.seed = seed
+        self.share = share
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
@@ -62,7 +64,7 @@ class EpochBatches(Sampler[list[SeededIndex]]):
             if number >= self.first_batch:
                 rng = np.random.Generator(np.random.PCG64([self.seed, self.epoch, number]))
                 seeds = rng.integers(2**63, size=len(batch)).tolist()
-                yield [SeededIndex(*key) for key in zip(batch, seeds, strict=True)]
+                yield [SeededIndex(batch[i], seeds[i]) for i in self.share(len(batch))]
 
     def __len__(self) -> int:
         return len(self.plan) - self.first_batch

@@ -26,6 +26,7 @@ from processor.evaluation.report import EvaluationReport, TargetResult, result_l
 from processor.evaluation.reranking import rerank
 from processor.evaluation.single_shot import DistanceSource, single_gallery_shot_cmc
 from processor.features import FeatureTable, extract_features
+from processor.runtime import distributed
 from processor.runtime.precision import Precision
 from processor.runtime.signals import StopRequest
 
@@ -144,14 +145,15 @@ class Evaluator:
         try:
             table = extract_features(
                 lambda batch: model.embed(batch.images, *_model_ids(batch, target)),
-                self.loader(samples),
+                lambda own: self.loader(samples[own.start : own.stop]),
+                len(samples),
                 self.precision,
                 title=target.name,
                 stop=self.stop,
             )
         finally:
             model.train(was_training)
-        return self.score(target, samples, table)
+        return distributed.from_first(lambda: self.score(target, samples, table))
 
     def score(self, target: Target, samples: Sequence[Sample], table: FeatureTable) -> TargetResult:
         """Scores of features that are there already.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from processor.runtime import distributed
+
 
 def choose_device(name: str, device_id: str = "0") -> torch.device:
     """The torch device of MODEL.DEVICE and MODEL.DEVICE_ID.
@@ -19,6 +21,8 @@ def choose_device(name: str, device_id: str = "0") -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
     if name == "cuda":
         index = int(str(device_id).split(",")[0] or 0)
+        if distributed.size() > 1:
+            index = distributed.local_rank()
         if index >= torch.cuda.device_count():
             raise ValueError(
                 f"MODEL.DEVICE cuda with MODEL.DEVICE_ID {device_id}: this machine has "

@@ -15,6 +15,8 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from processor.runtime import distributed
+
 logger = logging.getLogger(__name__)
 
 _PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "numpy", "pillow", "yacs")
@@ -43,6 +45,8 @@ _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 class RunFolder:
     """OUTPUT_DIR of a training run.
 
+    With several processes the first one alone writes; all of them have to call every method.
+
     Args:
         path: the folder; made when absent. The files of a run that is already there are moved to
             `previous_N` below it, unless it is resumed.
@@ -51,10 +55,12 @@ class RunFolder:
 
     def __init__(self, path: Path, *, resume: bool = False) -> None:
         self.path = path
-        make_folder(path)
-        if not resume:
-            _set_aside(path)
         self._tensorboard: SummaryWriter | None = None
+        distributed.wait_for_all()  # nobody reads any more what is moved now
+        if distributed.is_first():
+            make_folder(path)
+            if not resume:
+                _set_aside(path)
 
     @property
     def last(self) -> Path:
@@ -71,6 +77,8 @@ class RunFolder:
 
         A resumed run adds run_2.json, run_3.json, ... and keeps what it was started with.
         """
+        if not distributed.is_first():
+            return
         (self.path / "config.yml").write_text(config_text, encoding="utf-8")
         number = 1 + sum(1 for _ in self.path.glob("run.json"))
         number += sum(1 for _ in self.path.glob("run_[0-9]*.json"))
@@ -80,17 +88,21 @@ class RunFolder:
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl so far; one that was cut off by a crash does not count."""
         path = self.path / "metrics.jsonl"
-        if not path.is_file():
-            return []
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        lines: list[str] = []
+        if distributed.is_first() and path.is_file():
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        return distributed.broadcast([json.loads(line) for line in lines if line.endswith("\n")])
 
     def keep_metrics(self, lines: list[dict[str, Any]]) -> None:
         """Replace metrics.jsonl: a resumed run drops lines of epochs it does again."""
+        if not distributed.is_first():
+            return
         write_whole(self.path / "metrics.jsonl", "".join(map(_json_line, lines)))
 
     def add_metrics(self, line: dict[str, Any]) -> None:
         """Append one epoch's line to metrics.jsonl and its numbers to TensorBoard."""
+        if not distributed.is_first():
+            return
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(_json_line(_finite(line)))
         if self._tensorboard is None:
@@ -132,10 +144,14 @@ class _Backlog(logging.Handler):
 def log_to(path: Path | None = None) -> None:
     """Send the program's log to standard output and, with a path, to a file as well.
 
-    The file begins with what was logged since `log_to` was first called without one.
+    The file begins with what was logged since `log_to` was first called without one. With several
+    processes, the others than the first one say errors only.
     """
     root = logging.getLogger()
     root.setLevel(logging.INFO)
+    if not distributed.is_first():
+        root.setLevel(logging.ERROR)
+        path = None
     logging.getLogger("timm").setLevel(logging.ERROR)  # remarks on schedules of one epoch
     earlier: list[logging.LogRecord] = []
     for old in [h for h in root.handlers if getattr(h, "of_this_program", False)]:

@@ -48,8 +48,6 @@ class ToyStage:
     depend on its state.
     """
 
-    smallest_batch = 2
-
     def __init__(self, name=2, model=None, sizes=(4, 4, 2), timing=None, bad=None, noise=0.0):
         self.name = name
         self.model = model or ToyModel()
@@ -78,14 +76,17 @@ class ToyStage:
         return batches[first_batch:]
 
     def losses(self, batch):
-        start = batch.indices[0].item() if len(batch) else -1
+        if len(batch) < 2:
+            return None
+        start = batch.indices[0].item()
         self.seen.append((self.epoch, start))
         target = batch.images + self.noise * torch.randn(len(batch))
         error = (self.model.weight - target).square().mean()
         if self.bad is not None and start == sum(self.sizes[: self.bad]):
             error = error * torch.tensor(float("nan"))
         self.extra += 1
-        return StepResult({"half": 0.5 * error, "rest": 0.5 * error}, {"accuracy": error * 0 + 0.5})
+        losses = {"half": 0.5 * error, "rest": 0.5 * error}
+        return StepResult(losses, len(batch), {"accuracy": error * 0 + 0.5})
 
     def image_paths(self, batch):
         return [f"image{i}.jpg" for i in batch.indices.tolist()]

@@ -41,8 +41,8 @@ def test_one_step_by_hand(toy_stage, float32):
 
 def test_means_are_weighted_by_the_images_of_a_batch():
     meters = EpochMeters()
-    meters.add(StepResult({"id": torch.tensor(1.0)}, {"accuracy": torch.tensor(0.0)}), 3)
-    meters.add(StepResult({"id": torch.tensor(5.0)}, {"accuracy": torch.tensor(1.0)}), 1)
+    meters.add(StepResult({"id": torch.tensor(1.0)}, 3, {"accuracy": torch.tensor(0.0)}))
+    meters.add(StepResult({"id": torch.tensor(5.0)}, 1, {"accuracy": torch.tensor(1.0)}))
     assert meters.means() == {"id": 2.0, "accuracy": 0.25}
     assert meters.loss_names == ["id"]
     assert meters.images == 4

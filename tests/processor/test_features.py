@@ -24,12 +24,17 @@ def batches(*sizes, bad=()):
     return result
 
 
+def loader(*sizes, bad=()):
+    """What makes the loader of a range of images, and the number of images."""
+    return lambda _: batches(*sizes, bad=bad), sum(sizes)
+
+
 def mean(batch):
     return batch.images.mean((2, 3))
 
 
 def test_rows_are_in_order(float32):
-    table = extract_features(mean, batches(3, 3, 1), float32, title="test")
+    table = extract_features(mean, *loader(3, 3, 1), float32, title="test")
     assert table.indices.tolist() == list(range(7))
     assert table.features[:, 0].tolist() == list(range(7))
     assert table.features.shape == (7, 3)
@@ -37,7 +42,7 @@ def test_rows_are_in_order(float32):
 
 def test_no_gradient_is_kept(float32):
     weight = torch.ones(1, requires_grad=True)
-    table = extract_features(lambda b: weight * mean(b), batches(2), float32, title="test")
+    table = extract_features(lambda b: weight * mean(b), *loader(2), float32, title="test")
     assert not table.features.requires_grad
 
 
@@ -49,13 +54,13 @@ def test_features_are_float32_whatever_the_encoder_computes():
         seen.append(layer(mean(batch)))
         return seen[-1]
 
-    table = extract_features(encode, batches(2), Precision(torch.bfloat16, CPU), title="test")
+    table = extract_features(encode, *loader(2), Precision(torch.bfloat16, CPU), title="test")
     assert seen[0].dtype == torch.bfloat16
     assert table.features.dtype == torch.float32
 
 
 def test_broken_files_are_counted_and_empty_batches_left_out(float32, caplog):
-    table = extract_features(mean, batches(0, 2, bad=["a.jpg", "b.jpg"]), float32, title="gallery")
+    table = extract_features(mean, *loader(0, 2, bad=["a.jpg", "b.jpg"]), float32, title="gallery")
     assert table.indices.tolist() == [0, 1]
     assert "gallery: skipped the broken image a.jpg" in caplog.text
     assert "gallery: 2 broken images skipped" in caplog.text
@@ -63,11 +68,11 @@ def test_broken_files_are_counted_and_empty_batches_left_out(float32, caplog):
 
 def test_nothing_readable_is_an_error(float32):
     with pytest.raises(ValueError, match="gallery: no image could be read"):
-        extract_features(mean, batches(0, bad=["a.jpg"]), float32, title="gallery")
+        extract_features(mean, *loader(0, bad=["a.jpg"]), float32, title="gallery")
 
 
 def test_stop_request(float32):
     stop = StopRequest()
     stop.requested = True
     with pytest.raises(Interrupted):
-        extract_features(mean, batches(2), float32, title="test", stop=stop)
+        extract_features(mean, *loader(2), float32, title="test", stop=stop)
