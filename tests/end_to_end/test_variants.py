@@ -12,6 +12,7 @@ from PIL import Image
 from config import ConfigError
 from datasets import build_resident, images
 from datasets.memory import FreeMemory
+from processor import experiment
 from processor.runtime.signals import Interrupted
 
 pytestmark = pytest.mark.slow
@@ -166,7 +167,7 @@ def test_batches_augmented_as_a_whole_train_as_well(train_in, tmp_path):
 def test_images_that_do_not_fit_stop_a_run_before_it_writes(
     script, base_opts, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(build_resident, "measure_memory", lambda _: FreeMemory(500_000))
+    monkeypatch.setattr(experiment, "measure_memory", lambda _: FreeMemory(500_000))
     options = ["INPUT.CACHE", "ram", "OUTPUT_DIR", tmp_path / "run"]
     finished = script("train_clipreid.py", *base_opts, *options)
     assert finished.status == 1
