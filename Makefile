@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test lint clean
+.PHONY: demo test bench lint clean
 
 $(VENV)/.installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +22,15 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
+
+# Those that finish in ten minutes on two cores; the others are named in docs/performance.md.
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/input.py
+	$(BIN)/python benchmarks/steps.py --repeats 3
+	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/reranking.py
+	$(BIN)/python benchmarks/splits.py
+	$(BIN)/python benchmarks/dfgs.py --largest 1041 --epochs 1
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
 LINES = [line for block in BLOCKS for line in block.splitlines()]
-PROGRAMS = [line for line in LINES if line.startswith("python ")]
+# torchrun starts the scripts that python starts
+STARTED = [re.sub(r"^torchrun --nproc_per_node=\d+ ", "python ", line) for line in LINES]
+PROGRAMS = [line for line in STARTED if line.startswith("python ")]
 
 
 def test_there_are_commands():
