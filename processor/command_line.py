@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from config import ConfigError, UnknownOptionError
 from datasets.images import BadImageError
 from processor.epoch import NonFiniteLossError
-from processor.runtime.distributed import joined_processes
+from processor.runtime import distributed
 from processor.runtime.run_folder import log_to
 from processor.runtime.signals import Interrupted
 
@@ -84,21 +84,28 @@ def parse_anywhere(
 def run(action: Callable[[], object]) -> None:
     """Run a program; errors that the user can mend become one line and exit status 1."""
     log_to()
-    try:
-        with joined_processes():
-            log_to()
+    with distributed.joined_processes():
+        log_to()
+        try:
             action()
-    except Interrupted:
-        logger.info("stopped by SIGTERM; SOLVER.RESUME auto goes on if last.pth is there")
-        sys.exit(0)
-    except KeyboardInterrupt:
-        logger.error("interrupted; SOLVER.RESUME auto goes on after the last finished epoch")
-        sys.exit(130)
-    except USER_ERRORS as error:
-        if os.environ.get(TRACEBACK_VARIABLE):
-            raise
-        logger.error("%s", error)
-        error.with_traceback(None)  # lets go of data loaders, so that their workers end at once
-        if type(error) is ValueError:  # of this program or of a library
-            logger.info("%s=1 in the environment shows where", TRACEBACK_VARIABLE)
-        sys.exit(1)
+        except Interrupted:
+            logger.info("stopped by SIGTERM; SOLVER.RESUME auto goes on if last.pth is there")
+            sys.exit(0)
+        except KeyboardInterrupt:
+            logger.error("interrupted; SOLVER.RESUME auto goes on after the last finished epoch")
+            sys.exit(130)
+        except USER_ERRORS as error:
+            if os.environ.get(TRACEBACK_VARIABLE):
+                raise
+            distributed.let_first_process_speak()
+            logger.error("%s", error)
+            error.with_traceback(None)  # lets go of data loaders, so that their workers end at once
+            if type(error) is ValueError:  # of this program or of a library
+                logger.info("%s=1 in the environment shows where", TRACEBACK_VARIABLE)
+            sys.exit(1)
+        except RuntimeError as error:
+            if not distributed.is_lost_process(error):
+                raise
+            distributed.let_first_process_speak()
+            logger.error("another process of this run was killed or ended with an error of its own")
+            sys.exit(1)

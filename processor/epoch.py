@@ -41,6 +41,7 @@ class EpochMeters:
         iteration: batches done.
         seconds: spent on them.
         bad_images: files left out.
+        bad_paths: those of them that this process has met since it started.
     """
 
     sums: dict[str, Tensor] = field(default_factory=dict)
@@ -49,6 +50,7 @@ class EpochMeters:
     iteration: int = 0
     seconds: float = 0.0
     bad_images: int = 0
+    bad_paths: list[str] = field(default_factory=list)
 
     def add(self, result: StepResult) -> None:
         """Count one batch; no synchronization with the device."""
@@ -122,6 +124,7 @@ def train_epoch(
         for path in bad:
             logger.warning("skipped the broken image %s", path)
         meters.bad_images += len(bad)
+        meters.bad_paths += bad
         meters.iteration += 1
         with precision.autocast():
             result = stage.losses(batch)

@@ -59,6 +59,8 @@ def extract_features(
     """
     own = distributed.share(num_images)
     table = _extract(encode, loader(own), precision, title, stop)
+    if stop is not None and any(distributed.collect(stop.requested)):
+        raise Interrupted
     if distributed.size() > 1:
         table = _gather_tables(table, own.start)
     for path in table.bad_images:
@@ -78,7 +80,7 @@ def _extract(
     title: str,
     stop: StopRequest | None,
 ) -> FeatureTable:
-    """Features of this process's images."""
+    """Features of this process's images, or of the first of them when a stop was requested."""
     features = [torch.empty(0, 0, device=precision.device)]
     indices = [torch.empty(0, dtype=torch.long)]
     bad: list[str] = []
@@ -90,7 +92,7 @@ def _extract(
                 features.append(encode(batch.to(precision.device)).float())
             indices.append(batch.indices)
         if stop is not None and stop.requested:  # before a slow loader is waited for
-            raise Interrupted
+            break
     kept = features[1:] or features
     return FeatureTable(torch.cat(kept), torch.cat(indices), tuple(bad))
 
@@ -99,7 +101,7 @@ def _gather_tables(table: FeatureTable, start: int) -> FeatureTable:
     """The tables of all processes as one; `start` is where this one's images begin."""
     width = max(distributed.collect(table.features.shape[1]))
     sizes = distributed.all_sizes(table.features)
-    features = distributed.gather(table.features.reshape(-1, width), sizes)
+    features = distributed.gather(table.features.reshape(len(table.indices), width), sizes)
     indices = distributed.gather((table.indices + start).to(features.device), sizes).cpu()
     bad = tuple(path for part in distributed.collect(table.bad_images) for path in part)
     return FeatureTable(features, indices, bad)

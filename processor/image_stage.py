@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import BatchNorm2d, SyncBatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -63,10 +65,9 @@ class ImageStage:
         graph: IdentityGraph | None = None,
     ) -> None:
         self.model = model
-        self.forward = distributed_forward(model, losses)
+        self.costs = distributed_costs(_Costs(model, losses, text_features))
         self.loader = loader
         self.data = data
-        self.text_features = text_features
         self.weighted_losses = losses
         self.optimizers = optimizers
         self.schedule = schedule
@@ -91,28 +92,15 @@ class ImageStage:
         """Identity, triplet, image-to-text and center loss, and the accuracy of the global batch.
 
         With several processes every one computes the same losses from all features.
-
-        Raises:
-            ValueError: this process's part of a batch holds no readable image.
         """
         batch = batch.to(self.device)
         sizes = self._all_sizes(batch.labels)
         if sum(sizes) < SMALLEST_BATCH:
             return None
-        if not all(sizes):
-            raise ValueError(
-                "no readable image in a process's part of a batch; replace the broken images or "
-                "train with fewer processes"
-            )
         gather = partial(distributed.gather, sizes=sizes)
-        output = self.forward(batch.images, batch.camids, batch.viewids, gather)
+        seen = batch if len(batch) else self._stand_in(batch)
         labels = gather(batch.labels)
-        i2t_logits = None
-        if self.text_features is not None:
-            i2t_logits = image_to_text_logits(output.projected, self.text_features)
-        losses = self.weighted_losses(output.logits, output.features, labels, i2t_logits)
-        scores = output.logits[0] if i2t_logits is None else i2t_logits
-        accuracy = (scores.argmax(1) == labels).float().mean()
+        losses, accuracy = self.costs(seen.images, seen.camids, seen.viewids, labels, gather)
         return StepResult(losses, len(labels), {"accuracy": accuracy})
 
     def _all_sizes(self, labels: Tensor) -> list[int]:
@@ -123,6 +111,16 @@ class ImageStage:
         if isinstance(self.batches.plan, PlannedSampler) and not may_skip:
             return [len(labels)] * distributed.size()
         return distributed.all_sizes(labels)
+
+    def _stand_in(self, batch: Batch) -> Batch:
+        """A blank image for a process that has none: gradients are averaged over all processes.
+
+        No loss sees it, but a ResNet's batch norms do.
+        """
+        shape = cast(ImageDataset, self.loader.dataset).image_shape
+        ids = batch.camids.new_zeros(1)
+        images = torch.zeros(1, *shape, device=self.device)
+        return replace(batch, images=images, camids=ids, viewids=ids)
 
     def image_paths(self, batch: Batch) -> list[str]:
         """The batch's files."""
@@ -162,27 +160,55 @@ class PriorStage(ImageStage):
     name = 0
 
 
-def distributed_forward(
-    model: CLIPReID, losses: ImageStageLosses
-) -> CLIPReID | DistributedDataParallel:
-    """The model, or with several processes the wrapper that averages its gradients over them.
+class _Costs(nn.Module):
+    """From images to losses as a module of its own, which can be wrapped.
+
+    The wrapper finds parameters without a gradient only when no output but the losses has a graph.
+    """
+
+    def __init__(
+        self, model: CLIPReID, losses: ImageStageLosses, text_features: Tensor | None
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.losses = losses
+        self.text_features = text_features
+
+    def forward(
+        self,
+        images: Tensor,
+        camids: Tensor,
+        viewids: Tensor,
+        labels: Tensor,
+        gather: Callable[[Tensor], Tensor],
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Losses by name and the accuracy; labels are those of the global batch."""
+        output = self.model(images, camids, viewids, gather)
+        i2t_logits = None
+        if self.text_features is not None:
+            i2t_logits = image_to_text_logits(output.projected, self.text_features)
+        losses = self.losses(output.logits, output.features, labels, i2t_logits)
+        scores = output.logits[0] if i2t_logits is None else i2t_logits
+        return losses, (scores.argmax(1) == labels).float().mean()
+
+
+def distributed_costs(costs: _Costs) -> _Costs | DistributedDataParallel:
+    """The same, or with several processes in a wrapper that averages gradients over them.
 
     Batch norms inside a ResNet see the images of all processes on GPUs; on CPUs, where torch cannot
     do that, those of their own.
     """
     if distributed.size() == 1:
-        return model
+        return costs
+    model = costs.model
     device = next(model.parameters()).device
     has_norms = any(isinstance(x, BatchNorm2d) for x in model.image_encoder.modules())
     if has_norms and device.type == "cpu":
         logger.warning("on CPUs the ResNet's batch norms see the images of their own process only")
     elif has_norms:
         model.image_encoder = SyncBatchNorm.convert_sync_batchnorm(model.image_encoder)
-    return DistributedDataParallel(
-        model,
-        broadcast_buffers=False,  # equal everywhere, or those of a ResNet on CPUs
-        find_unused_parameters=losses.id_weight is None,  # the classifiers are, then
-    )
+    unused_classifiers = costs.losses.id_weight is None
+    return distributed.average_gradients(costs, find_unused_parameters=unused_classifiers)
 
 
 def freeze_text_side(model: CLIPReID) -> None:

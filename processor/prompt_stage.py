@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from datasets.records import Sample
@@ -148,7 +147,7 @@ class PromptStage:
         own = parts[distributed.rank()]
         # A process without a label encodes one all the same: gradients are averaged over all.
         mine = batch.distinct[own.start : own.stop] if own else batch.distinct[:1]
-        texts = self.encode_text(mine, self.prefix)[: len(own)]
+        texts = self.encode_text(mine, self.prefix)
         texts = distributed.gather(texts, [len(part) for part in parts])[batch.places]
         images, labels = batch.features, batch.labels
         return StepResult(
@@ -191,7 +190,7 @@ def distributed_prompts(model: CLIPReID) -> Callable[[Tensor, PrefixStates], Ten
     """The text encoder; with several processes, gradients are averaged over them."""
     if distributed.size() == 1:
         return model.encode_text
-    return DistributedDataParallel(_Prompts(model), broadcast_buffers=False)
+    return distributed.average_gradients(_Prompts(model))
 
 
 def freeze_all_but_prompts(model: CLIPReID) -> None:

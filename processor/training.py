@@ -88,7 +88,7 @@ class Training:
                 if distributed.is_first():
                     write_json(self.folder.path / "non_finite_batch.json", error.paths)
                 raise
-            meters.bad_images = sum(distributed.collect(meters.bad_images))
+            _join_bad_images(meters)
             if not finished:
                 self._save_last(stage, epoch, {"finished": False, "meters": meters.state_dict()})
                 logger.info(
@@ -153,6 +153,14 @@ class Training:
         name = Path(name).stem if name.endswith(".json") else name
         middle = "" if stage.name == 2 else f"stage{stage.name}_"
         return self.folder.path / f"{name}_{middle}{epoch}.pth"
+
+
+def _join_bad_images(meters: EpochMeters) -> None:
+    """Count the broken images of all processes; the log names those of the first one already."""
+    parts = distributed.collect((meters.bad_images, meters.bad_paths))
+    for path in [path for _, paths in parts[1:] for path in paths]:
+        logger.warning("skipped the broken image %s", path)
+    meters.bad_images = sum(count for count, _ in parts)
 
 
 def _load_optimizers(optimizers: list[Optimizer], states: list[dict[str, Any]]) -> None:

@@ -23,6 +23,11 @@ def choose_device(name: str, device_id: str = "0") -> torch.device:
         index = int(str(device_id).split(",")[0] or 0)
         if distributed.size() > 1:
             index = distributed.local_rank()
+            if distributed.local_size() > torch.cuda.device_count():
+                raise ValueError(
+                    f"torchrun --nproc_per_node: {distributed.local_size()} processes on this "
+                    f"machine, which has {torch.cuda.device_count()} GPUs; start one per GPU"
+                )
         if index >= torch.cuda.device_count():
             raise ValueError(
                 f"MODEL.DEVICE cuda with MODEL.DEVICE_ID {device_id}: this machine has "

@@ -6,6 +6,7 @@ A process group is a matter of the whole process, so these are functions that as
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,32 +15,24 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 TIMEOUT = timedelta(hours=2)  # the first process scores large galleries while the others wait
+SPEAK_SECONDS = 5  # for the first process to say an error and for torchrun to end the others
 
 Value = TypeVar("Value")
 
 
 @contextmanager
 def joined_processes() -> Iterator[None]:
-    """Join the processes that torchrun's environment tells of, if any, and leave them at the end.
-
-    Raises:
-        ValueError: more processes on this machine than GPUs, where there are GPUs.
-    """
+    """Join the processes that torchrun's environment tells of, if any; leave them at the end."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
-    on_gpu = torch.cuda.is_available()
-    if on_gpu:
-        if local_rank() >= torch.cuda.device_count():
-            raise ValueError(
-                "torchrun --nproc_per_node: more processes on this machine than its "
-                f"{torch.cuda.device_count()} GPUs"
-            )
-        torch.cuda.set_device(local_rank())
-    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=TIMEOUT)
+    # MODEL.DEVICE is not known yet, and may be cpu where there are GPUs.
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=TIMEOUT)
     try:
         yield
     finally:
@@ -93,9 +86,25 @@ def first_process_first() -> Iterator[None]:
     """Let the first process do this before the others, for files that it makes and they find."""
     if not is_first():
         wait_for_all()
-    yield
-    if is_first():
-        wait_for_all()
+    try:
+        yield
+    finally:
+        if is_first():  # also when it failed: the others then meet the same error
+            wait_for_all()
+
+
+def let_first_process_speak() -> None:
+    """Wait with an error that all processes have until the first one has said it.
+
+    torchrun then ends the others; one that comes back from here is alone with its error.
+    """
+    if not is_first():
+        time.sleep(SPEAK_SECONDS)
+
+
+def is_lost_process(error: RuntimeError) -> bool:
+    """Whether an error means that another process has ended while this one waited for it."""
+    return size() > 1 and "gloo/transport" in str(error)
 
 
 def from_first(make: Callable[[], Value]) -> Value:
@@ -141,13 +150,28 @@ def gather(rows: Tensor, sizes: Sequence[int]) -> Tensor:
     the result is the gradient of that one loss.
 
     Args:
-        rows: (n, ...) of this process.
+        rows: (n, ...) of this process. Rows beyond n, which stand in where a process has nothing of
+            its own to encode, are left out.
         sizes: n of every process.
     """
     if size() == 1:
         return rows
-    gathered: Tensor = _Gather.apply(rows, tuple(sizes))
+    gathered: Tensor = _Gather.apply(rows[: sizes[rank()]], tuple(sizes))
     return gathered
+
+
+def average_gradients(
+    module: nn.Module, *, find_unused_parameters: bool = False
+) -> DistributedDataParallel:
+    """The module in a wrapper that averages its gradients over the processes.
+
+    Args:
+        module: the same on every process; its buffers are left to themselves.
+        find_unused_parameters: a loss may leave parameters out.
+    """
+    wrapped = DistributedDataParallel(module, find_unused_parameters=find_unused_parameters)
+    wrapped.broadcast_buffers = False  # the argument of this name is deprecated
+    return wrapped
 
 
 class _Gather(torch.autograd.Function):
