@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -103,11 +102,6 @@ class ImageDataset(Dataset[Item]):
             image = self._transform(picture, seed)
         label = self.labels[index]
         return Item(image, label, sample.camid, sample.viewid, index, sample.path)
-
-    @cached_property
-    def image_shape(self) -> torch.Size:
-        """(3, H, W), the same for all images."""
-        return self._transform(Image.new("RGB", (1, 1)), seed=0).shape
 
     def _transform(self, picture: Image.Image, seed: int | None) -> Tensor:
         if seed is None:

@@ -98,7 +98,7 @@ class ImageStage:
         if sum(sizes) < SMALLEST_BATCH:
             return None
         gather = partial(distributed.gather, sizes=sizes)
-        seen = batch if len(batch) else self._stand_in(batch)
+        seen = batch if all(sizes) else _with_an_image(batch)
         labels = gather(batch.labels)
         losses, accuracy = self.costs(seen.images, seen.camids, seen.viewids, labels, gather)
         return StepResult(losses, len(labels), {"accuracy": accuracy})
@@ -111,16 +111,6 @@ class ImageStage:
         if isinstance(self.batches.plan, PlannedSampler) and not may_skip:
             return [len(labels)] * distributed.size()
         return distributed.all_sizes(labels)
-
-    def _stand_in(self, batch: Batch) -> Batch:
-        """A blank image for a process that has none: gradients are averaged over all processes.
-
-        No loss sees it, but a ResNet's batch norms do.
-        """
-        shape = cast(ImageDataset, self.loader.dataset).image_shape
-        ids = batch.camids.new_zeros(1)
-        images = torch.zeros(1, *shape, device=self.device)
-        return replace(batch, images=images, camids=ids, viewids=ids)
 
     def image_paths(self, batch: Batch) -> list[str]:
         """The batch's files."""
@@ -152,6 +142,19 @@ class ImageStage:
         stats["domains"] = len(set().union(*domains))
         stats["domains_per_batch"] = sum(map(len, domains)) / len(domains)
         return stats
+
+
+def _with_an_image(batch: Batch) -> Batch:
+    """A blank image where a process has none: gradients are averaged over all processes.
+
+    No loss sees it, but a ResNet's batch norms do. Every process has to come here.
+    """
+    shape = max(distributed.collect(tuple(batch.images.shape[1:])))  # () of those without images
+    if len(batch):
+        return batch
+    ids = batch.camids.new_zeros(1)
+    images = torch.zeros(1, *shape, device=batch.labels.device)
+    return replace(batch, images=images, camids=ids, viewids=ids)
 
 
 class PriorStage(ImageStage):
