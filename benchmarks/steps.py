@@ -104,8 +104,9 @@ def prompt_step(device: torch.device, repeats: int) -> None:
     }
     seconds = alternate(ways, repeats)
     for name, key in (("float32", "ours None"), ("bfloat16", "ours torch.bfloat16")):
-        difference = abs(losses[key] - losses["plain"])
-        report(f"stage-1 step, batch 64, {name}", seconds["plain"], seconds[name], difference)
+        difference = abs(losses[key] - losses["plain"]) / losses["plain"]
+        work = f"stage-1 step, batch 64, {name}"
+        report(work, seconds["plain"], seconds[name], difference, "relative loss difference")
 
 
 def image_step(device: torch.device, repeats: int, batch_size: int) -> None:
@@ -169,9 +170,7 @@ def extraction(device: torch.device, repeats: int, batch_size: int) -> None:
     report(name, seconds["plain"], seconds["auto"], cosine, "least cosine")
 
 
-def report(
-    work: str, plain: float, ours: float, agreement: float, what: str = "loss difference"
-) -> None:
+def report(work: str, plain: float, ours: float, agreement: float, what: str) -> None:
     """A row of the table."""
     print(f"| {work} | {plain:.2f} | {ours:.3f} | {plain / ours:.1f} | {what} {agreement:.1e} |")
 

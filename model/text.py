@@ -82,7 +82,11 @@ def _causal_block(
         key = torch.cat([past_key.to(key.dtype).expand(len(x), -1, -1, -1), key], dim=2)
         value = torch.cat([past_value.to(value.dtype).expand(len(x), -1, -1, -1), value], dim=2)
     old = key.shape[2] - query.shape[2]
-    visible = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=x.device).tril(old)
-    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
+    hidden = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=x.device).triu(
+        old + 1
+    )
+    # Written out: for a dozen tokens torch's fused kernels are slower, on a CPU by far.
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(2, 3)
+    mixed = scores.masked_fill(hidden, -torch.inf).softmax(-1).to(value.dtype) @ value
     x = x + attention.out_proj(mixed.transpose(1, 2).flatten(2))
     return x + block.mlp(block.ln_2(x)), key, value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +11,7 @@ import torch.nn.functional as F
 from open_clip.modified_resnet import AttentionPool2d, ModifiedResNet
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 
@@ -72,6 +75,31 @@ def patch_grid(
     return rows, columns
 
 
+@contextmanager
+def _attention_kernel(device: torch.device) -> Iterator[None]:
+    """Torch's fused attention, but products and a softmax for training in bfloat16 on a CPU.
+
+    There, the backward pass of the fused kernel takes several times as long.
+    """
+    on_cpu = device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    if not on_cpu or not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        yield
+        return
+    allowed = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(enabled=True)  # of CPUs as well
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(enabled=allowed)
+
+
+def _run_block(block: nn.Module, tokens: Tensor) -> Tensor:
+    with _attention_kernel(tokens.device):
+        output: Tensor = block(tokens)
+    return output
+
+
 class ViTEncoder(nn.Module):
     """CLIP's vision transformer for any image size and stride (CLIP-ReID, section 3.3).
 
@@ -119,11 +147,11 @@ class ViTEncoder(nn.Module):
         *blocks, last_block = self.transformer.resblocks
         for block in blocks:
             if self.grad_checkpointing and torch.is_grad_enabled():
-                tokens = checkpoint(block, tokens, use_reentrant=False)
+                tokens = checkpoint(_run_block, block, tokens, use_reentrant=False)
             else:
-                tokens = block(tokens)
+                tokens = _run_block(block, tokens)
         last = tokens[:, 0]
-        final = self.ln_post(last_block(tokens)[:, 0])
+        final = self.ln_post(_run_block(last_block, tokens)[:, 0])
         return ImageFeatures(last, final, final @ self.proj)
 
 
