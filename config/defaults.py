@@ -152,7 +152,7 @@ _C.TEST.FEAT_NORM = True  # compare L2-normalized features
 _C.TEST.IGNORE_SAME_CAMERA = True  # drop gallery images of the query's identity and camera
 _C.TEST.MULTI_QUERY = False  # one query per identity and camera: the mean of its images' features
 _C.TEST.BEFORE_TRAINING = False  # True = a training run also evaluates the untrained model
-_C.TEST.CHUNK_MB = 512  # memory for one block of the distance matrix, in MB
+_C.TEST.CHUNK_MB = 512  # most memory for one block of the distance matrix, in MB
 _C.TEST.RE_RANKING = False  # k-reciprocal re-ranking of the distances
 _C.TEST.RE_RANKING_K1 = 50  # neighbours of the reciprocal sets
 _C.TEST.RE_RANKING_K2 = 15  # neighbours of the local query expansion

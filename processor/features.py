@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -42,8 +42,12 @@ def extract_features(
     *,
     title: str,
     stop: StopRequest | None = None,
+    check_width: Callable[[int], None] | None = None,
 ) -> FeatureTable:
     """Run an encoder over images; several processes share the work and all have the whole table.
+
+    The rows are written into one tensor, made when the first batch is through, so that no second
+    copy of the features exists at any time.
 
     Args:
         encode: (B, 3, H, W) batch on the device -> (B, D).
@@ -52,13 +56,15 @@ def extract_features(
         precision: device and number format.
         title: of the progress bar, shown on a terminal only.
         stop: a request to stop that is looked at between batches.
+        check_width: is told D before memory for all rows is taken, and may raise.
 
     Raises:
         Interrupted: a stop was requested.
         ValueError: no image could be read.
     """
     own = distributed.share(num_images)
-    table = _extract(encode, loader(own), precision, title, stop)
+    rows = _Rows(len(own), check_width)
+    table = _extract(encode, loader(own), rows, precision, title, stop)
     if stop is not None and any(distributed.collect(stop.requested)):
         raise Interrupted
     if distributed.size() > 1:
@@ -76,12 +82,12 @@ def extract_features(
 def _extract(
     encode: Callable[[Batch], Tensor],
     loader: DataLoader[Batch],
+    rows: _Rows,
     precision: Precision,
     title: str,
     stop: StopRequest | None,
 ) -> FeatureTable:
     """Features of this process's images, or of the first of them when a stop was requested."""
-    features = [torch.empty(0, 0, device=precision.device)]
     indices = [torch.empty(0, dtype=torch.long)]
     bad: list[str] = []
     quiet = None if distributed.is_first() else True
@@ -89,12 +95,12 @@ def _extract(
         bad += batch.bad_images
         if len(batch):
             with precision.autocast():
-                features.append(encode(batch.to(precision.device)).float())
+                rows.append(encode(batch.to(precision.device)).float())
             indices.append(batch.indices)
         if stop is not None and stop.requested:  # before a slow loader is waited for
             break
-    kept = features[1:] or features
-    return FeatureTable(torch.cat(kept), torch.cat(indices), tuple(bad))
+    features = rows.filled().to(precision.device)
+    return FeatureTable(features, torch.cat(indices), tuple(bad))
 
 
 def _gather_tables(table: FeatureTable, start: int) -> FeatureTable:
@@ -105,3 +111,29 @@ def _gather_tables(table: FeatureTable, start: int) -> FeatureTable:
     indices = distributed.gather((table.indices + start).to(features.device), sizes).cpu()
     bad = tuple(path for part in distributed.collect(table.bad_images) for path in part)
     return FeatureTable(features, indices, bad)
+
+
+@dataclass
+class _Rows:
+    """A matrix that is filled from the top."""
+
+    expected: int  # rows to come; more may
+    check_width: Callable[[int], None] | None
+    _memory: Tensor = field(default_factory=lambda: torch.empty(0, 0), init=False)
+    _count: int = field(default=0, init=False)
+
+    def append(self, rows: Tensor) -> None:
+        """Add (n, D) rows."""
+        end = self._count + len(rows)
+        if not self._count:
+            if self.check_width is not None:
+                self.check_width(rows.shape[1])
+            self._memory = rows.new_empty(max(self.expected, end), rows.shape[1])
+        elif end > len(self._memory):
+            self._memory = torch.cat([self._memory, torch.empty_like(self._memory), rows])
+        self._memory[self._count : end] = rows
+        self._count = end
+
+    def filled(self) -> Tensor:
+        """The rows so far."""
+        return self._memory[: self._count]

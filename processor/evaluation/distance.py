@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,12 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from processor.evaluation.products import add_products, blocks_in_memory, full_precision
+
 FeatureArray: TypeAlias = Tensor | np.ndarray
-
 METRICS = ("euclidean", "cosine")
-
-
-ROWS_PER_SQUARE = 4096  # rows squared at once
+ROWS_AT_ONCE = 256  # squared or scaled together, so that they stay in the cache
+CACHED_MB = 32.0  # of a block of distances and what ranking adds to it, on a CPU
+FEWEST_ROWS = 192  # of a block on a CPU, as a product of fewer is slower
+SHORTEST = 1e-12  # length that a row of zeros is divided by
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +29,19 @@ class DistanceBlock:
     values: Tensor  # (c, G), smaller = more alike
 
 
+# makes the blocks of given query rows, as often as it is asked
+DistanceSource: TypeAlias = Callable[[Iterator[slice]], Iterable[DistanceBlock]]
+
+
 def normalize_features(features: FeatureArray) -> Tensor:
     """Scale every row to length 1: (N, D) -> (N, D) float32; a row of zeros stays zero."""
     return F.normalize(torch.as_tensor(features).float(), dim=1)
+
+
+def normalize_in_place(features: Tensor) -> None:
+    """`normalize_features` of (N, D) float32 that nobody else needs, without a second copy."""
+    for part in features.split(ROWS_AT_ONCE):
+        part /= torch.linalg.vector_norm(part, dim=1, keepdim=True).clamp_min(SHORTEST)
 
 
 def check_finite(name: str, values: Tensor, first_row: int = 0) -> None:
@@ -86,20 +97,22 @@ def chunk_slices(num_rows: int, bytes_per_row: int, chunk_mb: float) -> Iterator
         yield slice(start, min(start + step, num_rows))
 
 
-@contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """Products in true float32, whatever autocast or TF32 setting the caller trains with."""
-    backend = torch.backends.cuda.matmul
-    # PyTorch >= 2.9 forbids to read the older switch once the newer one was used
-    newer = hasattr(backend, "fp32_precision")
-    switch, exact = ("fp32_precision", "ieee") if newer else ("allow_tf32", False)
-    before = getattr(backend, switch)
-    setattr(backend, switch, exact)
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        setattr(backend, switch, before)
+def bytes_per_distance(device: torch.device) -> int:
+    """Memory of `distance_blocks` per distance of a block."""
+    return 4 * blocks_in_memory(device)
+
+
+def block_mb(bytes_per_row: int, chunk_mb: float, device: torch.device) -> float:
+    """MiB of a block of distances: all of `chunk_mb`, but on a CPU what its caches hold.
+
+    Args:
+        bytes_per_row: memory that a query needs.
+        chunk_mb: most that a block may take.
+        device: where the distances are.
+    """
+    if device.type != "cpu":
+        return chunk_mb
+    return min(chunk_mb, max(CACHED_MB, FEWEST_ROWS * bytes_per_row / 2**20))
 
 
 def distance_blocks(
@@ -128,15 +141,17 @@ def distance_blocks(
     else:
         scale = -2.0
         row_term, column_term = _squared_lengths(query), _squared_lengths(gallery)
+    gallery = gallery.contiguous()
     memory = query.new_empty(0)  # one for all blocks: fresh pages cost as much as a small product
     for rows in slices:
         count = rows.stop - rows.start
         if len(memory) < count:
             memory = query.new_empty(count, len(gallery))
         values = memory[:count]
+        # the factors are powers of two: they may as well scale the rows, without rounding
+        scaled = scale * query[rows]
         with full_precision(query.device):
-            torch.addmm(column_term, query[rows], gallery.T, alpha=scale, out=values)
-        values += row_term[rows, None]
+            add_products(scaled, gallery, row_term[rows, None], column_term, values)
         check_finite("distances", values, rows.start)
         yield DistanceBlock(rows, values)
 
@@ -165,4 +180,9 @@ def distmat_blocks(matrix: FeatureArray, slices: Iterator[slice]) -> Iterator[Di
 
 def _squared_lengths(features: Tensor) -> Tensor:
     """(N, D) -> (N,); in parts, so that no second copy of the features exists."""
-    return torch.cat([part.square().sum(1) for part in features.split(ROWS_PER_SQUARE)])
+    lengths = features.new_empty(len(features))
+    squares = features.new_empty(ROWS_AT_ONCE, features.shape[1])  # a new one each time piles up
+    for part, out in zip(features.split(ROWS_AT_ONCE), lengths.split(ROWS_AT_ONCE), strict=True):
+        torch.square(part, out=squares[: len(part)])
+        torch.sum(squares[: len(part)], dim=1, out=out)
+    return lengths

@@ -14,17 +14,22 @@ from torch.utils.data import DataLoader
 
 from datasets.records import Batch, DataSplits, Sample
 from model import CLIPReID
-from processor.evaluation.distance import distance_blocks, distmat_blocks, normalize_features
+from processor.evaluation.distance import (
+    DistanceSource,
+    distance_blocks,
+    normalize_in_place,
+)
+from processor.evaluation.memory import check_evaluation
 from processor.evaluation.multi_query import pool_queries
 from processor.evaluation.ranking import (
     RetrievalMetrics,
     count_valid_queries,
-    evaluate_distmat,
+    evaluate_blocks,
     evaluate_features,
 )
 from processor.evaluation.report import EvaluationReport, TargetResult, result_lines
-from processor.evaluation.reranking import rerank
-from processor.evaluation.single_shot import DistanceSource, single_gallery_shot_cmc
+from processor.evaluation.reranking import rerank_blocks
+from processor.evaluation.single_shot import single_gallery_shot_cmc
 from processor.features import FeatureTable, extract_features
 from processor.runtime import distributed
 from processor.runtime.precision import Precision
@@ -111,6 +116,7 @@ class Evaluator:
 
         Raises:
             ValueError: a target without a single valid query.
+            MemoryError: a target too large for the device.
         """
         results = []
         for target in self.targets:
@@ -150,6 +156,7 @@ class Evaluator:
                 self.precision,
                 title=target.name,
                 stop=self.stop,
+                check_width=partial(self._check_memory, target, len(samples)),
             )
         finally:
             model.train(was_training)
@@ -161,9 +168,12 @@ class Evaluator:
         Args:
             target: the data set.
             samples: its images, at least those of its splits.
-            table: features of `samples`; an image without any was broken and is left out.
+            table: features of `samples`; an image without any was broken and is left out. Where
+                the protocol normalizes features, these are normalized in place.
         """
         rows = _rows_by_path(samples, table)
+        if self.protocol.normalize:
+            normalize_in_place(table.features)
         return TargetResult(
             target.name,
             [self._score(split, table.features, rows) for split in target.splits],
@@ -172,17 +182,20 @@ class Evaluator:
             target.fingerprint,
         )
 
+    def _check_memory(self, target: Target, num_images: int, dim: int) -> None:
+        sizes = [(len(split.query), len(split.gallery)) for split in target.splits]
+        chunk_mb, reranking = self.protocol.chunk_mb, self.protocol.rerank
+        device = self.precision.device
+        check_evaluation(target.name, sizes, num_images, dim, chunk_mb, device, reranking)
+
     def _score(self, split: DataSplits, features: Tensor, rows: dict[str, int]) -> RetrievalMetrics:
         query = [sample for sample in split.query if sample.path in rows]
         gallery = [sample for sample in split.gallery if sample.path in rows]
-        query_features = features[[rows[sample.path] for sample in query]]
-        gallery_features = features[[rows[sample.path] for sample in gallery]]
+        both = _take(features, [rows[sample.path] for sample in [*query, *gallery]])
+        query_features, gallery_features = both[: len(query)], both[len(query) :]
         ids = _ids(query, gallery)
-        normalize = self.protocol.normalize
-        if normalize:
-            query_features = normalize_features(query_features)
-            gallery_features = normalize_features(gallery_features)
         if self.protocol.multi_query:
+            normalize = self.protocol.normalize
             pooled = pool_queries(query_features, ids[0], ids[2], normalize=normalize)
             query_features, ids[0], ids[2] = pooled.features, pooled.pids, pooled.camids
         return self._rank(split, query_features, gallery_features, ids)
@@ -202,10 +215,9 @@ class Evaluator:
                 query, gallery, *ids, ignore_same_camera=junk_rule, chunk_mb=chunk_mb
             )
         else:
-            distmat = rerank(query, gallery, *self.protocol.rerank, chunk_mb=chunk_mb)
-            distances = partial(distmat_blocks, distmat)
-            metrics = evaluate_distmat(
-                distmat, *ids, ignore_same_camera=junk_rule, chunk_mb=chunk_mb
+            distances = rerank_blocks(query, gallery, *self.protocol.rerank, chunk_mb=chunk_mb)
+            metrics = evaluate_blocks(
+                distances, *ids, ignore_same_camera=junk_rule, chunk_mb=chunk_mb
             )
         if not split.single_gallery_shot:
             return metrics
@@ -237,6 +249,13 @@ def _distinct_samples(target: Target) -> list[Sample]:
 def _rows_by_path(samples: Sequence[Sample], table: FeatureTable) -> dict[str, int]:
     """Row of every readable image's features."""
     return {samples[place].path: row for row, place in enumerate(table.indices.tolist())}
+
+
+def _take(features: Tensor, rows: list[int]) -> Tensor:
+    """Rows of (N, D) features; those that follow each other without a copy."""
+    if rows and rows == list(range(rows[0], rows[0] + len(rows))):
+        return features[rows[0] : rows[0] + len(rows)]
+    return features[rows]
 
 
 def _model_ids(batch: Batch, target: Target) -> tuple[Tensor, Tensor]:

@@ -20,13 +20,17 @@ from processor.evaluation.candidates import (
 from processor.evaluation.counting import EntryCounter
 from processor.evaluation.distance import (
     DistanceBlock,
+    DistanceSource,
     FeatureArray,
+    block_mb,
+    bytes_per_distance,
     check_features,
     chunk_slices,
     distance_blocks,
     distmat_blocks,
     normalize_features,
 )
+from processor.evaluation.memory import check_ranking
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,6 +89,7 @@ def evaluate_features(  # noqa: PLR0913 - two sides with three arrays each, then
 
     Raises:
         ValueError: empty, mismatched or non-finite arrays, an unknown metric, no valid query.
+        MemoryError: a block does not fit the memory that the device has left.
     """
     query, gallery = check_features(query_features, gallery_features)
     if normalize:
@@ -92,8 +97,51 @@ def evaluate_features(  # noqa: PLR0913 - two sides with three arrays each, then
     ids = Identities.check(query_pids, gallery_pids, query_camids, gallery_camids)
     ids.check_lengths(len(query), len(gallery))
     matches = Candidates.find(ids, ignore_same_camera=ignore_same_camera)
-    slices = chunk_slices(len(query), matches.bytes_per_query(query.element_size()), chunk_mb)
+    device = query.device
+    check_ranking(len(query), len(gallery), chunk_mb, device)
+    bytes_per_query = matches.bytes_per_query(bytes_per_distance(device))
+    most_mb = block_mb(bytes_per_query, chunk_mb, device)
+    slices = chunk_slices(len(query), bytes_per_query, most_mb)
     return _evaluate(distance_blocks(query, gallery, slices, metric), matches, max_rank)
+
+
+def evaluate_blocks(
+    distances: DistanceSource,
+    query_pids: IdArray,
+    gallery_pids: IdArray,
+    query_camids: IdArray,
+    gallery_camids: IdArray,
+    *,
+    ignore_same_camera: bool = True,
+    max_rank: int = 50,
+    chunk_mb: float = 256,
+) -> RetrievalMetrics:
+    """Score the rankings of distances that are made block by block.
+
+    Args:
+        distances: makes the blocks of given query rows, such as what `rerank_blocks` returns.
+        query_pids: (Q,) identities.
+        gallery_pids: (G,).
+        query_camids: (Q,) cameras.
+        gallery_camids: (G,).
+        ignore_same_camera: drop gallery images with the query's pid and camid from its ranking.
+        max_rank: length of the CMC curve, clipped to the gallery.
+        chunk_mb: MiB of working memory for one chunk of queries.
+
+    Raises:
+        ValueError: empty or mismatched arrays, blocks of other shapes, no valid query.
+    """
+    ids = Identities.check(query_pids, gallery_pids, query_camids, gallery_camids)
+    ids.check_lengths(len(ids.query_pids), len(ids.gallery_pids))
+    matches = Candidates.find(ids, ignore_same_camera=ignore_same_camera)
+    if not matches.counts.any():
+        raise ValueError(explain_no_match(matches))
+    # re-ranked distances are blended on the CPU, on whatever device they are then ranked
+    device = torch.device("cpu")
+    bytes_per_query = matches.bytes_per_query(bytes_per_distance(device))
+    most_mb = block_mb(bytes_per_query, chunk_mb, device)
+    slices = chunk_slices(len(ids.query_pids), bytes_per_query, most_mb)
+    return _evaluate(distances(slices), matches, max_rank)
 
 
 def evaluate_distmat(
@@ -130,7 +178,9 @@ def evaluate_distmat(
     ids = Identities.check(query_pids, gallery_pids, query_camids, gallery_camids)
     ids.check_lengths(*matrix.shape)
     matches = Candidates.find(ids, ignore_same_camera=ignore_same_camera)
-    slices = chunk_slices(len(matrix), matches.bytes_per_query(8), chunk_mb)
+    bytes_per_query = matches.bytes_per_query(8)
+    device = matrix.device if isinstance(matrix, Tensor) else torch.device("cpu")
+    slices = chunk_slices(len(matrix), bytes_per_query, block_mb(bytes_per_query, chunk_mb, device))
     return _evaluate(distmat_blocks(matrix, slices), matches, max_rank)
 
 
@@ -185,6 +235,9 @@ def _evaluate(
     counter = EntryCounter()
     scores = []
     for block in blocks:
+        shape = (block.rows.stop - block.rows.start, len(candidates.by_pid))
+        if tuple(block.values.shape) != shape:
+            raise ValueError(f"distances: expected {shape}, got {tuple(block.values.shape)}")
         chunk = candidates.chunk(block.rows)
         if chunk.has_match():
             scores.append(_score(block.values, chunk, counter))

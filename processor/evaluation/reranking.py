@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from pathlib import Path
-
 import numpy as np
 import torch
 from scipy import sparse
@@ -13,22 +9,23 @@ from torch import Tensor
 
 from processor.evaluation.distance import (
     FeatureArray,
+    block_mb,
+    bytes_per_distance,
     check_features,
     chunk_slices,
-    distance_blocks,
 )
+from processor.evaluation.memory import (
+    RERANKING_REMEDY,
+    check_ranking,
+    features_bytes,
+    refuse_beyond,
+    rerank_memory,
+)
+from processor.evaluation.neighbourhood import find_neighbourhood
+from processor.evaluation.reranked_distances import RerankedDistances
+from processor.runtime.memory import available_bytes
 
 ROWS_PER_PRODUCT = 4096  # rows of a sparse product whose dense-ish result is filtered at once
-SMALLEST_MAXIMUM = 1e-12  # divides rows of distances that are all zero
-
-
-@dataclass(frozen=True, slots=True)
-class _Neighbourhood:
-    """What remains of the (N, N) distance matrix of queries and gallery together."""
-
-    nearest: np.ndarray  # (N, K) int32, the image itself first
-    row_maxima: np.ndarray  # (N,) float32, largest distance of each row
-    query_distances: np.ndarray  # (Q, G) float32, divided by the row maxima
 
 
 @torch.no_grad()
@@ -58,11 +55,37 @@ def rerank(
         chunk_mb: MiB of working memory for one chunk of distances.
 
     Returns:
-        (Q, G) float32 on the device of the query features.
+        (Q, G) float32 on the device of the query features; `rerank_blocks` does without it.
 
     Raises:
         ValueError: empty, mismatched or non-finite features, constants out of range.
         MemoryError: the estimate of `rerank_memory` exceeds the memory at hand.
+    """
+    query, gallery = check_features(query_features, gallery_features)
+    num_query, num_gallery = len(query), len(gallery)
+    _check_memory(rerank_memory(num_query, num_gallery, query.shape[1], k1, k2))
+    source = rerank_blocks(query, gallery, k1, k2, lambda_value, chunk_mb=chunk_mb)
+    bytes_per_row = bytes_per_distance(query.device) * num_gallery
+    most_mb = block_mb(bytes_per_row, chunk_mb, query.device)
+    distances = query.new_empty(num_query, num_gallery)
+    for block in source(chunk_slices(num_query, bytes_per_row, most_mb)):
+        distances[block.rows] = block.values
+    return distances
+
+
+@torch.no_grad()
+def rerank_blocks(
+    query_features: FeatureArray,
+    gallery_features: FeatureArray,
+    k1: int = 50,
+    k2: int = 15,
+    lambda_value: float = 0.3,
+    *,
+    chunk_mb: float = 256,
+) -> RerankedDistances:
+    """The distances of `rerank` block by block, so that no (Q, G) matrix has to exist.
+
+    Arguments and errors are those of `rerank`.
     """
     if k1 < 1 or k2 < 1 or not 0 <= lambda_value <= 1:
         raise ValueError(
@@ -70,91 +93,69 @@ def rerank(
             f"got {k1}, {k2} and {lambda_value}"
         )
     query, gallery = check_features(query_features, gallery_features)
+    _check_blocks(query, gallery, k1, k2, chunk_mb)
     num_query = len(query)
-    _check_memory(rerank_memory(num_query, len(gallery), query.shape[1], k1, k2))
-    features = torch.cat([query, gallery])
-    around = _find_neighbourhood(features, num_query, max(k1 + 1, k2), chunk_mb)
+    features = _joined(query, gallery)
+    around = find_neighbourhood(features, max(k1 + 1, k2), chunk_mb)
     neighbours = _expanded_neighbours(around.nearest, k1)
     weights = _neighbour_weights(neighbours, features.cpu().numpy(), around.row_maxima)
-    if k2 > 1:
-        weights = _average_over_nearest(weights, around.nearest[:, :k2])
-    blended = _blend_jaccard(weights, around.query_distances, lambda_value)
-    return torch.from_numpy(blended).to(query.device)
-
-
-def rerank_memory(num_query: int, num_gallery: int, dim: int, k1: int, k2: int) -> int:
-    """Bytes that `rerank` is expected to need above the features it is given.
-
-    The width of the sparse rows depends on the data; wide clusters are assumed.
-    """
-    num_images = num_query + num_gallery
-    set_size = min(2 * (k1 + 1), num_images)
-    averaged = min(set_size * (1 + k2 // 2), num_images)
-    joined = 4 * num_images * dim
-    dense = 4 * num_query * num_gallery
-    sparse_rows = 8 * num_images * (3 * set_size + 2 * averaged)  # index and value, with copies
-    return joined + dense + sparse_rows + 2**28
+    nearest = around.nearest[:, :k2]
+    return RerankedDistances(
+        query=query,
+        gallery=gallery,
+        row_maxima=around.row_maxima[:num_query],
+        weights=_average_over_nearest(weights, nearest, slice(0, num_query)),
+        index=_average_over_nearest(weights, nearest, slice(num_query, None)).T.tocsr(),
+        lambda_value=lambda_value,
+    )
 
 
 def _check_memory(needed: int) -> None:
-    available = _available_memory()
-    if available is not None and needed > available:
-        raise MemoryError(
-            f"re-ranking needs about {needed / 1e9:.1f} GB, have {available / 1e9:.1f} GB; "
-            "set TEST.RE_RANKING False or evaluate on a machine with more memory"
-        )
+    refuse_beyond(_available_memory(), needed, "re-ranking", RERANKING_REMEDY)
+
+
+def _check_blocks(query: Tensor, gallery: Tensor, k1: int, k2: int, chunk_mb: float) -> None:
+    (num_query, dim), num_gallery = query.shape, len(gallery)
+    _check_memory(rerank_memory(num_query, num_gallery, dim, k1, k2, whole=False))
+    if query.device.type != "cpu":
+        num_images = num_query + num_gallery
+        joined = features_bytes(num_images, dim)
+        check_ranking(num_images, num_images, chunk_mb, query.device, also=joined)
 
 
 def _available_memory() -> int | None:
-    """Bytes this machine can still give out, None where the system does not tell."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, AttributeError):
-        return None
+    """Bytes of main memory: the sparse rows are there, whatever the device."""
+    return available_bytes(torch.device("cpu"))
 
 
-def _find_neighbourhood(
-    features: Tensor, num_query: int, num_nearest: int, chunk_mb: float
-) -> _Neighbourhood:
-    num_images = len(features)
-    num_nearest = min(num_nearest, num_images)
-    nearest = np.empty((num_images, num_nearest), dtype=np.int32)
-    row_maxima = np.empty(num_images, dtype=np.float32)
-    query_distances = np.empty((num_query, num_images - num_query), dtype=np.float32)
-    bytes_per_row = 8 * num_images + 12 * num_nearest  # distances, scaled ones, nearest
-    slices = chunk_slices(num_images, bytes_per_row, chunk_mb)
-    for block in distance_blocks(features, features, slices):
-        rows, values = block.rows, block.values
-        maxima = values.amax(dim=1).clamp_min(SMALLEST_MAXIMUM)
-        row_maxima[rows] = maxima.cpu().numpy()
-        if rows.start < num_query:
-            queries = slice(rows.start, min(rows.stop, num_query))
-            count = queries.stop - queries.start
-            scaled = values[:count, num_query:] / maxima[:count, None]
-            query_distances[queries] = scaled.cpu().numpy()
-        values.diagonal(rows.start).fill_(-torch.inf)  # itself first, also among duplicates
-        found = values.topk(num_nearest, dim=1, largest=False).indices
-        nearest[rows] = found.cpu().numpy()
-    return _Neighbourhood(nearest, row_maxima, query_distances)
+def _joined(query: Tensor, gallery: Tensor) -> Tensor:
+    """(Q + G, D); a view where the gallery follows the queries in memory."""
+    end = query.storage_offset() + query.numel()
+    if (
+        query.untyped_storage().data_ptr() == gallery.untyped_storage().data_ptr()
+        and end == gallery.storage_offset()
+        and query.is_contiguous()
+        and gallery.is_contiguous()
+    ):
+        shape = (len(query) + len(gallery), query.shape[1])
+        return query.as_strided(shape, query.stride(), query.storage_offset())
+    return torch.cat([query, gallery])
 
 
-def _membership(nearest: np.ndarray) -> sparse.csr_array:
-    """(N, N) with a one at every (i, j) where j is in row i of `nearest` (N, k)."""
-    num_images, width = nearest.shape
-    starts = np.arange(num_images + 1, dtype=np.int32) * width
+def _membership(nearest: np.ndarray, num_images: int) -> sparse.csr_array:
+    """(n, N) with a one at every (i, j) where j is in row i of `nearest` (n, k)."""
+    num_rows, width = nearest.shape
+    starts = np.arange(num_rows + 1, dtype=np.int32) * width
     ones = np.ones(nearest.size, dtype=np.float32)
     columns = nearest.flatten()  # a copy: the matrix sorts them in place
-    matrix = sparse.csr_array((ones, columns, starts), shape=(num_images, num_images))
+    matrix = sparse.csr_array((ones, columns, starts), shape=(num_rows, num_images))
     matrix.sort_indices()
     return matrix
 
 
 def _reciprocal(nearest: np.ndarray) -> sparse.csr_array:
     """The entries of `_membership` that hold both ways."""
-    members = _membership(nearest)
+    members = _membership(nearest, len(nearest))
     return members.multiply(members.T.tocsr()).tocsr()
 
 
@@ -179,7 +180,7 @@ def _neighbour_weights(
 ) -> sparse.csr_array:
     """V: exp(-O) on the pattern of `neighbours`, every row scaled to sum 1."""
     starts, columns = neighbours.indptr, neighbours.indices
-    squares = np.square(features).sum(axis=1)
+    squares = np.einsum("nd,nd->n", features, features)  # without a second copy of the features
     weights = np.empty(len(columns), dtype=np.float32)
     for i in range(len(features)):  # one row at a time stays in the cache
         mine = slice(starts[i], starts[i + 1])
@@ -190,27 +191,12 @@ def _neighbour_weights(
     return sparse.csr_array((weights, columns, starts), neighbours.shape)
 
 
-def _average_over_nearest(weights: sparse.csr_array, nearest: np.ndarray) -> sparse.csr_array:
-    """Row i becomes the mean of the rows `nearest[i]`."""
-    return (_membership(nearest) @ weights) / np.float32(nearest.shape[1])
-
-
-def _blend_jaccard(
-    weights: sparse.csr_array, query_distances: np.ndarray, lambda_value: float
-) -> np.ndarray:
-    """Overwrite the (Q, G) distances with (1 - lambda) J + lambda times themselves.
-
-    An inverted index of the gallery (which images have weight at neighbour l) limits the sum of
-    minima to the images that share a neighbour with the query.
-    """
-    num_query = len(query_distances)
-    index = weights[num_query:].T.tocsr()
-    for i in range(num_query):
-        mine = slice(weights.indptr[i], weights.indptr[i + 1])
-        lists = index[weights.indices[mine]]
-        lengths = np.diff(lists.indptr)
-        np.minimum(lists.data, np.repeat(weights.data[mine], lengths), out=lists.data)
-        overlap = lists.T @ np.ones(len(lengths), dtype=np.float32)
-        jaccard = 1 - overlap / (2 - overlap)
-        query_distances[i] = (1 - lambda_value) * jaccard + lambda_value * query_distances[i]
-    return query_distances
+def _average_over_nearest(
+    weights: sparse.csr_array, nearest: np.ndarray, rows: slice
+) -> sparse.csr_array:
+    """Some `rows`, row i of them the mean of the rows `nearest[i]` of (N, k2)."""
+    if nearest.shape[1] == 1:
+        return weights[rows]
+    averaged = _membership(nearest[rows], len(nearest)) @ weights
+    averaged.data /= np.float32(nearest.shape[1])  # in place, and scipy divides in float64
+    return averaged

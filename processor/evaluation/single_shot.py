@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -16,13 +14,11 @@ from processor.evaluation.candidates import (
     Identities,
     explain_no_match,
 )
-from processor.evaluation.distance import DistanceBlock, chunk_slices
+from processor.evaluation.distance import DistanceSource, chunk_slices
 
 NUM_REPEATS = 100  # galleries drawn
 SEED = 0  # of the draws
 BYTES_PER_DRAW = 16  # what ranking needs per image that a query is compared with or drawn from
-
-DistanceSource: TypeAlias = Callable[[Iterator[slice]], Iterable[DistanceBlock]]
 
 
 @torch.no_grad()

@@ -3,12 +3,14 @@ import pytest
 import torch
 
 from processor.evaluation.distance import (
+    block_mb,
     check_features,
     check_finite,
     chunk_slices,
     distance_blocks,
     full_precision,
     normalize_features,
+    normalize_in_place,
 )
 
 
@@ -124,3 +126,28 @@ def test_unknown_metric_lists_the_known_ones():
 def test_chunk_size_has_to_be_positive():
     with pytest.raises(ValueError, match="chunk_mb"):
         list(chunk_slices(3, 8, 0))
+
+
+def test_rows_are_normalized_in_place_to_the_same_numbers():
+    features = torch.randn(600, 17, generator=torch.Generator().manual_seed(2))
+    features[5] = 0
+    expected = normalize_features(features)
+    assert not torch.equal(features, expected)
+    normalize_in_place(features)
+    assert torch.equal(features, expected)
+
+
+def test_blocks_of_a_cpu_fit_its_caches_and_never_exceed_the_chunk():
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert block_mb(1000, 512, cpu) == 32
+    assert block_mb(2**20, 512, cpu) == 192  # rows of 1 MiB
+    assert block_mb(2**20, 100, cpu) == 100
+    assert block_mb(1000, 7, cpu) == 7
+    assert block_mb(1000, 512, cuda) == 512
+
+
+def test_columns_of_a_larger_matrix_are_as_good_as_a_matrix():
+    query, gallery = random_features(dim=12)
+    wide = whole_matrix(query[:, ::2], gallery[:, ::2])
+    copied = whole_matrix(query[:, ::2].contiguous(), gallery[:, ::2].contiguous())
+    torch.testing.assert_close(wide, copied)

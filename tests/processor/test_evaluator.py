@@ -20,9 +20,9 @@ from config import load_cfg
 from datasets.build import build_evaluation_loader, build_sources
 from datasets.records import Batch, DataSplits, Sample
 from processor.build import build_evaluator, build_targets
-from processor.evaluation import evaluate_distmat, rerank
+from processor.evaluation import evaluate_distmat, memory, rerank
 from processor.evaluation.distance import distmat_blocks, normalize_features
-from processor.evaluation.evaluator import Evaluator, Protocol, Target, _model_ids
+from processor.evaluation.evaluator import Evaluator, Protocol, Target, _model_ids, _take
 from processor.evaluation.multi_query import pool_queries
 from processor.evaluation.single_shot import single_gallery_shot_cmc
 from processor.features import FeatureTable
@@ -473,3 +473,54 @@ def test_camera_beyond_those_of_training_is_unknown():
     cameras, views = _model_ids(batch, Target("one", [], range(6, 10)))
     assert cameras.tolist() == [6, 9, -1]
     assert views.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("reranking", [None, (4, 3, 0.3)])
+def test_images_in_several_splits_score_as_alone(tmp_path, float32, normalize, reranking):
+    """Rows of the splits are picked from one table; it must not change between them."""
+    rng = np.random.default_rng(4)
+    samples = []
+    for number in range(30):
+        path = tmp_path / f"{number}.png"
+        Image.new("RGB", (8, 8), tuple(rng.integers(20, 250, 3).tolist())).save(path)
+        samples.append(Sample(str(path), number % 4, number // 4 % 2))
+    first = DataSplits("hues", [], samples[:10], samples[10:])
+    second = DataSplits("hues", [], samples[5:20:2], samples[::-1])  # queries in the gallery too
+    options = {"normalize": normalize, "rerank": reranking}
+    together = evaluator(float32, Target("hues", [first, second]), **options)(MeanColour())
+    for split, metrics in zip((first, second), together.targets[0].splits, strict=True):
+        (alone,) = evaluator(float32, Target("hues", [split]), **options)(MeanColour()).targets
+        expected = alone.splits[0]
+        assert metrics.mAP == pytest.approx(expected.mAP, abs=1e-6)
+        assert metrics.cmc.tolist() == pytest.approx(expected.cmc.tolist())
+
+
+def test_rows_in_order_are_a_part_of_the_table_and_others_a_copy():
+    features = torch.arange(12.0).view(6, 2)
+    part = _take(features, [2, 3, 4])
+    assert part.data_ptr() == features[2:].data_ptr()
+    assert part.tolist() == features[2:5].tolist()
+    for rows in ([2, 4, 3], [0, 2], [1, 1], [5, 4]):
+        picked = _take(features, rows)
+        assert picked.tolist() == [features[row].tolist() for row in rows]
+        assert picked.untyped_storage().data_ptr() != features.untyped_storage().data_ptr()
+    assert _take(features, []).shape == (0, 2)
+
+
+def test_what_cannot_fit_is_refused_after_the_first_batch(splits, float32, monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda _: 10**6)
+    model = MeanColour().train()
+    text = r"evaluation on greys \(cpu\) needs about 0\.1 GB, have 0\.0 GB; .*more memory"
+    with pytest.raises(MemoryError, match=text):
+        evaluator(float32, Target("greys", [splits]))(model)
+    assert len(model.ids) == 3  # of eight images
+    assert model.training
+
+
+def test_reranking_that_cannot_fit_names_its_option(splits, float32, monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda _: 2 * 10**8)
+    target = Target("greys", [splits])
+    evaluator(float32, target)(MeanColour())
+    with pytest.raises(MemoryError, match=r"re-ranking greys .*TEST\.RE_RANKING False"):
+        evaluator(float32, target, rerank=(2, 2, 0.3))(MeanColour())

@@ -76,3 +76,37 @@ def test_stop_request(float32):
     stop.requested = True
     with pytest.raises(Interrupted):
         extract_features(mean, *loader(2), float32, title="test", stop=stop)
+
+
+@pytest.mark.parametrize("num_images", [0, 3, 7, 12])
+def test_number_of_images_is_only_a_hint(float32, num_images):
+    """Broken images come short of it."""
+    make, _ = loader(3, 3, 1)
+    table = extract_features(mean, make, num_images, float32, title="test")
+    assert table.indices.tolist() == list(range(7))
+    assert table.features.tolist() == [[i] * 3 for i in range(7)]
+
+
+def test_rows_are_set_aside_once(float32):
+    """Batch after batch goes into the same memory."""
+    table = extract_features(mean, *loader(3, 3, 1), float32, title="test")
+    assert table.features.untyped_storage().nbytes() == 7 * 3 * 4
+
+
+def test_width_is_told_before_the_second_batch_and_may_be_refused(float32):
+    told, seen = [], []
+
+    def encode(batch):
+        seen.append(len(batch))
+        return mean(batch)
+
+    extract_features(encode, *loader(2, 2), float32, title="test", check_width=told.append)
+    assert (told, seen) == ([3], [2, 2])
+
+    def refuse(width):
+        raise MemoryError(f"{width} are too many")
+
+    seen.clear()
+    with pytest.raises(MemoryError, match="3 are too many"):
+        extract_features(encode, *loader(2, 2), float32, title="test", check_width=refuse)
+    assert seen == [2]

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processor.evaluation import RetrievalMetrics, counting, evaluate_distmat, evaluate_features
+from processor.evaluation.distance import distmat_blocks
+from processor.evaluation.ranking import evaluate_blocks
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "evaluation_small.npz"
 CASES = ("tiny", "small", "junk_novalid", "ragged")
@@ -392,3 +395,28 @@ def test_whole_float_ids_count_and_others_do_not():
     ids[2] = np.array([0.5])
     with pytest.raises(ValueError, match=r"query_camids: expected one integer per image"):
         evaluate_distmat(np.array([[0.1, 0.2]]), *ids)
+
+
+@pytest.mark.parametrize("chunk_mb", [1e-6, 0.01, 64])
+def test_blocks_that_are_made_on_demand_score_as_their_matrix(chunk_mb):
+    rng = np.random.default_rng(3)
+    distmat = rng.integers(0, 9, (12, 60)).astype(np.float32)
+    ids = random_ids(rng, 12, 60)
+    source = partial(distmat_blocks, distmat)
+    options = {"max_rank": 7, "ignore_same_camera": False}
+    found = evaluate_blocks(source, *ids, chunk_mb=chunk_mb, **options)
+    assert_agrees(found, slow_reference(distmat, *ids, **options))
+    assert found.num_queries == 12
+
+
+def test_blocks_without_a_match_are_said(mixed_ids):
+    with pytest.raises(ValueError, match="0 of 2 queries have a match"):
+        evaluate_blocks(partial(distmat_blocks, np.zeros((2, 2))), [1, 2], [3, 4], [0, 0], [1, 1])
+    with pytest.raises(ValueError, match="0 of 0 queries"):
+        evaluate_blocks(partial(distmat_blocks, np.zeros((0, 1))), [], [3], [], [1])
+    with pytest.raises(ValueError, match="query_camids: 1 entries for 2 query images"):
+        evaluate_blocks(
+            partial(distmat_blocks, np.zeros((2, 4))), *mixed_ids[:2], [1], mixed_ids[3]
+        )
+    with pytest.raises(ValueError, match=r"distances: expected \(2, 4\), got \(2, 3\)"):
+        evaluate_blocks(partial(distmat_blocks, np.zeros((2, 3))), *mixed_ids)

@@ -5,6 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processor.evaluation import rerank, reranking
+from processor.evaluation.neighbourhood import find_neighbourhood
+from processor.evaluation.reranking import rerank_blocks
 
 
 def mutual(order, i, k):
@@ -195,3 +197,72 @@ def test_cuda_agrees_with_the_cpu():
     distances = rerank(query.cuda(), gallery.cuda(), 20, 6)
     assert distances.is_cuda
     torch.testing.assert_close(distances.cpu(), rerank(query, gallery, 20, 6), atol=1e-5, rtol=0)
+
+
+def in_blocks(source, num_query, rows):
+    slices = (slice(i, min(i + rows, num_query)) for i in range(0, num_query, rows))
+    blocks = [(block.rows, block.values.clone()) for block in source(slices)]
+    assert [place for rows_of, _ in blocks for place in range(num_query)[rows_of]] == list(
+        range(num_query)
+    )
+    return torch.cat([values for _, values in blocks])
+
+
+@pytest.mark.parametrize("rows", [1, 7, 30, 100])
+def test_blocks_are_parts_of_the_matrix(rows):
+    query, gallery = clustered(30, 90)
+    expected = rerank(query, gallery, 20, 6, 0.3)
+    source = rerank_blocks(query, gallery, 20, 6, 0.3)
+    for _ in range(2):  # it may be asked again
+        found = in_blocks(source, 30, rows)
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+def test_features_in_one_tensor_are_not_copied_and_not_changed():
+    features = torch.from_numpy(np.concatenate(clustered(12, 50)))
+    before = features.clone()
+    query, gallery = features[:12], features[12:]
+    joined = reranking._joined(query, gallery)
+    assert joined.data_ptr() == features.data_ptr()
+    assert torch.equal(joined, features)
+    expected = rerank(query.clone(), gallery.clone(), 10, 3)
+    assert torch.equal(rerank(query, gallery, 10, 3), expected)
+    assert torch.equal(features, before)
+
+
+def test_parts_that_do_not_follow_each_other_are_joined():
+    features = torch.arange(60.0).view(20, 3)
+    for query, gallery in [
+        (features[:5], features[6:]),
+        (features[10:], features[:10]),
+        (features[:5], features.clone()[5:]),
+        (features[:10:2], features[9:]),
+        (features[:4, :2], features[4:, :2]),
+    ]:
+        joined = reranking._joined(query, gallery)
+        assert torch.equal(joined, torch.cat([query, gallery]))
+
+
+def test_blocks_need_less_memory_than_the_matrix(monkeypatch):
+    query, gallery = clustered(40, 200)
+    monkeypatch.setattr(reranking, "rerank_memory", lambda *_, whole=True: 2000 if whole else 1000)
+    monkeypatch.setattr(reranking, "_available_memory", lambda: 1500)
+    with pytest.raises(MemoryError, match="re-ranking needs"):
+        rerank(query, gallery)
+    monkeypatch.undo()
+    expected = rerank(query, gallery)
+    monkeypatch.setattr(reranking, "rerank_memory", lambda *_, whole=True: 2000 if whole else 1000)
+    monkeypatch.setattr(reranking, "_available_memory", lambda: 1500)
+    found = in_blocks(rerank_blocks(query, gallery), 40, 9)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+def test_nearest_images_agree_with_a_sort():
+    query, gallery = clustered(20, 60)
+    features = torch.from_numpy(np.concatenate([query, gallery]))
+    distances = (features[:, None].double() - features[None]).square().sum(dim=2)
+    for chunk_mb in (1e-6, 0.01, 64):
+        around = find_neighbourhood(features, 9, chunk_mb)
+        assert around.nearest.tolist() == distances.argsort(dim=1)[:, :9].tolist()
+        assert around.row_maxima == pytest.approx(distances.amax(dim=1).numpy(), abs=1e-5)
+    assert find_neighbourhood(features, 500, 64).nearest.shape == (80, 80)
