@@ -13,7 +13,8 @@ from processor.evaluation.memory import (
     refuse_beyond,
     rerank_memory,
 )
-from processor.runtime.memory import _main_memory, available_bytes
+from processor.runtime import memory
+from processor.runtime.memory import available_bytes
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -28,23 +29,10 @@ def reading(monkeypatch):
     return fake
 
 
-def test_main_memory_is_what_linux_can_give(tmp_path):
-    table = tmp_path / "meminfo"
-    table.write_text("MemTotal:  900 kB\nMemFree: 100 kB\nMemAvailable:    300 kB\n")
-    assert _main_memory(table) == 300 * 1024
-
-
-@pytest.mark.parametrize(
-    "text", ["", "MemTotal: 900 kB\n", "MemAvailable: much\n", "MemAvailable:"]
-)
-def test_a_table_that_does_not_tell_is_unknown(tmp_path, text):
-    table = tmp_path / "meminfo"
-    table.write_text(text)
-    assert _main_memory(table) is None
-
-
-def test_no_table_is_unknown(tmp_path):
-    assert _main_memory(tmp_path / "absent") is None
+@pytest.mark.parametrize(("free", "expected"), [(300, 300), (0, None)])
+def test_main_memory_is_what_the_machine_leaves(monkeypatch, free, expected):
+    monkeypatch.setattr(memory, "free_ram", lambda: free)
+    assert available_bytes(CPU) == expected
 
 
 def test_free_and_unused_memory_of_a_cuda_device(monkeypatch):
