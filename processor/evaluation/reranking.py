@@ -17,8 +17,12 @@ from processor.evaluation.distance import (
     chunk_slices,
     distance_blocks,
 )
+from processor.evaluation.reciprocal import (
+    average_over_nearest,
+    expanded_neighbours,
+    neighbour_weights,
+)
 
-ROWS_PER_PRODUCT = 4096  # rows of a sparse product whose dense-ish result is filtered at once
 SMALLEST_MAXIMUM = 1e-12  # divides rows of distances that are all zero
 
 
@@ -74,10 +78,10 @@ def rerank(
     _check_memory(rerank_memory(num_query, len(gallery), query.shape[1], k1, k2))
     features = torch.cat([query, gallery])
     around = _find_neighbourhood(features, num_query, max(k1 + 1, k2), chunk_mb)
-    neighbours = _expanded_neighbours(around.nearest, k1)
-    weights = _neighbour_weights(neighbours, features.cpu().numpy(), around.row_maxima)
+    neighbours = expanded_neighbours(around.nearest, k1)
+    weights = neighbour_weights(neighbours, features.cpu().numpy(), around.row_maxima)
     if k2 > 1:
-        weights = _average_over_nearest(weights, around.nearest[:, :k2])
+        weights = average_over_nearest(weights, around.nearest[:, :k2])
     blended = _blend_jaccard(weights, around.query_distances, lambda_value)
     return torch.from_numpy(blended).to(query.device)
 
@@ -139,60 +143,6 @@ def _find_neighbourhood(
         found = values.topk(num_nearest, dim=1, largest=False).indices
         nearest[rows] = found.cpu().numpy()
     return _Neighbourhood(nearest, row_maxima, query_distances)
-
-
-def _membership(nearest: np.ndarray) -> sparse.csr_array:
-    """(N, N) with a one at every (i, j) where j is in row i of `nearest` (N, k)."""
-    num_images, width = nearest.shape
-    starts = np.arange(num_images + 1, dtype=np.int32) * width
-    ones = np.ones(nearest.size, dtype=np.float32)
-    columns = nearest.flatten()  # a copy: the matrix sorts them in place
-    matrix = sparse.csr_array((ones, columns, starts), shape=(num_images, num_images))
-    matrix.sort_indices()
-    return matrix
-
-
-def _reciprocal(nearest: np.ndarray) -> sparse.csr_array:
-    """The entries of `_membership` that hold both ways."""
-    members = _membership(nearest)
-    return members.multiply(members.T.tocsr()).tocsr()
-
-
-def _expanded_neighbours(nearest: np.ndarray, k1: int) -> sparse.csr_array:
-    """(N, N) pattern of R(i), each joined by the R'(c) that lie in it for the most part."""
-    reciprocal = _reciprocal(nearest[:, : k1 + 1])
-    halves = _reciprocal(nearest[:, : round(k1 / 2) + 1])  # rounds half to even, as NumPy does
-    half_sizes = np.diff(halves.indptr)
-    halves_transposed = halves.T.tocsr()
-    parts = []
-    for start in range(0, len(nearest), ROWS_PER_PRODUCT):
-        own = reciprocal[start : start + ROWS_PER_PRODUCT]
-        shared = (own @ halves_transposed).multiply(own).tocsr()  # (i, c): |R'(c) & R(i)|
-        shared.data = (3 * shared.data > 2 * half_sizes[shared.indices]).astype(np.float32)
-        shared.eliminate_zeros()
-        parts.append(own + shared @ halves)
-    return sparse.vstack(parts, format="csr")
-
-
-def _neighbour_weights(
-    neighbours: sparse.csr_array, features: np.ndarray, row_maxima: np.ndarray
-) -> sparse.csr_array:
-    """V: exp(-O) on the pattern of `neighbours`, every row scaled to sum 1."""
-    starts, columns = neighbours.indptr, neighbours.indices
-    squares = np.square(features).sum(axis=1)
-    weights = np.empty(len(columns), dtype=np.float32)
-    for i in range(len(features)):  # one row at a time stays in the cache
-        mine = slice(starts[i], starts[i + 1])
-        products = features[columns[mine]] @ features[i]
-        distances = (squares[i] + squares[columns[mine]] - 2 * products) / row_maxima[i]
-        closeness = np.exp(-distances)
-        weights[mine] = closeness / closeness.sum()
-    return sparse.csr_array((weights, columns, starts), neighbours.shape)
-
-
-def _average_over_nearest(weights: sparse.csr_array, nearest: np.ndarray) -> sparse.csr_array:
-    """Row i becomes the mean of the rows `nearest[i]`."""
-    return (_membership(nearest) @ weights) / np.float32(nearest.shape[1])
 
 
 def _blend_jaccard(
