@@ -26,6 +26,8 @@ from processor.evaluation.reciprocal import (
 )
 
 OUTLIER = -1
+ENTRIES_PER_STEP = 2**22  # stored distances by which a growing matrix is enlarged
+ROWS_PER_CHUNK = 1024  # rows of distances filtered at once
 SIZE_QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -93,8 +95,7 @@ def _find_nearest(features: Tensor, num_nearest: int, chunk_mb: float) -> np.nda
 def _jaccard(weights: sparse.csr_array, max_distance: float) -> sparse.csr_array:
     """Distances of the rows of V by an inverted index: who else has weight at my neighbours."""
     index = weights.T.tocsr()
-    columns, distances = [], []
-    starts = np.zeros(len(weights.indptr), dtype=np.int64)
+    entries = _Entries(weights.shape[0])
     for i in range(weights.shape[0]):
         mine = slice(weights.indptr[i], weights.indptr[i + 1])
         lists = index[weights.indices[mine]]
@@ -102,15 +103,39 @@ def _jaccard(weights: sparse.csr_array, max_distance: float) -> sparse.csr_array
         np.minimum(lists.data, np.repeat(weights.data[mine], lengths), out=lists.data)
         overlap = lists.T @ np.ones(len(lengths), dtype=np.float32)
         overlap[i] = 1
-        found = np.flatnonzero(overlap)
-        shared = overlap[found]
-        jaccard = np.maximum(1 - shared / (2 - shared), 0)
-        kept = (jaccard < 1) & (jaccard <= max_distance)
-        columns.append(found[kept].astype(np.int32))
-        distances.append(jaccard[kept])
-        starts[i + 1] = starts[i] + len(columns[-1])
-    parts = (np.concatenate(distances), np.concatenate(columns), starts)
-    return sparse.csr_array(parts, shape=weights.shape)
+        columns = np.flatnonzero(overlap)
+        shared = overlap[columns]
+        distances = np.maximum(1 - shared / (2 - shared), 0)
+        kept = (distances < 1) & (distances <= max_distance)
+        entries.append_row(columns[kept], distances[kept])
+    return entries.matrix()
+
+
+class _Entries:
+    """A square sparse matrix that grows by rows in place: no second copy when it is complete."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._columns = np.empty(0, dtype=np.int32)
+        self._values = np.empty(0, dtype=np.float32)
+        self._starts = [0]
+
+    def append_row(self, columns: np.ndarray, values: np.ndarray) -> None:
+        start, end = self._starts[-1], self._starts[-1] + len(columns)
+        if end > len(self._values):
+            self._resize(end + ENTRIES_PER_STEP)
+        self._columns[start:end] = columns
+        self._values[start:end] = values
+        self._starts.append(end)
+
+    def matrix(self) -> sparse.csr_array:
+        self._resize(self._starts[-1])
+        parts = (self._values, self._columns, np.array(self._starts))
+        return sparse.csr_array(parts, shape=(self._size, self._size))
+
+    def _resize(self, length: int) -> None:
+        self._columns.resize(length, refcheck=False)
+        self._values.resize(length, refcheck=False)
 
 
 def cluster(distance: sparse.csr_array, eps: float, min_samples: int = 4) -> np.ndarray:
@@ -131,11 +156,11 @@ def cluster(distance: sparse.csr_array, eps: float, min_samples: int = 4) -> np.
         raise ValueError(f"DSGL.EPS: expected a Jaccard distance between 0 and 1, got {eps}")
     if min_samples < 1:
         raise ValueError(f"DSGL.MIN_SAMPLES: expected 1 or more, got {min_samples}")
-    graph = _sorted_graph(distance)
+    graph = _sorted_graph(distance, eps)
     labels = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed").fit_predict(graph)
     num_clusters = int(labels.max()) + 1
     if num_clusters == 0:
-        nearest = _closest_core(graph, min_samples)
+        nearest = _closest_core(distance, min_samples)  # never with one sample, a core alone
         raise ValueError(
             f"no cluster: all {len(labels)} images are outliers at DSGL.EPS {eps}; raise it "
             f"above {nearest:.2f}, where the first {min_samples} images come together, or lower "
@@ -151,22 +176,30 @@ def cluster(distance: sparse.csr_array, eps: float, min_samples: int = 4) -> np.
     return labels.astype(np.int64)
 
 
-def _sorted_graph(distance: sparse.csr_array) -> sparse.csr_array:
-    """A copy with the diagonal stored and every row sorted by distance, as scikit-learn asks."""
-    entries = sparse.coo_array(distance)
-    off = entries.row != entries.col
-    own = np.arange(distance.shape[0], dtype=entries.row.dtype)
-    rows, columns = np.concatenate([own, entries.row[off]]), np.concatenate([own, entries.col[off]])
-    values = np.concatenate([np.zeros(len(own), dtype=entries.data.dtype), entries.data[off]])
-    graph = sparse.csr_array((values, (rows, columns)), shape=distance.shape)
+def _sorted_graph(distance: sparse.csr_array, largest: float) -> sparse.csr_array:
+    """The pairs up to `largest`, diagonal stored, rows sorted by distance as scikit-learn asks."""
+    parts = []
+    for start in range(0, distance.shape[0], ROWS_PER_CHUNK):
+        block = sparse.coo_array(distance[start : start + ROWS_PER_CHUNK])
+        own = np.arange(block.shape[0])
+        kept = (block.data <= largest) & (block.col != block.row + start)
+        rows = np.concatenate([own, block.row[kept]])
+        columns = np.concatenate([own + start, block.col[kept]])
+        values = np.concatenate([np.zeros(len(own), dtype=block.data.dtype), block.data[kept]])
+        parts.append(sparse.csr_array((values, (rows, columns)), shape=block.shape))
+    graph = sparse.vstack(parts, format="csr")
     return sort_graph_by_row_values(graph, copy=False, warn_when_not_sorted=False)
 
 
-def _closest_core(graph: sparse.csr_array, min_samples: int) -> float:
+def _closest_core(distance: sparse.csr_array, min_samples: int) -> float:
     """The smallest eps with a core image; 1 where no image has so many stored neighbours."""
-    wide = np.diff(graph.indptr) >= min_samples
-    last = graph.indptr[:-1][wide] + min_samples - 1
-    return float(graph.data[last].min()) if len(last) else 1.0
+    closest = 1.0
+    for i in range(distance.shape[0]):
+        mine = slice(distance.indptr[i], distance.indptr[i + 1])
+        others = distance.data[mine][distance.indices[mine] != i]
+        if len(others) >= min_samples - 1:
+            closest = min(closest, float(np.partition(others, min_samples - 2)[min_samples - 2]))
+    return closest
 
 
 @dataclass(frozen=True, slots=True)
