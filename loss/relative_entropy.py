@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from loss.disentangle import positive_prototypes
 from loss.instance_bank import InstanceBank, NegativePrototypes
+
+
+@dataclass(frozen=True, slots=True)
+class _Guidance:
+    """What moves the prototypes for the images of a batch."""
+
+    labels: Tensor  # (B,)
+    pull: Tensor  # (B, D) positive prototypes
+    push: NegativePrototypes
+    positive_mix: float
+    negative_mix: float
 
 
 def relative_entropy_loss(  # noqa: PLR0913
@@ -54,50 +67,50 @@ def relative_entropy_loss(  # noqa: PLR0913
     with torch.autocast(features.device.type, enabled=False):
         features = features.float()
         expected = (positives.float() @ prototypes.T / temperature).log_softmax(1)
+        plain = features @ prototypes.T
         for a, shared in enumerate(irrelevant.T):
             column = 0 if faithful else a
-            pull = positive_prototypes(bank, prototypes, labels, shared, column)
-            push = bank.negatives(labels, shared, column)
+            guidance = _Guidance(
+                labels,
+                positive_prototypes(bank, prototypes, labels, shared, column),
+                bank.negatives(labels, shared, column),
+                positive_mix,
+                negative_mix,
+            )
             if faithful:
-                table = _guide_in_turn(
-                    prototypes,
-                    labels,
-                    pull,
-                    push,
-                    positive_mix=positive_mix,
-                    negative_mix=negative_mix,
-                )
-                similarity = features @ table.T
+                similarity = features @ _guide_in_turn(prototypes, guidance).T
             else:
-                pull = F.normalize(torch.lerp(prototypes[labels], pull, positive_mix))
-                rows = F.normalize(torch.lerp(prototypes[push.clusters], push.means, negative_mix))
-                image, group = push.mine.nonzero(as_tuple=True)
-                places = (image, push.clusters[group])
-                similarity = (features @ prototypes.T).index_put(
-                    places, (features @ rows.T)[image, group]
-                )
-                own = (features * pull).sum(1, keepdim=True)
-                similarity = similarity.scatter(1, labels[:, None], own)
+                similarity = _guide_each(features, plain, prototypes, guidance)
             guided = (similarity / temperature).log_softmax(1)
             guided = guided.detach() if detach else guided
             terms.append((guided.exp() * (guided - expected)).sum(1).mean())
     return torch.stack(terms).mean()
 
 
-def _guide_in_turn(
-    prototypes: Tensor,
-    labels: Tensor,
-    pull: Tensor,
-    push: NegativePrototypes,
-    *,
-    positive_mix: float,
-    negative_mix: float,
-) -> Tensor:
-    """(C, D) prototypes after the corrections of all images, in batch order."""
+def _guide_each(features: Tensor, plain: Tensor, prototypes: Tensor, guide: _Guidance) -> Tensor:
+    """(B, C) cosines of each image to the prototypes as its own guidance moves them.
+
+    The few that differ replace those of `plain`, the cosines to the prototypes as they are.
+    """
+    pull = F.normalize(torch.lerp(prototypes[guide.labels], guide.pull, guide.positive_mix))
+    own = (features * pull).sum(1, keepdim=True)
+    push = guide.push
+    rows = F.normalize(torch.lerp(prototypes[push.clusters], push.means, guide.negative_mix))
+    image, group = push.mine.nonzero(as_tuple=True)
+    moved = (features @ rows.T)[image, group]
+    guided = plain.index_put((image, push.clusters[group]), moved)
+    return guided.scatter(1, guide.labels[:, None], own)
+
+
+def _guide_in_turn(prototypes: Tensor, guide: _Guidance) -> Tensor:
+    """(C, D) prototypes moved by the guidance of all images, one after the other."""
     table = prototypes.clone()
-    for i, (label, mine) in enumerate(zip(labels.tolist(), push.mine, strict=True)):
-        table[label] = F.normalize(torch.lerp(table[label], pull[i], positive_mix), dim=0)
+    push = guide.push
+    for i, (label, mine) in enumerate(zip(guide.labels.tolist(), push.mine, strict=True)):
+        table[label] = F.normalize(
+            torch.lerp(table[label], guide.pull[i], guide.positive_mix), dim=0
+        )
         clusters = push.clusters[mine]  # each at most once
-        rows = torch.lerp(table[clusters], push.means[mine], negative_mix)
+        rows = torch.lerp(table[clusters], push.means[mine], guide.negative_mix)
         table[clusters] = F.normalize(rows)
     return table

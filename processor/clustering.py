@@ -27,7 +27,7 @@ from processor.evaluation.reciprocal import (
 
 OUTLIER = -1
 ENTRIES_PER_STEP = 2**22  # stored distances by which a growing matrix is enlarged
-ROWS_PER_CHUNK = 1024  # rows of distances filtered at once
+ROWS_PER_CHUNK = 256  # rows of distances filtered at once
 SIZE_QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
