@@ -27,23 +27,24 @@ def dense(distance):
     return matrix
 
 
-def mutual(order, i, width):
-    return {j for j in order[i, :width] if i in order[j, :width]}
+def mutual(order, width):
+    sets = [set(row[:width].tolist()) for row in order]
+    return [{j for j in row if i in sets[j]} for i, row in enumerate(sets)]
 
 
 def slow_reference(features, k1, k2):
     """The definition with dense (N, N) matrices in float64."""
     points = features.astype(np.float64)
-    squared = ((points[:, None] - points[None]) ** 2).sum(axis=2)
+    squared = 2 - 2 * points @ points.T
     np.fill_diagonal(squared, -1)
     order = np.argsort(squared, axis=1, kind="stable")[:, :k1]
-    half = int(np.around(k1 / 2)) + 1
+    mutual_whole, mutual_half = mutual(order, k1), mutual(order, int(np.around(k1 / 2)) + 1)
     weights = np.zeros_like(squared)
     for i in range(len(points)):
-        own = mutual(order, i, k1)
+        own = mutual_whole[i]
         joined = set(own)
         for candidate in own:
-            others = mutual(order, candidate, half)
+            others = mutual_half[candidate]
             if len(others & own) > 2 / 3 * len(others):
                 joined |= others
         columns = sorted(joined)
@@ -51,7 +52,11 @@ def slow_reference(features, k1, k2):
         weights[i, columns] = closeness / closeness.sum()
     if k2 != 1:
         weights = np.stack([weights[row[:k2]].mean(axis=0) for row in order])
-    overlap = np.minimum(weights[:, None], weights[None]).sum(axis=2)
+    overlap = np.empty_like(squared)
+    transposed = weights.T.copy()
+    for i, row in enumerate(weights):
+        support = row > 0
+        overlap[i] = np.minimum(transposed[support], row[support, None]).sum(axis=0)
     return np.maximum(1 - overlap / (2 - overlap), 0)
 
 
@@ -97,6 +102,19 @@ def test_jaccard_agrees_with_the_definition(seed, num_images, noise, k1, k2):
     features = clustered(num_images, noise=noise, seed=seed)
     found = dense(jaccard_distance(features, k1, k2))
     assert found == pytest.approx(slow_reference(features, k1, k2), abs=1e-5)
+
+
+def test_clusters_equal_those_written_out_at_two_thousand():
+    features = clustered(2000, dim=32, noise=0.8)
+    expected = slow_reference(features, 30, 6)
+    distance = jaccard_distance(features)
+    np.testing.assert_allclose(dense(distance), expected, rtol=0, atol=1e-5)
+    for eps in (0.5, 0.6, 0.7):
+        labels = cluster(distance, eps)
+        model = DBSCAN(eps=eps, min_samples=4, metric="precomputed")
+        np.testing.assert_array_equal(labels, model.fit_predict(expected))
+        assert labels.max() > 20
+        assert (labels == -1).any()
 
 
 def test_jaccard_is_symmetric_with_a_stored_diagonal():
