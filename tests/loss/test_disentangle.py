@@ -305,7 +305,9 @@ def test_bank_keeps_its_own_features_without_gradient(case):
 def test_outliers_are_in_no_group(case):
     moved = case.all_features.clone()
     moved[case.all_labels < 0] += 5
-    other = InstanceBank(moved, case.all_labels, case.all_irrelevant)
+    given = case.all_irrelevant.clamp(min=2)  # theirs do not matter
+    given = torch.where(case.all_labels[:, None] < 0, given, case.all_irrelevant)
+    other = InstanceBank(moved, case.all_labels, given)
     for column in (0, 1):
         shared = case.irrelevant[:, column]
         for name in ("positives", "negatives"):

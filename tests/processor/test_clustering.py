@@ -12,6 +12,7 @@ from sklearn.cluster import DBSCAN
 
 from processor.clustering import (
     ClusterStatistics,
+    _find_nearest,
     cluster,
     describe_clusters,
     jaccard_distance,
@@ -133,6 +134,11 @@ def test_duplicates_are_at_distance_zero():
     features = np.repeat(clustered(10), 5, axis=0)
     found = dense(jaccard_distance(features, 5, 1))
     assert found[:5, :5] == pytest.approx(np.zeros((5, 5)), abs=1e-6)
+
+
+def test_image_is_nearest_to_itself_among_its_duplicates():
+    features = torch.from_numpy(np.repeat(clustered(4), 9, axis=0))
+    assert _find_nearest(features, 3, 256)[:, 0].tolist() == list(range(36))
 
 
 def test_chunks_do_not_matter():
