@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
 from processor.evaluation.distance import (
@@ -22,10 +20,13 @@ from processor.evaluation.memory import (
     rerank_memory,
 )
 from processor.evaluation.neighbourhood import find_neighbourhood
+from processor.evaluation.reciprocal import (
+    average_over_nearest,
+    expanded_neighbours,
+    neighbour_weights,
+)
 from processor.evaluation.reranked_distances import RerankedDistances
 from processor.runtime.memory import available_bytes
-
-ROWS_PER_PRODUCT = 4096  # rows of a sparse product whose dense-ish result is filtered at once
 
 
 @torch.no_grad()
@@ -97,15 +98,15 @@ def rerank_blocks(
     num_query = len(query)
     features = _joined(query, gallery)
     around = find_neighbourhood(features, max(k1 + 1, k2), chunk_mb)
-    neighbours = _expanded_neighbours(around.nearest, k1)
-    weights = _neighbour_weights(neighbours, features.cpu().numpy(), around.row_maxima)
+    neighbours = expanded_neighbours(around.nearest, k1)
+    weights = neighbour_weights(neighbours, features.cpu().numpy(), around.row_maxima)
     nearest = around.nearest[:, :k2]
     return RerankedDistances(
         query=query,
         gallery=gallery,
         row_maxima=around.row_maxima[:num_query],
-        weights=_average_over_nearest(weights, nearest, slice(0, num_query)),
-        index=_average_over_nearest(weights, nearest, slice(num_query, None)).T.tocsr(),
+        weights=average_over_nearest(weights, nearest, slice(0, num_query)),
+        index=average_over_nearest(weights, nearest, slice(num_query, None)).T.tocsr(),
         lambda_value=lambda_value,
     )
 
@@ -140,63 +141,3 @@ def _joined(query: Tensor, gallery: Tensor) -> Tensor:
         shape = (len(query) + len(gallery), query.shape[1])
         return query.as_strided(shape, query.stride(), query.storage_offset())
     return torch.cat([query, gallery])
-
-
-def _membership(nearest: np.ndarray, num_images: int) -> sparse.csr_array:
-    """(n, N) with a one at every (i, j) where j is in row i of `nearest` (n, k)."""
-    num_rows, width = nearest.shape
-    starts = np.arange(num_rows + 1, dtype=np.int32) * width
-    ones = np.ones(nearest.size, dtype=np.float32)
-    columns = nearest.flatten()  # a copy: the matrix sorts them in place
-    matrix = sparse.csr_array((ones, columns, starts), shape=(num_rows, num_images))
-    matrix.sort_indices()
-    return matrix
-
-
-def _reciprocal(nearest: np.ndarray) -> sparse.csr_array:
-    """The entries of `_membership` that hold both ways."""
-    members = _membership(nearest, len(nearest))
-    return members.multiply(members.T.tocsr()).tocsr()
-
-
-def _expanded_neighbours(nearest: np.ndarray, k1: int) -> sparse.csr_array:
-    """(N, N) pattern of R(i), each joined by the R'(c) that lie in it for the most part."""
-    reciprocal = _reciprocal(nearest[:, : k1 + 1])
-    halves = _reciprocal(nearest[:, : round(k1 / 2) + 1])  # rounds half to even, as NumPy does
-    half_sizes = np.diff(halves.indptr)
-    halves_transposed = halves.T.tocsr()
-    parts = []
-    for start in range(0, len(nearest), ROWS_PER_PRODUCT):
-        own = reciprocal[start : start + ROWS_PER_PRODUCT]
-        shared = (own @ halves_transposed).multiply(own).tocsr()  # (i, c): |R'(c) & R(i)|
-        shared.data = (3 * shared.data > 2 * half_sizes[shared.indices]).astype(np.float32)
-        shared.eliminate_zeros()
-        parts.append(own + shared @ halves)
-    return sparse.vstack(parts, format="csr")
-
-
-def _neighbour_weights(
-    neighbours: sparse.csr_array, features: np.ndarray, row_maxima: np.ndarray
-) -> sparse.csr_array:
-    """V: exp(-O) on the pattern of `neighbours`, every row scaled to sum 1."""
-    starts, columns = neighbours.indptr, neighbours.indices
-    squares = np.einsum("nd,nd->n", features, features)  # without a second copy of the features
-    weights = np.empty(len(columns), dtype=np.float32)
-    for i in range(len(features)):  # one row at a time stays in the cache
-        mine = slice(starts[i], starts[i + 1])
-        products = features[columns[mine]] @ features[i]
-        distances = (squares[i] + squares[columns[mine]] - 2 * products) / row_maxima[i]
-        closeness = np.exp(-distances)
-        weights[mine] = closeness / closeness.sum()
-    return sparse.csr_array((weights, columns, starts), neighbours.shape)
-
-
-def _average_over_nearest(
-    weights: sparse.csr_array, nearest: np.ndarray, rows: slice
-) -> sparse.csr_array:
-    """Some `rows`, row i of them the mean of the rows `nearest[i]` of (N, k2)."""
-    if nearest.shape[1] == 1:
-        return weights[rows]
-    averaged = _membership(nearest[rows], len(nearest)) @ weights
-    averaged.data /= np.float32(nearest.shape[1])  # in place, and scipy divides in float64
-    return averaged

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processor.evaluation import rerank, reranking
+from processor.evaluation import reciprocal, rerank, reranking
 from processor.evaluation.neighbourhood import find_neighbourhood
 from processor.evaluation.reranking import rerank_blocks
 
@@ -129,7 +129,7 @@ def test_chunk_size_does_not_matter(chunk_mb):
 def test_sparse_products_may_be_cut(monkeypatch):
     query, gallery = clustered(30, 90)
     expected = rerank(query, gallery, 20, 6)
-    monkeypatch.setattr(reranking, "ROWS_PER_PRODUCT", 7)
+    monkeypatch.setattr(reciprocal, "ROWS_PER_PRODUCT", 7)
     assert torch.equal(rerank(query, gallery, 20, 6), expected)
 
 
