@@ -12,6 +12,11 @@ from yacs.config import CfgNode
 from config.errors import ConfigError
 from config.presets import PRESETS
 
+IMAGENET_MODELS = (
+    *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
+    "resnet50_ibn_a",
+    "resnet101_ibn_a",
+)
 TEXT_SAMPLERS = ("dfgs_text", "gs_text")
 GRAPH_SAMPLERS = (*TEXT_SAMPLERS, "dfgs_image", "gs_image")
 P_X_K_SAMPLERS = ("softmax_triplet", *GRAPH_SAMPLERS)
@@ -30,6 +35,9 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "DATALOADER.SAMPLER": ("softmax", *P_X_K_SAMPLERS),
     "DATALOADER.DFGS.PRESET": ("", *PRESETS),
     "DATALOADER.DFGS.WALK": ("depth_first", "greedy"),
+    "DSGL.POOLING": ("gem", "avg", "max", "avg+max", "clip"),
+    "DSGL.MEMORY": ("CM", "CMhard", "DLhybrid", "DLhybrid_v2"),
+    "DSGL.MEM_LOSS": ("hard", "mean", "both"),
     "SOLVER.AMP": ("auto", "off", "fp16", "bf16"),
     "SOLVER.STAGE1.OPTIMIZER_NAME": ("Adam", "AdamW", "SGD"),
     "SOLVER.STAGE2.OPTIMIZER_NAME": ("Adam", "AdamW", "SGD"),
@@ -62,6 +70,16 @@ AT_LEAST: dict[str, float] = {
     "SOLVER.STAGE2.CHECKPOINT_PERIOD": 1,
     "SOLVER.STAGE2.LOG_PERIOD": 1,
     "SOLVER.STAGE2.EVAL_PERIOD": 1,
+    "DSGL.EMBED_DIM": 0,
+    "DSGL.ITERS": 0,
+    "DSGL.STEP_SIZE": 0,
+    "DSGL.RECLUSTER_EVERY": 1,
+    "DSGL.MIN_SAMPLES": 2,
+    "DSGL.K1": 1,
+    "DSGL.K2": 1,
+    "DSGL.ORDERS": 1,
+    "DSGL.W_DIS": 0,
+    "DSGL.W_KL": 0,
     "TEST.IMS_PER_BATCH": 1,
     "TEST.CHUNK_MB": 1,
     "TEST.RE_RANKING_K1": 1,
@@ -74,6 +92,12 @@ PROBABILITIES = (
     "INPUT.RE_PROB",
     *COLOURS,
     "TEST.RE_RANKING_LAMBDA",
+    "DSGL.DROPOUT",
+    "DSGL.HARD_WEIGHT",
+    "DSGL.MOMENTUM",
+    "DSGL.TAU_DIS",
+    "DSGL.TAU_KL_POS",
+    "DSGL.TAU_KL_NEG",
 )
 
 TRIPLET_FEATURES = ("last", "final", "projected")
@@ -87,8 +111,12 @@ def check_cfg(cfg: CfgNode) -> None:
     """
     check_choices(cfg)
     check_ranges(cfg)
-    check_losses(cfg)
-    check_batch(cfg)
+    if cfg.DSGL.ENABLED:
+        check_dsgl(cfg)
+    else:
+        check_clip(cfg)
+        check_losses(cfg)
+        check_batch(cfg)
     check_image_size(cfg)
     check_cache(cfg)
     steps = list(cfg.SOLVER.STAGE2.STEPS)
@@ -126,6 +154,15 @@ def check_ranges(cfg: CfgNode) -> None:
         raise ConfigError("SOLVER.STAGE2.CENTER_LOSS_WEIGHT: should be positive")
     if min(cfg.INPUT.PIXEL_STD) <= 0:
         raise ConfigError(f"INPUT.PIXEL_STD: {cfg.INPUT.PIXEL_STD} should be positive")
+
+
+def check_clip(cfg: CfgNode) -> None:
+    """CLIP-ReID is trained on a CLIP; raises ConfigError."""
+    if cfg.MODEL.NAME in IMAGENET_MODELS:
+        raise ConfigError(
+            f"MODEL.NAME: {cfg.MODEL.NAME} is trained on ImageNet and has no text encoder; it is "
+            "for train_dsgl.py. CLIP's ResNet is RN50"
+        )
 
 
 def check_losses(cfg: CfgNode) -> None:
@@ -176,6 +213,41 @@ def check_batch(cfg: CfgNode) -> None:
         )
 
 
+def check_dsgl(cfg: CfgNode) -> None:
+    """Training without labels: one stage, two clusters in a batch at least; raises ConfigError."""
+    options = cfg.DSGL
+    if not 0 < options.EPS < 1:
+        raise ConfigError(f"DSGL.EPS: {options.EPS} should lie between 0 and 1, without both")
+    if options.TEMPERATURE <= 0:
+        raise ConfigError(f"DSGL.TEMPERATURE: {options.TEMPERATURE} should be positive")
+    if options.TAU_DIS == 0:
+        raise ConfigError("DSGL.TAU_DIS: should be above 0; DSGL.W_DIS 0 leaves the loss out")
+    if options.K2 > options.K1:
+        raise ConfigError(f"DSGL.K2: {options.K2} should be at most DSGL.K1, {options.K1}")
+    if options.POOLING == "clip" and cfg.MODEL.NAME in IMAGENET_MODELS:
+        raise ConfigError(
+            f"DSGL.POOLING: clip is for CLIP's encoders; {cfg.MODEL.NAME} takes gem, avg, max or "
+            "avg+max"
+        )
+    if cfg.SOLVER.STAGE0.MAX_EPOCHS or cfg.SOLVER.STAGE1.WEIGHT:
+        raise ConfigError("SOLVER.STAGE0, SOLVER.STAGE1: DSGL has one stage, SOLVER.STAGE2's")
+    if cfg.MODEL.SIE_CAMERA or cfg.MODEL.SIE_VIEW:
+        raise ConfigError("MODEL.SIE_CAMERA, MODEL.SIE_VIEW: DSGL takes no side information")
+    size, num_instances = cfg.SOLVER.STAGE2.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+    if cfg.DATALOADER.SAMPLER in GRAPH_SAMPLERS:
+        raise ConfigError(
+            f"DATALOADER.SAMPLER: {cfg.DATALOADER.SAMPLER} needs identities; DSGL takes "
+            "softmax_triplet (clusters x images) or softmax (shuffled)"
+        )
+    if cfg.DATALOADER.SAMPLER == "softmax_triplet" and (
+        size % num_instances or size < 2 * num_instances
+    ):
+        raise ConfigError(
+            f"SOLVER.STAGE2.IMS_PER_BATCH: {size} with DATALOADER.NUM_INSTANCE {num_instances} is "
+            "no whole number of clusters, two at least"
+        )
+
+
 def check_image_size(cfg: CfgNode) -> None:
     """Image size, patch and stride fit each other; raises ConfigError."""
     for name in ("INPUT.SIZE_TRAIN", "INPUT.SIZE_TEST", "MODEL.STRIDE_SIZE"):
@@ -197,7 +269,7 @@ def check_image_size(cfg: CfgNode) -> None:
     if patch is None:
         if list(stride) != [16, 16]:
             raise ConfigError(f"MODEL.STRIDE_SIZE: {stride}; a ResNet has stride [16, 16]")
-        total_stride = 16 * cfg.MODEL.LAST_STRIDE
+        total_stride = 1 if cfg.MODEL.NAME in IMAGENET_MODELS else 16 * cfg.MODEL.LAST_STRIDE
         if size[0] % total_stride or size[1] % total_stride:
             raise ConfigError(
                 f"INPUT.SIZE_TRAIN: {size}; this ResNet needs multiples of {total_stride}"
@@ -234,7 +306,7 @@ def patch_size(name: str) -> int | None:
             raise ConfigError(f"MODEL.NAME: {name} is no JSON model config: {error!r}") from None
         return None if isinstance(vision.get("layers"), list) else vision.get("patch_size", 16)
     match = re.search(r"ViT-\w+-(\d+)", name)
-    if match is None and not name.startswith("RN"):
+    if match is None and not name.startswith("RN") and name not in IMAGENET_MODELS:
         raise ConfigError(
             f"MODEL.NAME: {name!r} is neither a ResNet (RN50, ...), a ViT (ViT-B-16, ...) nor a "
             "JSON model config"

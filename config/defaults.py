@@ -10,7 +10,8 @@ _C = CfgNode()
 _C.MODEL = CfgNode()
 _C.MODEL.DEVICE = "auto"  # auto | cpu | cuda | mps; auto = the best there is
 _C.MODEL.DEVICE_ID = "0"  # number of the CUDA device when DEVICE is cuda or auto
-_C.MODEL.NAME = "RN50"  # ViT-B-16, RN50, another OpenAI CLIP of open_clip, or a JSON model config
+_C.MODEL.NAME = "RN50"  # ViT-B-16, RN50, another OpenAI CLIP of open_clip, or a JSON model config;
+# with DSGL also ImageNet's resnet18 .. resnet152, resnet50_ibn_a, resnet101_ibn_a
 _C.MODEL.LAST_STRIDE = 1  # stride of the last ResNet stage, 1 | 2; a ViT has none
 _C.MODEL.PRETRAIN_PATH = ""  # CLIP weights in a local file; empty = open_clip's cache or download
 _C.MODEL.PRETRAIN_CHOICE = "clip"  # clip = start from CLIP's weights | none = random weights
@@ -142,6 +143,36 @@ _C.SOLVER.STAGE2.WARMUP_LR_INIT = 0.01  # no effect, see WARMUP_FACTOR; kept for
 _C.SOLVER.STAGE2.LR_MIN = 1.6e-5  # no effect, see GAMMA; kept for original files
 _C.SOLVER.STAGE2.COSINE_MARGIN = 0.5  # no effect; kept for original files
 _C.SOLVER.STAGE2.COSINE_SCALE = 30  # no effect; kept for original files
+
+# ------------------------------------------------------------------ training without labels (DSGL)
+_C.DSGL = CfgNode()  # optimizer, schedule and periods are SOLVER.STAGE2's, batches are anchors
+_C.DSGL.ENABLED = False  # True = one stage without identity labels; train_dsgl.py sets it
+_C.DSGL.POOLING = "gem"  # gem | avg | max | avg+max of the last map | clip = final and projected
+_C.DSGL.EMBED_DIM = 0  # width of a linear layer after the pooling; 0 = none
+_C.DSGL.DROPOUT = 0.0  # share of the unit feature's numbers that are dropped in training
+_C.DSGL.FREEZE_PATCH_CONV = False  # True = a ViT's patch convolution stays as it is
+_C.DSGL.ITERS = 400  # batches in an epoch; 0 = one pass over the clusters
+_C.DSGL.STEP_SIZE = 20  # epochs between steps of the learning rate; 0 = at SOLVER.STAGE2.STEPS
+_C.DSGL.CAMERA_AWARE = True  # images of a cluster in a batch come from other cameras than the first
+_C.DSGL.RECLUSTER_EVERY = 1  # epochs between clusterings
+_C.DSGL.EPS = 0.6  # DBSCAN: largest Jaccard distance of neighbours, 0..1
+_C.DSGL.MIN_SAMPLES = 4  # DBSCAN: neighbours that make an image a core of a cluster
+_C.DSGL.K1 = 30  # images in a neighbourhood, itself included
+_C.DSGL.K2 = 6  # nearest images whose neighbourhoods are averaged
+_C.DSGL.MEMORY = "DLhybrid"  # CM | CMhard | DLhybrid | DLhybrid_v2
+_C.DSGL.MEM_LOSS = "hard"  # prototypes of the memory loss: hard (Market) | mean (MSMT17) | both
+_C.DSGL.HARD_WEIGHT = 0.5  # weight of the hard prototypes where MEM_LOSS is both
+_C.DSGL.MOMENTUM = 0.1  # share of the old prototype in an update of the memory
+_C.DSGL.TEMPERATURE = 0.05  # of all softmaxes
+_C.DSGL.LABEL_SMOOTHING = False  # True = 0.1 of the memory loss's target for other clusters
+_C.DSGL.ORDERS = 2  # irrelevant labels per image: other clusters that it looks most like
+_C.DSGL.W_DIS = 1.0  # weight of the disentangled loss (DLhybrid)
+_C.DSGL.W_KL = 1.0  # weight of the relative entropy (DLhybrid); 0 = no second image per anchor
+_C.DSGL.TAU_DIS = 0.5  # weight of disentangled prototypes in the disentangled loss
+_C.DSGL.TAU_KL_POS = 0.8  # weight of the positive prototype in the guided prototypes
+_C.DSGL.TAU_KL_NEG = 0.1  # weight of the negative prototypes in the guided prototypes
+_C.DSGL.KL_DETACH = False  # True = no gradient through the guided prediction
+_C.DSGL.FAITHFUL = False  # True = as published, with its dependence on the order of a batch
 
 # ------------------------------------------------------------------------------------ evaluation
 _C.TEST = CfgNode()

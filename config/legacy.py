@@ -34,7 +34,6 @@ NO_EFFECT: frozenset[str] = frozenset(
 _WORDS = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
 
 _VALUES: dict[str, dict[str, str]] = {
-    "MODEL.NAME": {"resnet50": "RN50"},
     "MODEL.PRETRAIN_CHOICE": {"imagenet": "clip", "self": "clip"},
 }
 
@@ -53,6 +52,11 @@ def translate_key(key: str, known: frozenset[str]) -> str:
     if head == "SOLVER" and f"SOLVER.STAGE2.{rest}" in known:
         return f"SOLVER.STAGE2.{rest}"
     return key
+
+
+def translate_model_name(name: str, *, unsupervised: bool) -> str:
+    """CLIP-ReID's default `resnet50` is CLIP's RN50; for DSGL the name means ImageNet's."""
+    return "RN50" if name == "resnet50" and not unsupervised else name
 
 
 def translate_value(key: str, value: Any, default: Any) -> Any:

@@ -17,7 +17,7 @@ from yacs.config import CfgNode
 from config.checks import check_cfg, lookup
 from config.defaults import default_cfg
 from config.errors import ConfigError, UnknownOptionError
-from config.legacy import NO_EFFECT, translate_key, translate_value
+from config.legacy import NO_EFFECT, translate_key, translate_model_name, translate_value
 from config.presets import PRESETS
 
 logger = logging.getLogger(__name__)
@@ -121,6 +121,7 @@ def build_cfg(layers: Sequence[Layer], opts: Sequence[str], *, quiet: bool = Fal
     origins = [origin for origin, _ in reversed(layers)]
     origins.sort(key=lambda origin: origin != given.get("MODEL.NAME"))
     cfg.MODEL.NAME = find_model_config(cfg.MODEL.NAME, origins)
+    cfg.MODEL.NAME = translate_model_name(cfg.MODEL.NAME, unsupervised=cfg.DSGL.ENABLED)
     if without_effect and not quiet:
         logger.warning("options without effect: %s", ", ".join(sorted(without_effect)))
     check_cfg(cfg)
