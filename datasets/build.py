@@ -23,6 +23,7 @@ from datasets.records import DataSplits, Sample
 from datasets.registry import read_dataset
 from datasets.resident import ResidentBatches
 from datasets.samplers import (
+    ClusterSampler,
     DepthFirstGraphSampler,
     EpochBatches,
     GraphSampler,
@@ -31,6 +32,7 @@ from datasets.samplers import (
     WalkOptions,
 )
 from datasets.samplers.chunks import check_batch_shape
+from datasets.samplers.cluster_batches import paired_share
 from datasets.samplers.epoch_batches import BatchPlan
 from datasets.sources import TrainingSet
 from datasets.transforms import (
@@ -56,6 +58,8 @@ def build_train_sampler(cfg: CfgNode, data: TrainingSet, processes: int = 1) -> 
     Raises:
         ValueError: it cannot fill a batch, or batches do not divide among the processes.
     """
+    if cfg.DSGL.ENABLED:
+        return build_cluster_sampler(cfg, data, processes)
     num_instances = cfg.DATALOADER.NUM_INSTANCE
     if cfg.DATALOADER.SAMPLER != "softmax":
         check_batch_shape(
@@ -82,6 +86,33 @@ def build_train_sampler(cfg: CfgNode, data: TrainingSet, processes: int = 1) -> 
     return build_random_sampler(cfg, data)
 
 
+def build_cluster_sampler(cfg: CfgNode, data: TrainingSet, processes: int = 1) -> ClusterSampler:
+    """Batches of clusters x images, with a partner for every image where the losses need one.
+
+    Raises:
+        ValueError: fewer images in a batch than processes.
+    """
+    batch_size = cfg.SOLVER.STAGE2.IMS_PER_BATCH
+    if batch_size < processes:
+        raise ValueError(
+            f"SOLVER.STAGE2.IMS_PER_BATCH: {batch_size} images are too few for {processes} processes"
+        )
+    return ClusterSampler(
+        data.camids,
+        batch_size,
+        None if cfg.DATALOADER.SAMPLER == "softmax" else cfg.DATALOADER.NUM_INSTANCE,
+        cfg.DSGL.ITERS,
+        cfg.SOLVER.SEED,
+        camera_aware=cfg.DSGL.CAMERA_AWARE,
+        pairs=needs_partners(cfg),
+    )
+
+
+def needs_partners(cfg: CfgNode) -> bool:
+    """Whether training without labels loads a second image of the cluster for every image."""
+    return cfg.DSGL.MEMORY == "DLhybrid" and cfg.DSGL.W_KL > 0
+
+
 def build_random_sampler(cfg: CfgNode, data: TrainingSet) -> BatchPlan:
     """Batches by chance: shuffled for the sampler softmax, else P random identities x K images."""
     batch_size, num_instances = cfg.SOLVER.STAGE2.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
@@ -97,7 +128,7 @@ def build_train_loader(
     plan: BatchPlan,
     resident: ResidentImages | None = None,
     *,
-    share: Callable[[int], range] = range,
+    share: Callable[[int], Sequence[int]] = range,
     processes: int = 1,
     pin_memory: bool = False,
 ) -> DataLoader[Any] | ResidentBatches:
@@ -125,6 +156,8 @@ def build_train_loader(
         pictures=None if cache is None else cache.picture,
         skip_bad_images=cfg.INPUT.ON_BAD_IMAGE == "skip",
     )
+    if isinstance(plan, ClusterSampler) and plan.pairs:
+        share = paired_share(share)
     batches = EpochBatches(plan, cfg.SOLVER.SEED, share)
     if cache is not None and resident is not None and resident.place == "device":
         normalize = _level_normalization(cfg, resident.device)

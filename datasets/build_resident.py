@@ -11,6 +11,7 @@ from torchvision.transforms import Compose, InterpolationMode
 from yacs.config import CfgNode
 
 from config import ConfigError
+from datasets.build import needs_partners
 from datasets.cache import ImageCache, ResidentImages, read_images, to_levels
 from datasets.images import ImageDataset
 from datasets.memory import RAM_SHARE, FreeMemory, Need, choose_place, gigabytes, measure_memory
@@ -48,7 +49,7 @@ def build_resident_images(
     need = Need(
         len(data.samples),
         3 * math.prod(cfg.INPUT.SIZE_TRAIN),
-        _training_reads(cfg) + (evaluation_reads if shared else 0),
+        _training_reads(cfg, data) + (evaluation_reads if shared else 0),
         colours=bool(cfg.INPUT.GRAYSCALE_PROB or cfg.INPUT.JITTER_PROB or cfg.INPUT.AUGMIX_PROB),
     )
     try:
@@ -70,14 +71,20 @@ def build_resident_images(
     )
 
 
-def _training_reads(cfg: CfgNode) -> int:
+def _training_reads(cfg: CfgNode, data: TrainingSet) -> float:
     """Times that the images are augmented."""
+    if cfg.DSGL.ENABLED and cfg.DSGL.ITERS:
+        views = 2 if needs_partners(cfg) else 1
+        images = views * cfg.DSGL.ITERS * cfg.SOLVER.STAGE2.IMS_PER_BATCH
+        return cfg.SOLVER.STAGE2.MAX_EPOCHS * images / len(data.samples)
     prior = 0 if cfg.SOLVER.STAGE1.WEIGHT else cfg.SOLVER.STAGE0.MAX_EPOCHS
     return prior + cfg.SOLVER.STAGE2.MAX_EPOCHS
 
 
 def _evaluation_reads(cfg: CfgNode, data: TrainingSet) -> float:
-    """Times that all images are read without augmentation, by stage 1 and for a graph of images."""
+    """Times that all images are read without augmentation: by stage 1, for graphs and clusters."""
+    if cfg.DSGL.ENABLED:
+        return math.ceil(cfg.SOLVER.STAGE2.MAX_EPOCHS / cfg.DSGL.RECLUSTER_EVERY)
     options = cfg.DATALOADER.DFGS
     reads = 1.0 if cfg.MODEL.TEXT_TOWER and not cfg.SOLVER.STAGE1.WEIGHT else 0.0
     if cfg.DATALOADER.SAMPLER.endswith("_image"):

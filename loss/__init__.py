@@ -1,6 +1,6 @@
 """Losses; each a small function of tensors."""
 
-from loss.build import build_image_losses
+from loss.build import build_cluster_memory, build_image_losses, build_unsupervised_losses
 from loss.center import CenterLoss
 from loss.cluster_memory import ClusterMemory
 from loss.contrastive import contrastive_loss
@@ -10,13 +10,18 @@ from loss.image_stage import ImageStageLosses, image_to_text_logits
 from loss.instance_bank import InstanceBank
 from loss.relative_entropy import relative_entropy_loss
 from loss.triplet import triplet_loss
+from loss.unsupervised_stage import ClusteredBatch, UnsupervisedLosses
 
 __all__ = [
     "CenterLoss",
     "ClusterMemory",
+    "ClusteredBatch",
     "ImageStageLosses",
     "InstanceBank",
+    "UnsupervisedLosses",
+    "build_cluster_memory",
     "build_image_losses",
+    "build_unsupervised_losses",
     "contrastive_loss",
     "disentangled_loss",
     "identity_loss",

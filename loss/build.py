@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from torch import Tensor
 from yacs.config import CfgNode
 
 from loss.center import CenterLoss
+from loss.cluster_memory import ClusterMemory
 from loss.image_stage import ImageStageLosses
+from loss.unsupervised_stage import UnsupervisedLosses
 
 SMOOTHING = 0.1
 
@@ -31,4 +34,34 @@ def build_image_losses(cfg: CfgNode, num_classes: int, feature_width: int) -> Im
         smoothing=SMOOTHING if cfg.MODEL.IF_LABELSMOOTH else 0.0,
         margin=None if cfg.MODEL.NO_MARGIN else cfg.SOLVER.MARGIN,
         center=CenterLoss(num_classes, feature_width) if center else None,
+    )
+
+
+def build_unsupervised_losses(cfg: CfgNode) -> UnsupervisedLosses:
+    """The losses of training without labels as DSGL.* weigh them."""
+    options = cfg.DSGL
+    disentangles = options.MEMORY == "DLhybrid"  # other memories learn from their own loss alone
+    return UnsupervisedLosses(
+        disentangled_weight=options.W_DIS if disentangles else 0.0,
+        entropy_weight=options.W_KL if disentangles else 0.0,
+        temperature=options.TEMPERATURE,
+        mix=options.TAU_DIS,
+        positive_mix=options.TAU_KL_POS,
+        negative_mix=options.TAU_KL_NEG,
+        detach=options.KL_DETACH,
+        faithful=options.FAITHFUL,
+    )
+
+
+def build_cluster_memory(cfg: CfgNode, prototypes: Tensor) -> ClusterMemory:
+    """The memory that DSGL.* describe, with (C, D) centroids of clusters as its first rows."""
+    options = cfg.DSGL
+    return ClusterMemory(
+        prototypes,
+        options.TEMPERATURE,
+        options.MOMENTUM,
+        options.MEM_LOSS,
+        kind=options.MEMORY,
+        hard_weight=options.HARD_WEIGHT,
+        smoothing=options.LABEL_SMOOTHING,
     )

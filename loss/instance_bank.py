@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,6 +72,21 @@ class InstanceBank:
         sums = self.features.new_zeros(len(keys), self.features.shape[1])
         add_rows(sums, of_image, self.features)
         return _Groups(keys, of_image, counts, sums)
+
+    def state_dict(self) -> dict[str, Tensor | list[Tensor]]:
+        """What `update` changes, for a checkpoint; new sums would differ in their last bits."""
+        return {
+            "features": self.features,
+            "cluster_sums": self._cluster_sums,
+            "group_sums": [groups.sums for groups in self._columns],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put `state_dict` back into a bank of the same labels."""
+        self.features.copy_(state["features"])
+        self._cluster_sums.copy_(state["cluster_sums"])
+        for groups, sums in zip(self._columns, state["group_sums"], strict=True):
+            groups.sums.copy_(sums)
 
     def positives(self, labels: Tensor, irrelevant: Tensor, column: int) -> tuple[Tensor, Tensor]:
         """Mean over the images of the same cluster with another irrelevant label.

@@ -28,23 +28,37 @@ from datasets.resident import ResidentBatches
 from datasets.samplers import DepthFirstGraphSampler, GraphSampler, RandomIdentitySampler
 from datasets.samplers.epoch_batches import BatchPlan
 from datasets.sources import TrainingSet
-from loss import ImageStageLosses, build_image_losses
-from model import CLIPReID
+from loss import (
+    ImageStageLosses,
+    build_cluster_memory,
+    build_image_losses,
+    build_unsupervised_losses,
+)
+from model import CLIPReID, UnsupervisedReID
+from model.vision import ViTEncoder
 from processor.evaluation.evaluator import Evaluator, Protocol, Target
 from processor.features import extract_features
 from processor.identity_graph import IdentityGraph, ImageFeaturesOfIdentities
 from processor.image_stage import ImageStage, PriorStage, all_text_features, freeze_text_side
 from processor.prompt_stage import PromptStage
+from processor.pseudo_labels import (
+    ClusterOptions,
+    PseudoLabels,
+    make_pseudo_labels,
+    restore_pseudo_labels,
+)
 from processor.runtime import distributed
 from processor.runtime.precision import Precision, choose_precision
 from processor.runtime.signals import StopRequest
 from processor.stage import StageTiming
+from processor.unsupervised_stage import Clustering, UnsupervisedStage
 from solver.build import (
     build_center_optimizer,
     build_image_optimizer,
     build_image_schedule,
     build_prompt_optimizer,
     build_prompt_schedule,
+    build_unsupervised_schedule,
 )
 
 
@@ -212,6 +226,66 @@ def build_image_stage(
         build_image_schedule(cfg, optimizers[0]),
         StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD, stage.EVAL_PERIOD),
         build_identity_graph(cfg, model, data, resident, plan, text_features, precision),
+    )
+
+
+def build_unsupervised_stage(
+    cfg: CfgNode,
+    model: UnsupervisedReID,
+    data: TrainingSet,
+    resident: ResidentImages,
+    plan: BatchPlan,
+    precision: Precision,
+    stop: StopRequest,
+) -> UnsupervisedStage:
+    """The one stage of training without labels."""
+    if cfg.DSGL.FREEZE_PATCH_CONV and isinstance(model.image_encoder, ViTEncoder):
+        model.image_encoder.conv1.requires_grad_(requires_grad=False)
+    options = cfg.DSGL
+    make_memory = partial(build_cluster_memory, cfg)
+
+    def make() -> PseudoLabels:
+        model.eval()
+        table = extract_features(
+            lambda batch: model.embed(batch.images),
+            partial(
+                build_plain_loader,
+                cfg,
+                data,
+                resident,
+                processes=distributed.local_size(),
+                pin_memory=precision.on_cuda,
+            ),
+            len(data.samples),
+            precision,
+            title="image features to cluster",
+            stop=stop,
+        )
+        clustering = ClusterOptions(
+            options.EPS,
+            options.MIN_SAMPLES,
+            options.K1,
+            options.K2,
+            options.ORDERS,
+            cfg.TEST.CHUNK_MB,
+        )
+        return make_pseudo_labels(table, data.labels, clustering, make_memory)
+
+    optimizer = build_image_optimizer(cfg, model)
+    stage = cfg.SOLVER.STAGE2
+    return UnsupervisedStage(
+        model,
+        _training_loader(cfg, data, resident, plan, precision),
+        data.samples,
+        Clustering(
+            make,
+            partial(restore_pseudo_labels, make_memory=make_memory, device=precision.device),
+            options.RECLUSTER_EVERY,
+        ),
+        build_unsupervised_losses(cfg),
+        optimizer,
+        build_unsupervised_schedule(cfg, optimizer),
+        StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD, stage.EVAL_PERIOD),
     )
 
 

@@ -132,6 +132,7 @@ def train_epoch(
             loss = torch.stack(list(result.losses.values())).sum()
             watch.note(loss, batch, meters.iteration)
             precision.step(loss, stage.optimizers)
+            stage.after_step(precision.step_happened)
             meters.add(result)
         if meters.iteration % stage.timing.log_period == 0:
             watch.check()  # waits for the device, so that the time is true

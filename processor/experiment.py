@@ -30,6 +30,7 @@ from processor.build import (
     build_prior_stage,
     build_prompt_stage,
     build_targets,
+    build_unsupervised_stage,
 )
 from processor.evaluation.evaluator import Evaluator, Target
 from processor.evaluation.report import EvaluationReport, format_table
@@ -145,10 +146,9 @@ def train(cfg: CfgNode) -> EvaluationReport:
         )
         images = "all images of" if data.use_all else "training images of"
         logger.info("training on %s %s", images, ", ".join(data.names))
-        logger.info("training on %d identities; writing to %s", data.num_classes, folder.path)
+        _log_amount(cfg, data)
+        logger.info("writing to %s", folder.path)
         logger.info("%s", resident.summary)
-        if data.num_classes < FEW_IDENTITIES:
-            logger.warning("%d identities are few to learn from", data.num_classes)
         record = {
             "seed": cfg.SOLVER.SEED,
             "device": describe_device(device),
@@ -176,7 +176,8 @@ def train(cfg: CfgNode) -> EvaluationReport:
             seed=cfg.SOLVER.SEED,
             evaluate=lambda: evaluator(model),
         )
-        _run_stages(cfg, data, resident, plan.sampler, training, state)
+        stages = _stages(cfg, plan, resident, training)
+        _run_stages(stages, training, state)
         report = training.report or evaluator(model)
     trained_on = {"sources": list(data.names), "use_all": data.use_all}
     if distributed.is_first():
@@ -195,29 +196,53 @@ def _free_everywhere(device: torch.device) -> FreeMemory:
     return FreeMemory(ram, min(on_device) if on_device else None)
 
 
-def _run_stages(
-    cfg: CfgNode,
-    data: TrainingSet,
-    resident: ResidentImages,
-    plan: BatchPlan,
-    training: Training,
-    state: dict[str, Any],
-) -> None:
-    """The stages that are left of a run; `state` is that of a stopped run, or empty."""
+def _log_amount(cfg: CfgNode, data: TrainingSet) -> None:
+    if cfg.DSGL.ENABLED:
+        logger.info("training on %d images without their identities", len(data.samples))
+        return
+    logger.info("training on %d identities", data.num_classes)
+    if data.num_classes < FEW_IDENTITIES:
+        logger.warning("%d identities are few to learn from", data.num_classes)
+
+
+def _stages(
+    cfg: CfgNode, plan: RunPlan, resident: ResidentImages, training: Training
+) -> dict[int | str, Callable[[], Stage]]:
+    """What builds the stages of a run, by name and in order."""
+    model, precision, stop = training.model, training.precision, training.stop
+    data, sampler = plan.data, plan.sampler
+    if isinstance(model, UnsupervisedReID):
+        return {
+            "dsgl": lambda: build_unsupervised_stage(
+                cfg, model, data, resident, sampler, precision, stop
+            )
+        }
+    assert isinstance(model, CLIPReID)
     if not cfg.MODEL.TEXT_TOWER:
         logger.info("baseline: images only, without prompts and text encoder")
-    model, precision, stop = training.model, training.precision, training.stop
-    stages: dict[int, Callable[[], Stage]] = {}
+    stages: dict[int | str, Callable[[], Stage]] = {}
     if cfg.SOLVER.STAGE0.MAX_EPOCHS and not cfg.SOLVER.STAGE1.WEIGHT:
         stages[0] = lambda: build_prior_stage(cfg, model, data, resident, precision)
     if cfg.MODEL.TEXT_TOWER and not cfg.SOLVER.STAGE1.WEIGHT:
         stages[1] = lambda: build_prompt_stage(cfg, model, data, resident, precision, stop)
-    stages[2] = lambda: build_image_stage(cfg, model, data, resident, plan, precision)
-    for name, build in stages.items():
-        if name < state.get("stage", 0):
-            continue
-        seed_everything(cfg.SOLVER.SEED, f"stage {name}")  # centers are drawn, resumed or not
-        training.run(build(), state if state.get("stage") == name else None)
+    stages[2] = lambda: build_image_stage(cfg, model, data, resident, sampler, precision)
+    return stages
+
+
+def _run_stages(
+    stages: Mapping[int | str, Callable[[], Stage]], training: Training, state: dict[str, Any]
+) -> None:
+    """The stages that are left of a run; `state` is that of a stopped run, or empty."""
+    names = list(stages)
+    reached = state.get("stage", names[0])
+    if reached not in names:
+        raise ConfigError(
+            f"SOLVER.RESUME: the run stopped in stage {reached}; these options have the stages "
+            f"{', '.join(map(str, names))} only"
+        )
+    for name in names[names.index(reached) :]:
+        seed_everything(training.seed, f"stage {name}")  # centers are drawn, resumed or not
+        training.run(stages[name](), state if state.get("stage") == name else None)
 
 
 def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:
@@ -284,7 +309,7 @@ def _meta(cfg: CfgNode, data: TrainingSet) -> Meta:
     cameras = {name: [r.start, r.stop] for name, r in data.camera_ranges().items()}
     return {
         "architecture": architecture_text(cfg.MODEL.NAME),
-        "num_classes": data.num_classes,
+        "num_classes": 0 if cfg.DSGL.ENABLED else data.num_classes,
         "num_cameras": data.num_cameras,
         "num_views": data.num_views,
         "use_all": data.use_all,

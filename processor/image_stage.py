@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -10,8 +9,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import BatchNorm2d, SyncBatchNorm
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
@@ -25,10 +22,9 @@ from loss import ImageStageLosses, image_to_text_logits
 from model import CLIPReID
 from processor.identity_graph import IdentityGraph
 from processor.runtime import distributed
+from processor.runtime.data_parallel import average_over_processes
 from processor.stage import StageTiming, StepResult
 from solver.schedule import Schedule
-
-logger = logging.getLogger(__name__)
 
 SMALLEST_BATCH = 2  # batch norm cannot learn from one image
 _FROZEN = ("text_encoder.", "prompt_learner.")
@@ -65,7 +61,11 @@ class ImageStage:
         graph: IdentityGraph | None = None,
     ) -> None:
         self.model = model
-        self.costs = distributed_costs(_Costs(model, losses, text_features))
+        self.costs = average_over_processes(
+            _Costs(model, losses, text_features),
+            model,
+            find_unused_parameters=losses.id_weight is None,  # the classifiers
+        )
         self.loader = loader
         self.data = data
         self.weighted_losses = losses
@@ -111,6 +111,9 @@ class ImageStage:
         if isinstance(self.batches.plan, PlannedSampler) and not may_skip:
             return [len(labels)] * distributed.size()
         return distributed.all_sizes(labels)
+
+    def after_step(self, happened: Callable[[], bool]) -> None:
+        """Nothing follows a step."""
 
     def image_paths(self, batch: Batch) -> list[str]:
         """The batch's files."""
@@ -193,25 +196,6 @@ class _Costs(nn.Module):
         losses = self.losses(output.logits, output.features, labels, i2t_logits)
         scores = output.logits[0] if i2t_logits is None else i2t_logits
         return losses, (scores.argmax(1) == labels).float().mean()
-
-
-def distributed_costs(costs: _Costs) -> _Costs | DistributedDataParallel:
-    """The same, or with several processes in a wrapper that averages gradients over them.
-
-    Batch norms inside a ResNet see the images of all processes on GPUs; on CPUs, where torch cannot
-    do that, those of their own.
-    """
-    if distributed.size() == 1:
-        return costs
-    model = costs.model
-    device = next(model.parameters()).device
-    has_norms = any(isinstance(x, BatchNorm2d) for x in model.image_encoder.modules())
-    if has_norms and device.type == "cpu":
-        logger.warning("on CPUs the ResNet's batch norms see the images of their own process only")
-    elif has_norms:
-        model.image_encoder = SyncBatchNorm.convert_sync_batchnorm(model.image_encoder)
-    unused_classifiers = costs.losses.id_weight is None
-    return distributed.average_gradients(costs, find_unused_parameters=unused_classifiers)
 
 
 def freeze_text_side(model: CLIPReID) -> None:

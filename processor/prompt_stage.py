@@ -158,6 +158,9 @@ class PromptStage:
             len(batch),
         )
 
+    def after_step(self, happened: Callable[[], bool]) -> None:
+        """Nothing follows a step."""
+
     def image_paths(self, batch: FeatureBatch) -> list[str]:
         """The files whose features are in the batch."""
         return [self.samples[i].path for i in batch.indices.tolist()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -48,13 +48,13 @@ class Stage(Protocol):
     """One stage of training: its batches, its losses, its optimizers.
 
     Attributes:
-        name: 0, 1 or 2, as in metrics.jsonl.
+        name: 0, 1, 2 or "dsgl", as in metrics.jsonl.
         optimizers: stepped after every batch; the first one's "weights" rate is logged.
         schedule: sets the rates of an epoch.
         timing: epochs and periods.
     """
 
-    name: int
+    name: int | str
     optimizers: list[Optimizer]
     schedule: Schedule
     timing: StageTiming
@@ -66,6 +66,14 @@ class Stage(Protocol):
         """What this batch costs, computed under autocast; None = too few images to learn from.
 
         With several processes, the batch is this one's part, and the result that of the global one.
+        """
+
+    def after_step(self, happened: Callable[[], bool]) -> None:
+        """What follows the optimizers' step on the batch of the last `losses`.
+
+        Args:
+            happened: whether it took place: scaled fp16 gradients that overflow are left out. Asking
+                can wait for the device.
         """
 
     def image_paths(self, batch: Any) -> list[str]:

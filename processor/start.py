@@ -73,7 +73,7 @@ def find_start(cfg: CfgNode, output: Path) -> Start:
                 "stage 2 from it with SOLVER.STAGE1.WEIGHT"
             )
         stage = file.training["stage"]
-        if prompts and stage < 2:
+        if prompts and stage != 2:
             raise ConfigError(
                 f"SOLVER.STAGE1.WEIGHT: {checkpoint} stopped inside stage {stage}; leave out this "
                 f"option to finish stage {stage}, or SOLVER.RESUME to start stage 2 from the file"

@@ -151,7 +151,7 @@ class Training:
     def _kept_file(self, stage: Stage, epoch: int) -> Path:
         name = self.model_name
         name = Path(name).stem if name.endswith(".json") else name
-        middle = "" if stage.name == 2 else f"stage{stage.name}_"
+        middle = f"stage{stage.name}_" if stage.name in (0, 1) else ""
         return self.folder.path / f"{name}_{middle}{epoch}.pth"
 
 

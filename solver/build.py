@@ -66,6 +66,20 @@ def build_image_schedule(cfg: CfgNode, optimizer: Optimizer) -> Schedule:
     )
 
 
+def build_unsupervised_schedule(cfg: CfgNode, optimizer: Optimizer) -> Schedule:
+    """Stage 2's warm-up; then a step every DSGL.STEP_SIZE epochs, or stage 2's steps without."""
+    stage, period = cfg.SOLVER.STAGE2, cfg.DSGL.STEP_SIZE
+    every = range(period + 1, stage.MAX_EPOCHS + 1, period) if period else stage.STEPS
+    return WarmupMultiStep(
+        optimizer,
+        milestones=every,
+        gamma=stage.GAMMA,
+        warmup_epochs=stage.WARMUP_ITERS,
+        warmup_factor=stage.WARMUP_FACTOR,
+        method=stage.WARMUP_METHOD,
+    )
+
+
 def build_center_optimizer(cfg: CfgNode, center: nn.Module) -> Optimizer:
     """SGD for the class centers; the weight of their loss does not slow them down."""
     stage = cfg.SOLVER.STAGE2

@@ -60,6 +60,7 @@ class Precision:
         self.dtype = dtype
         self.device = device
         self._scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+        self._scale = self._scaler.get_scale()
 
     @property
     def on_cuda(self) -> bool:
@@ -80,6 +81,15 @@ class Precision:
             self._scaler.step(optimizer)
         self._scaler.update()
 
+    def step_happened(self) -> bool:
+        """Whether the last step changed the weights; ask after every step or after none.
+
+        An fp16 step whose gradients overflow is left out and lowers the loss scale, which is read
+        from the device.
+        """
+        before, self._scale = self._scale, self._scaler.get_scale()
+        return self._scale >= before
+
     def state_dict(self) -> dict[str, Any]:
         """The loss scale; empty unless fp16."""
         return self._scaler.state_dict()
@@ -88,3 +98,4 @@ class Precision:
         """Go on with a saved loss scale."""
         if state and self._scaler.is_enabled():
             self._scaler.load_state_dict(state)
+            self._scale = self._scaler.get_scale()

@@ -1,0 +1,161 @@
+"""Clusters of the training images and what is learned from them until the next clustering."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from loss import ClusteredBatch, ClusterMemory, InstanceBank, irrelevant_labels
+from processor.clustering import (
+    OUTLIER,
+    ClusterStatistics,
+    cluster,
+    describe_clusters,
+    jaccard_distance,
+)
+from processor.features import FeatureTable
+from processor.runtime import distributed
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterOptions:
+    """How features become clusters.
+
+    Attributes:
+        eps: largest Jaccard distance of neighbours.
+        min_samples: neighbours of a core image.
+        k1: images in a neighbourhood, itself included.
+        k2: nearest images whose neighbourhoods are averaged.
+        orders: irrelevant labels per image.
+        chunk_mb: MiB of working memory for one chunk of distances.
+    """
+
+    eps: float
+    min_samples: int = 4
+    k1: int = 30
+    k2: int = 6
+    orders: int = 2
+    chunk_mb: float = 256
+
+
+@dataclass(frozen=True, slots=True)
+class PseudoLabels:
+    """One clustering of N training images.
+
+    Attributes:
+        labels: (N,) clusters, -1 = outlier or unreadable.
+        irrelevant: (N, orders) of `irrelevant_labels`.
+        memory: prototypes of the clusters.
+        bank: the images' features.
+        statistics: numbers about the clusters, for the log.
+    """
+
+    labels: Tensor
+    irrelevant: Tensor
+    memory: ClusterMemory
+    bank: InstanceBank
+    statistics: dict[str, float]
+
+    def batch(self, indices: Tensor) -> ClusteredBatch:
+        """What is known of some images; (B,) positions on the device."""
+        return ClusteredBatch(indices, self.labels[indices], self.irrelevant[indices])
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {
+            "labels": self.labels,
+            "irrelevant": self.irrelevant,
+            "prototypes": self.memory.prototypes,
+            "bank": self.bank.state_dict(),
+            "statistics": self.statistics,
+        }
+
+
+MakeMemory = Callable[[Tensor], ClusterMemory]
+"""(C, D) centroids -> the memory of the clusters."""
+
+
+@torch.no_grad()
+def make_pseudo_labels(
+    table: FeatureTable,
+    identities: Sequence[int],
+    options: ClusterOptions,
+    make_memory: MakeMemory,
+) -> PseudoLabels:
+    """Cluster the features; the first process does, and all have the result.
+
+    Args:
+        table: unit features of the training images, those that could be read.
+        identities: (N,) what is known of them, for the log only.
+        options: how to cluster.
+        make_memory: makes the memory.
+
+    Raises:
+        ValueError: too few clusters; says where to move DSGL.EPS.
+    """
+    device = table.features.device
+    features = torch.zeros(len(identities), table.features.shape[1], device=device)
+    features[table.indices.to(device)] = table.features
+    found = distributed.from_first(lambda: _cluster(table, options))
+    all_labels = np.full(len(identities), OUTLIER, dtype=np.int64)
+    all_labels[table.indices.numpy()] = found
+    known = len(set(identities)) > 1  # pictures without identities have all the same
+    statistics = describe_clusters(all_labels, identities if known else None)
+    labels = torch.from_numpy(all_labels).to(device)
+    memory = make_memory(_centroids(features, labels)).to(device)
+    irrelevant = irrelevant_labels(features, memory.mean, labels, options.orders)
+    bank = InstanceBank(features, labels, irrelevant)
+    return PseudoLabels(labels, irrelevant, memory, bank, _as_numbers(statistics))
+
+
+def restore_pseudo_labels(
+    state: dict[str, Any], make_memory: MakeMemory, device: torch.device
+) -> PseudoLabels:
+    """What `PseudoLabels.state_dict` holds, on `device`."""
+    labels, irrelevant = state["labels"].to(device), state["irrelevant"].to(device)
+    memory = make_memory(state["prototypes"][0].to(device)).to(device)
+    memory.prototypes.copy_(state["prototypes"])
+    bank = InstanceBank(state["bank"]["features"].to(device), labels, irrelevant)
+    bank.load_state_dict(state["bank"])
+    return PseudoLabels(labels, irrelevant, memory, bank, state["statistics"])
+
+
+def _cluster(table: FeatureTable, options: ClusterOptions) -> np.ndarray:
+    distances = jaccard_distance(
+        table.features,
+        options.k1,
+        options.k2,
+        max_distance=options.eps,
+        chunk_mb=options.chunk_mb,
+    )
+    return cluster(distances, options.eps, options.min_samples)
+
+
+def _centroids(features: Tensor, labels: Tensor) -> Tensor:
+    """(C, D) mean features of the clusters, not normalized."""
+    clustered = labels >= 0
+    members, of = features[clustered], labels[clustered]
+    sums = features.new_zeros(int(labels.max()) + 1, features.shape[1])
+    sums.index_add_(0, of, members)
+    return sums / torch.bincount(of)[:, None]
+
+
+def _as_numbers(statistics: ClusterStatistics) -> dict[str, float]:
+    """The statistics under the names of the log."""
+    quantiles = ("smallest", "quartile1", "median", "quartile3", "largest")
+    numbers: dict[str, float] = {
+        "clusters": statistics.clusters,
+        "outliers": statistics.outliers,
+        **{f"size_{n}": size for n, size in zip(quantiles, statistics.sizes, strict=True)},
+    }
+    if statistics.ari is not None and statistics.nmi is not None:
+        numbers |= {"ari": statistics.ari, "nmi": statistics.nmi}
+    return numbers
