@@ -97,7 +97,7 @@ def build_train_loader(
     plan: BatchPlan,
     resident: ResidentImages | None = None,
     *,
-    share: Callable[[int], range] = range,
+    share: Callable[[int], Sequence[int]] = range,
     processes: int = 1,
     pin_memory: bool = False,
 ) -> DataLoader[Any] | ResidentBatches:
