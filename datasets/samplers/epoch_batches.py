@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -44,10 +44,12 @@ class EpochBatches(Sampler[list[SeededIndex]]):
     Args:
         plan: the sampler, of global batches.
         seed: of the run.
-        share: length of a global batch -> the consecutive part of it that this process works on.
+        share: length of a global batch -> the places in it that this process works on.
     """
 
-    def __init__(self, plan: BatchPlan, seed: int, share: Callable[[int], range] = range) -> None:
+    def __init__(
+        self, plan: BatchPlan, seed: int, share: Callable[[int], Sequence[int]] = range
+    ) -> None:
         self.plan = plan
         self.seed = seed
         self.share = share

@@ -1,4 +1,4 @@
-"""What all samplers of P x K batches share: an epoch's plan, made when it is asked for."""
+"""An epoch's plan, made when it is asked for, and what samplers of P x K batches share."""
 
 from __future__ import annotations
 
@@ -20,11 +20,52 @@ class EpochPlan:
     stats: dict[str, float]
 
 
-class PlannedSampler(Sampler[list[int]]):
-    """Whole batches of P distinct identities x K images, planned by epoch.
+class EpochPlanner(Sampler[list[int]]):
+    """Batches planned by epoch, from (seed, epoch) and what the sampler has been given.
 
     Attributes:
         plan_seconds: how long the present plan took.
+
+    Args:
+        seed: with the epoch, decides the plan; the same on every process.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.epoch = 0
+        self.plan_seconds = 0.0
+        self._plan: EpochPlan | None = None
+
+    def set_epoch(self, epoch: int) -> None:
+        """Plan this epoch from (seed, epoch) when its batches are asked for."""
+        self.epoch = epoch
+        self._plan = None
+
+    @property
+    def stats(self) -> dict[str, float]:
+        """Numbers of the epoch's plan: batches, coverage, ..."""
+        return self._planned().stats
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self._planned().batches)
+
+    def __len__(self) -> int:
+        return len(self._planned().batches)
+
+    def _planned(self) -> EpochPlan:
+        if self._plan is None:
+            started = perf_counter()
+            self._plan = self._make_plan()
+            self.plan_seconds = perf_counter() - started
+        return self._plan
+
+    @abstractmethod
+    def _make_plan(self) -> EpochPlan:
+        """The plan of `self.epoch`, the same on every process."""
+
+
+class PlannedSampler(EpochPlanner):
+    """Whole batches of P distinct identities x K images, planned by epoch.
 
     Args:
         labels: label 0..I-1 of every image.
@@ -47,41 +88,13 @@ class PlannedSampler(Sampler[list[int]]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
+        super().__init__(seed)
         self._groups = indices_by_label(labels)
         check_batch_shape(len(self._groups), num_pids, num_instances, world_size)
         self.num_pids = num_pids
         self.num_instances = num_instances
-        self.seed = seed
         self.rank = rank
         self.world_size = world_size
-        self.epoch = 0
-        self.plan_seconds = 0.0
-        self._plan: EpochPlan | None = None
-
-    def set_epoch(self, epoch: int) -> None:
-        """Plan this epoch from (seed, epoch) when its batches are asked for."""
-        self.epoch = epoch
-        self._plan = None
-
-    @property
-    def stats(self) -> dict[str, float]:
-        """Numbers of the epoch's plan: batches, coverage, ..."""
-        return self._planned().stats
 
     def __iter__(self) -> Iterator[list[int]]:
-        batches = self._planned().batches
-        return iter([rank_slice(batch, self.rank, self.world_size) for batch in batches])
-
-    def __len__(self) -> int:
-        return len(self._planned().batches)
-
-    def _planned(self) -> EpochPlan:
-        if self._plan is None:
-            started = perf_counter()
-            self._plan = self._make_plan()
-            self.plan_seconds = perf_counter() - started
-        return self._plan
-
-    @abstractmethod
-    def _make_plan(self) -> EpochPlan:
-        """The plan of `self.epoch`, the same on every process."""
+        return iter([rank_slice(batch, self.rank, self.world_size) for batch in super().__iter__()])
