@@ -149,7 +149,10 @@ def results_of(folder):
 
 
 MEASURED = {"seconds", "images_per_second", "plan_seconds", "graph_seconds"}
-NEAR = {"loss", "id", "triplet", "center", "i2t", "t2i", "mAP", "mINP"}
+NEAR = {
+    *("loss", "id", "triplet", "center", "i2t", "t2i", "mAP", "mINP"),
+    *("memory", "disentangled", "relative_entropy"),
+}
 COARSE = {"accuracy", "rank1", "rank5", "rank10"}  # one image more or less may tip over
 
 
@@ -203,6 +206,12 @@ SHUFFLED = (
     *("DATALOADER.SAMPLER", "softmax", "SOLVER.STAGE2.IMS_PER_BATCH", "14"),
     *("INPUT.ON_BAD_IMAGE", "skip", "MODEL.SIE_CAMERA", "True"),
 )
+CLUSTERS = (
+    *("DSGL.POOLING", "gem", "DSGL.EPS", "0.7", "DSGL.K1", "8", "DSGL.K2", "3"),
+    *("DSGL.MIN_SAMPLES", "2", "DSGL.ITERS", "4", "DATALOADER.NUM_INSTANCE", "3"),
+    *("SOLVER.STAGE2.OPTIMIZER_NAME", "SGD", "SOLVER.STAGE2.BASE_LR", "0.01"),
+    *("SOLVER.STAGE2.IMS_PER_BATCH", "15"),  # 7 for one process and 8 for the other
+)
 INFINITE = ("SOLVER.STAGE2.BASE_LR", "1e30", "SOLVER.STAGE2.OPTIMIZER_NAME", "SGD")
 
 
@@ -248,6 +257,9 @@ def one(script, base_opts, damaged, tmp_path_factory):
         output = ["OUTPUT_DIR", folder / name]
         finished = script("train_clipreid.py", *base_opts, *output, *opts)
         assert finished.status == 0, finished.output
+    output = ["OUTPUT_DIR", folder / "clusters"]
+    finished = script("train_dsgl.py", *base_opts, *output, *CLUSTERS)
+    assert finished.status == 0, finished.output
     return folder
 
 
@@ -278,15 +290,16 @@ def two(run_cases, base_opts, straight, damaged, odd, begun, tmp_path_factory):
     shutil.copytree(begun, folder / "resumed")
     shuffled = [*damaged, *SHUFFLED]
 
-    def training(name, *opts):
+    def training(name, *opts, script="train_clipreid.py"):
         output = ["OUTPUT_DIR", folder / name]
-        return {"arguments": ["train_clipreid.py", *base_opts, *output, *opts]}
+        return {"arguments": [script, *base_opts, *output, *opts]}
 
     tested = ["TEST.WEIGHT", straight / "last.pth", *odd, "OUTPUT_DIR", folder / "tested"]
     event = {"signal": "SIGTERM", "to": 1, "stage": 2, "epoch": 1, "batch": 4}
     cases = {
         "stages": training("stages", *STAGES),
         "shuffled": training("shuffled", *shuffled),
+        "clusters": training("clusters", *CLUSTERS, script="train_dsgl.py"),
         "tested": {"arguments": ["test_clipreid.py", *tested]},
         "resumed": training("resumed", "SOLVER.RESUME", "auto"),
         "stopped": {**training("stopped", *shuffled), "event": event},
@@ -316,6 +329,16 @@ def test_three_stages_are_those_of_one_process(one, two):
     a, b = (training_of(folder / "stages")["extra"]["center"] for folder in (one, two))
     assert list(a) == list(b)
     assert all(torch.allclose(a[name], b[name], rtol=0, atol=1e-4) for name in a)
+
+
+def test_training_without_labels_is_that_of_one_process(one, two):
+    """Clusters, prototypes and features of all images are those of the global batches."""
+    assert status_of(two, "clusters") == [0, 0]
+    assert_close_runs(one / "clusters", two / "clusters", exceptions=0)
+    a, b = (training_of(folder / "clusters")["extra"]["clusters"] for folder in (one, two))
+    assert torch.equal(a["labels"], b["labels"])
+    assert torch.allclose(a["prototypes"], b["prototypes"], rtol=0, atol=1e-4)
+    assert torch.allclose(a["bank"]["features"], b["bank"]["features"], rtol=0, atol=1e-4)
 
 
 def test_first_process_alone_writes_and_speaks(one, two):

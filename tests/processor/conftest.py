@@ -62,6 +62,7 @@ class ToyStage:
         )
         self.extra = 0
         self.seen = []
+        self.after_steps = []
 
     def start_epoch(self, epoch, first_batch):
         self.epoch = epoch
@@ -85,8 +86,12 @@ class ToyStage:
         if self.bad is not None and start == sum(self.sizes[: self.bad]):
             error = error * torch.tensor(float("nan"))
         self.extra += 1
+        self.before = self.model.weight.item()
         losses = {"half": 0.5 * error, "rest": 0.5 * error}
         return StepResult(losses, len(batch), {"accuracy": error * 0 + 0.5})
+
+    def after_step(self, happened):
+        self.after_steps.append((happened(), self.model.weight.item() != self.before))
 
     def image_paths(self, batch):
         return [f"image{i}.jpg" for i in batch.indices.tolist()]

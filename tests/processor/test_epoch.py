@@ -39,6 +39,12 @@ def test_one_step_by_hand(toy_stage, float32):
     assert stage.model.weight.item() == pytest.approx(0.5)
 
 
+def test_stage_is_told_of_every_step_after_the_weights_have_changed(toy_stage, float32):
+    stage = toy_stage(sizes=(4, 1, 3))  # the batch of one image is left out
+    one_epoch(stage, float32)
+    assert stage.after_steps == [(True, True), (True, True)]
+
+
 def test_means_are_weighted_by_the_images_of_a_batch():
     meters = EpochMeters()
     meters.add(StepResult({"id": torch.tensor(1.0)}, 3, {"accuracy": torch.tensor(0.0)}))

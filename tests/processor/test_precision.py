@@ -104,3 +104,22 @@ def test_state_is_empty_without_loss_scaling():
     steps = Precision(torch.bfloat16, CPU)
     assert steps.state_dict() == {}
     steps.load_state_dict({"scale": 4.0})  # of a run on another device
+
+
+def test_step_that_overflows_does_not_happen():
+    weight = nn.Parameter(torch.tensor([1.0]))
+    optimizer = torch.optim.SGD([weight], lr=0.5)
+    steps = Precision(torch.float16, CPU)
+    happened = []
+    for factor in (1.0, float("inf"), 2.0):
+        steps.step((weight * factor).sum(), [optimizer])
+        happened.append(steps.step_happened())
+    assert happened == [True, False, True]
+    assert weight.item() == pytest.approx(1 - 0.5 - 1)
+
+
+def test_step_without_loss_scaling_always_happens():
+    weight = nn.Parameter(torch.tensor([1.0]))
+    steps = Precision(None, CPU)
+    steps.step(weight.sum(), [torch.optim.SGD([weight], lr=0.5)])
+    assert steps.step_happened()

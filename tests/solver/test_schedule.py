@@ -8,7 +8,11 @@ import torch
 from torch import nn
 
 from config import load_cfg
-from solver.build import build_image_schedule, build_prompt_schedule
+from solver.build import (
+    build_image_schedule,
+    build_prompt_schedule,
+    build_unsupervised_schedule,
+)
 from solver.schedule import WarmupMultiStep, warmup_multistep_factor
 
 
@@ -161,3 +165,20 @@ def test_a_schedule_built_after_the_optimizer_was_restored(stage):
     resumed.load_state_dict(stopped.state_dict())
     found = rates_of(build(cfg, resumed), resumed, [3, 50])
     np.testing.assert_array_equal(found, expected[2:])
+
+
+@pytest.mark.parametrize(
+    ("step_size", "steps", "reduced"),
+    [("25", "(40, 70)", [26, 51]), ("0", "(30, 50)", [30, 50]), ("60", "(40, 70)", [])],
+)
+def test_rate_without_labels_steps_after_every_period_or_at_the_image_stages_steps(
+    step_size, steps, reduced
+):
+    """The published 3.5e-4, 3.5e-5, 3.5e-6 with 25: its epochs count from 0, these from 1."""
+    optimizer = optimizer_with(3.5e-4)
+    opts = ["DSGL.STEP_SIZE", step_size, "SOLVER.STAGE2.STEPS", steps]
+    opts += ["SOLVER.STAGE2.WARMUP_ITERS", "0", "SOLVER.STAGE2.MAX_EPOCHS", "60"]
+    schedule = build_unsupervised_schedule(load_cfg(None, opts), optimizer)
+    rates = rates_of(schedule, optimizer, range(1, 61))[:, 0]
+    expected = [3.5e-4 * 0.1 ** sum(first <= epoch for first in reduced) for epoch in range(1, 61)]
+    np.testing.assert_allclose(rates, expected, rtol=1e-12)
