@@ -22,6 +22,7 @@ from datasets.memory import FreeMemory, measure_memory
 from datasets.records import DataSplits
 from datasets.samplers.epoch_batches import BatchPlan
 from datasets.sources import TrainingSet, join_sources
+from model import CLIPReID
 from model.clip import architecture_text
 from processor.build import (
     build_evaluator,
@@ -207,6 +208,7 @@ def _run_stages(
     if not cfg.MODEL.TEXT_TOWER:
         logger.info("baseline: images only, without prompts and text encoder")
     model, precision, stop = training.model, training.precision, training.stop
+    assert isinstance(model, CLIPReID)  # all these stages train one
     stages: dict[int, Callable[[], Stage]] = {}
     if cfg.SOLVER.STAGE0.MAX_EPOCHS and not cfg.SOLVER.STAGE1.WEIGHT:
         stages[0] = lambda: build_prior_stage(cfg, model, data, resident, precision)
