@@ -95,7 +95,8 @@ def build_cluster_sampler(cfg: CfgNode, data: TrainingSet, processes: int = 1) -
     batch_size = cfg.SOLVER.STAGE2.IMS_PER_BATCH
     if batch_size < processes:
         raise ValueError(
-            f"SOLVER.STAGE2.IMS_PER_BATCH: {batch_size} images are too few for {processes} processes"
+            f"SOLVER.STAGE2.IMS_PER_BATCH: {batch_size} images are too few for {processes} "
+            "processes"
         )
     return ClusterSampler(
         data.camids,

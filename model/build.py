@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
+from open_clip.model import CLIP
 from yacs.config import CfgNode
 
+from config.checks import IMAGENET_MODELS
 from model.clip import build_clip, clip_architecture, find_clip_weights
 from model.clip_reid import CLIPReID, SideInformation
+from model.pooling import build_pooling
 from model.prompt import PromptLearner, tokenize_prompt
+from model.reid_model import ReIDModel
+from model.resnet import ImageNetResNet, build_resnet, find_imagenet_weights
 from model.text import TextEncoder
-from model.vision import ViTEncoder, build_image_encoder
+from model.unsupervised import UnsupervisedReID
+from model.vision import ResNetEncoder, ViTEncoder, build_image_encoder
 from model.weights import load_weights
 
 logger = logging.getLogger(__name__)
 
 VEHICLE_DATASETS = ("veri", "VehicleID", "VehicleID_1600", "VehicleID_2400")
+
+
+def build_reid_model(cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int) -> ReIDModel:
+    """The model of the training that DSGL.ENABLED says; arguments and errors as `build_model`."""
+    if cfg.DSGL.ENABLED:
+        return build_unsupervised_model(cfg)
+    return build_model(cfg, num_classes, num_cameras, num_views)
 
 
 def build_model(cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int) -> CLIPReID:
@@ -31,17 +45,9 @@ def build_model(cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int
         FileNotFoundError: CLIP's weights are neither cached, downloadable nor given.
         ValueError: options that do not fit the architecture, or weights that do not.
     """
-    clip_architecture(cfg.MODEL.NAME)
-    weights = None
-    if cfg.MODEL.PRETRAIN_CHOICE == "clip":
-        weights = cfg.MODEL.PRETRAIN_PATH or find_clip_weights(cfg.MODEL.NAME)
+    weights = find_weights(cfg)
     clip = build_clip(cfg.MODEL.NAME)
-    height, width = cfg.INPUT.SIZE_TRAIN
-    encoder = build_image_encoder(
-        clip.visual, (height, width), tuple(cfg.MODEL.STRIDE_SIZE), cfg.MODEL.LAST_STRIDE
-    )
-    if isinstance(encoder, ViTEncoder):
-        encoder.grad_checkpointing = cfg.MODEL.GRAD_CHECKPOINTING
+    encoder = build_clip_encoder(cfg, clip)
     prompts = text = None
     if cfg.MODEL.TEXT_TOWER:
         tokens = tokenize_prompt(prompt_noun(cfg), clip.context_length)
@@ -57,10 +63,65 @@ def build_model(cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int
         prompt_learner=prompts,
         text_encoder=text,
     )
+    fill(model, weights)
+    return model
+
+
+def build_unsupervised_model(cfg: CfgNode) -> UnsupervisedReID:
+    """The model that a configuration with DSGL describes, with pre-trained weights likewise.
+
+    Raises:
+        FileNotFoundError: the pre-trained weights are neither cached, downloadable nor given.
+        ValueError: options that do not fit the architecture, or weights that do not.
+    """
+    weights = find_weights(cfg)
+    encoder: ViTEncoder | ResNetEncoder | ImageNetResNet
+    if cfg.MODEL.NAME in IMAGENET_MODELS:
+        encoder = build_resnet(cfg.MODEL.NAME, cfg.MODEL.LAST_STRIDE)
+    else:
+        encoder = build_clip_encoder(cfg, build_clip(cfg.MODEL.NAME))
+    options = cfg.DSGL
+    pooling = None if options.POOLING == "clip" else build_pooling(options.POOLING)
+    if options.FREEZE_PATCH_CONV and isinstance(encoder, ViTEncoder):
+        encoder.conv1.requires_grad_(requires_grad=False)
+    model = UnsupervisedReID(encoder, pooling, embed_dim=options.EMBED_DIM, dropout=options.DROPOUT)
+    fill(model, weights)
+    return model
+
+
+def find_weights(cfg: CfgNode) -> str | Path | None:
+    """The pre-trained weights that MODEL.PRETRAIN_* ask for; None = random weights.
+
+    Raises:
+        FileNotFoundError: they are neither cached, downloadable nor given.
+        ValueError: no such architecture.
+    """
+    name = cfg.MODEL.NAME
+    if name not in IMAGENET_MODELS:
+        clip_architecture(name)
+    if cfg.MODEL.PRETRAIN_CHOICE == "none":
+        return None
+    if cfg.MODEL.PRETRAIN_PATH:
+        return cfg.MODEL.PRETRAIN_PATH
+    return find_imagenet_weights(name) if name in IMAGENET_MODELS else find_clip_weights(name)
+
+
+def fill(model: ReIDModel, weights: str | Path | None) -> None:
+    """Load pre-trained weights, if any; raises as `load_weights`."""
     if weights is not None:
         report = load_weights(model, weights, "MODEL.PRETRAIN_PATH")
-        logger.info("CLIP weights from %s: %s", weights, report)
-    return model
+        logger.info("pre-trained weights from %s: %s", weights, report)
+
+
+def build_clip_encoder(cfg: CfgNode, clip: CLIP) -> ViTEncoder | ResNetEncoder:
+    """CLIP's image tower for INPUT.SIZE_TRAIN; raises ValueError for options that do not fit it."""
+    height, width = cfg.INPUT.SIZE_TRAIN
+    encoder = build_image_encoder(
+        clip.visual, (height, width), tuple(cfg.MODEL.STRIDE_SIZE), cfg.MODEL.LAST_STRIDE
+    )
+    if isinstance(encoder, ViTEncoder):
+        encoder.grad_checkpointing = cfg.MODEL.GRAD_CHECKPOINTING
+    return encoder
 
 
 def build_side_information(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from model.heads import build_classifier, build_neck
 from model.prompt import PromptLearner
+from model.reid_model import ReIDModel
 from model.text import PrefixStates, TextEncoder
 from model.vision import ImageFeatures, ResNetEncoder, ViTEncoder
 
@@ -51,7 +52,7 @@ class SideInformation:
         return self.num_cameras or self.num_views
 
 
-class CLIPReID(nn.Module):
+class CLIPReID(ReIDModel):
     """CLIP-ReID (Li et al., AAAI 2023); without prompts and text encoder it is the baseline.
 
     Args:
@@ -63,6 +64,8 @@ class CLIPReID(nn.Module):
         prompt_learner: prompts of the identities, or None.
         text_encoder: CLIP's text tower, or None.
     """
+
+    image_encoder: ViTEncoder | ResNetEncoder
 
     def __init__(
         self,

@@ -137,6 +137,19 @@ class ViTEncoder(nn.Module):
 
     def forward(self, images: Tensor, side_information: Tensor | None = None) -> ImageFeatures:
         """(B, 3, H, W) images; side_information (B, D) is added to the class token."""
+        tokens = self._before_last_block(images, side_information)
+        last = tokens[:, 0]
+        final = self.ln_post(self._last_block(tokens)[:, 0])
+        return ImageFeatures(last, final, final @ self.proj)
+
+    def maps(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) images -> (B, D, h, w): the patches' tokens after `ln_post`, as a grid."""
+        tokens = self._before_last_block(images)
+        patches = self.ln_post(self._last_block(tokens)[:, 1:])  # (B, hw, D)
+        return patches.transpose(1, 2).unflatten(2, self.grid)
+
+    def _before_last_block(self, images: Tensor, side_information: Tensor | None = None) -> Tensor:
+        """(B, 1 + hw, D) tokens, the class token first."""
         # Tokens stay in the parameters' format; under autocast only the products are rounded.
         patches = self.conv1(images).flatten(2).transpose(1, 2).to(self.class_embedding.dtype)
         start = self.class_embedding.expand(len(images), 1, -1)
@@ -144,15 +157,16 @@ class ViTEncoder(nn.Module):
             start = start + side_information[:, None]
         tokens = torch.cat([start, patches], dim=1)
         tokens = self.ln_pre(tokens + self.positional_embedding)
-        *blocks, last_block = self.transformer.resblocks
+        *blocks, _ = self.transformer.resblocks
         for block in blocks:
             if self.grad_checkpointing and torch.is_grad_enabled():
                 tokens = checkpoint(_run_block, block, tokens, use_reentrant=False)
             else:
                 tokens = _run_block(block, tokens)
-        last = tokens[:, 0]
-        final = self.ln_post(_run_block(last_block, tokens)[:, 0])
-        return ImageFeatures(last, final, final @ self.proj)
+        return tokens
+
+    def _last_block(self, tokens: Tensor) -> Tensor:
+        return _run_block(self.transformer.resblocks[-1], tokens)
 
 
 class ResNetEncoder(nn.Module):
@@ -210,13 +224,22 @@ class ResNetEncoder(nn.Module):
     def forward(self, images: Tensor, side_information: Tensor | None = None) -> ImageFeatures:
         """(B, 3, H, W) images; a ResNet has no class token, side information is not used."""
         del side_information
+        x = self._layer3_maps(images)
+        y = self.layer4(x)
+        return ImageFeatures(x.mean((2, 3)), y.mean((2, 3)), self._attention_pool(y))
+
+    def maps(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) images -> (B, D, h, w) out of layer4."""
+        maps: Tensor = self.layer4(self._layer3_maps(images))
+        return maps
+
+    def _layer3_maps(self, images: Tensor) -> Tensor:
         images = images.contiguous(memory_format=torch.channels_last)
         x = self.act1(self.bn1(self.conv1(images)))
         x = self.act2(self.bn2(self.conv2(x)))
         x = self.act3(self.bn3(self.conv3(x)))
-        x = self.layer3(self.layer2(self.layer1(self.avgpool(x))))
-        y = self.layer4(x)
-        return ImageFeatures(x.mean((2, 3)), y.mean((2, 3)), self._attention_pool(y))
+        maps: Tensor = self.layer3(self.layer2(self.layer1(self.avgpool(x))))
+        return maps
 
     def _attention_pool(self, maps: Tensor) -> Tensor:
         """(B, D, h, w) -> (B, E): the mean token attends to itself and to all positions."""

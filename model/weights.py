@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from model.clip_reid import CLIPReID
-from model.vision import resize_position_embedding
+from model.reid_model import ReIDModel
+from model.vision import ResNetEncoder, ViTEncoder, resize_position_embedding
 from model.weights_file import read_weights_file
 
 _CLASS_ROWS = ("classifier.weight", "classifier_proj.weight", "prompt_learner.cls_ctx")
@@ -18,6 +20,9 @@ _POSITIONS = (
     "image_encoder.positional_embedding",
     "image_encoder.attnpool.positional_embedding",
 )
+_NECK = ("bottleneck.", "embedding.")
+_CLIP_REID = ("classifier", "bottleneck_proj.")  # parts that only CLIPReID has
+_IMAGENET = {"conv1.weight", "layer1.0.conv1.weight"}
 _TEXT_PARTS = ("transformer.", "positional_embedding", "ln_final.", "text_projection")
 _NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "logit_scale", "attn_mask")
 
@@ -31,7 +36,8 @@ class LoadReport:
         missing: in the model, not in the file; left as they were.
         unexpected: in the file, not in the model; ignored.
         reshaped: position embeddings resized to the model's grid.
-        skipped: rows of other identities or cameras; left as they were.
+        skipped: rows of other identities or cameras, the neck of another kind of model; left as
+            they were.
     """
 
     loaded: tuple[str, ...]
@@ -50,11 +56,12 @@ class LoadReport:
         return "; ".join(parts)
 
 
-def load_weights(model: CLIPReID, path: str | Path, option: str = "") -> LoadReport:
+def load_weights(model: ReIDModel, path: str | Path, option: str = "") -> LoadReport:
     """Load a weights file of any known origin into the model.
 
     Position embeddings are resized to the model's grid. Class rows (classifiers, prompts) and the
-    camera table are left alone when their number of rows differs. Everything else must fit.
+    camera table are left alone when their number of rows differs, and so are necks between a model
+    of CLIP-ReID and one trained without labels. Everything else must fit.
 
     Raises:
         FileNotFoundError, ValueError: as `read_weights_file`.
@@ -69,16 +76,22 @@ def load_weights(model: CLIPReID, path: str | Path, option: str = "") -> LoadRep
     return load_state(model, file.state, str(path))
 
 
-def load_state(model: CLIPReID, state: dict[str, Tensor], origin: str) -> LoadReport:
+def load_state(model: ReIDModel, state: dict[str, Tensor], origin: str) -> LoadReport:
     """`load_weights` on a state dict already read; `origin` names it in errors."""
     source = _reid_names(state, model)
     target = model.state_dict()
     _check_backbone(source, target, origin)
-    grid = model.image_encoder.grid
+    same_kind = _is_clip_reid(source) == _is_clip_reid(target)
+    encoder = model.image_encoder
+    # ImageNet's ResNets have no position embeddings.
+    grid = encoder.grid if isinstance(encoder, ViTEncoder | ResNetEncoder) else (1, 1)
     square = any("visual." in key for key in state)  # CLIP's own grid, whatever its number of rows
     copied: dict[str, Tensor] = {}
     reshaped, skipped = [], []
     for key in [key for key in target if key in source]:
+        if key.startswith(_NECK) and not same_kind:
+            skipped.append(key)
+            continue
         tensor, shape = source[key], target[key].shape
         resize = key in _POSITIONS and square and grid[0] != grid[1]
         if tensor.shape != shape or resize:
@@ -92,7 +105,7 @@ def load_state(model: CLIPReID, state: dict[str, Tensor], origin: str) -> LoadRe
                 raise ValueError(_shape_message(key, tensor, target[key], origin))
         copied[key] = tensor.to(target[key].dtype)
     suffix = copied.get("prompt_learner.token_suffix")
-    if suffix is not None and model.prompt_learner is not None:
+    if suffix is not None and isinstance(model, CLIPReID) and model.prompt_learner is not None:
         model.prompt_learner.check_ending(suffix, origin)
     model.load_state_dict(copied, strict=False)
     return LoadReport(
@@ -104,23 +117,35 @@ def load_state(model: CLIPReID, state: dict[str, Tensor], origin: str) -> LoadRe
     )
 
 
-def _uses_quick_gelu(model: CLIPReID) -> bool:
+def _uses_quick_gelu(model: ReIDModel) -> bool:
     return not any(isinstance(module, nn.GELU) for module in model.modules())
 
 
-def _reid_names(state: dict[str, Tensor], model: CLIPReID) -> dict[str, Tensor]:
+def _is_clip_reid(names: Iterable[str]) -> bool:
+    return any(name.startswith(_CLIP_REID) for name in names)
+
+
+def _reid_names(state: dict[str, Tensor], model: ReIDModel) -> dict[str, Tensor]:
     """The state under CLIP-ReID's names; a plain CLIP fills the image and the text side."""
     state = {k: v for k, v in state.items() if k not in _NOT_WEIGHTS}
-    if not any(key.startswith("visual.") for key in state):
-        return state
+    if any(key.startswith("visual.") for key in state):
+        return _names_of_clip(state, model)
+    if state.keys() >= _IMAGENET:
+        return {f"image_encoder.{k}": v for k, v in state.items() if not k.startswith("fc.")}
+    return state
+
+
+def _names_of_clip(state: dict[str, Tensor], model: ReIDModel) -> dict[str, Tensor]:
+    text = model.text_encoder if isinstance(model, CLIPReID) else None
+    prompts = model.prompt_learner if isinstance(model, CLIPReID) else None
     renamed = {}
     for key, tensor in state.items():
         if key.startswith("visual."):
             renamed[key.replace("visual.", "image_encoder.", 1)] = tensor
-        elif key.startswith(_TEXT_PARTS) and model.text_encoder is not None:
+        elif key.startswith(_TEXT_PARTS) and text is not None:
             renamed[f"text_encoder.{key}"] = tensor
-        elif key == "token_embedding.weight" and model.prompt_learner is not None:
-            prefix, suffix = model.prompt_learner.constant_words(tensor)
+        elif key == "token_embedding.weight" and prompts is not None:
+            prefix, suffix = prompts.constant_words(tensor)
             renamed["prompt_learner.token_prefix"] = prefix
             renamed["prompt_learner.token_suffix"] = suffix
     return renamed
@@ -131,8 +156,8 @@ def _check_backbone(source: dict[str, Tensor], target: dict[str, Tensor], origin
     conv = "image_encoder.conv1.weight"
     if conv not in source:
         raise ValueError(
-            f"{origin} holds no CLIP or CLIP-ReID image encoder; it starts with "
-            f"{', '.join(list(source)[:4]) or 'nothing'}"
+            f"{origin} holds no image encoder of CLIP, CLIP-ReID or an ImageNet ResNet; it starts "
+            f"with {', '.join(list(source)[:4]) or 'nothing'}"
         )
     if source[conv].shape != target[conv].shape:
         raise ValueError(_shape_message(conv, source[conv], target[conv], origin))
@@ -167,6 +192,8 @@ def _shape_message(key: str, found: Tensor, wanted: Tensor, origin: str) -> str:
         option = "MODEL.PROMPT or MODEL.NAME"
     elif key in _POSITIONS:
         option = "MODEL.NAME, MODEL.STRIDE_SIZE or INPUT.SIZE_TRAIN"
+    elif key.startswith(_NECK):
+        option = "MODEL.NAME, DSGL.POOLING or DSGL.EMBED_DIM"
     return (
         f"{origin}: {key} has shape {tuple(found.shape)} in the file and {tuple(wanted.shape)} in "
         f"the model; {option} does not describe this file"

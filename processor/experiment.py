@@ -22,6 +22,7 @@ from datasets.memory import FreeMemory, measure_memory
 from datasets.records import DataSplits
 from datasets.samplers.epoch_batches import BatchPlan
 from datasets.sources import TrainingSet, join_sources
+from model import CLIPReID, UnsupervisedReID
 from model.clip import architecture_text
 from processor.build import (
     build_evaluator,

@@ -46,7 +46,7 @@ class ImageStage:
         graph: makes the sampler's graph, when it needs one.
     """
 
-    name = 2
+    name: int | str = 2
 
     def __init__(
         self,
@@ -163,7 +163,7 @@ def _with_an_image(batch: Batch) -> Batch:
 class PriorStage(ImageStage):
     """Stage 0: the image encoder without text, before the prompts are learned (CLIP-DFGS)."""
 
-    name = 0
+    name: int | str = 0
 
 
 class _Costs(nn.Module):

@@ -10,7 +10,7 @@ from yacs.config import CfgNode
 
 from config import ConfigError, load_cfg
 from config.load import flatten, load_cfg_text
-from model import CLIPReID, build_model
+from model import LoadReport, ReIDModel, build_reid_model
 from model.clip import architecture_text
 from model.shapes import infer_options
 from model.weights import load_state
@@ -29,6 +29,9 @@ ARCHITECTURE = (
     "MODEL.SIE_CAMERA",
     "MODEL.SIE_VIEW",
     "MODEL.SIE_COE",
+    "DSGL.ENABLED",
+    "DSGL.POOLING",
+    "DSGL.EMBED_DIM",
     "INPUT.SIZE_TRAIN",
     "INPUT.SIZE_TEST",
     "INPUT.TEST_INTERPOLATION",
@@ -52,7 +55,7 @@ class LoadedModel:
         use_all: it was trained on the sources' query and gallery images as well.
     """
 
-    model: CLIPReID
+    model: ReIDModel
     cfg: CfgNode
     cameras: dict[str, range]
     use_all: bool = False
@@ -81,9 +84,19 @@ def open_model(
     file = read_weights_file(path, "TEST.WEIGHT")
     cfg = _configuration(file, config_file, opts)
     sizes = _sizes(file, cfg)
-    model = build_model(cfg, *sizes)
+    model = build_reid_model(cfg, *sizes)
     report = load_state(model, file.state, path)
     logger.info("%s: %s", path, report)
+    _check_side_information(model, report, file, path)
+    _check_neck(report, path)
+    named = config_file is not None or "DATASETS.NAMES" in opts[::2]
+    cameras = _cameras(file, cfg, sizes[1], named=named)
+    return LoadedModel(model, cfg, cameras, bool(file.meta.get("use_all", False)))
+
+
+def _check_side_information(
+    model: ReIDModel, report: LoadReport, file: WeightsFile, path: str
+) -> None:
     if "cv_embed" in report.missing:
         raise ConfigError(
             f"MODEL.SIE_CAMERA, MODEL.SIE_VIEW: {path} has no side information; leave them out"
@@ -93,9 +106,25 @@ def open_model(
             f"MODEL.SIE_CAMERA, MODEL.SIE_VIEW: they ask for {len(model.state_dict()['cv_embed'])} "
             f"rows of side information, {path} has {len(file.state['cv_embed'])}"
         )
-    named = config_file is not None or "DATASETS.NAMES" in opts[::2]
-    cameras = _cameras(file, cfg, sizes[1], named=named)
-    return LoadedModel(model, cfg, cameras, bool(file.meta.get("use_all", False)))
+
+
+def _check_neck(report: LoadReport, path: str) -> None:
+    """What was trained around the neck is the model's; raises ConfigError."""
+    if "bottleneck.weight" in report.skipped:
+        raise ConfigError(
+            f"DSGL.ENABLED: {path} was trained the other way, with identity labels or without; "
+            "leave this option out"
+        )
+    parts = [
+        key
+        for key in (*report.missing, *report.unexpected)
+        if key.startswith(("pooling.", "embedding."))
+    ]
+    if parts and "bottleneck.weight" in report.loaded:
+        raise ConfigError(
+            f"DSGL.POOLING, DSGL.EMBED_DIM: only one of the model and {path} has "
+            f"{', '.join(parts)}; leave these options out"
+        )
 
 
 def _configuration(file: WeightsFile, config_file: str | None, opts: list[str]) -> CfgNode:
@@ -116,8 +145,9 @@ def _configuration(file: WeightsFile, config_file: str | None, opts: list[str]) 
         return cfg
     if not file.config:
         return load_cfg(config_file, [*opts, *no_download])
-    given = dict(flatten(load_cfg(config_file, [*own_name, *opts], quiet=True)))
     saved = dict(flatten(load_cfg_text(file.config, own_name)))
+    own = [*own_name, "DSGL.ENABLED", str(saved["DSGL.ENABLED"])]  # which names there are
+    given = dict(flatten(load_cfg(config_file, [*own, *opts], quiet=True)))
     saved["MODEL.NAME"] = text or saved["MODEL.NAME"]
     given["MODEL.NAME"] = architecture_text(given["MODEL.NAME"]) or given["MODEL.NAME"]
     typed = set(opts[::2])
@@ -126,7 +156,7 @@ def _configuration(file: WeightsFile, config_file: str | None, opts: list[str]) 
         if saved[key] != given[key] and key not in typed:
             logger.warning("%s: %s, as the checkpoint says, not %s", key, saved[key], given[key])
             kept += [key, str(saved[key])]
-    return load_cfg(config_file, [*own_name, *opts, *kept, *no_download])
+    return load_cfg(config_file, [*own, *opts, *kept, *no_download])
 
 
 def _sizes(file: WeightsFile, cfg: CfgNode) -> tuple[int, int, int]:

@@ -105,7 +105,7 @@ class PromptStage:
         timing: epochs and periods.
     """
 
-    name = 1
+    name: int | str = 1
 
     def __init__(
         self,

@@ -72,7 +72,7 @@ class Stage(Protocol):
         """What follows the optimizers' step on the batch of the last `losses`.
 
         Args:
-            happened: whether it took place: scaled fp16 gradients that overflow are left out. Asking
+            happened: tells whether it took place, as fp16 gradients that overflow are left out;
                 can wait for the device.
         """
 

@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 from config import ConfigError
 from config.load import flatten, load_cfg_text
 from datasets.sources import TrainingSet
-from model import CLIPReID, build_model
+from model import ReIDModel, build_reid_model
 from model.weights import load_state
 from model.weights_file import WeightsFile, read_weights_file
 
@@ -73,6 +73,11 @@ def find_start(cfg: CfgNode, output: Path) -> Start:
                 "stage 2 from it with SOLVER.STAGE1.WEIGHT"
             )
         stage = file.training["stage"]
+        if (stage == "dsgl") != cfg.DSGL.ENABLED:
+            raise ConfigError(
+                f"SOLVER.RESUME: {checkpoint} stopped in stage {stage}, and DSGL.ENABLED is "
+                f"{cfg.DSGL.ENABLED} now; train in another OUTPUT_DIR, or as that run did"
+            )
         if prompts and stage != 2:
             raise ConfigError(
                 f"SOLVER.STAGE1.WEIGHT: {checkpoint} stopped inside stage {stage}; leave out this "
@@ -85,20 +90,20 @@ def find_start(cfg: CfgNode, output: Path) -> Start:
     return Start()
 
 
-def build_starting_model(cfg: CfgNode, data: TrainingSet, start: Start) -> CLIPReID:
+def build_starting_model(cfg: CfgNode, data: TrainingSet, start: Start) -> ReIDModel:
     """The model with the weights the run starts from.
 
     Raises:
         ConfigError: the file is of another run, or lacks prompts of these identities.
-        FileNotFoundError, ValueError: see `build_model`.
+        FileNotFoundError, ValueError: see `build_reid_model`.
     """
     sizes = (data.num_classes, data.num_cameras, data.num_views)
     if start.file is None:
-        return build_model(cfg, *sizes)
+        return build_reid_model(cfg, *sizes)
     bare = cfg.clone()  # CLIP's own weights need not be there
     bare.defrost()
     bare.MODEL.PRETRAIN_CHOICE = "none"
-    model = build_model(bare, *sizes)
+    model = build_reid_model(bare, *sizes)
     report = load_state(model, start.file.state, str(start.path))
     if start.resumed:
         if report.skipped or report.missing or report.unexpected or report.reshaped:

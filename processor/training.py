@@ -11,7 +11,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from config import ConfigError
-from model import CLIPReID
+from model import ReIDModel
 from processor.epoch import EpochMeters, NonFiniteLossError, train_epoch
 from processor.evaluation.report import EvaluationReport
 from processor.runtime import distributed
@@ -44,7 +44,7 @@ class Training:
         report: the latest evaluation.
     """
 
-    model: CLIPReID
+    model: ReIDModel
     folder: RunFolder
     precision: Precision
     stop: StopRequest

@@ -69,7 +69,7 @@ class UnsupervisedStage:
         timing: epochs and periods.
     """
 
-    name = "dsgl"
+    name: int | str = "dsgl"
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from datasets.records import Batch, DataSplits, Sample
-from model import CLIPReID
+from model import ReIDModel
 from processor.evaluation.distance import (
     DistanceSource,
     distance_blocks,
@@ -111,7 +111,7 @@ class Evaluator:
     precision: Precision
     stop: StopRequest | None = None
 
-    def __call__(self, model: CLIPReID) -> EvaluationReport:
+    def __call__(self, model: ReIDModel) -> EvaluationReport:
         """Evaluate on every target and log CLIP-ReID's lines.
 
         Raises:
@@ -144,7 +144,7 @@ class Evaluator:
     def _junk_rule(self, split: DataSplits) -> bool:
         return self.protocol.ignore_same_camera and split.ignore_same_camera
 
-    def _evaluate_target(self, model: CLIPReID, target: Target) -> TargetResult:
+    def _evaluate_target(self, model: ReIDModel, target: Target) -> TargetResult:
         samples = _distinct_samples(target)
         was_training = model.training
         model.eval()

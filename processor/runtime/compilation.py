@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 
-from model import CLIPReID
+import torch
+
+from model import ReIDModel
+from model.vision import ResNetEncoder, ViTEncoder
 
 
-def compile_encoder(model: CLIPReID) -> None:
+def compile_encoder(model: ReIDModel) -> None:
     """Compile the image encoder when it first runs; names and values of its weights stay.
 
     Raises:
@@ -19,4 +22,7 @@ def compile_encoder(model: CLIPReID) -> None:
             "MODEL.COMPILE: on a CPU it needs a C++ compiler, g++ or clang++; install one or set "
             "MODEL.COMPILE False"
         )
-    model.image_encoder.compile()
+    encoder = model.image_encoder
+    encoder.compile()
+    if isinstance(encoder, ViTEncoder | ResNetEncoder):  # a second way through it
+        encoder.maps = torch.compile(encoder.maps)  # type: ignore[method-assign]

@@ -294,8 +294,8 @@ def test_model_with_overlapping_patches_and_cameras_stands_alone(
         built.append(original(*arguments))
         return built[-1]
 
-    original = start.build_model
-    monkeypatch.setattr(start, "build_model", recording)
+    original = start.build_reid_model
+    monkeypatch.setattr(start, "build_reid_model", recording)
     report = train_in(
         tmp_path / "run",
         *("MODEL.STRIDE_SIZE", "[12, 12]", "MODEL.SIE_CAMERA", "True", "MODEL.SIE_COE", "1.0"),

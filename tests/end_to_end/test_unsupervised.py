@@ -1,4 +1,4 @@
-"""Training without labels: what a run writes, that it reads no label, resumes, evaluates, refuses."""
+"""Training without labels: what a run writes, that it reads no label, resumes, refuses."""
 
 import csv
 import json
@@ -171,15 +171,15 @@ def test_stopped_and_resumed_run_is_bit_identical(
     train_without_labels(stopped, *more, "SOLVER.RESUME", "auto")
     assert_same_weights(straight, stopped)
     assert metrics_of(straight) == metrics_of(stopped)
-    a, b = (checkpoint_of(folder)["training"]["extra"]["clusters"] for folder in (straight, stopped))
+    a, b = (
+        checkpoint_of(folder)["training"]["extra"]["clusters"] for folder in (straight, stopped)
+    )
     assert torch.equal(a["prototypes"], b["prototypes"])
     assert torch.equal(a["bank"]["features"], b["bank"]["features"])
 
 
 def test_clusters_stay_for_as_many_epochs_as_asked(train_without_labels, tmp_path):
-    train_without_labels(
-        tmp_path, "DSGL.RECLUSTER_EVERY", "2", *("SOLVER.STAGE2.MAX_EPOCHS", "3")
-    )
+    train_without_labels(tmp_path, "DSGL.RECLUSTER_EVERY", "2", *("SOLVER.STAGE2.MAX_EPOCHS", "3"))
     lines = metrics_of(tmp_path)
     names = ("clusters", "outliers", "size_largest", "ari", "nmi")
     described = [tuple(line[name] for name in names) for line in lines]

@@ -333,7 +333,7 @@ def test_another_sentence(tmp_path, build, reid_state):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"fc.weight": torch.zeros(2, 2)}, "no CLIP or CLIP-ReID image encoder.*fc.weight"),
+        ({"fc.weight": torch.zeros(2, 2)}, "no image encoder of CLIP.*fc.weight"),
         ({"fc": 3}, "no state dict, but dict"),
         ([torch.zeros(2)], "no state dict, but list"),
         (torch.zeros(2), "no state dict, but Tensor"),

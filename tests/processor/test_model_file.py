@@ -110,7 +110,7 @@ def test_plain_state_dict_without_a_configuration(tmp_path, monkeypatch):
     def build(cfg, *sizes):
         built.update(cfg=cfg, sizes=sizes)
 
-    monkeypatch.setattr(model_file, "build_model", build)
+    monkeypatch.setattr(model_file, "build_reid_model", build)
     monkeypatch.setattr(model_file, "load_state", lambda *_: LoadReport((), (), (), (), ()))
     open_model(str(tmp_path / "ViT-B-16_60.pth"))
     cfg = built["cfg"]
