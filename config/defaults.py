@@ -13,8 +13,8 @@ _C.MODEL.DEVICE_ID = "0"  # number of the CUDA device when DEVICE is cuda or aut
 _C.MODEL.NAME = "RN50"  # ViT-B-16, RN50, another OpenAI CLIP of open_clip, or a JSON model config;
 # with DSGL also ImageNet's resnet18 .. resnet152, resnet50_ibn_a, resnet101_ibn_a
 _C.MODEL.LAST_STRIDE = 1  # stride of the last ResNet stage, 1 | 2; a ViT has none
-_C.MODEL.PRETRAIN_PATH = ""  # CLIP weights in a local file; empty = open_clip's cache or download
-_C.MODEL.PRETRAIN_CHOICE = "clip"  # clip = start from CLIP's weights | none = random weights
+_C.MODEL.PRETRAIN_PATH = ""  # pre-trained weights in a local file; empty = cache or download
+_C.MODEL.PRETRAIN_CHOICE = "clip"  # clip = CLIP's (or ImageNet's) weights | none = random
 _C.MODEL.NECK = "bnneck"  # bnneck = batch norm before the classifiers | no = none
 _C.MODEL.TEXT_TOWER = True  # False = baseline: no prompts, no text encoder, no i2t loss
 _C.MODEL.PROMPT = ""  # noun ("cow") or "A photo of a {context} cow."; empty = by data set

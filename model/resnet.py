@@ -7,9 +7,10 @@ from typing import Any
 
 import timm
 import torch
-from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub import try_to_load_from_cache
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
+from torch.hub import download_url_to_file, get_dir
 
 IBN_ENDING = "_ibn_a"
 IBN_WEIGHTS = "https://github.com/XingangPan/IBN-Net/releases"
@@ -101,7 +102,7 @@ def build_resnet(name: str, last_stride: int = 1) -> ImageNetResNet:
 def find_imagenet_weights(name: str) -> Path:
     """Torchvision's first ImageNet weights of a ResNet, which published ReID results start from.
 
-    A cached file of torchvision or timm, else timm's copy is downloaded.
+    Torchvision's or timm's cached file; where there is neither, it is downloaded.
 
     Raises:
         FileNotFoundError: they are neither cached nor to be had; says which file to put where.
@@ -112,17 +113,18 @@ def find_imagenet_weights(name: str) -> Path:
             f"{IBN_WEIGHTS} and {REMEDY}"
         )
     url = str(timm.get_pretrained_cfg_value(f"{name}.tv_in1k", "url"))
-    archive = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    archive = Path(get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
     if archive.is_file():
         return archive
-    repository, file = f"timm/{name}.tv_in1k", "model.safetensors"
-    cached = try_to_load_from_cache(repository, file)
+    cached = try_to_load_from_cache(f"timm/{name}.tv_in1k", "model.safetensors")
     if isinstance(cached, str):
         return Path(cached)
     try:
-        return Path(hf_hub_download(repository, file))
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        download_url_to_file(url, str(archive), hash_prefix=archive.stem.rsplit("-", 1)[-1])
     except Exception as error:
         raise FileNotFoundError(
             f"the ImageNet weights of {name} are not on this machine and could not be fetched "
             f"({type(error).__name__}). Put {url} at {archive}, {REMEDY}"
         ) from error
+    return archive

@@ -122,6 +122,26 @@ def test_vit_with_other_strides_equals_its_definition(
     torch.testing.assert_close(found.projected, final @ tower.proj, rtol=0, atol=1e-5)
 
 
+@torch.no_grad()
+def test_vit_maps_are_the_patches_row_by_row(tiny_clip_json, tiny_clip_state):
+    clip = build_clip(tiny_clip_json)
+    clip.load_state_dict(tiny_clip_state)
+    encoder = build_image_encoder(clip.visual, (64, 48), (16, 16), 1).eval()
+    images = torch.randn(2, 3, 64, 48)
+    patches = encoder.conv1(images).flatten(2).transpose(1, 2)
+    x = torch.cat([encoder.class_embedding.expand(2, 1, -1), patches], dim=1)
+    x = encoder.ln_pre(x + encoder.positional_embedding)
+    for block in encoder.transformer.resblocks:
+        x = block(x)
+    x = encoder.ln_post(x)
+    found = encoder.maps(images)
+    assert found.shape == (2, 128, 4, 3)
+    for row in range(4):
+        for column in range(3):
+            torch.testing.assert_close(found[:, :, row, column], x[:, 1 + row * 3 + column])
+    torch.testing.assert_close(encoder(images).final, x[:, 0])
+
+
 def test_vit_at_its_native_size_equals_clip(tiny_clip_json, tiny_clip_state):
     clip = build_clip(tiny_clip_json).eval()
     clip.load_state_dict(tiny_clip_state)
@@ -170,6 +190,8 @@ def test_resnet_features_equal_open_clips_modules(resnet_tower, last_stride):
     torch.testing.assert_close(found.last, layer3.mean((2, 3)), rtol=0, atol=1e-5)
     torch.testing.assert_close(found.final, layer4.mean((2, 3)), rtol=0, atol=1e-5)
     torch.testing.assert_close(found.projected, pooled, rtol=0, atol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder.maps(images), layer4, rtol=0, atol=1e-5)
     assert encoder.triplet_widths == (128, 256, 64)
     assert (encoder.width, encoder.projected_width) == (256, 64)
 

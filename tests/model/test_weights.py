@@ -2,16 +2,18 @@
 
 import json
 import pickle
+import re
 import warnings
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
+import torchvision
 from torch import nn
 
 from config import load_cfg
-from model import build_model, load_weights
+from model import build_model, build_reid_model, load_weights
 from model.clip import build_clip
 from model.shapes import infer_options
 from model.vision import resize_position_embedding
@@ -21,11 +23,16 @@ CLASS_ROWS = ("classifier.weight", "classifier_proj.weight", "prompt_learner.cls
 
 
 @pytest.fixture
-def build(tiny_opts):
+def build_options(tiny_opts):
+    return [*tiny_opts, "MODEL.PRETRAIN_CHOICE", "none"]
+
+
+@pytest.fixture
+def build(build_options):
     """`build("KEY", "VALUE", num_classes=10)` -> a tiny model with random weights."""
 
     def build(*opts, num_classes=10, num_cameras=6):
-        cfg = load_cfg(None, [*tiny_opts, "MODEL.PRETRAIN_CHOICE", "none", *opts])
+        cfg = load_cfg(None, [*build_options, *opts])
         return build_model(cfg, num_classes, num_cameras, num_views=1).eval()
 
     return build
@@ -282,6 +289,157 @@ def test_baseline_file_and_full_model(tmp_path, build, reid_state):
     report = load_weights(baseline, save(tmp_path, reid_state))
     assert report.missing == ()
     assert "text_encoder.text_projection" in report.unexpected
+
+
+# models that are trained without labels
+
+
+@pytest.fixture
+def build_unsupervised(build_options):
+    """`build_unsupervised("KEY", "VALUE")` -> a model of DSGL with random weights."""
+
+    def build(*opts):
+        torch.manual_seed(9)
+        return build_reid_model(
+            load_cfg(None, [*build_options, "DSGL.ENABLED", "True", *opts]), 0, 1, 1
+        ).eval()
+
+    return build
+
+
+def published_resnet(name):
+    """A state dict under torchvision's or IBN-Net's names, with random values."""
+    plain = getattr(torchvision.models, name.removesuffix("_ibn_a"))(weights=None).state_dict()
+    state = {}
+    for key, tensor in plain.items():
+        tensor = torch.rand_like(tensor) if tensor.is_floating_point() else tensor
+        block, kind = key.rsplit(".", 1)
+        if not name.endswith("_ibn_a") or not re.fullmatch(r"layer[123]\.\d+\.bn1", block):
+            state[key] = tensor
+        elif not tensor.ndim:
+            state[f"{block}.BN.{kind}"] = tensor
+        else:
+            first, state[f"{block}.BN.{kind}"] = tensor.chunk(2)
+            if kind in ("weight", "bias"):
+                state[f"{block}.IN.{kind}"] = first
+    return state
+
+
+@pytest.mark.parametrize("kind", ["torchvision", "old torchvision", "timm.safetensors", "module."])
+def test_imagenet_file(tmp_path, build_unsupervised, kind):
+    """The classifier is ignored; old files do not count batches."""
+    state = published_resnet("resnet18")
+    content = dict(state)
+    if kind == "old torchvision":
+        content = {k: t for k, t in state.items() if not k.endswith("num_batches_tracked")}
+    elif kind == "module.":
+        content = {"state_dict": {f"module.{key}": t for key, t in state.items()}, "epoch": 90}
+    path = tmp_path / kind
+    if kind == "timm.safetensors":
+        safetensors.torch.save_file(content, path)
+    else:
+        torch.save(content, path)
+    model = build_unsupervised("MODEL.NAME", "resnet18")
+    report = load_weights(model, path)
+    assert report.unexpected == report.skipped == report.reshaped == ()
+    left = {key for key in report.missing if not key.endswith("num_batches_tracked")}
+    assert left == {
+        "pooling.p",
+        *(f"bottleneck.{part}" for part in ("weight", "bias", "running_mean", "running_var")),
+    }
+    found = model.state_dict()
+    for key in report.loaded:
+        assert torch.equal(found[key], state[key.removeprefix("image_encoder.")]), key
+    assert len(report.loaded) == (100 if kind == "old torchvision" else 120)
+
+
+def test_ibn_file(tmp_path, build_unsupervised):
+    state = published_resnet("resnet50_ibn_a")
+    assert {"layer1.0.bn1.IN.weight", "layer3.5.bn1.BN.running_mean"} <= state.keys()
+    model = build_unsupervised("MODEL.NAME", "resnet50_ibn_a")
+    report = load_weights(model, save(tmp_path, state))
+    assert report.unexpected == ()
+    assert not any(key.startswith("image_encoder.") for key in report.missing)
+    assert torch.equal(model.image_encoder.layer1[0].bn1.IN.weight, state["layer1.0.bn1.IN.weight"])
+    plain = build_unsupervised("MODEL.NAME", "resnet50")
+    with pytest.raises(ValueError, match=r"not the one of MODEL\.NAME.*layer1\.0\.bn1\.BN\."):
+        load_weights(plain, save(tmp_path, state))
+
+
+@pytest.mark.parametrize(
+    ("file", "model", "parts"),
+    [
+        ("resnet34", "resnet18", ["MODEL.NAME", "image_encoder.layer1.2.bn1.bias"]),
+        ("resnet18", "tiny ViT", ["conv1.weight", "(64, 3, 7, 7)", "(128, 3, 16, 16)"]),
+        ("tiny ViT", "resnet18", ["conv1.weight", "(128, 3, 16, 16)", "(64, 3, 7, 7)"]),
+    ],
+)
+def test_another_network(tmp_path, build_unsupervised, tiny_clip_file, file, model, parts):
+    network = build_unsupervised(*([] if model == "tiny ViT" else ["MODEL.NAME", model]))
+    before = {key: t.clone() for key, t in network.state_dict().items()}
+    path = tiny_clip_file if file == "tiny ViT" else save(tmp_path, published_resnet(file))
+    with pytest.raises(ValueError) as error:
+        load_weights(network, path)
+    for part in (str(path), "MODEL.NAME", *parts):
+        assert part in str(error.value)
+    assert_same(network, before)
+
+
+def test_imagenet_file_for_clip_reid(tmp_path, build):
+    path = save(tmp_path, published_resnet("resnet18"))
+    with pytest.raises(ValueError, match=r"conv1\.weight.*MODEL\.NAME does not describe this file"):
+        load_weights(build(), path)
+
+
+@pytest.mark.parametrize("pooling", ["gem", "clip"])
+def test_plain_clip_fills_the_encoder_only(build_unsupervised, tiny_clip_state, tmp_path, pooling):
+    model = build_unsupervised("DSGL.POOLING", pooling)
+    report = load_weights(model, save(tmp_path, tiny_clip_state))
+    assert report.reshaped == ("image_encoder.positional_embedding",)
+    assert report.unexpected == report.skipped == ()
+    assert all(key.startswith("image_encoder.") for key in report.loaded)
+    assert all(key.startswith(("bottleneck.", "pooling.")) for key in report.missing)
+    assert torch.equal(model.image_encoder.proj, tiny_clip_state["visual.proj"])
+
+
+def test_unsupervised_checkpoint(tmp_path, build_unsupervised):
+    for number, opts in enumerate(([], ["DSGL.EMBED_DIM", "8"], ["MODEL.NAME", "resnet18"])):
+        saved, model = build_unsupervised(*opts), build_unsupervised(*opts)
+        state = {
+            key: torch.rand_like(tensor) if tensor.is_floating_point() else tensor + 3
+            for key, tensor in saved.state_dict().items()
+        }
+        report = load_weights(model, save(tmp_path, state, f"{number}.pth"))
+        assert set(report.loaded) == set(state)
+        assert report.missing == report.unexpected == report.skipped == report.reshaped == ()
+        assert_same(model, state)
+
+
+def test_necks_stay_with_their_kind_of_model(tmp_path, build, build_unsupervised, reid_state):
+    """The neck of pooled maps has the width of CLIP-ReID's, and other statistics."""
+    model = build_unsupervised()
+    before = {key: t.clone() for key, t in model.state_dict().items()}
+    report = load_weights(model, save(tmp_path, reid_state))
+    necks = [key for key in before if key.startswith("bottleneck.")]
+    assert sorted(report.skipped) == sorted(necks)
+    assert report.missing == ("pooling.p",)
+    assert {"classifier.weight", "bottleneck_proj.weight"} <= set(report.unexpected)
+    assert_same(model, before, necks)
+    assert_same(model, reid_state, report.loaded)
+    labelled = build()
+    before = {key: t.clone() for key, t in labelled.state_dict().items()}
+    state = {key: torch.rand_like(t.float()) for key, t in model.state_dict().items()}
+    report = load_weights(labelled, save(tmp_path, state))
+    assert sorted(report.skipped) == sorted(necks)
+    assert report.unexpected == ("pooling.p",)
+    assert_same(labelled, before, necks)
+    assert_same(labelled, state, [key for key in report.loaded if "image_encoder" in key])
+
+
+def test_another_width_of_the_feature(tmp_path, build_unsupervised):
+    path = save(tmp_path, build_unsupervised("DSGL.EMBED_DIM", "8").state_dict())
+    with pytest.raises(ValueError, match=r"bottleneck\.weight.*\(8,\).*\(128,\).*DSGL\.EMBED_DIM"):
+        load_weights(build_unsupervised(), path)
 
 
 # what does not fit

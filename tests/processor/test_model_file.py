@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from config import ConfigError, dump_cfg, load_cfg
-from model import LoadReport, build_model
+from model import LoadReport, UnsupervisedReID, build_model, build_reid_model
+from model.clip import architecture_text
 from processor import model_file
 from processor.model_file import open_model
 from processor.runtime.checkpoint import save_checkpoint
@@ -162,3 +163,87 @@ def test_rows_that_are_no_pairs_are_refused(tmp_path, tiny_opts):
     (tmp_path / "recipe.yml").write_text(dump_cfg(load_cfg(None, both)))
     with pytest.raises(ConfigError, match=r"MODEL.SIE_CAMERA, MODEL.SIE_VIEW: 6 rows"):
         open_model(str(tmp_path / "plain.pth"), str(tmp_path / "recipe.yml"))
+
+
+# models that were trained without labels
+
+
+@pytest.fixture(scope="module", params=["resnet18", "tiny ViT"])
+def unsupervised(request, tmp_path_factory, tiny_clip_json):
+    """A checkpoint, its options, and what it makes of four images."""
+    name = tiny_clip_json if request.param == "tiny ViT" else request.param
+    pooling = "clip" if request.param == "tiny ViT" else "avg+max"
+    opts = [
+        *("DSGL.ENABLED", "True", "MODEL.NAME", name, "MODEL.PRETRAIN_CHOICE", "none"),
+        *("INPUT.SIZE_TRAIN", "[64, 32]", "INPUT.SIZE_TEST", "[64, 32]"),
+        *("DSGL.POOLING", pooling, "DSGL.EMBED_DIM", "12"),
+    ]
+    cfg = load_cfg(None, opts)
+    torch.manual_seed(0)
+    model = build_reid_model(cfg, 0, 3, 1).eval()
+    with torch.no_grad():
+        model.bottleneck.running_mean.normal_()
+    path = tmp_path_factory.mktemp("unsupervised") / "last.pth"
+    cameras = json.dumps({"one": [0, 3]})
+    meta = {"num_classes": 0, "num_cameras": 3, "num_views": 1, "cameras": cameras}
+    meta["architecture"] = architecture_text(name)
+    save_checkpoint(path, model, dump_cfg(cfg), meta)
+    images = torch.randn(4, 3, 64, 32)
+    with torch.no_grad():
+        return str(path), opts, images, model.embed(images)
+
+
+def assert_same_unit_features(loaded, unsupervised):
+    _, _, images, features = unsupervised
+    assert isinstance(loaded.model, UnsupervisedReID)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.model.eval().embed(images), features)
+
+
+def test_unsupervised_file_alone_is_enough(unsupervised):
+    loaded = open_model(unsupervised[0])
+    assert loaded.cfg.DSGL.ENABLED is True
+    assert loaded.cfg.DSGL.EMBED_DIM == 12
+    assert loaded.cameras == {"one": range(3)}
+    assert_same_unit_features(loaded, unsupervised)
+
+
+@pytest.mark.parametrize("lines", ["", "MODEL:\n  NAME: resnet50\n", "MODEL:\n  NAME: RN50\n"])
+def test_unsupervised_file_and_any_configuration(unsupervised, tmp_path, lines, caplog):
+    """Whether a configuration names DSGL or not, the checkpoint says what it holds."""
+    (tmp_path / "recipe.yml").write_text(lines)
+    loaded = open_model(unsupervised[0], str(tmp_path / "recipe.yml"))
+    assert_same_unit_features(loaded, unsupervised)
+    assert "DSGL.EMBED_DIM: 12, as the checkpoint says, not 0" in caplog.text
+    assert "DSGL.ENABLED" not in caplog.text
+
+
+def test_unsupervised_file_and_its_own_configuration(unsupervised, tmp_path, caplog):
+    path, opts = unsupervised[:2]
+    (tmp_path / "recipe.yml").write_text(dump_cfg(load_cfg(None, opts)))
+    assert_same_unit_features(open_model(path, str(tmp_path / "recipe.yml")), unsupervised)
+    assert "as the checkpoint says" not in caplog.text
+
+
+def test_plain_unsupervised_state_dict_with_its_configuration(unsupervised, tmp_path):
+    path, opts = unsupervised[:2]
+    torch.save(torch.load(path, weights_only=True)["model"], tmp_path / "plain.pth")
+    (tmp_path / "recipe.yml").write_text(dump_cfg(load_cfg(None, opts)))
+    loaded = open_model(str(tmp_path / "plain.pth"), str(tmp_path / "recipe.yml"))
+    assert_same_unit_features(loaded, unsupervised)
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")  # a classifier of no identity
+@pytest.mark.parametrize("unsupervised", ["tiny ViT"], indirect=True)
+def test_the_other_kind_of_model_is_refused(saved, unsupervised):
+    with pytest.raises(ConfigError, match=r"DSGL\.ENABLED: .* was trained the other way"):
+        open_model(saved[0], None, ["DSGL.ENABLED", "True", "MODEL.SIE_CAMERA", "False"])
+    with pytest.raises(ConfigError, match=r"DSGL\.ENABLED: .* was trained the other way"):
+        open_model(unsupervised[0], None, ["DSGL.ENABLED", "False"])
+
+
+@pytest.mark.parametrize("unsupervised", ["resnet18"], indirect=True)
+def test_another_pooling_with_parameters_is_refused(unsupervised):
+    message = r"DSGL\.POOLING, DSGL\.EMBED_DIM: only one of the model and .* has pooling\.p"
+    with pytest.raises(ConfigError, match=message):
+        open_model(unsupervised[0], None, ["DSGL.POOLING", "gem"])
