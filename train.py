@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from config import load_cfg
+from config import load_cfg, require_labels
 from processor.command_line import parse_arguments, run
 from processor.experiment import train
 
@@ -11,7 +11,7 @@ def main() -> None:
     """Parse, load the configuration without the text side, train."""
     arguments = parse_arguments("Train the baseline without prompts and text encoder.")
     opts = ["MODEL.TEXT_TOWER", "False", *arguments.opts]
-    run(lambda: train(load_cfg(arguments.config_file, opts)))
+    run(lambda: train(require_labels(load_cfg(arguments.config_file, opts))))
 
 
 if __name__ == "__main__":

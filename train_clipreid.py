@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from config import load_cfg
+from config import load_cfg, require_labels
 from processor.command_line import parse_arguments, run
 from processor.experiment import train
 
@@ -10,7 +10,7 @@ from processor.experiment import train
 def main() -> None:
     """Parse, load the configuration, train."""
     arguments = parse_arguments("Train CLIP-ReID in two stages.")
-    run(lambda: train(load_cfg(arguments.config_file, arguments.opts)))
+    run(lambda: train(require_labels(load_cfg(arguments.config_file, arguments.opts))))
 
 
 if __name__ == "__main__":

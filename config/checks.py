@@ -213,6 +213,15 @@ def check_batch(cfg: CfgNode) -> None:
         )
 
 
+def require_labels(cfg: CfgNode) -> CfgNode:
+    """The configuration itself, which trains with identity labels; else raises ConfigError."""
+    if cfg.DSGL.ENABLED:
+        raise ConfigError(
+            "DSGL.ENABLED: True is training without labels: python train_dsgl.py --config_file FILE"
+        )
+    return cfg
+
+
 def check_dsgl(cfg: CfgNode) -> None:
     """Training without labels: one stage, two clusters in a batch at least; raises ConfigError."""
     options = cfg.DSGL

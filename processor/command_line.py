@@ -49,8 +49,8 @@ class Arguments:
     opts: list[str]
 
 
-def parse_arguments(description: str, arguments: Sequence[str] | None = None) -> Arguments:
-    """`--config_file FILE KEY VALUE ...`, as CLIP-ReID's users type it."""
+def config_file_parser(description: str) -> argparse.ArgumentParser:
+    """A parser of `--config_file FILE`, and of what torch's launchers add."""
     parser = argparse.ArgumentParser(
         description=description,
         epilog="Every option has a comment in config/defaults.py; recipes are under configs/.",
@@ -58,6 +58,12 @@ def parse_arguments(description: str, arguments: Sequence[str] | None = None) ->
     names = ("--config_file", "--config-file", "--config")
     parser.add_argument(*names, default=None, metavar="FILE", help="a YAML file")
     parser.add_argument("--local_rank", default=None, help=argparse.SUPPRESS)
+    return parser
+
+
+def parse_arguments(description: str, arguments: Sequence[str] | None = None) -> Arguments:
+    """`--config_file FILE KEY VALUE ...`, as CLIP-ReID's users type it."""
+    parser = config_file_parser(description)
     parser.add_argument(
         "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides, e.g. SOLVER.SEED 1"
     )

@@ -1,5 +1,6 @@
-"""The benchmark of several splits runs, and finds a split that does not score as it does alone."""
+"""Benchmarks that compare two ways run, and find a way that gives something else."""
 
+import importlib
 import re
 import runpy
 import sys
@@ -47,3 +48,43 @@ def test_split_that_scores_otherwise_is_found(run_splits, monkeypatch):
     status, output = run_splits()
     assert status == 1
     assert not output.splitlines()[1].startswith("0 of them")
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """`benchmark("clustering")` -> the script as a module."""
+    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+    monkeypatch.setattr(sys, "argv", ["script.py", "--repeats", "1"])
+    return importlib.import_module
+
+
+def test_clusters_of_both_ways_are_compared(benchmark, monkeypatch):
+    script = benchmark("clustering")
+    monkeypatch.setattr(script, "SMALL", script.Size(0, 240, 32, 16, spread=0.8))
+    heading, dense, sparse = script.compare()
+    assert heading[2:] == ("clusters", "outliers")
+    assert dense[2:] == sparse[2:]
+    assert int(dense[2]) > 8
+    plain = script.dense_jaccard
+    monkeypatch.setattr(script, "dense_jaccard", lambda features: plain(features).clip(0.7))
+    with pytest.raises(SystemExit, match="of 240 images have another cluster"):
+        script.compare()
+
+
+def test_losses_of_both_ways_are_compared(benchmark, monkeypatch, capsys):
+    script = benchmark("dsgl_losses")
+    sizes = {"IMAGES": 400, "WIDTH": 16, "CLUSTERS": 12, "OUTLIERS": 40}
+    for name, value in sizes.items():
+        monkeypatch.setattr(script, name, value)
+    script.main()
+    output = capsys.readouterr().out
+    assert "400 images x 16, 12 clusters, batch 64\n" in output
+    assert float(re.search(r"losses, gradients, rows (\S+)\.\n", output)[1]) < 2e-5
+    monkeypatch.setattr(script, "PUSH", 0.2)
+    epoch = script.draw_epoch()
+    expected = script.step_by_loops(epoch, script.Loops(epoch))
+    monkeypatch.setattr(script, "PUSH", 0.1)
+    memory = script.ClusterMemory(epoch.centroids)
+    bank = script.InstanceBank(epoch.features, epoch.labels, epoch.irrelevant)
+    with pytest.raises(SystemExit, match="the ways disagree"):
+        script.check_equal(expected, script.step_vectorized(epoch, memory, bank))

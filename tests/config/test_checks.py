@@ -111,3 +111,54 @@ def test_a_file_that_is_no_model_config(tmp_path, text):
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"MODEL\.NAME.*broken\.json"):
         load_cfg(None, ["MODEL.NAME", str(path)])
+
+
+DSGL = ("DSGL.ENABLED", "True")
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (["DSGL.EPS", "0"], r"DSGL\.EPS: 0\.0 should lie between 0 and 1"),
+        (["DSGL.EPS", "1"], r"DSGL\.EPS: 1\.0 should lie between 0 and 1"),
+        (["DSGL.TEMPERATURE", "0"], r"DSGL\.TEMPERATURE: 0\.0 should be positive"),
+        (["DSGL.TAU_DIS", "0"], r"DSGL\.TAU_DIS.*above 0; DSGL\.W_DIS 0 leaves the loss out"),
+        (["DSGL.K1", "5"], r"DSGL\.K2: 6 should be at most DSGL\.K1, 5"),
+        (
+            ["MODEL.NAME", "resnet101", "DSGL.POOLING", "clip"],
+            r"DSGL\.POOLING: clip is for CLIP's.*resnet101 takes gem, avg",
+        ),
+        (["SOLVER.STAGE0.MAX_EPOCHS", "1"], r"SOLVER\.STAGE0.*DSGL has one stage"),
+        (["SOLVER.STAGE1.WEIGHT", "a.pth"], r"SOLVER\.STAGE1.*DSGL has one stage"),
+        (["MODEL.SIE_CAMERA", "True"], r"MODEL\.SIE_CAMERA.*no side information"),
+        (["MODEL.SIE_VIEW", "True"], r"MODEL\.SIE_VIEW.*no side information"),
+        (["DATALOADER.SAMPLER", "dfgs_image"], r"dfgs_image needs identities; DSGL takes softmax"),
+        ([*TRIPLET, "DATALOADER.NUM_INSTANCE", "10"], "64 with .* 10 is no whole number of clu"),
+        ([*TRIPLET, "DATALOADER.NUM_INSTANCE", "64"], "64 with .* 64 is no .*, two at least"),
+    ],
+)
+def test_refused_without_labels(opts, message):
+    with pytest.raises(ConfigError, match=message):
+        load_cfg(None, [*DSGL, *opts])
+
+
+@pytest.mark.parametrize(
+    "opts",
+    [
+        ["MODEL.ID_LOSS_WEIGHT", "0", "MODEL.TEXT_TOWER", "False"],  # of losses that it has not
+        ["SOLVER.STAGE2.IMS_PER_BATCH", "62"],  # shuffled
+        [*TRIPLET, "DATALOADER.NUM_INSTANCE", "32"],
+        ["DSGL.K1", "6"],
+        ["MODEL.NAME", "ViT-B-16", "DSGL.POOLING", "clip"],
+        ["MODEL.NAME", "resnet18", "INPUT.SIZE_TRAIN", "[130, 70]", "INPUT.SIZE_TEST", "[130, 70]"],
+    ],
+)
+def test_allowed_without_labels(opts):
+    assert load_cfg(None, [*DSGL, *opts]).DSGL.ENABLED
+
+
+def test_models_of_imagenet_are_for_training_without_labels():
+    assert load_cfg(None, [*DSGL, "MODEL.NAME", "resnet50"]).MODEL.NAME == "resnet50"
+    assert load_cfg(None, ["MODEL.NAME", "resnet50"]).MODEL.NAME == "RN50"  # CLIP-ReID's name of it
+    with pytest.raises(ConfigError, match=r"MODEL\.NAME: resnet101 is trained on ImageNet.*dsgl"):
+        load_cfg(None, ["MODEL.NAME", "resnet101"])

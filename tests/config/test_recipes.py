@@ -198,6 +198,79 @@ def test_clip_dfgs(variant):
     assert_options(load_cfg(f"configs/person/vit_dfgs_{variant}.yml"), expected)
 
 
+# backbone, pooling, data set, eps, images of a cluster, rows of the memory loss
+DSGL = {
+    "rn50": ("resnet50", "gem", "market1501", 0.6, 4, "hard"),
+    "rn50_market1501": ("resnet50", "gem", "market1501", 0.45, 16, "hard"),
+    "rn50_msmt17": ("resnet50", "gem", "msmt17", 0.7, 16, "mean"),
+    "ibn50a_market1501": ("resnet50_ibn_a", "gem", "market1501", 0.45, 16, "hard"),
+    "vit_market1501": ("ViT-B-16", "clip", "market1501", 0.6, 16, "hard"),
+}
+
+
+@pytest.mark.parametrize("name", DSGL)
+def test_dsgl(name):
+    model, pooling, data, eps, num_instances, rows = DSGL[name]
+    vit = "vit" in name
+    expected = {
+        "MODEL.NAME": model,
+        "INPUT.SIZE_TRAIN": [256, 128],
+        "INPUT.SIZE_TEST": [256, 128],
+        "INPUT.PIXEL_MEAN": [0.5, 0.5, 0.5] if vit else [0.485, 0.456, 0.406],
+        "INPUT.PIXEL_STD": [0.5, 0.5, 0.5] if vit else [0.229, 0.224, 0.225],
+        "INPUT.PROB": 0.5,
+        "INPUT.RE_PROB": 0.5,
+        "INPUT.PADDING": 10,
+        "DATASETS.NAMES": (data,),
+        "DATALOADER.SAMPLER": "softmax_triplet",
+        "DATALOADER.NUM_INSTANCE": num_instances,
+        "SOLVER.SEED": 1,
+        "DSGL.ENABLED": True,
+        "DSGL.POOLING": pooling,
+        "DSGL.EMBED_DIM": 0,
+        "DSGL.FREEZE_PATCH_CONV": vit,
+        "DSGL.ITERS": 400,
+        "DSGL.CAMERA_AWARE": True,
+        "DSGL.EPS": eps,
+        "DSGL.MIN_SAMPLES": 4,
+        "DSGL.K1": 30,
+        "DSGL.K2": 6,
+        "DSGL.MEMORY": "DLhybrid",
+        "DSGL.MEM_LOSS": rows,
+        "DSGL.MOMENTUM": 0.1,
+        "DSGL.TEMPERATURE": 0.05,
+        "DSGL.ORDERS": 2,
+        "DSGL.TAU_DIS": 0.5,
+        "DSGL.TAU_KL_POS": 0.8,
+        "DSGL.TAU_KL_NEG": 0.1,
+        "TEST.NECK_FEAT": "after",
+        "TEST.IGNORE_SAME_CAMERA": True,
+    }
+    assert_options(load_cfg(f"configs/dsgl/{name}.yml"), expected)
+
+
+@pytest.mark.parametrize("name", DSGL)
+def test_dsgl_optimizer(name):
+    vit = "vit" in name
+    cfg = load_cfg(f"configs/dsgl/{name}.yml")
+    expected = {
+        "IMS_PER_BATCH": 64,
+        "OPTIMIZER_NAME": "Adam",
+        "MAX_EPOCHS": 50 if name == "rn50" else 60,
+        "BASE_LR": 5e-6 if vit else 3.5e-4,
+        "BIAS_LR_FACTOR": 2.0 if vit else 1.0,
+        "WEIGHT_DECAY": 1e-4 if vit else 5e-4,
+        "WEIGHT_DECAY_BIAS": 1e-4 if vit else 5e-4,
+        "WARMUP_ITERS": 10 if vit else 0,
+        "GAMMA": 0.1,
+        "EVAL_PERIOD": 1,
+    }
+    assert_options(cfg.SOLVER.STAGE2, expected)
+    assert {"rn50": 20, "vit_market1501": 0}.get(name, 25) == cfg.DSGL.STEP_SIZE
+    if vit:
+        assert_options(cfg.SOLVER.STAGE2, {"WARMUP_FACTOR": 0.1, "STEPS": (30, 50)})
+
+
 def test_camera_embeddings_and_overlapping_patches():
     opts = ["MODEL.SIE_CAMERA", "True", "MODEL.SIE_COE", "1.0", "MODEL.STRIDE_SIZE", "[12, 12]"]
     cfg = load_cfg("configs/person/vit_clipreid.yml", opts)
