@@ -35,7 +35,6 @@ from loss import (
     build_unsupervised_losses,
 )
 from model import CLIPReID, UnsupervisedReID
-from model.vision import ViTEncoder
 from processor.evaluation.evaluator import Evaluator, Protocol, Target
 from processor.features import extract_features
 from processor.identity_graph import IdentityGraph, ImageFeaturesOfIdentities
@@ -239,8 +238,6 @@ def build_unsupervised_stage(
     stop: StopRequest,
 ) -> UnsupervisedStage:
     """The one stage of training without labels."""
-    if cfg.DSGL.FREEZE_PATCH_CONV and isinstance(model.image_encoder, ViTEncoder):
-        model.image_encoder.conv1.requires_grad_(requires_grad=False)
     options = cfg.DSGL
     make_memory = partial(build_cluster_memory, cfg)
 
