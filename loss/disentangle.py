@@ -11,6 +11,7 @@ from torch import Tensor
 from loss.batch_rows import last_of_equal
 from loss.instance_bank import InstanceBank
 
+SMALLEST_LENGTH = 1e-12  # of a vector to divide by, as in F.normalize
 ROWS_PER_CHUNK = 4096  # images compared with all clusters at once
 
 
@@ -139,7 +140,8 @@ def _negative_similarity(
     The last column is the prototype that takes the place of missing negatives.
     """
     negatives = bank.negatives(labels, irrelevant, column)
-    similarity = features @ F.normalize(negatives.means).T
+    lengths = torch.linalg.vector_norm(negatives.means, dim=1).clamp(min=SMALLEST_LENGTH)
+    similarity = features @ negatives.means.T / lengths
     similarity = similarity.masked_fill(~negatives.mine, -torch.inf)
     missing = ~negatives.mine.any(1)
     instead = (features * prototypes[irrelevant]).sum(1).masked_fill(~missing, -torch.inf)

@@ -121,7 +121,7 @@ class InstanceBank:
         clusters = groups.keys[places] % self.num_clusters
         mine = shared[places] == irrelevant[:, None]
         mine &= clusters != labels[:, None]
-        means = groups.sums[places] / groups.counts[places, None]
+        means = groups.sums[places].div_(groups.counts[places, None])
         return NegativePrototypes(means, clusters, mine)
 
     @torch.no_grad()

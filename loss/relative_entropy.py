@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from loss.disentangle import positive_prototypes
+from loss.disentangle import SMALLEST_LENGTH, positive_prototypes
 from loss.instance_bank import InstanceBank, NegativePrototypes
 
 
@@ -94,12 +94,23 @@ def _guide_each(features: Tensor, plain: Tensor, prototypes: Tensor, guide: _Gui
     """
     pull = F.normalize(torch.lerp(prototypes[guide.labels], guide.pull, guide.positive_mix))
     own = (features * pull).sum(1, keepdim=True)
-    push = guide.push
-    rows = F.normalize(torch.lerp(prototypes[push.clusters], push.means, guide.negative_mix))
+    push, share = guide.push, guide.negative_mix
     image, group = push.mine.nonzero(as_tuple=True)
-    moved = (features @ rows.T)[image, group]
-    guided = plain.index_put((image, push.clusters[group]), moved)
+    cluster = push.clusters[group]
+    # The moved rows are never made: their products and lengths follow from those of their parts.
+    moved = torch.lerp(plain[image, cluster], (features @ push.means.T)[image, group], share)
+    guided = plain.index_put(
+        (image, cluster), moved / _mixed_lengths(prototypes, push, share)[group]
+    )
     return guided.scatter(1, guide.labels[:, None], own)
+
+
+def _mixed_lengths(prototypes: Tensor, push: NegativePrototypes, share: float) -> Tensor:
+    """(G',) lengths of (1 - share) U_c + share n for all negatives n, U_c of unit length."""
+    cosines = torch.einsum("gd,gd->g", prototypes[push.clusters], push.means)
+    squares = torch.einsum("gd,gd->g", push.means, push.means)
+    total = (1 - share) ** 2 + 2 * share * (1 - share) * cosines + share**2 * squares
+    return total.clamp(min=0).sqrt().clamp(min=SMALLEST_LENGTH)
 
 
 def _guide_in_turn(prototypes: Tensor, guide: _Guidance) -> Tensor:
