@@ -22,11 +22,11 @@ from drawn_features import Size, describe_machine, draw, load, print_table
 from torch import Tensor
 
 from loss import (
+    ClusteredBatch,
     ClusterMemory,
     InstanceBank,
-    disentangled_loss,
+    UnsupervisedLosses,
     irrelevant_labels,
-    relative_entropy_loss,
 )
 
 IMAGES, WIDTH, CLUSTERS, OUTLIERS = 12_936, 2_048, 600, 2_000
@@ -153,49 +153,30 @@ def step_by_loops(epoch: Epoch, state: Loops) -> Step:
     entropies = [
         state.relative_entropy(anchors, partners, labels, column.tolist()) for column in others.T
     ]
-    losses["relative entropy"] = torch.stack(entropies).mean()
+    losses["relative_entropy"] = torch.stack(entropies).mean()
     gradients = _backward(losses, inputs)
     state.update(anchors.detach(), labels)
     return Step(_values(losses), gradients, torch.stack([state.hard, state.mean]), state.instances)
 
 
-def step_vectorized(epoch: Epoch, memory: ClusterMemory, bank: InstanceBank) -> Step:
-    """The same with DSGL.FAITHFUL."""
-    inputs = _inputs(epoch)
-    anchors, partners = inputs
-    labels, others = epoch.labels[epoch.indices], epoch.irrelevant[epoch.indices]
-    losses = {"memory": memory(anchors, labels)}
-    passes = []
-    for _ in range(2):
-        passes.append(
-            disentangled_loss(
-                anchors, labels, others[:, :1], bank, memory.mean, TEMPERATURE, MIX, faithful=True
-            )
-        )
-        bank.update(epoch.indices, anchors)
-    losses["disentangled"] = torch.stack(passes).mean()
-    losses["relative entropy"] = relative_entropy_loss(
-        anchors, partners, labels, others, bank, memory.mean, TEMPERATURE, PULL, PUSH, faithful=True
+def step_vectorized(
+    epoch: Epoch, memory: ClusterMemory, bank: InstanceBank, *, faithful: bool
+) -> Step:
+    """The program's step; the default one does without what depends on the order of the batch."""
+    way = UnsupervisedLosses(
+        temperature=TEMPERATURE,
+        mix=MIX,
+        positive_mix=PULL,
+        negative_mix=PUSH,
+        faithful=faithful,
     )
-    gradients = _backward(losses, inputs)
-    memory.update(anchors, labels)
-    return Step(_values(losses), gradients, memory.prototypes, bank.features)
-
-
-def step_by_default(epoch: Epoch, memory: ClusterMemory, bank: InstanceBank) -> Step:
-    """A step without what depends on the order of the batch, both orders in one contrast."""
     inputs = _inputs(epoch)
     anchors, partners = inputs
-    labels, others = epoch.labels[epoch.indices], epoch.irrelevant[epoch.indices]
-    given = (labels, others, bank, memory.mean, TEMPERATURE)
-    losses = {
-        "memory": memory(anchors, labels),
-        "disentangled": disentangled_loss(anchors, *given, MIX),
-        "relative entropy": relative_entropy_loss(anchors, partners, *given, PULL, PUSH),
-    }
+    indices = epoch.indices
+    batch = ClusteredBatch(indices, epoch.labels[indices], epoch.irrelevant[indices])
+    losses = way(anchors, partners, batch, memory, bank)
     gradients = _backward(losses, inputs)
-    bank.update(epoch.indices, anchors)
-    memory.update(anchors, labels)
+    way.update(anchors.detach(), batch, memory, bank)
     return Step(_values(losses), gradients, memory.prototypes, bank.features)
 
 
@@ -246,14 +227,15 @@ def main() -> None:
     print(f"\n{IMAGES:,} images x {WIDTH:,}, {CLUSTERS} clusters, batch {len(epoch.indices)}\n")
     slow = timed_steps(lambda: step_by_loops(epoch, loops), max(repeats // 5, 1))
     rows = [("way", "ms per step", "times faster"), ("loops", f"{slow:,.0f}", "1")]
-    for name, step in (("FAITHFUL", step_vectorized), ("default", step_by_default)):
+    for name, faithful in (("FAITHFUL", True), ("default", False)):
+        step = partial(step_vectorized, epoch, faithful=faithful)
         memory = ClusterMemory(epoch.centroids, TEMPERATURE, MOMENTUM)
         bank = InstanceBank(epoch.features, epoch.labels, epoch.irrelevant)
-        found = step(epoch, memory, bank)
-        if step is step_vectorized:
+        found = step(memory, bank)
+        if faithful:
             gap = check_equal(expected, found)
             print(f"Loops and FAITHFUL: largest difference of losses, gradients, rows {gap:.1e}.\n")
-        fast = timed_steps(partial(step, epoch, memory, bank), repeats)
+        fast = timed_steps(partial(step, memory, bank), repeats)
         rows.append((name, f"{fast:,.1f}", f"{slow / fast:,.1f}"))
     print_table(*rows)
 

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from loss.batch_rows import last_of_equal
+from loss.comparison import SMALLEST_LENGTH, ComparedOrder, Comparison, compare
 from loss.instance_bank import InstanceBank
 
-SMALLEST_LENGTH = 1e-12  # of a vector to divide by, as in F.normalize
 ROWS_PER_CHUNK = 4096  # images compared with all clusters at once
 
 
@@ -91,58 +91,43 @@ def disentangled_loss(
     Raises:
         ValueError: `mix` out of range.
     """
+    compared = compare(features, labels, irrelevant, bank, prototypes)
+    return contrast_disentangled(compared, temperature, mix, faithful=faithful)
+
+
+def contrast_disentangled(
+    compared: Comparison, temperature: float = 0.05, mix: float = 0.5, *, faithful: bool = False
+) -> Tensor:
+    """`disentangled_loss` of a batch that has been compared already."""
     if not 0 < mix <= 1:
         raise ValueError(f"disentangled loss: expected a mix above 0 and up to 1, got {mix}")
-    orders = irrelevant.shape[1]
-    prototypes = prototypes.detach().float()
+    features, labels, prototypes = compared.features, compared.labels, compared.prototypes
     with torch.autocast(features.device.type, enabled=False):
-        features = features.float()
-        positives = torch.stack(
-            [
-                positive_prototypes(bank, prototypes, labels, irrelevant[:, a], a)
-                for a in range(orders)
-            ]
-        )
+        positives = torch.stack([order.positives for order in compared.orders])
         mixed = F.normalize((1 - mix) * prototypes[labels] + mix * positives.mean(0))
         if faithful:
             table = prototypes.clone()
             table[labels] = mixed[last_of_equal(labels)]
-            logits = features @ table.T / temperature
+            cosines = features @ table.T
         else:
-            own = (features * mixed).sum(1, keepdim=True) / temperature
-            logits = (features @ prototypes.T / temperature).scatter(1, labels[:, None], own)
-        terms = [logits]
-        for a in range(orders):
-            pushed = _negative_similarity(features, labels, irrelevant[:, a], bank, prototypes, a)
-            terms.append(pushed / temperature + math.log(mix / orders))
-        share = logits.gather(1, labels[:, None])[:, 0] - torch.cat(terms, dim=1).logsumexp(1)
-    return -share.mean()
+            own = (features * mixed).sum(1, keepdim=True)
+            cosines = compared.cosines.scatter(1, labels[:, None], own)
+        weight = math.log(mix / len(compared.orders))
+        logits = [cosines / temperature]
+        for order in compared.orders:
+            pushed = _negative_cosines(compared.cosines, order)
+            logits.append(pushed / temperature + weight)
+        own = logits[0].gather(1, labels[:, None])[:, 0]
+        return (torch.cat(logits, dim=1).logsumexp(1) - own).mean()
 
 
-def positive_prototypes(
-    bank: InstanceBank, prototypes: Tensor, labels: Tensor, irrelevant: Tensor, column: int
-) -> Tensor:
-    """(B, D) of `bank.positives`, the cluster's own prototype where there is none."""
-    means, found = bank.positives(labels, irrelevant, column)
-    return torch.where(found[:, None], means, prototypes[labels])
-
-
-def _negative_similarity(
-    features: Tensor,
-    labels: Tensor,
-    irrelevant: Tensor,
-    bank: InstanceBank,
-    prototypes: Tensor,
-    column: int,
-) -> Tensor:
+def _negative_cosines(cosines: Tensor, order: ComparedOrder) -> Tensor:
     """(B, G' + 1) cosines to the negatives, -inf where one is not the image's own.
 
     The last column is the prototype that takes the place of missing negatives.
     """
-    negatives = bank.negatives(labels, irrelevant, column)
-    lengths = torch.linalg.vector_norm(negatives.means, dim=1).clamp(min=SMALLEST_LENGTH)
-    similarity = features @ negatives.means.T / lengths
-    similarity = similarity.masked_fill(~negatives.mine, -torch.inf)
-    missing = ~negatives.mine.any(1)
-    instead = (features * prototypes[irrelevant]).sum(1).masked_fill(~missing, -torch.inf)
-    return torch.cat([similarity, instead[:, None]], dim=1)
+    mine = order.negatives.mine
+    lengths = torch.linalg.vector_norm(order.negatives.means, dim=1).clamp(min=SMALLEST_LENGTH)
+    similarity = (order.products / lengths).masked_fill(~mine, -torch.inf)
+    instead = cosines.gather(1, order.irrelevant[:, None])
+    return torch.cat([similarity, instead.masked_fill(mine.any(1)[:, None], -torch.inf)], dim=1)

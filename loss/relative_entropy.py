@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from loss.disentangle import SMALLEST_LENGTH, positive_prototypes
+from loss.comparison import SMALLEST_LENGTH, ComparedOrder, Comparison, compare
 from loss.instance_bank import InstanceBank, NegativePrototypes
-
-
-@dataclass(frozen=True, slots=True)
-class _Guidance:
-    """What moves the prototypes for the images of a batch."""
-
-    labels: Tensor  # (B,)
-    pull: Tensor  # (B, D) positive prototypes
-    push: NegativePrototypes
-    positive_mix: float
-    negative_mix: float
 
 
 def relative_entropy_loss(  # noqa: PLR0913
@@ -62,47 +49,54 @@ def relative_entropy_loss(  # noqa: PLR0913
     Returns:
         Scalar, mean over the batch.
     """
-    prototypes = prototypes.detach().float()
+    compared = compare(features, labels, irrelevant, bank, prototypes, first_column=faithful)
+    mixes = (positive_mix, negative_mix)
+    return compare_predictions(
+        compared, positives, temperature, mixes, faithful=faithful, detach=detach
+    )
+
+
+def compare_predictions(
+    compared: Comparison,
+    positives: Tensor,
+    temperature: float = 0.05,
+    mixes: tuple[float, float] = (0.8, 0.1),
+    *,
+    faithful: bool = False,
+    detach: bool = False,
+) -> Tensor:
+    """`relative_entropy_loss` of a batch that has been compared already.
+
+    `mixes` are `positive_mix` and `negative_mix`.
+    """
+    guide = _guide_in_turn if faithful else _guide_each
     terms = []
-    with torch.autocast(features.device.type, enabled=False):
-        features = features.float()
-        expected = (positives.float() @ prototypes.T / temperature).log_softmax(1)
-        plain = features @ prototypes.T
-        for a, shared in enumerate(irrelevant.T):
-            column = 0 if faithful else a
-            guidance = _Guidance(
-                labels,
-                positive_prototypes(bank, prototypes, labels, shared, column),
-                bank.negatives(labels, shared, column),
-                positive_mix,
-                negative_mix,
-            )
-            if faithful:
-                similarity = features @ _guide_in_turn(prototypes, guidance).T
-            else:
-                similarity = _guide_each(features, plain, prototypes, guidance)
-            guided = (similarity / temperature).log_softmax(1)
+    with torch.autocast(positives.device.type, enabled=False):
+        expected = (positives.float() @ compared.prototypes.T / temperature).log_softmax(1)
+        for order in compared.orders:
+            guided = (guide(compared, order, *mixes) / temperature).log_softmax(1)
             guided = guided.detach() if detach else guided
             terms.append((guided.exp() * (guided - expected)).sum(1).mean())
     return torch.stack(terms).mean()
 
 
-def _guide_each(features: Tensor, plain: Tensor, prototypes: Tensor, guide: _Guidance) -> Tensor:
+def _guide_each(
+    compared: Comparison, order: ComparedOrder, positive_mix: float, negative_mix: float
+) -> Tensor:
     """(B, C) cosines of each image to the prototypes as its own guidance moves them.
 
-    The few that differ replace those of `plain`, the cosines to the prototypes as they are.
+    The few that differ replace those to the prototypes as they are.
     """
-    pull = F.normalize(torch.lerp(prototypes[guide.labels], guide.pull, guide.positive_mix))
-    own = (features * pull).sum(1, keepdim=True)
-    push, share = guide.push, guide.negative_mix
+    prototypes, labels, push = compared.prototypes, compared.labels, order.negatives
+    pull = F.normalize(torch.lerp(prototypes[labels], order.positives, positive_mix))
+    own = (compared.features * pull).sum(1, keepdim=True)
     image, group = push.mine.nonzero(as_tuple=True)
     cluster = push.clusters[group]
     # The moved rows are never made: their products and lengths follow from those of their parts.
-    moved = torch.lerp(plain[image, cluster], (features @ push.means.T)[image, group], share)
-    guided = plain.index_put(
-        (image, cluster), moved / _mixed_lengths(prototypes, push, share)[group]
-    )
-    return guided.scatter(1, guide.labels[:, None], own)
+    cosines = compared.cosines
+    moved = torch.lerp(cosines[image, cluster], order.products[image, group], negative_mix)
+    moved = moved / _mixed_lengths(prototypes, push, negative_mix)[group]
+    return cosines.index_put((image, cluster), moved).scatter(1, labels[:, None], own)
 
 
 def _mixed_lengths(prototypes: Tensor, push: NegativePrototypes, share: float) -> Tensor:
@@ -113,15 +107,15 @@ def _mixed_lengths(prototypes: Tensor, push: NegativePrototypes, share: float) -
     return total.clamp(min=0).sqrt().clamp(min=SMALLEST_LENGTH)
 
 
-def _guide_in_turn(prototypes: Tensor, guide: _Guidance) -> Tensor:
-    """(C, D) prototypes moved by the guidance of all images, one after the other."""
-    table = prototypes.clone()
-    push = guide.push
-    for i, (label, mine) in enumerate(zip(guide.labels.tolist(), push.mine, strict=True)):
-        table[label] = F.normalize(
-            torch.lerp(table[label], guide.pull[i], guide.positive_mix), dim=0
-        )
+def _guide_in_turn(
+    compared: Comparison, order: ComparedOrder, positive_mix: float, negative_mix: float
+) -> Tensor:
+    """(B, C) cosines to prototypes that are moved by one image of the batch after the other."""
+    table, push = compared.prototypes.clone(), order.negatives
+    for i, (label, mine) in enumerate(zip(compared.labels.tolist(), push.mine, strict=True)):
+        pulled = torch.lerp(table[label], order.positives[i], positive_mix)
+        table[label] = F.normalize(pulled, dim=0)
         clusters = push.clusters[mine]  # each at most once
-        rows = torch.lerp(table[clusters], push.means[mine], guide.negative_mix)
+        rows = torch.lerp(table[clusters], push.means[mine], negative_mix)
         table[clusters] = F.normalize(rows)
-    return table
+    return compared.features @ table.T

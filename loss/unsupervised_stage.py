@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from loss.cluster_memory import ClusterMemory
-from loss.disentangle import disentangled_loss
+from loss.comparison import compare
+from loss.disentangle import contrast_disentangled, disentangled_loss
 from loss.instance_bank import InstanceBank
-from loss.relative_entropy import relative_entropy_loss
+from loss.relative_entropy import compare_predictions, relative_entropy_loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,55 +79,57 @@ class UnsupervisedLosses:
             bank: changed by the published form only; see `update`.
         """
         losses = {"memory": memory(features, batch.labels, batch.irrelevant, bank)}
+        if not (self.disentangled_weight or self.need_pairs):
+            return losses
+        if self.faithful:
+            return losses | self._published(features, positives, batch, memory, bank)
+        compared = compare(features, batch.labels, batch.irrelevant, bank, memory.mean)
         if self.disentangled_weight:
-            losses["disentangled"] = self.disentangled_weight * self._disentangled(
-                features, batch, memory, bank
+            contrast = contrast_disentangled(compared, self.temperature, self.mix)
+            losses["disentangled"] = self.disentangled_weight * contrast
+        if self.need_pairs and positives is not None:
+            mixes = (self.positive_mix, self.negative_mix)
+            entropy = compare_predictions(
+                compared, positives, self.temperature, mixes, detach=self.detach
             )
-        if positives is not None and self.need_pairs:
-            losses["relative_entropy"] = self.entropy_weight * relative_entropy_loss(
+            losses["relative_entropy"] = self.entropy_weight * entropy
+        return losses
+
+    def _published(
+        self,
+        features: Tensor,
+        positives: Tensor | None,
+        batch: ClusteredBatch,
+        memory: ClusterMemory,
+        bank: InstanceBank,
+    ) -> dict[str, Tensor]:
+        losses = {}
+        given = (bank, memory.mean, self.temperature)
+        if self.disentangled_weight:
+            passes = []
+            first = batch.irrelevant[:, :1]
+            for _ in range(batch.irrelevant.shape[1]):
+                passes.append(
+                    disentangled_loss(
+                        features, batch.labels, first, *given, self.mix, faithful=True
+                    )
+                )
+                bank.update(batch.indices, features)
+            losses["disentangled"] = self.disentangled_weight * torch.stack(passes).mean()
+        if self.need_pairs and positives is not None:
+            mixes = (self.positive_mix, self.negative_mix)
+            entropy = relative_entropy_loss(
                 features,
                 positives,
                 batch.labels,
                 batch.irrelevant,
-                bank,
-                memory.mean,
-                self.temperature,
-                self.positive_mix,
-                self.negative_mix,
-                faithful=self.faithful,
+                *given,
+                *mixes,
+                faithful=True,
                 detach=self.detach,
             )
+            losses["relative_entropy"] = self.entropy_weight * entropy
         return losses
-
-    def _disentangled(
-        self, features: Tensor, batch: ClusteredBatch, memory: ClusterMemory, bank: InstanceBank
-    ) -> Tensor:
-        if not self.faithful:
-            return disentangled_loss(
-                features,
-                batch.labels,
-                batch.irrelevant,
-                bank,
-                memory.mean,
-                self.temperature,
-                self.mix,
-            )
-        passes = []
-        for _ in range(batch.irrelevant.shape[1]):
-            passes.append(
-                disentangled_loss(
-                    features,
-                    batch.labels,
-                    batch.irrelevant[:, :1],
-                    bank,
-                    memory.mean,
-                    self.temperature,
-                    self.mix,
-                    faithful=True,
-                )
-            )
-            bank.update(batch.indices, features)
-        return torch.stack(passes).mean()
 
     def update(
         self, features: Tensor, batch: ClusteredBatch, memory: ClusterMemory, bank: InstanceBank
