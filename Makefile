@@ -30,6 +30,8 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/reranking.py
 	$(BIN)/python benchmarks/splits.py
+	$(BIN)/python benchmarks/clustering.py
+	$(BIN)/python benchmarks/dsgl_losses.py
 	$(BIN)/python benchmarks/dfgs.py --largest 1041 --epochs 1
 
 lint: $(VENV)/.installed-dev
