@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from processor.command_line import parse_anywhere, run
-from processor.tools import export, protocol
+from processor.tools import export, protocol, results
 
-TOOLS = {"export": export, "protocol": protocol}
+TOOLS = {"export": export, "protocol": protocol, "results": results}
 
 
 def main() -> None:
