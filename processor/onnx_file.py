@@ -64,7 +64,11 @@ class ImageTower(nn.Module):
 
 
 def write_onnx(
-    path: Path, tower: ImageTower, example: Tensor, description: Mapping[str, Any]
+    path: Path,
+    tower: ImageTower,
+    example: Tensor,
+    description: Mapping[str, Any],
+    check: Callable[[Path], None] | None = None,
 ) -> None:
     """Write an image tower as one ONNX file with any batch size; whole or not at all.
 
@@ -76,6 +80,7 @@ def write_onnx(
         tower: on the CPU.
         example: a batch of two images or more.
         description: goes into the file's metadata, every value as JSON.
+        check: is given the file before it takes its place, and may raise.
 
     Raises:
         MissingPackageError: onnx.
@@ -100,6 +105,8 @@ def write_onnx(
         metadata = {key: json.dumps(value) for key, value in description.items()}
         onnx.helper.set_model_props(file, metadata)
         onnx.save(file, str(beside))
+        if check is not None:
+            check(beside)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
@@ -151,11 +158,15 @@ def smallest_cosine(file: OnnxFile, batches: Sequence[tuple[Tensor, Tensor]]) ->
     Args:
         file: the file.
         batches: images as the file takes them, and their (B, D) descriptors.
+
+    Returns:
+        The cosine; NaN where a descriptor is not finite.
     """
-    return min(
-        float(F.cosine_similarity(file(images).double(), expected.double()).min())
+    cosines = [
+        F.cosine_similarity(file(images).double(), expected.double())
         for images, expected in batches
-    )
+    ]
+    return float(torch.cat(cosines).min())
 
 
 def _import(package: str) -> Any:

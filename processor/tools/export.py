@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +75,11 @@ def run(arguments: argparse.Namespace) -> None:
     """Write what is asked for.
 
     Raises:
-        ConfigError: nothing is asked for.
-        FileNotFoundError, ValueError: see `open_model`; or a file whose features are not the
-            model's, which is deleted.
+        ConfigError: flags that do not go together.
+        FileNotFoundError, ValueError: see `open_model`; or the ONNX file's features are not the
+            model's, so that it is not written.
     """
-    if not arguments.onnx and not arguments.slim:
-        raise ConfigError("export: say what to write, --onnx FILE or --slim FILE")
+    _check_arguments(arguments)
     if arguments.slim:
         save_slim(
             arguments.slim,
@@ -93,8 +93,20 @@ def run(arguments: argparse.Namespace) -> None:
         export_onnx(arguments)
 
 
+def _check_arguments(arguments: argparse.Namespace) -> None:
+    """Raise ConfigError where nothing is asked for, or what the flags do not give."""
+    if not arguments.onnx and not arguments.slim:
+        raise ConfigError("export: say what to write, --onnx FILE or --slim FILE")
+    if arguments.half and not arguments.slim:
+        raise ConfigError("--half: it is of --slim FILE, which is missing")
+    if not arguments.onnx and (arguments.preprocess or arguments.normalize or arguments.images):
+        raise ConfigError("--preprocess, --normalize, --images: they are of --onnx FILE")
+    if arguments.slim and arguments.slim.resolve() == Path(arguments.checkpoint).resolve():
+        raise ConfigError(f"--slim: {arguments.slim} is the checkpoint itself; name another file")
+
+
 def export_onnx(arguments: argparse.Namespace) -> None:
-    """Write the ONNX file and compare it with the model; raises as `run`."""
+    """Write the ONNX file, if its features are the model's; raises as `run`."""
     loaded = open_model(arguments.checkpoint, arguments.config_file, arguments.opts)
     cfg, path = loaded.cfg, arguments.onnx
     levels = _to_levels(_read_pictures(arguments.images), cfg)
@@ -108,35 +120,35 @@ def export_onnx(arguments: argparse.Namespace) -> None:
     images = levels if arguments.preprocess else normalized
     with torch.no_grad():
         expected = ImageTower(loaded.model, unit_length=arguments.normalize)(normalized)
-    write_onnx(path, tower, images[:2], _describe(arguments, cfg, expected.shape[1]))
+    description = _describe(arguments, cfg, expected.shape[1])
+    check = partial(_check, images=images, expected=expected) if arguments.check else None
+    write_onnx(path, tower, images[:2], description, check)
     logger.info("written: %s, %s, %d features", path, _megabytes(path), expected.shape[1])
-    if arguments.check:
-        _check(path, images, expected)
 
 
 def _check(path: Path, images: Tensor, expected: Tensor) -> None:
-    """Compare the file's features with the model's, of one image and of many at a time.
+    """Compare a file's features with the model's, of one image and of many at a time.
 
     Raises:
-        ValueError: they differ; the file has been deleted.
+        ValueError: they differ.
     """
     try:
         file = OnnxFile(path)
     except MissingPackageError as error:
-        logger.warning("%s was not compared with the model: %s", path, error)
+        logger.warning("the file is not compared with the model: %s", error)
         return
     cosine = smallest_cosine(file, [(images[:1], expected[:1]), (images, expected)])
-    if cosine < LEAST_COSINE:
-        path.unlink()
+    if not cosine >= LEAST_COSINE:  # nor is NaN
         raise ValueError(
-            f"--onnx: the features of {path} are not the model's (cosine {cosine:.6f}, at least "
-            f"{LEAST_COSINE} wanted), it was deleted; --no-check keeps such a file"
+            f"--onnx: nothing was written, as the file's features are not the model's: cosine "
+            f"{cosine:.6f}, at least {LEAST_COSINE} is wanted; --no-check writes it all the same"
         )
     logger.info("compared with the model on %d images: cosine %.6f or more", len(images), cosine)
 
 
 def _describe(arguments: argparse.Namespace, cfg: CfgNode, dimension: int) -> dict[str, Any]:
     """The file's metadata: how to make its input, and what its output is."""
+    sides = cfg.MODEL.SIE_CAMERA or cfg.MODEL.SIE_VIEW
     layout = "uint8 (B, H, W, 3)" if arguments.preprocess else "float32 (B, 3, H, W), normalized"
     return {
         "architecture": cfg.MODEL.NAME,
@@ -150,6 +162,7 @@ def _describe(arguments: argparse.Namespace, cfg: CfgNode, dimension: int) -> di
         "dimension": dimension,
         "neck_feature": cfg.TEST.NECK_FEAT,
         "unit_length": arguments.normalize,
+        "side_information": "mean embedding" if sides else "none",
     }
 
 

@@ -85,15 +85,17 @@ def test_file_says_how_to_use_it(run_export, tmp_path):
         "dimension": 96,
         "neck_feature": "after",
         "unit_length": True,
+        "side_information": "none",
     }
     assert file(torch.zeros(4, 64, 32, 3, dtype=torch.uint8)).shape == (4, 96)
 
 
-def test_file_with_other_features_is_deleted(run_export, tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "smallest_cosine", lambda *_: 0.99)
+@pytest.mark.parametrize("cosine", [0.99, float("nan")])
+def test_file_with_other_features_is_not_written(run_export, tmp_path, monkeypatch, cosine):
+    monkeypatch.setattr(export, "smallest_cosine", lambda *_: cosine)
     finished = run_export("--onnx", tmp_path / "model.onnx")
     assert finished.status == 1
-    assert "are not the model's (cosine 0.990000, at least 0.9999 wanted)" in finished.output
+    assert f"are not the model's: cosine {cosine:.6f}, at least 0.9999 is" in finished.output
     assert list(tmp_path.iterdir()) == []
     assert run_export("--onnx", tmp_path / "model.onnx", "--no-check").status == 0
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
@@ -103,14 +105,17 @@ def test_without_onnxruntime_the_file_is_there_unchecked(run_export, tmp_path, m
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     finished = run_export("--onnx", tmp_path / "model.onnx")
     assert finished.status == 0
-    assert "was not compared with the model: the package onnxruntime is not" in finished.output
+    assert "is not compared with the model: the package onnxruntime is not" in finished.output
     assert "pip install onnxruntime" in finished.output
     assert (tmp_path / "model.onnx").is_file()
 
 
-def test_errors_are_one_line(run_export, script, tmp_path):
+def test_errors_are_one_line(run_export, script, straight, tmp_path):
     for finished, message in (
         (run_export(), "say what to write, --onnx FILE or --slim FILE"),
+        (run_export("--onnx", tmp_path / "a.onnx", "--half"), "--half: it is of --slim FILE"),
+        (run_export("--slim", tmp_path / "a.pth", "--normalize"), "they are of --onnx FILE"),
+        (run_export("--slim", straight / "last.pth"), "is the checkpoint itself"),
         (run_export("--onnx", tmp_path / "a.onnx", "--images", tmp_path), "--images: no picture"),
         (script("run.py", "export", tmp_path / "no.pth", "--slim", tmp_path / "a"), "no.pth"),
     ):

@@ -141,6 +141,20 @@ def test_failed_writing_leaves_nothing(build, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_file_that_fails_its_check_does_not_replace_another(build, tmp_path):
+    def refuse(path):
+        assert OnnxFile(path).description == {"number": 2}
+        raise ValueError("not the model's")
+
+    _, model = build("vit")
+    example, path = torch.randn(2, 3, 64, 32), tmp_path / "model.onnx"
+    write_onnx(path, ImageTower(model), example, {"number": 1})
+    with pytest.raises(ValueError, match="not the model's"):
+        write_onnx(path, ImageTower(model), example, {"number": 2}, refuse)
+    assert OnnxFile(path).description == {"number": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_missing_packages_are_named(build, tmp_path, monkeypatch):
     for package in ("onnx", "onnxruntime"):
         monkeypatch.setitem(sys.modules, package, None)
@@ -157,3 +171,5 @@ def test_smallest_cosine_is_that_of_the_worst_image():
     batches = [(same, same), (torch.tensor([[1.0, 0.0]]), turned)]
     assert smallest_cosine(lambda images: images, batches) == pytest.approx(0.6)
     assert smallest_cosine(lambda images: images, batches[:1]) == pytest.approx(1)
+    broken = (torch.tensor([[float("nan"), 1.0]]), turned)
+    assert np.isnan(smallest_cosine(lambda images: images, [*batches, broken]))
