@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from processor.command_line import parse_anywhere, run
-from processor.tools import protocol
+from processor.tools import data_check, export, protocol, results
 
-TOOLS = {"protocol": protocol}
+TOOLS = {"data-check": data_check, "export": export, "protocol": protocol, "results": results}
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from datasets.augment import (
     normalize_instances,
 )
 from datasets.cache import CachedPictures, ResidentImages
-from datasets.images import ImageDataset, collate
+from datasets.images import ImageDataset, Transform, collate
 from datasets.records import DataSplits, Sample
 from datasets.registry import read_dataset
 from datasets.resident import ResidentBatches
@@ -161,7 +161,7 @@ def build_train_loader(
         share = paired_share(share)
     batches = EpochBatches(plan, cfg.SOLVER.SEED, share)
     if cache is not None and resident is not None and resident.place == "device":
-        normalize = _level_normalization(cfg, resident.device)
+        normalize = build_level_normalization(cfg, resident.device)
         augment = BatchAugmentation(size, augmentation, normalize, resident.device)
         return ResidentBatches(dataset, cache, batches, augment)
     workers = num_workers(cfg.DATALOADER.NUM_WORKERS, processes)
@@ -195,16 +195,10 @@ def build_evaluation_loader(
         processes: processes on this machine, which share its cores.
         pin_memory: batches come in page-locked memory.
     """
-    normalize = _normalization(cfg)
-    if pictures is None:
-        interpolation = InterpolationMode(cfg.INPUT.TEST_INTERPOLATION)
-        transform = evaluation_transform(tuple(cfg.INPUT.SIZE_TEST), normalize, interpolation)
-    else:
-        transform = plain_transform(normalize)
     dataset = ImageDataset(
         samples,
         [sample.pid for sample in samples] if labels is None else labels,
-        transform,
+        build_evaluation_transform(cfg, resized=pictures is not None),
         pictures=pictures,
         skip_bad_images=cfg.INPUT.ON_BAD_IMAGE == "skip",
     )
@@ -216,6 +210,15 @@ def build_evaluation_loader(
         worker_init_fn=outlive_sigterm,
         pin_memory=pin_memory,
     )
+
+
+def build_evaluation_transform(cfg: CfgNode, *, resized: bool = False) -> Transform:
+    """What evaluation does to an image: resize, unless it is `resized` already, and normalize."""
+    normalize = _normalization(cfg)
+    if resized:
+        return plain_transform(normalize)
+    interpolation = InterpolationMode(cfg.INPUT.TEST_INTERPOLATION)
+    return evaluation_transform(tuple(cfg.INPUT.SIZE_TEST), normalize, interpolation)
 
 
 def build_plain_loader(
@@ -248,6 +251,17 @@ def build_plain_loader(
     )
 
 
+def build_level_normalization(cfg: CfgNode, device: torch.device) -> LevelNormalization:
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) as INPUT.NORMALIZATION says, on the device."""
+    if cfg.INPUT.NORMALIZATION == "instance":
+        return normalize_instances
+    mean, std = (
+        torch.tensor(values, device=device).view(3, 1, 1)
+        for values in (cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
+    )
+    return partial(normalize_fixed, mean=mean, std=std)
+
+
 def _augmentation(cfg: CfgNode) -> Augmentation:
     return Augmentation(
         flip=cfg.INPUT.PROB,
@@ -264,13 +278,3 @@ def _normalization(cfg: CfgNode) -> Normalization:
     if cfg.INPUT.NORMALIZATION == "instance":
         return normalize_instance
     return cast(Normalization, Normalize(cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD))
-
-
-def _level_normalization(cfg: CfgNode, device: torch.device) -> LevelNormalization:
-    if cfg.INPUT.NORMALIZATION == "instance":
-        return normalize_instances
-    mean, std = (
-        torch.tensor(values, device=device).view(3, 1, 1)
-        for values in (cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
-    )
-    return partial(normalize_fixed, mean=mean, std=std)

@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,12 @@ def draw_shot(plan: Plan, shot: Shot) -> Image.Image:
         draw_obstacle(canvas, rng)
     smooth = 0.5 * (canvas[::2] + canvas[1::2])
     return Image.fromarray(expose(0.5 * (smooth[:, ::2] + smooth[:, 1::2]), camera, rng))
+
+
+def draw_people(count: int, domain: str = "street") -> list[Image.Image]:
+    """The first pictures of `synthetic_<domain>`, 128 x 64 pixels, without writing files."""
+    plan = Plan(find_domain(domain), DEFAULTS, 128, 64)
+    return [draw_shot(plan, shot) for shot in islice(plan_shots(plan), count)]
 
 
 def _save_shots(folder: Path, plan: Plan, shots: list[Shot]) -> None:

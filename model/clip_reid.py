@@ -180,7 +180,7 @@ class CLIPReID(ReIDModel):
         index = torch.zeros_like(ids[0][0])
         known = torch.ones_like(index, dtype=torch.bool)
         for values, count in ids:
-            known &= (values >= 0) & (values < count)
+            known = known & (values >= 0) & (values < count)
             index = index * count + values
         mean_row = len(self.cv_embed)
         index = torch.where(known, index, mean_row)

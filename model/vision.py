@@ -152,7 +152,7 @@ class ViTEncoder(nn.Module):
         """(B, 1 + hw, D) tokens, the class token first."""
         # Tokens stay in the parameters' format; under autocast only the products are rounded.
         patches = self.conv1(images).flatten(2).transpose(1, 2).to(self.class_embedding.dtype)
-        start = self.class_embedding.expand(len(images), 1, -1)
+        start = self.class_embedding.expand(images.shape[0], 1, -1)
         if side_information is not None:
             start = start + side_information[:, None]
         tokens = torch.cat([start, patches], dim=1)

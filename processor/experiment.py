@@ -23,7 +23,6 @@ from datasets.records import DataSplits
 from datasets.samplers.epoch_batches import BatchPlan
 from datasets.sources import TrainingSet, join_sources
 from model import CLIPReID, UnsupervisedReID
-from model.clip import architecture_text
 from processor.build import (
     build_evaluator,
     build_image_stage,
@@ -36,7 +35,7 @@ from processor.build import (
 from processor.evaluation.evaluator import Evaluator, Target
 from processor.evaluation.report import EvaluationReport, format_table
 from processor.evaluation.results_files import keep_results, save_results
-from processor.model_file import open_model
+from processor.model_file import describe_model, open_model
 from processor.runtime import distributed
 from processor.runtime.compilation import compile_encoder
 from processor.runtime.device import choose_device, describe_device
@@ -45,7 +44,7 @@ from processor.runtime.seeding import seed_everything, use_deterministic_kernels
 from processor.runtime.signals import StopRequest
 from processor.stage import Stage
 from processor.start import build_starting_model, find_start
-from processor.training import Meta, Training
+from processor.training import Training
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +172,12 @@ def train(cfg: CfgNode) -> EvaluationReport:
             stop=stop,
             model_name=cfg.MODEL.NAME,
             config_text=dump_cfg(cfg),
-            meta=_meta(cfg, data),
+            meta=describe_model(
+                cfg,
+                (data.num_classes, data.num_cameras, data.num_views),
+                data.camera_ranges(),
+                use_all=data.use_all,
+            ),
             seed=cfg.SOLVER.SEED,
             evaluate=lambda: evaluator(model),
         )
@@ -304,19 +308,6 @@ def _how(cfg: CfgNode, evaluator: Evaluator, checkpoint: str) -> dict[str, Any]:
 def _title(cfg: CfgNode) -> str:
     """The line above the closing table."""
     return f"results, protocol {cfg.DATASETS.PROTOCOL}" if cfg.DATASETS.PROTOCOL else "results"
-
-
-def _meta(cfg: CfgNode, data: TrainingSet) -> Meta:
-    cameras = {name: [r.start, r.stop] for name, r in data.camera_ranges().items()}
-    return {
-        "architecture": architecture_text(cfg.MODEL.NAME),
-        "num_classes": 0 if cfg.DSGL.ENABLED else data.num_classes,
-        "num_cameras": data.num_cameras,
-        "num_views": data.num_views,
-        "use_all": data.use_all,
-        "cameras": json.dumps(cameras),
-        "torch": str(torch.__version__),
-    }
 
 
 def _closing_table(report: EvaluationReport, before: Path) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import torch
 from yacs.config import CfgNode
 
 from config import ConfigError, load_cfg
@@ -15,6 +16,7 @@ from model.clip import architecture_text
 from model.shapes import infer_options
 from model.weights import load_state
 from model.weights_file import WeightsFile, read_weights_file
+from processor.training import Meta
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +55,14 @@ class LoadedModel:
         cfg: the configuration it was rebuilt with.
         cameras: per source it was trained on, the rows of its cameras in the camera table.
         use_all: it was trained on the sources' query and gallery images as well.
+        meta: what a checkpoint of it carries beside weights and configuration.
     """
 
     model: ReIDModel
     cfg: CfgNode
     cameras: dict[str, range]
     use_all: bool = False
+    meta: Meta = field(default_factory=dict)
 
 
 def open_model(
@@ -91,7 +95,9 @@ def open_model(
     _check_neck(report, path)
     named = config_file is not None or "DATASETS.NAMES" in opts[::2]
     cameras = _cameras(file, cfg, sizes[1], named=named)
-    return LoadedModel(model, cfg, cameras, bool(file.meta.get("use_all", False)))
+    use_all = bool(file.meta.get("use_all", False))
+    meta = file.meta or describe_model(cfg, sizes, cameras)
+    return LoadedModel(model, cfg, cameras, use_all, meta)
 
 
 def _check_side_information(
@@ -125,6 +131,29 @@ def _check_neck(report: LoadReport, path: str) -> None:
             f"DSGL.POOLING, DSGL.EMBED_DIM: only one of the model and {path} has "
             f"{', '.join(parts)}; leave these options out"
         )
+
+
+def describe_model(
+    cfg: CfgNode, sizes: tuple[int, int, int], cameras: dict[str, range], *, use_all: bool = False
+) -> Meta:
+    """What a checkpoint carries beside weights and configuration.
+
+    Args:
+        cfg: MODEL.NAME counts.
+        sizes: training identities, cameras, viewpoints.
+        cameras: per source, the rows of its cameras in the camera table.
+        use_all: the sources' query and gallery images are trained on as well.
+    """
+    num_classes, num_cameras, num_views = sizes
+    return {
+        "architecture": architecture_text(cfg.MODEL.NAME),
+        "num_classes": 0 if cfg.DSGL.ENABLED else num_classes,
+        "num_cameras": num_cameras,
+        "num_views": num_views,
+        "use_all": use_all,
+        "cameras": json.dumps({name: [rows.start, rows.stop] for name, rows in cameras.items()}),
+        "torch": str(torch.__version__),
+    }
 
 
 def _configuration(file: WeightsFile, config_file: str | None, opts: list[str]) -> CfgNode:

@@ -42,7 +42,7 @@ def to_csv(results: dict[str, Any]) -> str:
     """A line per target and one for their average; scores in percent, unrounded."""
     text = io.StringIO()
     names = [*COLUMNS, *(f"{column} std" for column in COLUMNS)]
-    how = _how(results)
+    how = describe_scoring(results)
     header = ["target", *names, "splits", "queries", "valid queries", *how, "notes", "data sha256"]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -72,14 +72,17 @@ def to_markdown(results: dict[str, Any]) -> str:
         lines.append(f"| {name} | {' | '.join(cells)} | {target['splits']} | {counted} |")
     average = [f"{100 * share:.1f}" for share in score_list(results["average"])]
     lines += [f"| average | {' | '.join(average)} | | |", ""]
-    lines += [f"* {key}: {value}" for key, value in _how(results).items() if value]
-    for name, target in results["targets"].items():
-        remarks = [*target["notes"], f"data {target['fingerprint'][:16]}"]
-        lines.append(f"* {name}: {'; '.join(remarks)}")
+    lines += [f"* {key}: {value}" for key, value in describe_scoring(results).items() if value]
+    lines += [f"* {name}: {target_remark(x)}" for name, x in results["targets"].items()]
     return "\n".join(lines) + "\n"
 
 
-def _how(results: dict[str, Any]) -> dict[str, Any]:
+def target_remark(target: dict[str, Any]) -> str:
+    """What a reader must know of a target: its notes and its data."""
+    return "; ".join([*target["notes"], f"data {target['fingerprint'][:16]}"])
+
+
+def describe_scoring(results: dict[str, Any]) -> dict[str, Any]:
     """How the scores were made, as words."""
     protocol, training = results["protocol"], results["training"]
     sources = ", ".join(training["sources"]) or "unknown"

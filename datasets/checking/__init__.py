@@ -1,0 +1,1 @@
+"""Faults of data sets: one record each, found before a run meets them."""

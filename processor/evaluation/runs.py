@@ -1,0 +1,115 @@
+"""What run folders say of their runs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_SET_ASIDE = re.compile(r"previous_\d+")
+_KEPT_RESULTS = re.compile(r"results(?:_(\d+))?\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A training run, finished or not.
+
+    Attributes:
+        folder: where it was found.
+        config: its configuration, the tree of config.yml.
+        record: the content of run.json.
+        results: the last epoch's evaluation, as in results.json; empty = the run is not finished.
+        progress: where a run that is not finished stands.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    record: dict[str, Any]
+    results: dict[str, Any]
+    progress: str
+
+    @property
+    def recipe(self) -> str:
+        """What runs that are repetitions of each other have in common: configuration and data.
+
+        Seed, folder and whether the run was resumed are left out.
+        """
+        solver = {k: v for k, v in self.config["SOLVER"].items() if k not in ("SEED", "RESUME")}
+        rest = {k: v for k, v in self.config.items() if k not in ("SOLVER", "OUTPUT_DIR")}
+        data = [
+            part["sha256"] for side in ("data", "targets") for part in self.record.get(side, [])
+        ]
+        return json.dumps([solver, rest, data], sort_keys=True)
+
+
+def find_runs(places: Iterable[Path]) -> list[Run]:
+    """The runs of folders: each is a run's own, or holds those of several, at any depth.
+
+    Earlier runs that a later one has set aside (`previous_N`) are left out, unless they are named.
+
+    Raises:
+        FileNotFoundError: a folder holds no run.
+        ValueError: a run's file is damaged; names it.
+    """
+    folders: dict[Path, None] = {}
+    for place in places:
+        records = [place] if (place / "run.json").is_file() else _below(place)
+        if not records:
+            raise FileNotFoundError(
+                f"no run in {place}: the folder of a training run holds run.json and config.yml"
+            )
+        folders |= dict.fromkeys(records)
+    return [read_run(folder) for folder in folders]
+
+
+def _below(place: Path) -> list[Path]:
+    folders = sorted(path.parent for path in place.rglob("run.json"))
+    return [
+        folder
+        for folder in folders
+        if not any(_SET_ASIDE.fullmatch(part) for part in folder.relative_to(place).parts)
+    ]
+
+
+def read_run(folder: Path) -> Run:
+    """The run of one folder; raises as `find_runs`."""
+    try:
+        config = yaml.safe_load((folder / "config.yml").read_text(encoding="utf-8"))
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        results = _read_results(folder)
+        stage, epoch = _read_position(folder)
+        epochs = config["SOLVER"].get(f"STAGE{stage}", {}).get("MAX_EPOCHS", 0)
+    except (ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise ValueError(f"{folder}: a file of this run is damaged: {error!r}") from error
+    if stage == 2 and epoch < epochs:  # results are of before the run was resumed for more epochs
+        results = {}
+    progress = f"stage {stage}, epoch {epoch} of {epochs}" if epoch else "no epoch finished"
+    return Run(folder, config, record, results, progress)
+
+
+def _read_results(folder: Path) -> dict[str, Any]:
+    """The latest results that training itself wrote; later evaluations may have renamed them."""
+    found = {}
+    for path in folder.glob("results*.json"):
+        match = _KEPT_RESULTS.fullmatch(path.name)
+        if match is not None:
+            number = float(match[1] or "inf")
+            found[number] = json.loads(path.read_text(encoding="utf-8"))
+    latest: list[dict[str, Any]] = [found[number] for number in sorted(found, reverse=True)]
+    return next((results for results in latest if results.get("checkpoint") == "last"), {})
+
+
+def _read_position(folder: Path) -> tuple[Any, int]:
+    """Stage and epoch of the last line of metrics.jsonl that was written to its end."""
+    path = folder / "metrics.jsonl"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    whole = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    if not whole:
+        return 0, 0
+    last = json.loads(whole[-1])
+    return last["stage"], last["epoch"]

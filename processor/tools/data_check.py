@@ -1,0 +1,139 @@
+"""Look for what is wrong with data sets before a run does: every image is decoded once."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from yacs.config import CfgNode
+
+from config import load_cfg
+from config.checks import P_X_K_SAMPLERS
+from datasets.checking.data_set import Use, check_data_set, summarize
+from datasets.checking.faults import ERROR, Fault
+from datasets.checking.files import read_files
+from datasets.checking.report import Findings, format_report
+from datasets.checking.training import find_leaks, find_training_faults
+from datasets.records import DataSplits
+from datasets.registry import num_splits, read_dataset
+from datasets.workers import num_workers
+from processor.runtime.run_folder import make_folder, write_json
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = "look for broken files, leaks and other faults in data sets"
+_OPTION = re.compile(r"OUTPUT_DIR|[A-Z][A-Z0-9_]*(\.[A-Z][A-Z0-9_]*)+")
+
+
+class UnusableDataError(ValueError):
+    """Data that a run would stop on."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `run.py data-check`."""
+    names = ("--config_file", "--config-file", "--config")
+    parser.add_argument(*names, default=None, metavar="FILE", help="a YAML file")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings here")
+    parser.add_argument(
+        "opts",
+        nargs="*",
+        metavar="DATA | KEY VALUE",
+        help="registered names, folders or CSV files, each checked alone; without any, the data "
+        "sets of the configuration, as a run would use them. Then overrides",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Check and report.
+
+    Raises:
+        UnusableDataError: there are faults that a run would stop on.
+        ConfigError, FileNotFoundError: see `load_cfg`.
+    """
+    names, opts = split_words(arguments.opts)
+    findings = check(load_cfg(arguments.config_file, opts), names)
+    logger.info("%s", format_report(findings))
+    if arguments.json is not None:
+        make_folder(arguments.json.parent)
+        write_json(arguments.json, asdict(findings))
+        logger.info("written: %s", arguments.json)
+    if findings.errors:
+        raise UnusableDataError(f"data-check: a run would stop on {findings.errors} of the faults")
+
+
+def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Data sets and `KEY VALUE ...`; options are in capitals, such as SOLVER.SEED."""
+    names: list[str] = []
+    for place, word in enumerate(words):
+        if _OPTION.fullmatch(word) and not Path(word).exists():
+            return names, list(words[place:])
+        names.append(word)
+    return names, []
+
+
+def check(cfg: CfgNode, names: Sequence[str] = ()) -> Findings:
+    """What there is to say of data sets.
+
+    Args:
+        cfg: where they lie, the model's input, the batch.
+        names: data sets that are checked one by one, for training and for evaluation; empty = those
+            of the configuration, for what it uses them for.
+    """
+    sources = list(names or cfg.DATASETS.NAMES)
+    targets = list(names or cfg.DATASETS.TARGETS or cfg.DATASETS.NAMES)
+    data, faults = read_all([*sources, *targets], cfg.DATASETS.ROOT_DIR)
+    facts = read_files(image_files(data), num_workers(cfg.DATALOADER.NUM_WORKERS))
+    for name, splits in data.items():
+        use = Use(
+            trains=not names and name in sources,
+            tests=not names and name in targets,
+            image_size=tuple(cfg.INPUT.SIZE_TEST),
+            ignore_same_camera=cfg.TEST.IGNORE_SAME_CAMERA,
+            skip_bad_images=cfg.INPUT.ON_BAD_IMAGE == "skip",
+        )
+        faults += check_data_set(splits, facts, use)
+    trained = [data[name][0] for name in sources if name in data and data[name][0].train]
+    runs = [[source] for source in trained] if names else [trained]
+    for together in filter(None, runs):
+        faults += find_training_faults(
+            together,
+            batch_shape(cfg),
+            use_all=cfg.DATASETS.USE_ALL,
+            camera_table=cfg.MODEL.SIE_CAMERA,
+        )
+    if not names:
+        tested = [data[name] for name in targets if name in data]
+        faults += find_leaks(trained, tested, use_all=cfg.DATASETS.USE_ALL)
+    return Findings([summarize(splits[0], facts) for splits in data.values()], faults)
+
+
+def read_all(names: Sequence[str], root: str) -> tuple[dict[str, list[DataSplits]], list[Fault]]:
+    """All splits of every data set that can be read, and the faults of the others."""
+    data: dict[str, list[DataSplits]] = {}
+    faults = []
+    for name in dict.fromkeys(names):
+        try:
+            data[name] = [read_dataset(name, root, split) for split in range(num_splits(name))]
+        except (OSError, ValueError) as error:
+            faults.append(Fault(ERROR, "data set not read", name, str(error), (), ""))
+    return data, faults
+
+
+def image_files(data: Mapping[str, Sequence[DataSplits]]) -> Iterator[str]:
+    """The files of all data sets."""
+    for splits in data.values():
+        for split in splits:
+            for image in (*split.train, *split.query, *split.gallery):
+                yield image.path
+
+
+def batch_shape(cfg: CfgNode) -> tuple[int, int] | None:
+    """P and K of the configuration's batches; None for shuffled ones."""
+    if cfg.DATALOADER.SAMPLER not in P_X_K_SAMPLERS:
+        return None
+    num_instances = cfg.DATALOADER.NUM_INSTANCE
+    return cfg.SOLVER.STAGE2.IMS_PER_BATCH // num_instances, num_instances

@@ -1,0 +1,124 @@
+"""What `run.py export` writes scores as the checkpoint does."""
+
+import json
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from datasets.synthetic import draw_people
+from processor.build import build_evaluator, build_precision, build_targets
+from processor.model_file import open_model
+from processor.onnx_file import OnnxFile
+from processor.tools import export
+
+pytestmark = pytest.mark.slow
+
+
+class OnnxModel(nn.Module):
+    """An ONNX file where the evaluator expects a model."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.file = OnnxFile(path)
+
+    def embed(self, images, _camids, _viewids):
+        return self.file(images)
+
+
+@pytest.fixture
+def run_export(script, straight):
+    """`run_export("--onnx", file, ...)` on the last checkpoint of the run `straight`."""
+    return lambda *arguments: script("run.py", "export", straight / "last.pth", *arguments)
+
+
+def test_onnx_file_scores_as_the_checkpoint(run_export, straight, tmp_path):
+    finished = run_export("--onnx", tmp_path / "model.onnx")
+    assert finished.status == 0, finished.output
+    assert "compared with the model on 10 images: cosine 1.000000 or more" in finished.output
+    loaded = open_model(str(straight / "last.pth"))
+    evaluator = build_evaluator(
+        loaded.cfg,
+        build_targets(loaded.cfg, {}),
+        build_precision(loaded.cfg, torch.device("cpu")),
+    )
+    (expected,), (found,) = (
+        evaluator(model).targets for model in (loaded.model, OnnxModel(tmp_path / "model.onnx"))
+    )
+    assert found.splits[0].mAP == pytest.approx(expected.splits[0].mAP, abs=1e-4)
+    assert 0.1 < expected.splits[0].mAP < 1
+
+
+def test_slim_checkpoint_scores_as_the_checkpoint(run_export, script, straight, tmp_path):
+    assert run_export("--slim", tmp_path / "slim.pth").status == 0
+    finished = script("test_clipreid.py", "TEST.WEIGHT", tmp_path / "slim.pth")
+    assert finished.status == 0, finished.output
+    results = [
+        json.loads((folder / "results.json").read_text(encoding="utf-8"))["average"]
+        for folder in (straight, tmp_path)
+    ]
+    assert results[0] == results[1]
+    sizes = [path.stat().st_size for path in (tmp_path / "slim.pth", straight / "last.pth")]
+    assert sizes[0] < 0.5 * sizes[1]
+
+
+def test_file_says_how_to_use_it(run_export, tmp_path):
+    """Preprocessing and lengths inside, on pictures of one's own."""
+    (tmp_path / "pictures").mkdir()
+    for number, picture in enumerate(draw_people(3)):
+        picture.save(tmp_path / "pictures" / f"{number}.png")
+    arguments = ["--onnx", tmp_path / "model.onnx", "--preprocess", "--normalize"]
+    finished = run_export(*arguments, "--images", tmp_path / "pictures", "TEST.NECK_FEAT", "after")
+    assert finished.status == 0, finished.output
+    assert "compared with the model on 5 images" in finished.output
+    file = OnnxFile(tmp_path / "model.onnx")
+    assert file.description | {"architecture": ""} == {
+        "architecture": "",
+        "checkpoint": "last.pth",
+        "input": "RGB, uint8 (B, H, W, 3)",
+        "image_size": [64, 32],
+        "interpolation": "bilinear",
+        "normalization": "fixed",
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.5, 0.5, 0.5],
+        "dimension": 96,
+        "neck_feature": "after",
+        "unit_length": True,
+        "side_information": "none",
+    }
+    assert file(torch.zeros(4, 64, 32, 3, dtype=torch.uint8)).shape == (4, 96)
+
+
+@pytest.mark.parametrize("cosine", [0.99, float("nan")])
+def test_file_with_other_features_is_not_written(run_export, tmp_path, monkeypatch, cosine):
+    monkeypatch.setattr(export, "smallest_cosine", lambda *_: cosine)
+    finished = run_export("--onnx", tmp_path / "model.onnx")
+    assert finished.status == 1
+    assert f"are not the model's: cosine {cosine:.6f}, at least 0.9999 is" in finished.output
+    assert list(tmp_path.iterdir()) == []
+    assert run_export("--onnx", tmp_path / "model.onnx", "--no-check").status == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_without_onnxruntime_the_file_is_there_unchecked(run_export, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    finished = run_export("--onnx", tmp_path / "model.onnx")
+    assert finished.status == 0
+    assert "is not compared with the model: the package onnxruntime is not" in finished.output
+    assert "pip install onnxruntime" in finished.output
+    assert (tmp_path / "model.onnx").is_file()
+
+
+def test_errors_are_one_line(run_export, script, straight, tmp_path):
+    for finished, message in (
+        (run_export(), "say what to write, --onnx FILE or --slim FILE"),
+        (run_export("--onnx", tmp_path / "a.onnx", "--half"), "--half: it is of --slim FILE"),
+        (run_export("--slim", tmp_path / "a.pth", "--normalize"), "they are of --onnx FILE"),
+        (run_export("--slim", straight / "last.pth"), "is the checkpoint itself"),
+        (run_export("--onnx", tmp_path / "a.onnx", "--images", tmp_path), "--images: no picture"),
+        (script("run.py", "export", tmp_path / "no.pth", "--slim", tmp_path / "a"), "no.pth"),
+    ):
+        assert finished.status == 1
+        assert message in finished.output.splitlines()[-1], finished.output
+    assert list(tmp_path.iterdir()) == []

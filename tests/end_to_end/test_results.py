@@ -1,0 +1,43 @@
+"""`run.py results` on runs of the program itself."""
+
+import csv
+import json
+import shutil
+from statistics import fmean, stdev
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def test_two_seeds_are_one_row_and_a_stopped_run_says_so(script, straight, train_in, tmp_path):
+    runs = tmp_path / "runs"
+    shutil.copytree(straight, runs / "first")
+    train_in(runs / "second", "SOLVER.SEED", "7")
+    shutil.copytree(straight, runs / "third")
+    (runs / "third" / "results.json").unlink()
+    written = [tmp_path / "table.md", tmp_path / "new" / "table.csv"]
+    finished = script("run.py", "results", runs, "--output", written[0], "--csv", written[1])
+    assert finished.status == 0, finished.output
+    assert "3 runs of 1 configurations" in finished.output
+    with written[1].open(encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    scores = [
+        100 * json.loads((runs / name / "results.json").read_text())["average"]["mAP"]
+        for name in ("first", "second")
+    ]
+    assert float(row["mAP"]) == pytest.approx(fmean(scores))
+    assert float(row["mAP std"]) == pytest.approx(stdev(scores))
+    assert row["seeds"] == "7, 1234"
+    assert "third (seed 1234): stage 2, epoch 2 of 2" in row["not finished"]
+    assert row["command"].startswith("python ")
+    assert "torch " in row["versions"]
+    text = written[0].read_text(encoding="utf-8")
+    assert text in finished.output
+    assert f"{fmean(scores):.1f} ± {stdev(scores):.1f}" in text
+
+
+def test_folder_without_runs_is_one_line(script, tmp_path):
+    finished = script("run.py", "results", tmp_path)
+    assert finished.status == 1
+    assert f"no run in {tmp_path}" in finished.output.splitlines()[-1]
