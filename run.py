@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from processor.command_line import parse_anywhere, run
-from processor.tools import curves, protocol
+from processor.tools import attention, curves, protocol
 
-TOOLS = {"protocol": protocol, "curves": curves}
+TOOLS = {"protocol": protocol, "attention": attention, "curves": curves}
 
 
 def main() -> None:
