@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from processor.command_line import parse_anywhere, run
-from processor.tools import attention, curves, protocol
+from processor.tools import attention, curves, embedding, protocol
 
-TOOLS = {"protocol": protocol, "attention": attention, "curves": curves}
+TOOLS = {"protocol": protocol, "attention": attention, "embedding": embedding, "curves": curves}
 
 
 def main() -> None:

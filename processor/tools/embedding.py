@@ -1,0 +1,145 @@
+"""Draw image features of a few identities in the plane, with their learned prompts as stars."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from model import CLIPReID
+from processor.few_identities import (
+    SPLITS,
+    FewIdentities,
+    Identity,
+    choose_identities,
+    extract_few,
+    images_of_split,
+    prompt_labels,
+)
+from processor.model_file import LoadedModel, open_model
+from processor.open_evaluation import OpenEvaluation, prepare_evaluation
+from processor.pictures.embedding import (
+    METHODS,
+    Scene,
+    draw_embedding,
+    project_to_plane,
+    without_gap,
+)
+from processor.pictures.plots import plot_file, save_figure
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = "t-SNE or PCA of image features, by identity and camera"
+MARKS = ("camera", "domain")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `run.py embedding`."""
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="e.g. last.pth")
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="data sets; unless given, what the model was trained on (--split train) or is "
+        "evaluated on",
+    )
+    parser.add_argument(
+        "--split",
+        choices=SPLITS,
+        default=SPLITS[0],
+        help="test: query and gallery, by the retrieval descriptor (unless given); train: training "
+        "images, by the feature that is compared with text, and the learned prompts",
+    )
+    parser.add_argument("--method", choices=METHODS, default=METHODS[0], help="tsne unless given")
+    parser.add_argument(
+        "--mark", choices=MARKS, default=MARKS[0], help="what shapes stand for; camera unless given"
+    )
+    parser.add_argument(
+        "--max_identities", "--max-identities", type=int, default=20, metavar="N", help="20"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="decides which identities; 0")
+    parser.add_argument(
+        "--output",
+        type=plot_file,
+        metavar="FILE",
+        help="PNG, SVG or PDF; embedding_<split>.png beside the checkpoint unless given",
+    )
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="overrides")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Extract features, project them, draw them.
+
+    Raises:
+        ConfigError, FileNotFoundError, ValueError: see `open_model`, `build_targets`,
+            `choose_identities`.
+    """
+    train = arguments.split == "train"
+    data = ["DATASETS.TARGETS", repr(tuple(arguments.data))] if arguments.data or train else []
+    loaded = open_model(arguments.checkpoint, None, [*arguments.opts, *data])
+    opened = prepare_evaluation(loaded)
+    images = {
+        target.name: images_of_split(target.splits[0], arguments.split, use_all=loaded.use_all)
+        for target in opened.evaluator.targets
+    }
+    chosen = choose_identities(images, arguments.max_identities, arguments.seed)
+    labels = find_prompts(loaded, opened) if train else {}
+    model = opened.model.eval()
+    few = extract_few(model, opened.evaluator, chosen, projected=bool(labels))
+    if labels:
+        people = list(dict.fromkeys(few.identities))
+        features, texts = without_gap(few.features, encode_prompts(model, people, labels))
+        rows = torch.cat([features, texts])
+        feature = "projected image features and text features, each kind about its mean"
+    else:
+        people, rows, feature = [], few.features, "retrieval descriptor"
+        if opened.evaluator.protocol.normalize:
+            rows, feature = torch.nn.functional.normalize(rows), f"{feature}, length 1"
+    scene = make_scene(few, rows, people, arguments)
+    name = Path(arguments.checkpoint).name
+    title = f"{name} on {', '.join(images)} ({arguments.split}): {feature}"
+    figure = draw_embedding(scene, title=title, mark=arguments.mark)
+    beside = Path(arguments.checkpoint).parent / f"embedding_{arguments.split}.png"
+    save_figure(figure, arguments.output or beside)
+    logger.info("written to %s", arguments.output or beside)
+
+
+def find_prompts(loaded: LoadedModel, opened: OpenEvaluation) -> dict[Identity, int]:
+    """Labels of the identities that the model has prompts of; empty, with the reason, if none."""
+    model = opened.model
+    if not isinstance(model, CLIPReID) or model.prompt_learner is None:
+        logger.info("no prompts: the model has none")
+        return {}
+    by_name = {target.name: target.splits[0] for target in opened.evaluator.targets}
+    sources = [by_name[name] for name in loaded.cameras if name in by_name]
+    labels = {}
+    if sources and len(sources) == len(loaded.cameras) == len(by_name):
+        labels = prompt_labels(sources, model.num_classes, use_all=loaded.use_all)
+    if not labels:
+        trained = ", ".join(loaded.cameras) or "unknown data"
+        logger.info("no prompts: they are of the %d identities of %s", model.num_classes, trained)
+    return labels
+
+
+@torch.no_grad()
+def encode_prompts(model: CLIPReID, people: list[Identity], labels: dict[Identity, int]) -> Tensor:
+    """(M, E) text features of identities, on the CPU."""
+    device = next(model.parameters()).device
+    return model.encode_text(torch.tensor([labels[x] for x in people], device=device)).cpu()
+
+
+def make_scene(
+    few: FewIdentities, rows: Tensor, people: list[Identity], arguments: argparse.Namespace
+) -> Scene:
+    """Where images and, in the rows after them, prompts of `people` are drawn, and how."""
+    marks = few.domains
+    if arguments.mark == "camera":
+        several = len(set(few.domains)) > 1
+        pairs = zip(few.domains, few.samples, strict=True)
+        marks = [f"{name} {x.camid}" if several else str(x.camid) for name, x in pairs]
+    plane = project_to_plane(rows, arguments.method, arguments.seed)
+    return Scene(plane, few.identities, marks, people)
