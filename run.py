@@ -5,9 +5,15 @@ from __future__ import annotations
 import argparse
 
 from processor.command_line import parse_anywhere, run
-from processor.tools import attention, curves, embedding, protocol
+from processor.tools import attention, batches, curves, embedding, protocol
 
-TOOLS = {"protocol": protocol, "attention": attention, "embedding": embedding, "curves": curves}
+TOOLS = {
+    "protocol": protocol,
+    "attention": attention,
+    "embedding": embedding,
+    "batches": batches,
+    "curves": curves,
+}
 
 
 def main() -> None:

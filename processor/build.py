@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -201,6 +201,9 @@ def build_image_stage(
     freeze_text_side(model)
     losses, optimizers = _losses_and_optimizers(cfg, model, data, precision)
     text_features = all_text_features(model) if cfg.MODEL.TEXT_TOWER else None
+    identity_features = build_identity_features(
+        cfg, model, data, resident, text_features, precision
+    )
     stage = cfg.SOLVER.STAGE2
     return ImageStage(
         model,
@@ -211,7 +214,7 @@ def build_image_stage(
         optimizers,
         build_image_schedule(cfg, optimizers[0]),
         StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD, stage.EVAL_PERIOD),
-        build_identity_graph(cfg, model, data, resident, plan, text_features, precision),
+        build_identity_graph(cfg, data, plan, identity_features),
     )
 
 
@@ -246,22 +249,18 @@ def _losses_and_optimizers(
     return losses, optimizers
 
 
-def build_identity_graph(
+def build_identity_features(
     cfg: CfgNode,
     model: CLIPReID,
     data: TrainingSet,
     resident: ResidentImages,
-    plan: BatchPlan,
     text_features: Tensor | None,
     precision: Precision,
-) -> IdentityGraph | None:
-    """What makes the graph of a dfgs_* or gs_* sampler; None for the others."""
-    options = cfg.DATALOADER.DFGS
-    if not isinstance(plan, DepthFirstGraphSampler | GraphSampler):
-        return None
-    walk = isinstance(plan, DepthFirstGraphSampler)
-    by_text = cfg.DATALOADER.SAMPLER.endswith("_text")
-    images = ImageFeaturesOfIdentities(
+) -> Callable[[int], Tensor]:
+    """Epoch -> (I, D) features for the graph of a dfgs_* or gs_* sampler, of texts or of images."""
+    if text_features is not None and cfg.DATALOADER.SAMPLER.endswith("_text"):
+        return lambda _: text_features
+    return ImageFeaturesOfIdentities(
         model,
         data.labels,
         partial(
@@ -273,12 +272,30 @@ def build_identity_graph(
             pin_memory=precision.on_cuda,
         ),
         precision,
-        options.IMAGES_PER_ID,
+        cfg.DATALOADER.DFGS.IMAGES_PER_ID,
         cfg.SOLVER.SEED,
     )
+
+
+def build_identity_graph(
+    cfg: CfgNode, data: TrainingSet, plan: BatchPlan, features: Callable[[int], Tensor]
+) -> IdentityGraph | None:
+    """What makes the graph of a dfgs_* or gs_* sampler; None for the others.
+
+    Args:
+        cfg: DATALOADER and SOLVER.SEED count.
+        data: the training images.
+        plan: the sampler.
+        features: of `build_identity_features`.
+    """
+    options = cfg.DATALOADER.DFGS
+    if not isinstance(plan, DepthFirstGraphSampler | GraphSampler):
+        return None
+    walk = isinstance(plan, DepthFirstGraphSampler)
+    by_text = cfg.DATALOADER.SAMPLER.endswith("_text")
     return IdentityGraph(
         plan,
-        images if text_features is None or not by_text else lambda _: text_features,
+        features,
         num_neighbours=options.NUM_NEIGHBOURS if walk else plan.num_pids - 1,
         num_hits=options.NUM_NEIGHBOURS,
         skip=options.SKIP,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from datasets.records import Batch, DataSplits, Sample
-from datasets.sources import join_sources, number_test_images, training_images
+from datasets.sources import TrainingSet, number_test_images, training_images
 from model import CLIPReID
 from processor.evaluation.evaluator import Evaluator, Target
 from processor.features import FeatureTable, extract_features, ids_of_model
@@ -135,19 +135,8 @@ def _extract(
     )
 
 
-def prompt_labels(
-    sources: Sequence[DataSplits], num_classes: int, *, use_all: bool
-) -> dict[Identity, int]:
-    """Label of every identity that prompts were learned for; empty if these are other sources.
-
-    Args:
-        sources: what the model was trained on, in that order.
-        num_classes: identities the model was trained on.
-        use_all: it was trained on query and gallery as well.
-    """
-    data = join_sources(sources, use_all=use_all)
-    if data.num_classes != num_classes:
-        return {}
-    names = [data.names[domain] for domain in data.domains]
-    pids = [sample.pid for sample in data.samples]
+def labels_of_identities(data: TrainingSet) -> dict[Identity, int]:
+    """The label that every identity is trained under."""
+    names = (data.names[domain] for domain in data.domains)
+    pids = (sample.pid for sample in data.samples)
     return dict(zip(zip(names, pids, strict=True), data.labels, strict=True))

@@ -10,6 +10,7 @@ from yacs.config import CfgNode
 
 from config import ConfigError, load_cfg
 from config.load import flatten, load_cfg_text
+from datasets.sources import TrainingSet
 from model import CLIPReID, build_model
 from model.clip import architecture_text
 from model.shapes import infer_options
@@ -50,12 +51,24 @@ class LoadedModel:
         cfg: the configuration it was rebuilt with.
         cameras: per source it was trained on, the rows of its cameras in the camera table.
         use_all: it was trained on the sources' query and gallery images as well.
+        before_prompts: the file is of stage 0, in which prompts are not learned yet.
     """
 
     model: CLIPReID
     cfg: CfgNode
     cameras: dict[str, range]
     use_all: bool = False
+    before_prompts: bool = False
+
+    def has_prompts_of(self, data: TrainingSet) -> bool:
+        """Whether the model has learned prompts of these identities, under their labels."""
+        return (
+            isinstance(self.model, CLIPReID)
+            and self.model.prompt_learner is not None
+            and not self.before_prompts
+            and tuple(self.cameras) == data.names
+            and self.model.num_classes == data.num_classes
+        )
 
 
 def open_model(
@@ -95,7 +108,8 @@ def open_model(
         )
     named = config_file is not None or "DATASETS.NAMES" in opts[::2]
     cameras = _cameras(file, cfg, sizes[1], named=named)
-    return LoadedModel(model, cfg, cameras, bool(file.meta.get("use_all", False)))
+    use_all, early = bool(file.meta.get("use_all", False)), file.meta.get("stage") == 0
+    return LoadedModel(model, cfg, cameras, use_all, before_prompts=early)
 
 
 def _configuration(file: WeightsFile, config_file: str | None, opts: list[str]) -> CfgNode:

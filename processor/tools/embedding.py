@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from datasets.sources import join_sources
 from model import CLIPReID
+from processor.evaluation.evaluator import Target
 from processor.few_identities import (
     SPLITS,
     FewIdentities,
@@ -17,10 +20,10 @@ from processor.few_identities import (
     choose_identities,
     extract_few,
     images_of_split,
-    prompt_labels,
+    labels_of_identities,
 )
 from processor.model_file import LoadedModel, open_model
-from processor.open_evaluation import OpenEvaluation, prepare_evaluation
+from processor.open_evaluation import prepare_evaluation
 from processor.pictures.embedding import (
     METHODS,
     Scene,
@@ -87,7 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
         for target in opened.evaluator.targets
     }
     chosen = choose_identities(images, arguments.max_identities, arguments.seed)
-    labels = find_prompts(loaded, opened) if train else {}
+    labels = find_prompts(loaded, opened.evaluator.targets) if train else {}
     model = opened.model.eval()
     few = extract_few(model, opened.evaluator, chosen, projected=bool(labels))
     if labels:
@@ -108,21 +111,15 @@ def run(arguments: argparse.Namespace) -> None:
     logger.info("written to %s", arguments.output or beside)
 
 
-def find_prompts(loaded: LoadedModel, opened: OpenEvaluation) -> dict[Identity, int]:
-    """Labels of the identities that the model has prompts of; empty, with the reason, if none."""
-    model = opened.model
-    if not isinstance(model, CLIPReID) or model.prompt_learner is None:
-        logger.info("no prompts: the model has none")
-        return {}
-    by_name = {target.name: target.splits[0] for target in opened.evaluator.targets}
-    sources = [by_name[name] for name in loaded.cameras if name in by_name]
-    labels = {}
-    if sources and len(sources) == len(loaded.cameras) == len(by_name):
-        labels = prompt_labels(sources, model.num_classes, use_all=loaded.use_all)
-    if not labels:
-        trained = ", ".join(loaded.cameras) or "unknown data"
-        logger.info("no prompts: they are of the %d identities of %s", model.num_classes, trained)
-    return labels
+def find_prompts(loaded: LoadedModel, targets: Sequence[Target]) -> dict[Identity, int]:
+    """Labels of the identities that the model has learned prompts of; empty if of others."""
+    sources = {target.name: target.splits[0] for target in targets}
+    if set(sources) == set(loaded.cameras):
+        data = join_sources([sources[name] for name in loaded.cameras], use_all=loaded.use_all)
+        if loaded.has_prompts_of(data):
+            return labels_of_identities(data)
+    logger.info("no learned prompts of %s: only images are drawn", ", ".join(sources))
+    return {}
 
 
 @torch.no_grad()
