@@ -117,7 +117,7 @@ def draw_embedding(scene: Scene, *, title: str, mark: str) -> Figure:
         chosen = images[[pair == (person, kind) for pair in of_image]]
         axes.plot(*chosen.T, shapes[kind], markersize=SIZE, **looks[person])
     for person, star in zip(scene.prompts, stars, strict=True):
-        axes.plot(*star, "*", markersize=STAR_SIZE, zorder=3, **_star(looks[person]))
+        axes.plot(*star, "*", markersize=STAR_SIZE, zorder=3, **looks[person])
         _write(axes, person, star, above=8)
     for person in people:
         own = images[[other == person for other in scene.identities]]
@@ -138,12 +138,6 @@ def _look(number: int) -> dict[str, Any]:
     edge = {"full": PAPER, "hollow": hue, "dark edge": INK}[fill]
     width = {"full": 0.5, "hollow": 1.6, "dark edge": 1.2}[fill]
     return {"markerfacecolor": face, "markeredgecolor": edge, "markeredgewidth": width}
-
-
-def _star(look: dict[str, Any]) -> dict[str, Any]:
-    """The look with an edge that shows on white."""
-    pale = look["markeredgecolor"] == PAPER
-    return {**look, "markeredgecolor": INK if pale else look["markeredgecolor"]}
 
 
 def _write(axes: Axes, person: Identity, place: np.ndarray, above: float) -> None:

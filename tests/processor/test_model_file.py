@@ -1,11 +1,14 @@
 """A model rebuilt from its checkpoint, whatever configuration is at hand."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from config import ConfigError, dump_cfg, load_cfg
+from datasets.records import DataSplits, Sample
+from datasets.sources import join_sources
 from model import LoadReport, build_model
 from processor import model_file
 from processor.model_file import open_model
@@ -162,3 +165,21 @@ def test_rows_that_are_no_pairs_are_refused(tmp_path, tiny_opts):
     (tmp_path / "recipe.yml").write_text(dump_cfg(load_cfg(None, both)))
     with pytest.raises(ConfigError, match=r"MODEL.SIE_CAMERA, MODEL.SIE_VIEW: 6 rows"):
         open_model(str(tmp_path / "plain.pth"), str(tmp_path / "recipe.yml"))
+
+
+def test_prompts_are_of_the_sources_in_their_order(saved):
+    loaded = open_model(saved[0])
+    samples = [Sample(str(pid), pid, 0) for pid in range(10)]
+    assert loaded.has_prompts_of(join_sources([DataSplits("one", samples, [], [])]))
+    assert not loaded.has_prompts_of(join_sources([DataSplits("other", samples, [], [])]))
+    assert not loaded.has_prompts_of(join_sources([DataSplits("one", samples[1:], [], [])]))
+    early = replace(loaded, before_prompts=True)
+    assert not early.has_prompts_of(join_sources([DataSplits("one", samples, [], [])]))
+
+
+def test_file_of_stage_0_has_no_prompts_yet(saved, tmp_path):
+    content = torch.load(saved[0], weights_only=True)
+    content["meta"]["stage"] = 0
+    torch.save(content, tmp_path / "early.pth")
+    assert open_model(str(tmp_path / "early.pth")).before_prompts
+    assert not open_model(saved[0]).before_prompts
