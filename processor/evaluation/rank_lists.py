@@ -70,6 +70,16 @@ class Rankings:
     distances: np.ndarray
     average_precision: np.ndarray
 
+    @property
+    def num_valid_queries(self) -> int:
+        """Queries with a match."""
+        return int((~np.isnan(self.average_precision)).sum())
+
+    @property
+    def mAP(self) -> float:
+        """Mean over the queries with a match; NaN without any."""
+        return float(np.nanmean(self.average_precision)) if self.num_valid_queries else float("nan")
+
     def rank_list(self, query: int) -> RankList:
         """The head of one ranking."""
         own = self.candidates.chunk(slice(query, query + 1))
@@ -162,8 +172,9 @@ def choose_queries(
 ) -> list[int]:
     """The best, the worst or random queries, in the order they are to be shown.
 
-    The best and the worst are those of highest and lowest average precision; queries without one
-    are never among them. Equal ones come in the order of the queries.
+    The best and the worst are those of highest and lowest average precision, that one first;
+    queries without a score are never among them. Equal ones, and random ones, come in the order of
+    the queries.
 
     Args:
         average_precision: (Q,), NaN where there is none.
@@ -173,7 +184,7 @@ def choose_queries(
         seed: of a random choice.
     """
     if order == "random":
-        return Random(seed).sample(list(among), min(count, len(among)))
+        return sorted(Random(seed).sample(list(among), min(count, len(among))))
     scored = [query for query in among if not np.isnan(average_precision[query])]
     sign = -1 if order == "best" else 1
     return sorted(scored, key=lambda query: sign * average_precision[query])[:count]
