@@ -18,7 +18,7 @@ from datasets.augment import (
     normalize_instances,
 )
 from datasets.cache import CachedPictures, ResidentImages
-from datasets.images import ImageDataset, collate
+from datasets.images import ImageDataset, Transform, collate, ordered_loader
 from datasets.records import DataSplits, Sample
 from datasets.registry import read_dataset
 from datasets.resident import ResidentBatches
@@ -161,27 +161,29 @@ def build_evaluation_loader(
         processes: processes on this machine, which share its cores.
         pin_memory: batches come in page-locked memory.
     """
-    normalize = _normalization(cfg)
-    if pictures is None:
-        interpolation = InterpolationMode(cfg.INPUT.TEST_INTERPOLATION)
-        transform = evaluation_transform(tuple(cfg.INPUT.SIZE_TEST), normalize, interpolation)
-    else:
-        transform = plain_transform(normalize)
     dataset = ImageDataset(
         samples,
         [sample.pid for sample in samples] if labels is None else labels,
-        transform,
+        build_evaluation_transform(cfg, resized=pictures is not None),
         pictures=pictures,
         skip_bad_images=cfg.INPUT.ON_BAD_IMAGE == "skip",
     )
-    return DataLoader(
+    return ordered_loader(
         dataset,
-        batch_size=cfg.TEST.IMS_PER_BATCH,
-        collate_fn=collate,
-        num_workers=num_workers(cfg.DATALOADER.NUM_WORKERS, processes),
-        worker_init_fn=outlive_sigterm,
+        cfg.TEST.IMS_PER_BATCH,
+        cfg.DATALOADER.NUM_WORKERS,
+        processes=processes,
         pin_memory=pin_memory,
     )
+
+
+def build_evaluation_transform(cfg: CfgNode, *, resized: bool = False) -> Transform:
+    """What evaluation does to an image: resize, unless it is `resized` already, and normalize."""
+    normalize = _normalization(cfg)
+    if resized:
+        return plain_transform(normalize)
+    interpolation = InterpolationMode(cfg.INPUT.TEST_INTERPOLATION)
+    return evaluation_transform(tuple(cfg.INPUT.SIZE_TEST), normalize, interpolation)
 
 
 def build_plain_loader(

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -31,7 +30,7 @@ from processor.evaluation.report import EvaluationReport, TargetResult, result_l
 from processor.evaluation.reranking import rerank_blocks
 from processor.evaluation.retrieval import Retrieval, ids_of
 from processor.evaluation.single_shot import single_gallery_shot_cmc
-from processor.features import FeatureTable, extract_features
+from processor.features import FeatureTable, extract_features, ids_of_model
 from processor.runtime import distributed
 from processor.runtime.precision import Precision
 from processor.runtime.signals import StopRequest
@@ -169,7 +168,9 @@ class Evaluator:
         model.eval()
         try:
             return extract_features(
-                lambda batch: model.embed(batch.images, *_model_ids(batch, target)),
+                lambda batch: model.embed(
+                    batch.images, *ids_of_model(batch.camids, batch.viewids, target.cameras)
+                ),
                 lambda own: self.loader(samples[own.start : own.stop]),
                 len(samples),
                 self.precision,
@@ -269,12 +270,3 @@ def _take(features: Tensor, rows: list[int]) -> Tensor:
     if rows and rows == list(range(rows[0], rows[0] + len(rows))):
         return features[rows[0] : rows[0] + len(rows)]
     return features[rows]
-
-
-def _model_ids(batch: Batch, target: Target) -> tuple[Tensor, Tensor]:
-    """Cameras and viewpoints as the model knows them; -1 = not known to it."""
-    unknown = torch.full_like(batch.camids, -1)
-    if target.cameras is None:
-        return unknown, unknown
-    known = (batch.camids >= 0) & (batch.camids < len(target.cameras))
-    return torch.where(known, batch.camids + target.cameras.start, unknown), batch.viewids

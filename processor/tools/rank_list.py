@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from config import ConfigError
+from datasets.image_lists import read_image_lists
+from datasets.records import DataSplits, Sample
 from processor.evaluation.candidates import Candidates, Identities
 from processor.evaluation.evaluator import Protocol, Target
 from processor.evaluation.rank_lists import ORDERS, Rankings, choose_queries, find_rankings
 from processor.evaluation.retrieval import Retrieval
-from processor.open_evaluation import open_evaluation
+from processor.model_file import open_model
+from processor.open_evaluation import OpenEvaluation, open_evaluation, prepare_evaluation
 from processor.pictures.rank_page import render_page
 from processor.pictures.rank_rows import RankRow, rank_row
 from processor.pictures.sheet import draw_sheet
@@ -37,13 +41,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="data sets or folders whose test splits are shown (default: the checkpoint's)",
     )
+    parser.add_argument(
+        "--query", nargs="+", metavar="IMAGES", help="pictures without identities to search with:"
+    )
+    parser.add_argument(
+        "--gallery",
+        nargs="+",
+        metavar="IMAGES",
+        help="and in: files, folders, CSV files, or splits of data sets such as market1501:gallery",
+    )
     parser.add_argument("--output", metavar="FOLDER", help="default: rank_lists by the checkpoint")
     parser.add_argument("--top", type=int, default=10, help="pictures per query (default: 10)")
     parser.add_argument(
         "--order",
         choices=ORDERS,
-        default="worst",
-        help="which queries, by average precision (default: worst)",
+        help="which queries, by average precision (default: worst; without identities: random)",
     )
     parser.add_argument("--queries", type=int, default=20, help="how many (default: 20)")
     parser.add_argument("--pid", type=int, nargs="+", help="queries of these identities only")
@@ -59,15 +71,15 @@ def run(arguments: argparse.Namespace) -> None:
         ConfigError, FileNotFoundError, ValueError: see `open_evaluation`; pooled queries; an
             identity without a query.
     """
-    for option in ("top", "queries"):
-        if getattr(arguments, option) < 1:
-            raise ValueError(f"--{option}: expected at least 1, got {getattr(arguments, option)}")
-    opened = open_evaluation(arguments.checkpoint, arguments.opts, arguments.data)
+    _check(arguments)
+    labelled = arguments.query is None
+    opened = _open(arguments)
     evaluator = opened.evaluator
     if evaluator.protocol.multi_query:
         raise ConfigError(
             "TEST.MULTI_QUERY: a rank list belongs to one picture; add TEST.MULTI_QUERY False"
         )
+    order = arguments.order or ("worst" if labelled else "random")
     output = Path(arguments.output or Path(arguments.checkpoint).parent / "rank_lists")
     make_folder(output, "--output")
     for target in evaluator.targets:
@@ -77,18 +89,56 @@ def run(arguments: argparse.Namespace) -> None:
         rankings = rank(retrieval, evaluator.protocol, arguments.top)
         among = _queries_of(retrieval, arguments.pid)
         scores = rankings.average_precision
-        chosen = choose_queries(scores, arguments.order, arguments.queries, among, SEED)
+        chosen = choose_queries(scores, order, arguments.queries, among, SEED)
         squared = evaluator.protocol.rerank is None
         lists = [rankings.rank_list(query) for query in chosen]
-        rows = [rank_row(x, retrieval, squared=squared, labelled=True) for x in lists]
-        order = describe_order(arguments.order, len(chosen), len(among), arguments.pid)
+        rows = [rank_row(x, retrieval, squared=squared, labelled=labelled) for x in lists]
         facts = [
             _describe_data(target, retrieval),
             f"checkpoint: {arguments.checkpoint}",
-            *_describe_ranking(rankings, retrieval, evaluator.protocol),
+            *(_describe_scores(rankings, retrieval) if labelled else ()),
+            f"number below a picture: {_describe_distance(evaluator.protocol)}",
         ]
-        stem = output / f"{target.name}_{arguments.order}"
-        write_lists(stem, f"{target.name}: {order}", facts, rows)
+        title = describe_order(order, len(chosen), len(among), arguments.pid)
+        write_lists(output / f"{target.name}_{order}", f"{target.name}: {title}", facts, rows)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Raise ValueError for options that make no sense, or not together."""
+    for option in ("top", "queries"):
+        if getattr(arguments, option) < 1:
+            raise ValueError(f"--{option}: expected at least 1, got {getattr(arguments, option)}")
+    if (arguments.query is None) != (arguments.gallery is None):
+        given, missing = ("query", "gallery") if arguments.query else ("gallery", "query")
+        raise ValueError(f"--{given} needs --{missing}: pictures to search with, and in")
+    if arguments.query is None:
+        return
+    for option in ("data", "pid"):
+        if getattr(arguments, option):
+            raise ValueError(f"--{option}: only data sets have identities; leave out --query")
+    if arguments.order not in (None, "random"):
+        raise ValueError(
+            f"--order {arguments.order}: pictures without identities have no right and wrong; "
+            "leave it out"
+        )
+
+
+def _open(arguments: argparse.Namespace) -> OpenEvaluation:
+    """The model with the test splits of data sets, or with two lists of pictures."""
+    if arguments.query is None:
+        return open_evaluation(arguments.checkpoint, arguments.opts, arguments.data)
+    loaded = open_model(arguments.checkpoint, opts=arguments.opts)
+    root = loaded.cfg.DATASETS.ROOT_DIR
+    name = f"{Path(arguments.query[0]).stem}_in_{Path(arguments.gallery[0]).stem}"
+    query = _read_pictures(arguments.query, root, pid=0)
+    gallery = _read_pictures(arguments.gallery, root, pid=1)  # no picture is a match
+    splits = DataSplits(name, [], query, gallery, ignore_same_camera=False)
+    return prepare_evaluation(loaded, [Target(name, [splits])])
+
+
+def _read_pictures(places: Sequence[str], root: str, pid: int) -> list[Sample]:
+    lists = read_image_lists(places, root)
+    return [replace(sample, pid=pid) for images in lists for sample in images.samples]
 
 
 def rank(retrieval: Retrieval, protocol: Protocol, top: int) -> Rankings:
@@ -134,22 +184,21 @@ def _describe_data(target: Target, retrieval: Retrieval) -> str:
     return f"{target.name}: {sizes}{several}"
 
 
-def _describe_ranking(rankings: Rankings, retrieval: Retrieval, protocol: Protocol) -> list[str]:
-    """Score of all queries, distance and junk rule."""
-    features = "L2-normalized features" if protocol.normalize else "features"
-    facts = [f"mAP of all {rankings.num_valid_queries:,} queries with a match: {rankings.mAP:.1%}"]
-    if protocol.rerank is None:
-        facts.append(f"number below a picture: Euclidean distance of {features}")
-    else:
-        facts.append("number below a picture: re-ranked distance")
+def _describe_scores(rankings: Rankings, retrieval: Retrieval) -> list[str]:
+    """Score of all queries, and what does not count."""
+    junk = "every gallery picture counts, those of the query's camera too"
     if retrieval.ignore_same_camera:
-        facts.append(
+        junk = (
             "junk: gallery pictures of the query's identity and camera do not count; the "
             f"{MOST_JUNK} nearest are shown"
         )
-    else:
-        facts.append("junk: none, pictures of the query's camera count")
-    return facts
+    return [f"mAP of the {rankings.num_valid_queries:,} with a match: {rankings.mAP:.1%}", junk]
+
+
+def _describe_distance(protocol: Protocol) -> str:
+    if protocol.rerank is not None:
+        return "re-ranked distance"
+    return f"Euclidean distance of {'L2-normalized ' if protocol.normalize else ''}features"
 
 
 def write_lists(stem: Path, title: str, facts: Sequence[str], rows: Sequence[RankRow]) -> None:
@@ -168,8 +217,7 @@ def write_lists(stem: Path, title: str, facts: Sequence[str], rows: Sequence[Ran
     starts = range(0, len(rows), ROWS_PER_SHEET)
     for number, start in enumerate(starts, start=1):
         part = rows[start : start + ROWS_PER_SHEET]
-        sheet = draw_sheet(
-            [row.tiles for row in part], title=f"{title} ({start + 1} to {start + len(part)})"
-        )
+        which = f" ({start + 1} to {start + len(part)})" if len(starts) > 1 else ""
+        sheet = draw_sheet([row.tiles for row in part], title=title + which)
         sheet.save(stem.with_name(f"{stem.name}_{number}.png"))
     logger.info("written: %s, sheets of pictures beside it: %d", page, len(starts))

@@ -79,6 +79,22 @@ def test_queries_of_an_identity(straight, opened, script, tmp_path):
     assert f"all {count} queries of identity {pid}" in text
 
 
+def test_folders_without_identities(straight, people, script, tmp_path):
+    """Nothing is right or wrong, and the number of queries is what it is."""
+    folders = {"query": people / "query", "gallery": people / "bounding_box_test"}
+    done = script(
+        *("run.py", "rank-list", straight / "last.pth", "--output", tmp_path, "--queries", 3),
+        *("--query", folders["query"], "--gallery", folders["gallery"], "--top", 2),
+    )
+    assert done.status == 0, done.output
+    page = (tmp_path / "query_in_bounding_box_test_random.html").read_text(encoding="utf-8")
+    assert page.count("<figure") == 3 * (1 + 2)
+    assert page.count('<figure class="query"') == 3
+    assert "drawn at random" in page
+    for word in ("same identity", "another identity", "mAP", "pid 0", "junk:"):
+        assert word not in page
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -87,6 +103,11 @@ def test_queries_of_an_identity(straight, opened, script, tmp_path):
         (("--queries", "0"), "--queries: expected at least 1, got 0"),
         (("TEST.MULTI_QUERY", "True"), "TEST.MULTI_QUERY: a rank list belongs to one picture"),
         (("--data", "nowhere"), "unknown data set 'nowhere'"),
+        (("--query", "."), "--query needs --gallery"),
+        (("--gallery", "."), "--gallery needs --query"),
+        (("--query", ".", "--gallery", ".", "--pid", "1"), "--pid: only data sets have identities"),
+        (("--query", ".", "--gallery", ".", "--order", "best"), "--order best: pictures without"),
+        (("--query", "nowhere", "--gallery", "."), "'nowhere' is no file, folder"),
     ],
 )
 def test_mistakes_are_named(straight, script, tmp_path, arguments, message):
