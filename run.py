@@ -5,14 +5,24 @@ from __future__ import annotations
 import argparse
 
 from processor.command_line import parse_anywhere, run
-from processor.tools import attention, batches, curves, embedding, protocol
+from processor.tools import (
+    attention,
+    batches,
+    curves,
+    embedding,
+    extract,
+    protocol,
+    rank_list,
+)
 
 TOOLS = {
-    "protocol": protocol,
     "attention": attention,
-    "embedding": embedding,
     "batches": batches,
     "curves": curves,
+    "embedding": embedding,
+    "extract": extract,
+    "protocol": protocol,
+    "rank-list": rank_list,
 }
 
 

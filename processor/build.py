@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -72,13 +71,11 @@ def build_targets(
     read = dict(zip(trained, sources, strict=False))
     targets = []
     for name in cfg.DATASETS.TARGETS or cfg.DATASETS.NAMES:
-        place = locate(name, root)
-        if place[0] in cameras and place not in trained:
-            _refuse_namesake(place, trained)
-        first = read.get(place) or read_dataset(name, root)
+        rows = cameras_of(cfg, name, cameras)
+        first = read.get(locate(name, root)) or read_dataset(name, root)
         splits = [first, *(read_dataset(name, root, i) for i in range(1, num_splits(name)))]
         target = splits[0].name
-        targets.append(Target(target, splits, cameras.get(target), fingerprint_of_targets(splits)))
+        targets.append(Target(target, splits, rows, fingerprint_of_targets(splits)))
     names = [target.name for target in targets]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -89,20 +86,29 @@ def build_targets(
     return targets
 
 
-def _refuse_namesake(
-    target: tuple[str, Path | None], trained: Sequence[tuple[str, Path | None]]
-) -> None:
-    """Raise ConfigError where a source has the target's name but lies elsewhere.
+def cameras_of(cfg: CfgNode, name: str, cameras: dict[str, range]) -> range | None:
+    """Rows of a data set's cameras in the model's table; None when it was not trained on.
 
-    The target would be given the cameras of that source.
+    Args:
+        cfg: DATASETS counts.
+        name: the data set, as `read_dataset` takes it.
+        cameras: per source of the model, its rows in the model's camera table.
+
+    Raises:
+        ConfigError: a source has the data set's name but lies elsewhere.
     """
-    for name, path in trained:
-        if name == target[0]:
-            places = " and ".join(str(x or "the benchmark") for x in (path, target[1]))
-            raise ConfigError(
-                f"DATASETS.NAMES, DATASETS.TARGETS: two data sets are called {name}: {places}; "
-                "cameras and results go by the name of the folder or file, rename one"
-            )
+    target, target_path = locate(name, cfg.DATASETS.ROOT_DIR)
+    trained = [locate(source, cfg.DATASETS.ROOT_DIR) for source in cfg.DATASETS.NAMES]
+    if target in cameras and (target, target_path) not in trained:
+        for source, path in trained:
+            if source == target:
+                places = " and ".join(str(x or "the benchmark") for x in (path, target_path))
+                raise ConfigError(
+                    f"DATASETS.NAMES, DATASETS.TARGETS: two data sets are called {target}: "
+                    f"{places}; cameras and results go by the name of the folder or file, rename "
+                    "one"
+                )
+    return cameras.get(target)
 
 
 def build_evaluator(

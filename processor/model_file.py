@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from dataclasses import dataclass
 
+import torch
 from yacs.config import CfgNode
 
 from config import ConfigError, load_cfg
@@ -37,7 +39,9 @@ ARCHITECTURE = (
     "INPUT.PIXEL_MEAN",
     "INPUT.PIXEL_STD",
 )
-
+# Those of them that features do not depend on.
+_WITHOUT_EFFECT_ON_FEATURES = ("MODEL.TEXT_TOWER", "MODEL.PROMPT", "INPUT.SIZE_TRAIN")
+_WEIGHTS_WITHOUT_EFFECT = ("text_encoder.", "prompt_learner.", "classifier")
 
 VERI_VIEWPOINTS = 8  # the only benchmark with viewpoints
 
@@ -110,6 +114,27 @@ def open_model(
     cameras = _cameras(file, cfg, sizes[1], named=named)
     use_all, early = bool(file.meta.get("use_all", False)), file.meta.get("stage") == 0
     return LoadedModel(model, cfg, cameras, use_all, before_prompts=early)
+
+
+def describe_features(loaded: LoadedModel) -> dict[str, str]:
+    """What a model's features depend on besides the images: they compare only where this is equal.
+
+    Returns:
+        A SHA-256 of the weights, under "weights", and options by name. Text encoder, prompts and
+        classifiers do not count.
+    """
+    digest = hashlib.sha256()
+    for name, values in sorted(loaded.model.state_dict().items()):
+        if not name.startswith(_WEIGHTS_WITHOUT_EFFECT):
+            digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+            digest.update(values.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    options = dict(flatten(loaded.cfg))
+    options["MODEL.NAME"] = architecture_text(loaded.cfg.MODEL.NAME) or loaded.cfg.MODEL.NAME
+    keys = [key for key in ARCHITECTURE if key not in _WITHOUT_EFFECT_ON_FEATURES]
+    return {
+        "weights": digest.hexdigest(),
+        **{key: str(options[key]) for key in [*keys, "TEST.NECK_FEAT"]},
+    }
 
 
 def _configuration(file: WeightsFile, config_file: str | None, opts: list[str]) -> CfgNode:

@@ -9,7 +9,7 @@ from yacs.config import CfgNode
 
 from model import CLIPReID
 from processor.build import build_evaluator, build_precision, build_targets
-from processor.evaluation.evaluator import Evaluator
+from processor.evaluation.evaluator import Evaluator, Target
 from processor.model_file import LoadedModel, open_model
 from processor.runtime.compilation import compile_encoder
 from processor.runtime.device import choose_device
@@ -48,12 +48,17 @@ def open_evaluation(checkpoint: str, opts: Sequence[str], data: Sequence[str]) -
     return opened
 
 
-def prepare_evaluation(loaded: LoadedModel) -> OpenEvaluation:
-    """The targets of the configuration, read, and the model, moved to its device."""
+def prepare_evaluation(loaded: LoadedModel, targets: list[Target] | None = None) -> OpenEvaluation:
+    """The model, moved to its device, and the targets, read as the configuration says if not given.
+
+    Raises:
+        ConfigError, FileNotFoundError, ValueError: see `build_targets`.
+    """
     cfg = loaded.cfg
     device = choose_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
     precision = build_precision(cfg, device)
-    targets = build_targets(cfg, loaded.cameras)
+    if targets is None:
+        targets = build_targets(cfg, loaded.cameras)
     model = loaded.model.to(device)
     if cfg.MODEL.COMPILE:
         compile_encoder(model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import indent
@@ -64,26 +64,6 @@ def find_any_tree(layouts: Sequence[Layout], root: Path) -> tuple[Layout, Path]:
 def list_images(folder: Path) -> list[Path]:
     """The image files of one folder, by name; hidden files and other types are passed over."""
     return sorted(path for path in folder.iterdir() if is_image(path))
-
-
-def find_images(paths: Iterable[str]) -> list[str]:
-    """Image files: those that are named, and those in and below folders that are, by path.
-
-    Raises:
-        FileNotFoundError: a path is not there, or a folder holds no image.
-    """
-    found: list[str] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            inside = sorted(str(file) for file in path.rglob("*") if is_image(file))
-            if not inside:
-                raise FileNotFoundError(f"no images in {path} and below it")
-            found += inside
-        elif path.is_file():
-            found.append(str(path))
-        else:
-            raise FileNotFoundError(f"no file or folder {path}")
-    return found
 
 
 def match_images(

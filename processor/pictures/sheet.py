@@ -62,7 +62,7 @@ def draw_sheet(
     """
     if not any(rows):
         raise ValueError("a sheet needs at least one picture")
-    pictures = [[_read_scaled(tile.path, tile_height) for tile in row] for row in rows]
+    pictures = [[read_scaled(tile.path, tile_height) for tile in row] for row in rows]
     columns = _place_columns(rows, pictures)
     frames = {tile.frame for row in rows for tile in row}
     legend = _draw_legend([frame for frame in MARKS if frame in frames])
@@ -98,7 +98,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return font
 
 
-def _read_scaled(path: str, height: int) -> Image.Image:
+def read_scaled(path: str, height: int) -> Image.Image:
     """The picture as high as asked for; one that is very wide, as wide as may be."""
     picture = read_image(path)
     scale = min(height / picture.height, WIDEST * height / picture.width)

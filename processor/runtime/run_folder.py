@@ -134,16 +134,16 @@ def read_metrics_file(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path, option: str = "OUTPUT_DIR") -> None:
     """Make the folder a run writes to.
 
     Raises:
-        ValueError: it cannot be made; names OUTPUT_DIR.
+        ValueError: it cannot be made; names the option.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"OUTPUT_DIR: cannot write into {path}: {error.strerror}") from error
+        raise ValueError(f"{option}: cannot write into {path}: {error.strerror}") from error
 
 
 class _Backlog(logging.Handler):

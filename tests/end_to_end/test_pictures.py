@@ -92,7 +92,7 @@ def test_attention_says_what_is_wrong(script, checkpoint, resnet_file, pictures,
         ((resnet_file, pictures, "--method", "rollout"), "rollout: a ResNet has grad-cam"),
         ((checkpoint, pictures, "--method", "grad-cam"), "a ViT has rollout or class-token"),
         ((checkpoint, tmp_path), f"no images in {tmp_path}"),
-        ((checkpoint, tmp_path / "gone.jpg"), "no file or folder"),
+        ((checkpoint, tmp_path / "gone.jpg"), "is no file, folder, CSV file"),
         ((checkpoint, pictures, "--limit", "0"), "--limit 0: at least 1"),
         ((tmp_path / "gone.pth", pictures), "no weights file"),
     ):
