@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from datasets.sources import TrainingSet
 from processor.pictures.palette import INK, PAPER
-from processor.pictures.sheet import Tile, draw_sheet
+from processor.pictures.sheet import Tile, draw_sheet, shorten
 
 TILE_HEIGHT, HEADER, MARGIN, TEXT_SIZE = 112, 48, 16, 20  # pixels
 
@@ -74,7 +74,9 @@ def _side_by_side(sheets: Sequence[Image.Image], title: str) -> Image.Image:
     size = (sum(sheet.width for sheet in sheets), HEADER + max(sheet.height for sheet in sheets))
     page = Image.new("RGB", size, PAPER)
     font = ImageFont.load_default(TEXT_SIZE)
-    ImageDraw.Draw(page).text((MARGIN, MARGIN), title, font=font, fill=INK)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # Pillow's own, as a size is given
+    text = shorten(title, font, page.width - 2 * MARGIN)
+    ImageDraw.Draw(page).text((MARGIN, MARGIN), text, font=font, fill=INK)
     left = 0
     for sheet in sheets:
         page.paste(sheet, (left, HEADER))

@@ -50,13 +50,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method",
         choices=(*VIT_METHODS, *RESNET_METHODS),
-        help=f"of a ViT {VIT_METHODS[0]} (unless given) or {VIT_METHODS[1]}; of a ResNet grad-cam",
+        help=f"of a ViT {VIT_METHODS[0]} (default) or {VIT_METHODS[1]}, of a ResNet grad-cam",
     )
     parser.add_argument(
-        "--output", metavar="DIR", help="a folder; attention beside the checkpoint unless given"
+        "--output", metavar="FOLDER", help="default: attention beside the checkpoint"
     )
     parser.add_argument(
-        "--limit", type=int, default=32, help="pictures at most (32); of more, evenly spaced ones"
+        "--limit",
+        type=int,
+        default=32,
+        metavar="N",
+        help="pictures at most, of more evenly spaced ones (default: 32)",
     )
     parser.add_argument(
         "--set",

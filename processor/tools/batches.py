@@ -48,25 +48,26 @@ class Subject:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py batches`."""
     parser.add_argument(
-        "checkpoint", nargs="?", metavar="CHECKPOINT", help="e.g. last.pth; or --config_file alone"
+        "checkpoint", nargs="?", metavar="CHECKPOINT", help="e.g. last.pth, or --config_file"
     )
     names = ("--config_file", "--config-file", "--config")
-    parser.add_argument(*names, metavar="FILE", help="a YAML file: the batches of its first epoch")
+    parser.add_argument(*names, metavar="FILE", help="a YAML file")
     parser.add_argument(
         "--features",
         choices=FEATURES,
-        help="what identities are compared by: their prompts (unless given, where there are any) "
-        "or images",
+        help="what identities are compared by (default: their learned prompts, if there are any)",
     )
-    parser.add_argument("--epoch", type=int, default=1, help="whose first batch is shown; 1")
-    parser.add_argument("--identities", type=int, default=8, help="shown of every batch; 8")
+    parser.add_argument("--epoch", type=int, default=1, help="its first batch (default: 1)")
+    parser.add_argument("--identities", type=int, default=8, help="shown per batch (default: 8)")
     parser.add_argument(
         "--output",
         type=sheet_file,
         metavar="FILE",
-        help="PNG, JPEG or WebP; batches.png beside the checkpoint, else in OUTPUT_DIR",
+        help="PNG, JPEG or WebP (default: batches.png beside the checkpoint, else in OUTPUT_DIR)",
     )
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="overrides")
+    parser.add_argument(
+        "opts", nargs="*", metavar="KEY VALUE", help="overrides, e.g. DATALOADER.DFGS.SKIP 2"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:

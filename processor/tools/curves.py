@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=plot_file,
         metavar="FILE",
-        help="PNG, SVG or PDF; curves.png in the first folder unless given",
+        help="PNG, SVG or PDF (default: curves.png in the first folder)",
     )
     parser.add_argument(
         "--keys",

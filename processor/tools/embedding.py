@@ -47,31 +47,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="data sets; unless given, what the model was trained on (--split train) or is "
-        "evaluated on",
+        help="data sets or folders (default: what the model is evaluated on, with --split train "
+        "what it was trained on)",
     )
     parser.add_argument(
         "--split",
         choices=SPLITS,
         default=SPLITS[0],
-        help="test: query and gallery, by the retrieval descriptor (unless given); train: training "
-        "images, by the feature that is compared with text, and the learned prompts",
+        help="test: query and gallery by the retrieval descriptor (default); train: training "
+        "images by the projected feature, with the learned prompts",
     )
-    parser.add_argument("--method", choices=METHODS, default=METHODS[0], help="tsne unless given")
+    parser.add_argument("--method", choices=METHODS, default=METHODS[0], help="default: tsne")
     parser.add_argument(
-        "--mark", choices=MARKS, default=MARKS[0], help="what shapes stand for; camera unless given"
+        "--mark", choices=MARKS, default=MARKS[0], help="what shapes stand for (default: camera)"
     )
     parser.add_argument(
-        "--max_identities", "--max-identities", type=int, default=20, metavar="N", help="20"
+        "--max_identities",
+        "--max-identities",
+        type=int,
+        default=20,
+        metavar="N",
+        help="drawn at random from those with two images or more (default: 20)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="decides which identities; 0")
+    parser.add_argument("--seed", type=int, default=0, help="of that draw (default: 0)")
     parser.add_argument(
         "--output",
         type=plot_file,
         metavar="FILE",
-        help="PNG, SVG or PDF; embedding_<split>.png beside the checkpoint unless given",
+        help="PNG, SVG or PDF (default: embedding_SPLIT.png beside the checkpoint)",
     )
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="overrides")
+    parser.add_argument(
+        "opts", nargs="*", metavar="KEY VALUE", help="overrides, e.g. TEST.NECK_FEAT before"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
