@@ -5,9 +5,31 @@ from __future__ import annotations
 import argparse
 
 from processor.command_line import parse_anywhere, run
-from processor.tools import data_check, export, protocol, results
+from processor.tools import (
+    attention,
+    batches,
+    curves,
+    data_check,
+    embedding,
+    export,
+    extract,
+    protocol,
+    rank_list,
+    results,
+)
 
-TOOLS = {"data-check": data_check, "export": export, "protocol": protocol, "results": results}
+TOOLS = {
+    "attention": attention,
+    "batches": batches,
+    "curves": curves,
+    "data-check": data_check,
+    "embedding": embedding,
+    "export": export,
+    "extract": extract,
+    "protocol": protocol,
+    "rank-list": rank_list,
+    "results": results,
+}
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from datasets.augment import (
     normalize_instances,
 )
 from datasets.cache import CachedPictures, ResidentImages
-from datasets.images import ImageDataset, Transform, collate
+from datasets.images import ImageDataset, Transform, collate, ordered_loader
 from datasets.records import DataSplits, Sample
 from datasets.registry import read_dataset
 from datasets.resident import ResidentBatches
@@ -202,12 +202,11 @@ def build_evaluation_loader(
         pictures=pictures,
         skip_bad_images=cfg.INPUT.ON_BAD_IMAGE == "skip",
     )
-    return DataLoader(
+    return ordered_loader(
         dataset,
-        batch_size=cfg.TEST.IMS_PER_BATCH,
-        collate_fn=collate,
-        num_workers=num_workers(cfg.DATALOADER.NUM_WORKERS, processes),
-        worker_init_fn=outlive_sigterm,
+        cfg.TEST.IMS_PER_BATCH,
+        cfg.DATALOADER.NUM_WORKERS,
+        processes=processes,
         pin_memory=pin_memory,
     )
 

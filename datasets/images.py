@@ -5,19 +5,23 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from datasets.records import Batch, Sample
 from datasets.samplers import SeededIndex
+from datasets.workers import num_workers, outlive_sigterm
 
 Transform = Callable[[Image.Image], Tensor]
 Pictures = Callable[[int], Image.Image]
 """Position -> image, or BadImageError; in place of decoding a file."""
+
+DECODING_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 class BadImageError(RuntimeError):
@@ -28,23 +32,32 @@ class BadImageError(RuntimeError):
         super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].rstrip())
 
 
-def read_image(path: str) -> Image.Image:
+def read_image(path: str, remedy: str = "set INPUT.ON_BAD_IMAGE skip") -> Image.Image:
     """Decode a file as RGB.
+
+    Args:
+        path: the file.
+        remedy: what leaves such files out, for the error.
 
     Raises:
         BadImageError: names the file and the remedy.
     """
     try:
         with Image.open(path) as image:
-            deep = image.mode == "I" and np.asarray(image).max() > 255
-            if deep or image.mode.startswith("I;16"):  # 16-bit gray, which would clip to white
-                return image.point(lambda value: value / 256).convert("L").convert("RGB")
-            return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            return to_rgb(image)
+    except DECODING_ERRORS as error:
         raise BadImageError(
-            f"cannot decode the image {path} ({error}); replace or remove it, or set "
-            "INPUT.ON_BAD_IMAGE skip to leave such files out"
+            f"cannot decode the image {path} ({error}); replace or remove it, or {remedy} to leave "
+            "such files out"
         ) from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode as RGB; raises one of DECODING_ERRORS if its file turns out broken."""
+    deep = image.mode == "I" and np.asarray(image).max() > 255
+    if deep or image.mode.startswith("I;16"):  # 16-bit gray, which would clip to white
+        return image.point(lambda value: value / 256).convert("L").convert("RGB")
+    return image.convert("RGB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,4 +141,31 @@ def collate(items: Sequence[Item]) -> Batch:
         viewids=torch.tensor([item.viewid for item in good], dtype=torch.long),
         indices=torch.tensor([item.index for item in good], dtype=torch.long),
         bad_images=tuple(item.path for item in items if item.image is None),
+    )
+
+
+def ordered_loader(
+    dataset: ImageDataset,
+    batch_size: int,
+    workers: int,
+    *,
+    processes: int = 1,
+    pin_memory: bool = False,
+) -> DataLoader[Any]:
+    """`Batch`es of the images in order.
+
+    Args:
+        dataset: the images.
+        batch_size: images of a batch, counting those that are skipped.
+        workers: worker processes wanted; see `num_workers`.
+        processes: processes on this machine, which share its cores.
+        pin_memory: batches come in page-locked memory.
+    """
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        collate_fn=collate,
+        num_workers=num_workers(workers, processes),
+        worker_init_fn=outlive_sigterm,
+        pin_memory=pin_memory,
     )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -85,13 +84,11 @@ def build_targets(
     read = dict(zip(trained, sources, strict=False))
     targets = []
     for name in cfg.DATASETS.TARGETS or cfg.DATASETS.NAMES:
-        place = locate(name, root)
-        if place[0] in cameras and place not in trained:
-            _refuse_namesake(place, trained)
-        first = read.get(place) or read_dataset(name, root)
+        rows = cameras_of(cfg, name, cameras)
+        first = read.get(locate(name, root)) or read_dataset(name, root)
         splits = [first, *(read_dataset(name, root, i) for i in range(1, num_splits(name)))]
         target = splits[0].name
-        targets.append(Target(target, splits, cameras.get(target), fingerprint_of_targets(splits)))
+        targets.append(Target(target, splits, rows, fingerprint_of_targets(splits)))
     names = [target.name for target in targets]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -102,20 +99,29 @@ def build_targets(
     return targets
 
 
-def _refuse_namesake(
-    target: tuple[str, Path | None], trained: Sequence[tuple[str, Path | None]]
-) -> None:
-    """Raise ConfigError where a source has the target's name but lies elsewhere.
+def cameras_of(cfg: CfgNode, name: str, cameras: dict[str, range]) -> range | None:
+    """Rows of a data set's cameras in the model's table; None when it was not trained on.
 
-    The target would be given the cameras of that source.
+    Args:
+        cfg: DATASETS counts.
+        name: the data set, as `read_dataset` takes it.
+        cameras: per source of the model, its rows in the model's camera table.
+
+    Raises:
+        ConfigError: a source has the data set's name but lies elsewhere.
     """
-    for name, path in trained:
-        if name == target[0]:
-            places = " and ".join(str(x or "the benchmark") for x in (path, target[1]))
-            raise ConfigError(
-                f"DATASETS.NAMES, DATASETS.TARGETS: two data sets are called {name}: {places}; "
-                "cameras and results go by the name of the folder or file, rename one"
-            )
+    target, target_path = locate(name, cfg.DATASETS.ROOT_DIR)
+    trained = [locate(source, cfg.DATASETS.ROOT_DIR) for source in cfg.DATASETS.NAMES]
+    if target in cameras and (target, target_path) not in trained:
+        for source, path in trained:
+            if source == target:
+                places = " and ".join(str(x or "the benchmark") for x in (path, target_path))
+                raise ConfigError(
+                    f"DATASETS.NAMES, DATASETS.TARGETS: two data sets are called {target}: "
+                    f"{places}; cameras and results go by the name of the folder or file, rename "
+                    "one"
+                )
+    return cameras.get(target)
 
 
 def build_evaluator(
@@ -214,6 +220,9 @@ def build_image_stage(
     freeze_text_side(model)
     losses, optimizers = _losses_and_optimizers(cfg, model, data, precision)
     text_features = all_text_features(model) if cfg.MODEL.TEXT_TOWER else None
+    identity_features = build_identity_features(
+        cfg, model, data, resident, text_features, precision
+    )
     stage = cfg.SOLVER.STAGE2
     return ImageStage(
         model,
@@ -224,7 +233,7 @@ def build_image_stage(
         optimizers,
         build_image_schedule(cfg, optimizers[0]),
         StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD, stage.EVAL_PERIOD),
-        build_identity_graph(cfg, model, data, resident, plan, text_features, precision),
+        build_identity_graph(cfg, data, plan, identity_features),
     )
 
 
@@ -317,22 +326,18 @@ def _losses_and_optimizers(
     return losses, optimizers
 
 
-def build_identity_graph(
+def build_identity_features(
     cfg: CfgNode,
     model: CLIPReID,
     data: TrainingSet,
     resident: ResidentImages,
-    plan: BatchPlan,
     text_features: Tensor | None,
     precision: Precision,
-) -> IdentityGraph | None:
-    """What makes the graph of a dfgs_* or gs_* sampler; None for the others."""
-    options = cfg.DATALOADER.DFGS
-    if not isinstance(plan, DepthFirstGraphSampler | GraphSampler):
-        return None
-    walk = isinstance(plan, DepthFirstGraphSampler)
-    by_text = cfg.DATALOADER.SAMPLER.endswith("_text")
-    images = ImageFeaturesOfIdentities(
+) -> Callable[[int], Tensor]:
+    """Epoch -> (I, D) features for the graph of a dfgs_* or gs_* sampler, of texts or of images."""
+    if text_features is not None and cfg.DATALOADER.SAMPLER.endswith("_text"):
+        return lambda _: text_features
+    return ImageFeaturesOfIdentities(
         model,
         data.labels,
         partial(
@@ -344,12 +349,30 @@ def build_identity_graph(
             pin_memory=precision.on_cuda,
         ),
         precision,
-        options.IMAGES_PER_ID,
+        cfg.DATALOADER.DFGS.IMAGES_PER_ID,
         cfg.SOLVER.SEED,
     )
+
+
+def build_identity_graph(
+    cfg: CfgNode, data: TrainingSet, plan: BatchPlan, features: Callable[[int], Tensor]
+) -> IdentityGraph | None:
+    """What makes the graph of a dfgs_* or gs_* sampler; None for the others.
+
+    Args:
+        cfg: DATALOADER and SOLVER.SEED count.
+        data: the training images.
+        plan: the sampler.
+        features: of `build_identity_features`.
+    """
+    options = cfg.DATALOADER.DFGS
+    if not isinstance(plan, DepthFirstGraphSampler | GraphSampler):
+        return None
+    walk = isinstance(plan, DepthFirstGraphSampler)
+    by_text = cfg.DATALOADER.SAMPLER.endswith("_text")
     return IdentityGraph(
         plan,
-        images if text_features is None or not by_text else lambda _: text_features,
+        features,
         num_neighbours=options.NUM_NEIGHBOURS if walk else plan.num_pids - 1,
         num_hits=options.NUM_NEIGHBOURS,
         skip=options.SKIP,

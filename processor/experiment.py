@@ -36,6 +36,7 @@ from processor.evaluation.evaluator import Evaluator, Target
 from processor.evaluation.report import EvaluationReport, format_table
 from processor.evaluation.results_files import keep_results, save_results
 from processor.model_file import describe_model, open_model
+from processor.open_evaluation import prepare_evaluation
 from processor.runtime import distributed
 from processor.runtime.compilation import compile_encoder
 from processor.runtime.device import choose_device, describe_device
@@ -270,19 +271,14 @@ def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:
     beside = config_file is None and "OUTPUT_DIR" not in typed
     output = Path(weight).parent if beside else Path(cfg.OUTPUT_DIR)
     log_to(output / "test_log.txt")
-    device = choose_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
-    precision = build_precision(cfg, device)
-    targets = build_targets(cfg, loaded.cameras)
+    opened = prepare_evaluation(loaded)
+    targets = opened.evaluator.targets
     if loaded.use_all:
         check_names(loaded.cameras, [target.name for target in targets])
     notes = note_same_people(loaded.cameras, [target.splits for target in targets])
-    targets = _add_remarks(targets, notes)
-    evaluator = build_evaluator(cfg, targets, precision)
+    evaluator = replace(opened.evaluator, targets=_add_remarks(targets, notes))
     evaluator.check()
-    model = loaded.model.to(device)
-    if cfg.MODEL.COMPILE:
-        compile_encoder(model)
-    report = evaluator(model)
+    report = evaluator(opened.model)
     trained_on = {"sources": list(loaded.cameras), "use_all": loaded.use_all}
     results = {**report.as_dict(), **_how(cfg, evaluator, weight), "training": trained_on}
     if distributed.is_first():

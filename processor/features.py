@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FeatureTable:
-    """Features of the images of a data set, in its order.
+    """Features of images of a data set, in its order.
 
     Attributes:
         features: (N, D) float32 on the model's device.
@@ -78,7 +78,6 @@ def extract_features(
     return table
 
 
-@torch.no_grad()
 def _extract(
     encode: Callable[[Batch], Tensor],
     loader: DataLoader[Batch],
@@ -91,16 +90,50 @@ def _extract(
     indices = [torch.empty(0, dtype=torch.long)]
     bad: list[str] = []
     quiet = None if distributed.is_first() else True
-    for batch in tqdm(loader, desc=title, leave=False, disable=quiet):
-        bad += batch.bad_images
-        if len(batch):
-            with precision.autocast():
-                rows.append(encode(batch.to(precision.device)).float())
-            indices.append(batch.indices)
+    batches = tqdm(loader, desc=title, leave=False, disable=quiet)
+    for table in feature_batches(encode, batches, precision):
+        bad += table.bad_images
+        if len(table.indices):
+            rows.append(table.features)
+        indices.append(table.indices)
         if stop is not None and stop.requested:  # before a slow loader is waited for
             break
     features = rows.filled().to(precision.device)
     return FeatureTable(features, torch.cat(indices), tuple(bad))
+
+
+def feature_batches(
+    encode: Callable[[Batch], Tensor], batches: Iterable[Batch], precision: Precision
+) -> Iterator[FeatureTable]:
+    """Features batch by batch; of a batch without a readable image, (0, 0).
+
+    Args:
+        encode: (B, 3, H, W) batch on the device -> (B, D).
+        batches: of images.
+        precision: device and number format.
+    """
+    for batch in batches:
+        features = torch.empty(0, 0)
+        if len(batch):
+            with torch.no_grad(), precision.autocast():
+                features = encode(batch.to(precision.device)).float()
+        yield FeatureTable(features, batch.indices, batch.bad_images)
+
+
+def ids_of_model(camids: Tensor, viewids: Tensor, cameras: range | None) -> tuple[Tensor, Tensor]:
+    """Cameras and viewpoints of a data set as the model knows them; -1 = not known to it.
+
+    Args:
+        camids: (N,) of the data set.
+        viewids: (N,).
+        cameras: rows of the data set's cameras in the model's camera table; None when the model was
+            not trained on it, so that its cameras mean nothing to the model.
+    """
+    unknown = torch.full_like(camids, -1)
+    if cameras is None:
+        return unknown, unknown
+    known = (camids >= 0) & (camids < len(cameras))
+    return torch.where(known, camids + cameras.start, unknown), viewids
 
 
 def _gather_tables(table: FeatureTable, start: int) -> FeatureTable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from dataclasses import dataclass, field
@@ -11,7 +12,8 @@ from yacs.config import CfgNode
 
 from config import ConfigError, load_cfg
 from config.load import flatten, load_cfg_text
-from model import LoadReport, ReIDModel, build_reid_model
+from datasets.sources import TrainingSet
+from model import CLIPReID, LoadReport, ReIDModel, build_reid_model
 from model.clip import architecture_text
 from model.shapes import infer_options
 from model.weights import load_state
@@ -41,7 +43,9 @@ ARCHITECTURE = (
     "INPUT.PIXEL_MEAN",
     "INPUT.PIXEL_STD",
 )
-
+# Those of them that features do not depend on.
+_WITHOUT_EFFECT_ON_FEATURES = ("MODEL.TEXT_TOWER", "MODEL.PROMPT", "INPUT.SIZE_TRAIN")
+_WEIGHTS_WITHOUT_EFFECT = ("text_encoder.", "prompt_learner.", "classifier")
 
 VERI_VIEWPOINTS = 8  # the only benchmark with viewpoints
 
@@ -56,6 +60,7 @@ class LoadedModel:
         cameras: per source it was trained on, the rows of its cameras in the camera table.
         use_all: it was trained on the sources' query and gallery images as well.
         meta: what a checkpoint of it carries beside weights and configuration.
+        before_prompts: the file is of stage 0, in which prompts are not learned yet.
     """
 
     model: ReIDModel
@@ -63,6 +68,17 @@ class LoadedModel:
     cameras: dict[str, range]
     use_all: bool = False
     meta: Meta = field(default_factory=dict)
+    before_prompts: bool = False
+
+    def has_prompts_of(self, data: TrainingSet) -> bool:
+        """Whether the model has learned prompts of these identities, under their labels."""
+        return (
+            isinstance(self.model, CLIPReID)
+            and self.model.prompt_learner is not None
+            and not self.before_prompts
+            and tuple(self.cameras) == data.names
+            and self.model.num_classes == data.num_classes
+        )
 
 
 def open_model(
@@ -95,9 +111,9 @@ def open_model(
     _check_neck(report, path)
     named = config_file is not None or "DATASETS.NAMES" in opts[::2]
     cameras = _cameras(file, cfg, sizes[1], named=named)
-    use_all = bool(file.meta.get("use_all", False))
+    use_all, early = bool(file.meta.get("use_all", False)), file.meta.get("stage") == 0
     meta = file.meta or describe_model(cfg, sizes, cameras)
-    return LoadedModel(model, cfg, cameras, use_all, meta)
+    return LoadedModel(model, cfg, cameras, use_all, meta, before_prompts=early)
 
 
 def _check_side_information(
@@ -153,6 +169,27 @@ def describe_model(
         "use_all": use_all,
         "cameras": json.dumps({name: [rows.start, rows.stop] for name, rows in cameras.items()}),
         "torch": str(torch.__version__),
+    }
+
+
+def describe_features(loaded: LoadedModel) -> dict[str, str]:
+    """What a model's features depend on besides the images: they compare only where this is equal.
+
+    Returns:
+        A SHA-256 of the weights, under "weights", and options by name. Text encoder, prompts and
+        classifiers do not count.
+    """
+    digest = hashlib.sha256()
+    for name, values in sorted(loaded.model.state_dict().items()):
+        if not name.startswith(_WEIGHTS_WITHOUT_EFFECT):
+            digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+            digest.update(values.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    options = dict(flatten(loaded.cfg))
+    options["MODEL.NAME"] = architecture_text(loaded.cfg.MODEL.NAME) or loaded.cfg.MODEL.NAME
+    keys = [key for key in ARCHITECTURE if key not in _WITHOUT_EFFECT_ON_FEATURES]
+    return {
+        "weights": digest.hexdigest(),
+        **{key: str(options[key]) for key in [*keys, "TEST.NECK_FEAT"]},
     }
 
 

@@ -28,7 +28,7 @@ class Entry:
 
 def assemble_splits(name: str, entries: list[Entry]) -> DataSplits:
     """Entries to splits: number the identities, then take the given split or draw one."""
-    pids = _number_identities(entry.identity for entry in entries)
+    pids = number_identities(entry.identity for entry in entries)
     cameras_known = all(entry.camera is not None for entry in entries)
     by_split: dict[str, list[Sample]] = {split: [] for split in ("", *SPLITS)}
     for entry in entries:
@@ -61,7 +61,8 @@ def _check_given_split(
     return DataSplits(name, train, query, gallery, has_cameras(query + gallery), tuple(notes))
 
 
-def _number_identities(names: Iterable[str]) -> dict[str, int]:
+def number_identities(names: Iterable[str]) -> dict[str, int]:
+    """Numbers from 0 by name: in numeric order when all are whole numbers, else alphabetically."""
     distinct = sorted(set(names))
     if all(name.isdecimal() for name in distinct):
         distinct.sort(key=int)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+import torch
 from torch import Tensor
+
+from processor.evaluation.distance import block_mb, chunk_slices
 
 IdArray: TypeAlias = Tensor | np.ndarray | Sequence[int]
 
@@ -76,10 +79,14 @@ class Candidates:
         counts = np.searchsorted(grouped, ids.query_pids, side="right") - starts
         return cls(ids, ignore_same_camera, by_pid, starts, counts)
 
-    def bytes_per_query(self, bytes_per_distance: int) -> int:
+    def slices(
+        self, bytes_per_distance: int, chunk_mb: float, device: torch.device
+    ) -> Iterator[slice]:
+        """Query rows of blocks of distances that fit `chunk_mb` with what ranking them takes."""
         per_gallery_image = bytes_per_distance + 4  # the distance and its cell
         widest = int(self.counts.max())
-        return len(self.by_pid) * per_gallery_image + widest * BYTES_PER_CANDIDATE
+        per_query = len(self.by_pid) * per_gallery_image + widest * BYTES_PER_CANDIDATE
+        return chunk_slices(len(self.starts), per_query, block_mb(per_query, chunk_mb, device))
 
     def chunk(self, rows: slice) -> ChunkCandidates:
         counts = self.counts[rows, None]

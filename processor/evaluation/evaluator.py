@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -29,8 +28,9 @@ from processor.evaluation.ranking import (
 )
 from processor.evaluation.report import EvaluationReport, TargetResult, result_lines
 from processor.evaluation.reranking import rerank_blocks
+from processor.evaluation.retrieval import Retrieval, ids_of
 from processor.evaluation.single_shot import single_gallery_shot_cmc
-from processor.features import FeatureTable, extract_features
+from processor.features import FeatureTable, extract_features, ids_of_model
 from processor.runtime import distributed
 from processor.runtime.precision import Precision
 from processor.runtime.signals import StopRequest
@@ -82,6 +82,12 @@ class Protocol:
     chunk_mb: int = 512
     rerank: tuple[int, int, float] | None = None
     multi_query: bool = False
+
+    def distances(self, query: Tensor, gallery: Tensor) -> DistanceSource:
+        """What (Q, D) and (G, D) features are ranked by; re-ranking does its work here."""
+        if self.rerank is None:
+            return partial(distance_blocks, query, gallery)
+        return rerank_blocks(query, gallery, *self.rerank, chunk_mb=self.chunk_mb)
 
     def as_dict(self) -> dict[str, Any]:
         """What results.json says of it."""
@@ -135,7 +141,7 @@ class Evaluator:
             for split in target.splits:
                 try:
                     count_valid_queries(
-                        *_ids(split.query, split.gallery),
+                        *ids_of(split.query, split.gallery),
                         ignore_same_camera=self._junk_rule(split),
                     )
                 except ValueError as error:
@@ -144,13 +150,27 @@ class Evaluator:
     def _junk_rule(self, split: DataSplits) -> bool:
         return self.protocol.ignore_same_camera and split.ignore_same_camera
 
+    def retrieval(self, model: ReIDModel, target: Target) -> Retrieval:
+        """Extract the features of a target's first split, ready to be ranked."""
+        target = replace(target, splits=target.splits[:1])
+        samples = _distinct_samples(target)
+        table = self._extract(model, target, samples)
+        self._scale(table)
+        return self._retrieval(target.splits[0], table.features, _rows_by_path(samples, table))
+
     def _evaluate_target(self, model: ReIDModel, target: Target) -> TargetResult:
         samples = _distinct_samples(target)
+        table = self._extract(model, target, samples)
+        return distributed.from_first(lambda: self.score(target, samples, table))
+
+    def _extract(self, model: ReIDModel, target: Target, samples: Sequence[Sample]) -> FeatureTable:
         was_training = model.training
         model.eval()
         try:
-            table = extract_features(
-                lambda batch: model.embed(batch.images, *_model_ids(batch, target)),
+            return extract_features(
+                lambda batch: model.embed(
+                    batch.images, *ids_of_model(batch.camids, batch.viewids, target.cameras)
+                ),
                 lambda own: self.loader(samples[own.start : own.stop]),
                 len(samples),
                 self.precision,
@@ -160,7 +180,6 @@ class Evaluator:
             )
         finally:
             model.train(was_training)
-        return distributed.from_first(lambda: self.score(target, samples, table))
 
     def score(self, target: Target, samples: Sequence[Sample], table: FeatureTable) -> TargetResult:
         """Scores of features that are there already.
@@ -171,12 +190,11 @@ class Evaluator:
             table: features of `samples`; an image without any was broken and is left out. Where
                 the protocol normalizes features, these are normalized in place.
         """
+        self._scale(table)
         rows = _rows_by_path(samples, table)
-        if self.protocol.normalize:
-            normalize_in_place(table.features)
         return TargetResult(
             target.name,
-            [self._score(split, table.features, rows) for split in target.splits],
+            [self._score(self._retrieval(split, table.features, rows)) for split in target.splits],
             target.notes,
             len(table.bad_images),
             target.fingerprint,
@@ -188,53 +206,49 @@ class Evaluator:
         device = self.precision.device
         check_evaluation(target.name, sizes, num_images, dim, chunk_mb, device, reranking)
 
-    def _score(self, split: DataSplits, features: Tensor, rows: dict[str, int]) -> RetrievalMetrics:
+    def _scale(self, table: FeatureTable) -> None:
+        if self.protocol.normalize:
+            normalize_in_place(table.features)
+
+    def _retrieval(self, split: DataSplits, features: Tensor, rows: dict[str, int]) -> Retrieval:
         query = [sample for sample in split.query if sample.path in rows]
         gallery = [sample for sample in split.gallery if sample.path in rows]
         both = _take(features, [rows[sample.path] for sample in [*query, *gallery]])
-        query_features, gallery_features = both[: len(query)], both[len(query) :]
-        ids = _ids(query, gallery)
-        if self.protocol.multi_query:
-            normalize = self.protocol.normalize
-            pooled = pool_queries(query_features, ids[0], ids[2], normalize=normalize)
-            query_features, ids[0], ids[2] = pooled.features, pooled.pids, pooled.camids
-        return self._rank(split, query_features, gallery_features, ids)
+        return Retrieval(
+            query,
+            gallery,
+            both[: len(query)],
+            both[len(query) :],
+            self._junk_rule(split),
+            split.single_gallery_shot,
+        )
 
-    def _rank(
-        self, split: DataSplits, query: Tensor, gallery: Tensor, ids: list[Tensor]
-    ) -> RetrievalMetrics:
-        """Scores of (Q, D) and (G, D) features; `ids` as of `_ids`.
+    def _score(self, retrieval: Retrieval) -> RetrievalMetrics:
+        """Scores of a split.
 
         Galleries of one image per identity change the CMC only, which then ends at their size.
         """
-        junk_rule, chunk_mb = self._junk_rule(split), self.protocol.chunk_mb
-        distances: DistanceSource
+        query, gallery = retrieval.query_features, retrieval.gallery_features
+        ids = retrieval.ids()
+        if self.protocol.multi_query:
+            pooled = pool_queries(query, ids[0], ids[2], normalize=self.protocol.normalize)
+            query, ids[0], ids[2] = pooled.features, pooled.pids, pooled.camids
+        junk_rule, chunk_mb = retrieval.ignore_same_camera, self.protocol.chunk_mb
+        distances = self.protocol.distances(query, gallery)
         if self.protocol.rerank is None:
-            distances = partial(distance_blocks, query, gallery)
             metrics = evaluate_features(
                 query, gallery, *ids, ignore_same_camera=junk_rule, chunk_mb=chunk_mb
             )
         else:
-            distances = rerank_blocks(query, gallery, *self.protocol.rerank, chunk_mb=chunk_mb)
             metrics = evaluate_blocks(
                 distances, *ids, ignore_same_camera=junk_rule, chunk_mb=chunk_mb
             )
-        if not split.single_gallery_shot:
+        if not retrieval.single_gallery_shot:
             return metrics
         cmc = single_gallery_shot_cmc(
             distances, *ids, ignore_same_camera=junk_rule, chunk_mb=chunk_mb
         )
         return replace(metrics, cmc=cmc)
-
-
-def _ids(query: Sequence[Sample], gallery: Sequence[Sample]) -> list[Tensor]:
-    """Pids of both sides, then camids of both sides."""
-    return [
-        torch.tensor([sample.pid for sample in query], dtype=torch.long),
-        torch.tensor([sample.pid for sample in gallery], dtype=torch.long),
-        torch.tensor([sample.camid for sample in query], dtype=torch.long),
-        torch.tensor([sample.camid for sample in gallery], dtype=torch.long),
-    ]
 
 
 def _distinct_samples(target: Target) -> list[Sample]:
@@ -256,12 +270,3 @@ def _take(features: Tensor, rows: list[int]) -> Tensor:
     if rows and rows == list(range(rows[0], rows[0] + len(rows))):
         return features[rows[0] : rows[0] + len(rows)]
     return features[rows]
-
-
-def _model_ids(batch: Batch, target: Target) -> tuple[Tensor, Tensor]:
-    """Cameras and viewpoints as the model knows them; -1 = not known to it."""
-    unknown = torch.full_like(batch.camids, -1)
-    if target.cameras is None:
-        return unknown, unknown
-    known = (batch.camids >= 0) & (batch.camids < len(target.cameras))
-    return torch.where(known, batch.camids + target.cameras.start, unknown), batch.viewids

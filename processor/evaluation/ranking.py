@@ -22,7 +22,6 @@ from processor.evaluation.distance import (
     DistanceBlock,
     DistanceSource,
     FeatureArray,
-    block_mb,
     bytes_per_distance,
     check_features,
     chunk_slices,
@@ -99,9 +98,7 @@ def evaluate_features(  # noqa: PLR0913 - two sides with three arrays each, then
     matches = Candidates.find(ids, ignore_same_camera=ignore_same_camera)
     device = query.device
     check_ranking(len(query), len(gallery), chunk_mb, device)
-    bytes_per_query = matches.bytes_per_query(bytes_per_distance(device))
-    most_mb = block_mb(bytes_per_query, chunk_mb, device)
-    slices = chunk_slices(len(query), bytes_per_query, most_mb)
+    slices = matches.slices(bytes_per_distance(device), chunk_mb, device)
     return _evaluate(distance_blocks(query, gallery, slices, metric), matches, max_rank)
 
 
@@ -138,9 +135,7 @@ def evaluate_blocks(
         raise ValueError(explain_no_match(matches))
     # re-ranked distances are blended on the CPU, on whatever device they are then ranked
     device = torch.device("cpu")
-    bytes_per_query = matches.bytes_per_query(bytes_per_distance(device))
-    most_mb = block_mb(bytes_per_query, chunk_mb, device)
-    slices = chunk_slices(len(ids.query_pids), bytes_per_query, most_mb)
+    slices = matches.slices(bytes_per_distance(device), chunk_mb, device)
     return _evaluate(distances(slices), matches, max_rank)
 
 
@@ -178,9 +173,8 @@ def evaluate_distmat(
     ids = Identities.check(query_pids, gallery_pids, query_camids, gallery_camids)
     ids.check_lengths(*matrix.shape)
     matches = Candidates.find(ids, ignore_same_camera=ignore_same_camera)
-    bytes_per_query = matches.bytes_per_query(8)
     device = matrix.device if isinstance(matrix, Tensor) else torch.device("cpu")
-    slices = chunk_slices(len(matrix), bytes_per_query, block_mb(bytes_per_query, chunk_mb, device))
+    slices = matches.slices(8, chunk_mb, device)
     return _evaluate(distmat_blocks(matrix, slices), matches, max_rank)
 
 
@@ -218,9 +212,10 @@ def count_valid_queries(
 
 
 @dataclass(frozen=True, slots=True)
-class _QueryScores:
-    """Scores of the valid queries of a chunk."""
+class QueryScores:
+    """Scores of the queries of a chunk that have a match."""
 
+    valid: np.ndarray  # (c,) bool, which queries these v are
     first_match: np.ndarray  # (v,) place of the first match, from 1
     average_precision: np.ndarray  # (v,)
     inverse_penalty: np.ndarray  # (v,) matches / place of the last match
@@ -240,7 +235,7 @@ def _evaluate(
             raise ValueError(f"distances: expected {shape}, got {tuple(block.values.shape)}")
         chunk = candidates.chunk(block.rows)
         if chunk.has_match():
-            scores.append(_score(block.values, chunk, counter))
+            scores.append(score_queries(block.values, chunk, counter))
     if not scores:
         raise ValueError(explain_no_match(candidates))
     first_match = np.concatenate([s.first_match for s in scores])
@@ -255,8 +250,14 @@ def _evaluate(
     )
 
 
-def _score(distances: Tensor, chunk: ChunkCandidates, counter: EntryCounter) -> _QueryScores:
-    """AP = mean over matches of (matches so far / place), places counted without junk."""
+def score_queries(distances: Tensor, chunk: ChunkCandidates, counter: EntryCounter) -> QueryScores:
+    """AP = mean over matches of (matches so far / place), places counted without junk.
+
+    Args:
+        distances: (c, G).
+        chunk: gallery images of the queries' identities, one match at least among them.
+        counter: kept from chunk to chunk.
+    """
     own = torch.from_numpy(chunk.positions).to(distances.device)
     values = distances.gather(1, own).cpu().numpy()
     values[~chunk.present] = np.inf
@@ -272,7 +273,8 @@ def _score(distances: Tensor, chunk: ChunkCandidates, counter: EntryCounter) -> 
     place, match = place[valid], match[valid]
     num_matches = match.sum(axis=1)
     precision = np.divide(match.cumsum(axis=1), place, out=np.zeros(place.shape), where=match)
-    return _QueryScores(
+    return QueryScores(
+        valid=valid,
         first_match=np.where(match, place, distances.shape[1]).min(axis=1),
         average_precision=precision.sum(axis=1) / num_matches,
         inverse_penalty=num_matches / np.where(match, place, 0).max(axis=1),

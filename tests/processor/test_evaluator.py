@@ -18,11 +18,11 @@ from torch import nn
 
 from config import load_cfg
 from datasets.build import build_evaluation_loader, build_sources
-from datasets.records import Batch, DataSplits, Sample
+from datasets.records import DataSplits, Sample
 from processor.build import build_evaluator, build_targets
 from processor.evaluation import evaluate_distmat, memory, rerank
 from processor.evaluation.distance import distmat_blocks, normalize_features
-from processor.evaluation.evaluator import Evaluator, Protocol, Target, _model_ids, _take
+from processor.evaluation.evaluator import Evaluator, Protocol, Target, _take
 from processor.evaluation.multi_query import pool_queries
 from processor.evaluation.single_shot import single_gallery_shot_cmc
 from processor.features import FeatureTable
@@ -459,20 +459,6 @@ def test_stop_request_interrupts_the_evaluation(splits, float32):
     with pytest.raises(Interrupted):
         evaluator(float32, Target("greys", [splits]), stop=stop)(model)
     assert model.training
-
-
-def test_camera_beyond_those_of_training_is_unknown():
-    """It would otherwise take the embedding of the next source's first camera."""
-    batch = Batch(
-        torch.zeros(3, 3, 8, 8),
-        torch.zeros(3, dtype=torch.long),
-        torch.tensor([0, 3, 4]),
-        torch.tensor([0, 1, 2]),
-        torch.arange(3),
-    )
-    cameras, views = _model_ids(batch, Target("one", [], range(6, 10)))
-    assert cameras.tolist() == [6, 9, -1]
-    assert views.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("normalize", [False, True])

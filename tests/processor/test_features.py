@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from datasets.records import Batch
-from processor.features import extract_features
+from processor.features import extract_features, ids_of_model
 from processor.runtime.precision import Precision
 from processor.runtime.signals import Interrupted, StopRequest
 
@@ -110,3 +110,16 @@ def test_width_is_told_before_the_second_batch_and_may_be_refused(float32):
     with pytest.raises(MemoryError, match="3 are too many"):
         extract_features(encode, *loader(2, 2), float32, title="test", check_width=refuse)
     assert seen == [2]
+
+
+def test_camera_beyond_those_of_training_is_unknown():
+    """It would otherwise take the embedding of the next source's first camera."""
+    camids, views = torch.tensor([0, 3, 4, -1]), torch.tensor([0, 1, 2, 3])
+    cameras, viewids = ids_of_model(camids, views, range(6, 10))
+    assert cameras.tolist() == [6, 9, -1, -1]
+    assert viewids.tolist() == [0, 1, 2, 3]
+
+
+def test_cameras_of_a_data_set_that_was_not_trained_on_are_unknown():
+    ids = ids_of_model(torch.tensor([0, 1]), torch.tensor([1, 0]), None)
+    assert [values.tolist() for values in ids] == [[-1, -1], [-1, -1]]

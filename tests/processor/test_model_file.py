@@ -1,11 +1,14 @@
 """A model rebuilt from its checkpoint, whatever configuration is at hand."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from config import ConfigError, dump_cfg, load_cfg
+from datasets.records import DataSplits, Sample
+from datasets.sources import join_sources
 from model import LoadReport, UnsupervisedReID, build_model, build_reid_model
 from model.clip import architecture_text
 from processor import model_file
@@ -247,3 +250,21 @@ def test_another_pooling_with_parameters_is_refused(unsupervised):
     message = r"DSGL\.POOLING, DSGL\.EMBED_DIM: only one of the model and .* has pooling\.p"
     with pytest.raises(ConfigError, match=message):
         open_model(unsupervised[0], None, ["DSGL.POOLING", "gem"])
+
+
+def test_prompts_are_of_the_sources_in_their_order(saved):
+    loaded = open_model(saved[0])
+    samples = [Sample(str(pid), pid, 0) for pid in range(10)]
+    assert loaded.has_prompts_of(join_sources([DataSplits("one", samples, [], [])]))
+    assert not loaded.has_prompts_of(join_sources([DataSplits("other", samples, [], [])]))
+    assert not loaded.has_prompts_of(join_sources([DataSplits("one", samples[1:], [], [])]))
+    early = replace(loaded, before_prompts=True)
+    assert not early.has_prompts_of(join_sources([DataSplits("one", samples, [], [])]))
+
+
+def test_file_of_stage_0_has_no_prompts_yet(saved, tmp_path):
+    content = torch.load(saved[0], weights_only=True)
+    content["meta"]["stage"] = 0
+    torch.save(content, tmp_path / "early.pth")
+    assert open_model(str(tmp_path / "early.pth")).before_prompts
+    assert not open_model(saved[0]).before_prompts

@@ -1,0 +1,119 @@
+"""The nearest gallery images of every query, exactly, in blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from processor.evaluation.distance import (
+    FeatureArray,
+    block_mb,
+    bytes_per_distance,
+    check_features,
+    chunk_slices,
+    distance_blocks,
+)
+
+GALLERY_ROWS = 2**16  # compared at once; what is kept of them is k per query
+SPARE = 16  # of them that are looked at besides, for what rounding may have left behind
+ROWS_AT_ONCE = 1024  # measured again in float64 at once
+ROUNDING = 2.0**-23  # of a float32 number, twice
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The nearest gallery images of each query, nearest first.
+
+    Attributes:
+        indices: (Q, k) long, rows of the gallery; of equal distances the lower row comes first.
+        distances: (Q, k) float64, Euclidean.
+    """
+
+    indices: Tensor
+    distances: Tensor
+
+
+@torch.no_grad()
+def search(
+    query_features: FeatureArray, gallery_features: FeatureArray, k: int, *, chunk_mb: float = 256
+) -> Neighbours:
+    """Find the k nearest gallery rows of every query, as a full sort would.
+
+    Products in float32, as in an evaluation, pick every row that can be among the nearest within
+    their rounding error; those are measured in float64. So copies of an image have equal distances,
+    and the image itself has distance 0.
+
+    Args:
+        query_features: (Q, D), any float type.
+        gallery_features: (G, D); may be mapped from a file, of which a part is read at a time.
+        k: how many, clipped to G.
+        chunk_mb: MiB of working memory for one block of distances.
+
+    Raises:
+        ValueError: k below 1; empty, mismatched or non-finite features.
+    """
+    if k < 1:
+        raise ValueError(f"k: expected at least 1, got {k}")
+    query, gallery = check_features(query_features, gallery_features)
+    k = min(k, len(gallery))
+    best = Neighbours(
+        torch.empty(len(query), 0, dtype=torch.long), torch.empty(len(query), 0).double()
+    )
+    for start in range(0, len(gallery), GALLERY_ROWS):
+        part = gallery[start : start + GALLERY_ROWS]
+        found = _search_part(query, part, min(k, len(part)), chunk_mb)
+        best = _merge(best, Neighbours(found.indices + start, found.distances), k)
+    return best
+
+
+def exact_distances(query: Tensor, gallery: Tensor, rows: Tensor) -> Tensor:
+    """Euclidean distances of a (D,) query to `rows` (n,) of the gallery: (n,) float64."""
+    wide = query.double()
+    parts = [
+        torch.linalg.vector_norm(gallery[part].double() - wide, dim=1)
+        for part in rows.split(ROWS_AT_ONCE)
+    ]
+    return torch.cat(parts)
+
+
+def _search_part(query: Tensor, gallery: Tensor, k: int, chunk_mb: float) -> Neighbours:
+    """As `search`, of a part of the gallery with at least k rows."""
+    slack = _rounding_errors(query, gallery)
+    bytes_per_row = bytes_per_distance(query.device) * len(gallery)
+    most_mb = block_mb(bytes_per_row, chunk_mb, query.device)
+    indices = torch.empty(len(query), k, dtype=torch.long)
+    distances = torch.empty(len(query), k, dtype=torch.float64)
+    for block in distance_blocks(query, gallery, chunk_slices(len(query), bytes_per_row, most_mb)):
+        nearest = block.values.topk(min(k + SPARE, len(gallery)), largest=False)
+        limits = nearest.values[:, k - 1] + slack[block.rows]
+        for number, limit in enumerate(limits):
+            near = nearest.indices[number][nearest.values[number] <= limit]
+            if len(near) == nearest.indices.shape[1]:  # there may be more, such as copies
+                near = (block.values[number] <= limit).nonzero().flatten()
+            row = block.rows.start + number
+            near = near.sort().values  # so that of equal distances the lower row comes first
+            exact = exact_distances(query[row], gallery, near)
+            order = exact.argsort(stable=True)[:k]
+            indices[row], distances[row] = near[order].cpu(), exact[order].cpu()
+    return Neighbours(indices, distances)
+
+
+def _rounding_errors(query: Tensor, gallery: Tensor) -> Tensor:
+    """(Q,) bounds on the errors of two squared distances |q|^2 + |g|^2 - 2 q.g in float32.
+
+    A product of D numbers is off by at most D + 2 roundings of |q| |g| (Higham, Accuracy and
+    Stability of Numerical Algorithms, section 3.1), the sum of all terms of (|q| + |g|)^2.
+    """
+    longest = torch.linalg.vector_norm(gallery, dim=1).max()
+    lengths = torch.linalg.vector_norm(query, dim=1)
+    return ROUNDING * (query.shape[1] + 2) * (lengths + longest).square()
+
+
+def _merge(first: Neighbours, second: Neighbours, k: int) -> Neighbours:
+    """The k nearest of both; rows of the first count as lower."""
+    indices = torch.cat([first.indices, second.indices], dim=1)
+    distances = torch.cat([first.distances, second.distances], dim=1)
+    order = distances.argsort(dim=1, stable=True)[:, :k]
+    return Neighbours(indices.gather(1, order), distances.gather(1, order))

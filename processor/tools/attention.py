@@ -1,0 +1,139 @@
+"""Draw where a model looks: maps of attention over pictures, one by one and on a sheet."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from datasets.build import build_evaluation_loader
+from datasets.image_lists import ImageList, read_image_lists
+from datasets.images import read_image
+from model.attention import RESNET_METHODS, VIT_METHODS, attention_maps, attention_methods
+from processor.build import cameras_of
+from processor.features import ids_of_model
+from processor.model_file import LoadedModel, open_model
+from processor.pictures.attention import add_scale, overlay
+from processor.pictures.sheet import Tile, draw_sheet
+from processor.runtime.device import choose_device
+from processor.runtime.run_folder import make_folder
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = "where a model looks, drawn over pictures"
+PAIRS_PER_ROW = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """Where the model looks on a picture: (rows, columns), on the CPU."""
+
+    path: str
+    attention: Tensor
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `run.py attention`."""
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="e.g. last.pth")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGES",
+        help="files, folders with their subfolders, CSV files with a column path, or splits of "
+        "data sets: market1501:query",
+    )
+    parser.add_argument(
+        "--method",
+        choices=(*VIT_METHODS, *RESNET_METHODS),
+        help=f"of a ViT {VIT_METHODS[0]} (default) or {VIT_METHODS[1]}, of a ResNet grad-cam",
+    )
+    parser.add_argument(
+        "--output", metavar="FOLDER", help="default: attention beside the checkpoint"
+    )
+    parser.add_argument(
+        "--limit",
+        type=int,
+        default=32,
+        metavar="N",
+        help="pictures at most, of more evenly spaced ones (default: 32)",
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="KEY VALUE",
+        help="overrides of the checkpoint's configuration, e.g. DATASETS.ROOT_DIR /data",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write one overlay per picture, and a sheet of all.
+
+    Raises:
+        BadImageError: a picture cannot be decoded.
+        ConfigError, FileNotFoundError, ValueError: no such file, or a model without such maps.
+    """
+    loaded = open_model(arguments.checkpoint, None, arguments.set)
+    methods = attention_methods(loaded.model)
+    if not methods:
+        raise ValueError(f"{arguments.checkpoint}: no maps of a ViT whose patch tokens are pooled")
+    lists = read_image_lists(arguments.images, loaded.cfg.DATASETS.ROOT_DIR)
+    method = arguments.method or methods[0]
+    maps = make_maps(loaded, limit_images(lists, arguments.limit), method)
+    folder = Path(arguments.output or Path(arguments.checkpoint).parent / "attention")
+    make_folder(folder, "--output")
+    tiles = []
+    for number, found in enumerate(maps, start=1):
+        name = Path(found.path)
+        file = folder / f"{number:03}_{name.stem}_{method}.png"
+        overlay(read_image(found.path), found.attention).save(file)
+        tiles += [Tile(found.path, (name.name,)), Tile(str(file))]
+    step = 2 * PAIRS_PER_ROW
+    rows = [tiles[start : start + step] for start in range(0, len(tiles), step)]
+    sheet = folder / f"sheet_{method}.png"
+    title = f"Where {Path(arguments.checkpoint).name} looks ({method})"
+    add_scale(draw_sheet(rows, title=title)).save(sheet)
+    logger.info("written to %s: %d overlays and %s", folder, len(maps), sheet.name)
+
+
+def make_maps(loaded: LoadedModel, lists: Sequence[ImageList], method: str) -> list[Map]:
+    """Maps of all pictures that can be read; raises as `attention_maps` and `cameras_of`."""
+    cfg, model = loaded.cfg, loaded.model
+    device = choose_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
+    model.to(device).eval()
+    maps: list[Map] = []
+    for images in lists:
+        cameras = cameras_of(cfg, images.dataset, loaded.cameras) if images.dataset else None
+        for batch in build_evaluation_loader(cfg, images.samples):
+            batch = batch.to(device)
+            if len(batch):
+                ids = ids_of_model(batch.camids, batch.viewids, cameras)
+                found = attention_maps(model, batch.images, *ids, method=method).cpu()
+                paths = [images.samples[i].path for i in batch.indices.tolist()]
+                maps += map(Map, paths, found)
+    return maps
+
+
+def limit_images(lists: Sequence[ImageList], limit: int) -> list[ImageList]:
+    """At most `limit` of the pictures, evenly spaced; says so when there are more.
+
+    Raises:
+        ValueError: the limit is below 1.
+    """
+    if limit < 1:
+        raise ValueError(f"--limit {limit}: at least 1")
+    total = sum(len(images.samples) for images in lists)
+    if total <= limit:
+        return list(lists)
+    logger.info("%d of %d pictures, evenly spaced (--limit)", limit, total)
+    kept = {number * total // limit for number in range(limit)}
+    limited, start = [], 0
+    for images in lists:
+        samples = [x for place, x in enumerate(images.samples, start) if place in kept]
+        limited.append(replace(images, samples=samples))
+        start += len(images.samples)
+    return limited

@@ -1,0 +1,150 @@
+"""Draw image features of a few identities in the plane, with their learned prompts as stars."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from datasets.sources import join_sources
+from model import CLIPReID
+from processor.evaluation.evaluator import Target
+from processor.few_identities import (
+    SPLITS,
+    FewIdentities,
+    Identity,
+    choose_identities,
+    extract_few,
+    images_of_split,
+    labels_of_identities,
+)
+from processor.model_file import LoadedModel, open_model
+from processor.open_evaluation import prepare_evaluation
+from processor.pictures.embedding import (
+    METHODS,
+    Scene,
+    draw_embedding,
+    project_to_plane,
+    without_gap,
+)
+from processor.pictures.plots import plot_file, save_figure
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = "t-SNE or PCA of image features, by identity and camera"
+MARKS = ("camera", "domain")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `run.py embedding`."""
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="e.g. last.pth")
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="data sets or folders (default: what the model is evaluated on, with --split train "
+        "what it was trained on)",
+    )
+    parser.add_argument(
+        "--split",
+        choices=SPLITS,
+        default=SPLITS[0],
+        help="test: query and gallery by the retrieval descriptor (default); train: training "
+        "images by the projected feature, with the learned prompts",
+    )
+    parser.add_argument("--method", choices=METHODS, default=METHODS[0], help="default: tsne")
+    parser.add_argument(
+        "--mark", choices=MARKS, default=MARKS[0], help="what shapes stand for (default: camera)"
+    )
+    parser.add_argument(
+        "--max_identities",
+        "--max-identities",
+        type=int,
+        default=20,
+        metavar="N",
+        help="drawn at random from those with two images or more (default: 20)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of that draw (default: 0)")
+    parser.add_argument(
+        "--output",
+        type=plot_file,
+        metavar="FILE",
+        help="PNG, SVG or PDF (default: embedding_SPLIT.png beside the checkpoint)",
+    )
+    parser.add_argument(
+        "opts", nargs="*", metavar="KEY VALUE", help="overrides, e.g. TEST.NECK_FEAT before"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Extract features, project them, draw them.
+
+    Raises:
+        ConfigError, FileNotFoundError, ValueError: see `open_model`, `build_targets`,
+            `choose_identities`.
+    """
+    train = arguments.split == "train"
+    data = ["DATASETS.TARGETS", repr(tuple(arguments.data))] if arguments.data or train else []
+    loaded = open_model(arguments.checkpoint, None, [*arguments.opts, *data])
+    opened = prepare_evaluation(loaded)
+    images = {
+        target.name: images_of_split(target.splits[0], arguments.split, use_all=loaded.use_all)
+        for target in opened.evaluator.targets
+    }
+    chosen = choose_identities(images, arguments.max_identities, arguments.seed)
+    labels = find_prompts(loaded, opened.evaluator.targets) if train else {}
+    model = opened.model.eval()
+    few = extract_few(model, opened.evaluator, chosen, projected=bool(labels))
+    if labels:
+        assert isinstance(model, CLIPReID)  # it has prompts
+        people = list(dict.fromkeys(few.identities))
+        features, texts = without_gap(few.features, encode_prompts(model, people, labels))
+        rows = torch.cat([features, texts])
+        feature = "projected image features and text features, each kind about its mean"
+    else:
+        people, rows, feature = [], few.features, "retrieval descriptor"
+        if opened.evaluator.protocol.normalize:
+            rows, feature = torch.nn.functional.normalize(rows), f"{feature}, length 1"
+    scene = make_scene(few, rows, people, arguments)
+    name = Path(arguments.checkpoint).name
+    title = f"{name} on {', '.join(images)} ({arguments.split}): {feature}"
+    figure = draw_embedding(scene, title=title, mark=arguments.mark)
+    beside = Path(arguments.checkpoint).parent / f"embedding_{arguments.split}.png"
+    save_figure(figure, arguments.output or beside)
+    logger.info("written to %s", arguments.output or beside)
+
+
+def find_prompts(loaded: LoadedModel, targets: Sequence[Target]) -> dict[Identity, int]:
+    """Labels of the identities that the model has learned prompts of; empty if of others."""
+    sources = {target.name: target.splits[0] for target in targets}
+    if set(sources) == set(loaded.cameras):
+        data = join_sources([sources[name] for name in loaded.cameras], use_all=loaded.use_all)
+        if loaded.has_prompts_of(data):
+            return labels_of_identities(data)
+    logger.info("no learned prompts of %s: only images are drawn", ", ".join(sources))
+    return {}
+
+
+@torch.no_grad()
+def encode_prompts(model: CLIPReID, people: list[Identity], labels: dict[Identity, int]) -> Tensor:
+    """(M, E) text features of identities, on the CPU."""
+    device = next(model.parameters()).device
+    return model.encode_text(torch.tensor([labels[x] for x in people], device=device)).cpu()
+
+
+def make_scene(
+    few: FewIdentities, rows: Tensor, people: list[Identity], arguments: argparse.Namespace
+) -> Scene:
+    """Where images and, in the rows after them, prompts of `people` are drawn, and how."""
+    marks = few.domains
+    if arguments.mark == "camera":
+        several = len(set(few.domains)) > 1
+        pairs = zip(few.domains, few.samples, strict=True)
+        marks = [f"{name} {x.camid}" if several else str(x.camid) for name, x in pairs]
+    plane = project_to_plane(rows, arguments.method, arguments.seed)
+    return Scene(plane, few.identities, marks, people)

@@ -1,0 +1,116 @@
+"""run.py rank-list shows the rankings that the evaluation scored."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+
+from processor.evaluation.distance import distance_blocks
+from processor.open_evaluation import open_evaluation
+from processor.tools.rank_list import rank
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def opened(straight):
+    """The trained model, its evaluator, and its test split with features."""
+    opened = open_evaluation(str(straight / "last.pth"), [], [])
+    (target,) = opened.evaluator.targets
+    return SimpleNamespace(
+        evaluator=opened.evaluator, retrieval=opened.evaluator.retrieval(opened.model, target)
+    )
+
+
+def test_first_pictures_agree_with_the_scores_of_the_run(opened, straight):
+    results = json.loads((straight / "results.json").read_text(encoding="utf-8"))
+    (scores,) = results["targets"].values()
+    rankings = rank(opened.retrieval, opened.evaluator.protocol, top=3)
+    assert rankings.mAP == pytest.approx(scores["mAP"], abs=1e-9)
+    assert rankings.num_valid_queries == scores["num_valid_queries"]
+    firsts = []
+    for query in range(len(opened.retrieval.query)):
+        found = rankings.rank_list(query)
+        if found.average_precision is not None:
+            firsts.append(next(entry.match for entry in found.entries if not entry.junk))
+    assert sum(firsts) / len(firsts) == pytest.approx(scores["cmc"]["1"], abs=1e-12)
+
+
+def test_distances_are_those_that_the_evaluation_ranks_by(opened):
+    query, gallery = opened.retrieval.query_features, opened.retrieval.gallery_features
+    (block,) = distance_blocks(query, gallery, iter([slice(0, len(query))]))
+    exact = torch.cdist(query.double(), gallery.double()).square()
+    rankings = rank(opened.retrieval, opened.evaluator.protocol, top=5)
+    for number in range(len(query)):
+        for entry in rankings.rank_list(number).entries:
+            for expected in (block.values, exact):
+                value = float(expected[number, entry.index])
+                assert entry.distance == pytest.approx(value, abs=1e-6)
+
+
+def test_page_and_sheets(straight, script, tmp_path):
+    name = next(iter(json.loads((straight / "results.json").read_text())["targets"]))
+    (tmp_path / f"{name}_best_7.png").write_bytes(b"of an earlier, longer list")
+    done = script(
+        *("run.py", "rank-list", straight / "last.pth", "--order", "best", "--queries", 7),
+        *("--top", 4, "--output", tmp_path),
+    )
+    assert done.status == 0, done.output
+    page = (tmp_path / f"{name}_best.html").read_text(encoding="utf-8")
+    assert "the 7 best of" in page
+    assert "best first" in page
+    assert page.count('<section class="row"') == 7
+    sheets = sorted(path.name for path in tmp_path.glob(f"{name}_*.png"))
+    assert sheets == [f"{name}_best_1.png", f"{name}_best_2.png"]
+    assert Image.open(tmp_path / sheets[0]).width > 4 * 90
+
+
+def test_queries_of_an_identity(straight, opened, script, tmp_path):
+    pid = opened.retrieval.query[0].pid
+    count = sum(sample.pid == pid for sample in opened.retrieval.query)
+    arguments = ("run.py", "rank-list", straight / "last.pth", "--output", tmp_path)
+    done = script(*arguments, "--order", "random", "--queries", 99, "--pid", pid)
+    assert done.status == 0, done.output
+    (page,) = tmp_path.glob("*_random.html")
+    text = page.read_text(encoding="utf-8")
+    assert text.count('<section class="row"') == text.count(f'data-pid="{pid}"') == count
+    assert f"all {count} queries of identity {pid}" in text
+
+
+def test_folders_without_identities(straight, people, script, tmp_path):
+    """Nothing is right or wrong, and the number of queries is what it is."""
+    folders = {"query": people / "query", "gallery": people / "bounding_box_test"}
+    done = script(
+        *("run.py", "rank-list", straight / "last.pth", "--output", tmp_path, "--queries", 3),
+        *("--query", folders["query"], "--gallery", folders["gallery"], "--top", 2),
+    )
+    assert done.status == 0, done.output
+    page = (tmp_path / "query_in_bounding_box_test_random.html").read_text(encoding="utf-8")
+    assert page.count("<figure") == 3 * (1 + 2)
+    assert page.count('<figure class="query"') == 3
+    assert "drawn at random" in page
+    for word in ("same identity", "another identity", "mAP", "pid 0", "junk:"):
+        assert word not in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--pid", "987654"), "--pid: no query has identity 987654; the first that have one: "),
+        (("--top", "0"), "--top: expected at least 1, got 0"),
+        (("--queries", "0"), "--queries: expected at least 1, got 0"),
+        (("TEST.MULTI_QUERY", "True"), "TEST.MULTI_QUERY: a rank list belongs to one picture"),
+        (("--data", "nowhere"), "unknown data set 'nowhere'"),
+        (("--query", "."), "--query needs --gallery"),
+        (("--gallery", "."), "--gallery needs --query"),
+        (("--query", ".", "--gallery", ".", "--pid", "1"), "--pid: only data sets have identities"),
+        (("--query", ".", "--gallery", ".", "--order", "best"), "--order best: pictures without"),
+        (("--query", "nowhere", "--gallery", "."), "'nowhere' is no file, folder"),
+    ],
+)
+def test_mistakes_are_named(straight, script, tmp_path, arguments, message):
+    done = script("run.py", "rank-list", straight / "last.pth", "--output", tmp_path, *arguments)
+    assert done.status == 1
+    assert message in done.output
