@@ -59,13 +59,13 @@ def attention_maps(
         ValueError: the method does not fit the tower.
     """
     encoder = model.image_encoder
-    if method not in attention_methods(model):
+    methods = attention_methods(model)
+    if method not in methods:
         kind = "ViT" if isinstance(encoder, ViTEncoder) else "ResNet"
-        raise ValueError(
-            f"{method}: this {kind} has {' or '.join(attention_methods(model)) or 'none'}"
-        )
+        raise ValueError(f"{method}: this {kind} has {' or '.join(methods) or 'no such maps'}")
     if not isinstance(encoder, ViTEncoder):
-        return grad_cam(lambda: model.embed(images, camids, viewids), encoder.layer4)
+        layer = encoder.get_submodule("layer4")
+        return grad_cam(lambda: model.embed(images, camids, viewids), layer)
     with torch.no_grad(), recorded_attention(encoder) as weights:
         model.embed(images, camids, viewids)
     tokens = attention_rollout(weights) if method == "rollout" else weights[-1][:, 0]

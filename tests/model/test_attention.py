@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from config import load_cfg
-from model import build_model
+from model import build_model, build_unsupervised_model
 from model.attention import (
     attention_maps,
     attention_methods,
@@ -185,7 +185,24 @@ def test_grad_cam_of_a_resnet(resnet):
 def test_methods_fit_the_tower(tiny_reid, resnet):
     assert attention_methods(tiny_reid) == ("rollout", "class-token")
     assert attention_methods(resnet) == ("grad-cam",)
-    with pytest.raises(ValueError, match="grad-cam: a ViT has rollout or class-token"):
+    with pytest.raises(ValueError, match="grad-cam: this ViT has rollout or class-token"):
         attention_maps(tiny_reid, images(1), method="grad-cam")
-    with pytest.raises(ValueError, match="rollout: a ResNet has grad-cam"):
+    with pytest.raises(ValueError, match="rollout: this ResNet has grad-cam"):
         attention_maps(resnet, images(1, (64, 32)), method="rollout")
+
+
+def test_unsupervised_models_have_maps_where_their_feature_comes_from_them(tiny_clip_json):
+    opts = ["DSGL.ENABLED", "True", "MODEL.PRETRAIN_CHOICE", "none"]
+    opts += ["INPUT.SIZE_TRAIN", "[64, 32]", "INPUT.SIZE_TEST", "[64, 32]"]
+
+    def build(*more):
+        return build_unsupervised_model(load_cfg(None, [*opts, *more])).eval()
+
+    pooled = build("MODEL.NAME", tiny_clip_json, "DSGL.POOLING", "gem")
+    assert attention_methods(pooled) == ()
+    with pytest.raises(ValueError, match="rollout: this ViT has no such maps"):
+        attention_maps(pooled, torch.randn(2, 3, 64, 32), method="rollout")
+    token = build("MODEL.NAME", tiny_clip_json, "DSGL.POOLING", "clip")
+    assert attention_maps(token, torch.randn(2, 3, 64, 32), method="rollout").shape == (2, 4, 2)
+    resnet = build("MODEL.NAME", "resnet18")
+    assert attention_maps(resnet, torch.randn(2, 3, 64, 32), method="grad-cam").shape == (2, 4, 2)
