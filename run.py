@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 
 from processor.command_line import parse_anywhere, run
-from processor.tools import extract, protocol, rank_list
+from processor.tools import curves, extract, protocol, rank_list
 
-TOOLS = {"extract": extract, "protocol": protocol, "rank-list": rank_list}
+TOOLS = {
+    "curves": curves,
+    "extract": extract,
+    "protocol": protocol,
+    "rank-list": rank_list,
+}
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from processor.runtime import distributed
 
 logger = logging.getLogger(__name__)
 
+METRICS_FILE = "metrics.jsonl"
 _PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "numpy", "pillow", "yacs")
 _OWN_FILES = (  # what a run writes; anything else in its folder is somebody's and stays
     "last.pth",
@@ -34,7 +35,7 @@ _OWN_FILES = (  # what a run writes; anything else in its folder is somebody's a
     "results.md",
     "results_*.md",
     "non_finite_batch.json",
-    "metrics.jsonl",
+    METRICS_FILE,
     "log.txt",
     "test_log.txt",
     "events.out.tfevents*",
@@ -87,23 +88,21 @@ class RunFolder:
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl so far; one that was cut off by a crash does not count."""
-        path = self.path / "metrics.jsonl"
-        lines: list[str] = []
-        if distributed.is_first() and path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        return distributed.broadcast([json.loads(line) for line in lines if line.endswith("\n")])
+        path = self.path / METRICS_FILE
+        mine = distributed.is_first() and path.is_file()
+        return distributed.broadcast(read_metrics_file(path) if mine else [])
 
     def keep_metrics(self, lines: list[dict[str, Any]]) -> None:
         """Replace metrics.jsonl: a resumed run drops lines of epochs it does again."""
         if not distributed.is_first():
             return
-        write_whole(self.path / "metrics.jsonl", "".join(map(_json_line, lines)))
+        write_whole(self.path / METRICS_FILE, "".join(map(_json_line, lines)))
 
     def add_metrics(self, line: dict[str, Any]) -> None:
         """Append one epoch's line to metrics.jsonl and its numbers to TensorBoard."""
         if not distributed.is_first():
             return
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        with (self.path / METRICS_FILE).open("a", encoding="utf-8") as file:
             file.write(_json_line(_finite(line)))
         if self._tensorboard is None:
             self._tensorboard = SummaryWriter(str(self.path))
@@ -116,6 +115,23 @@ class RunFolder:
         """Close the TensorBoard file."""
         if self._tensorboard is not None:
             self._tensorboard.close()
+
+
+def read_metrics_file(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl; one that is not finished, of a run that writes it, is left out.
+
+    Raises:
+        ValueError: a line is no JSON; names the file and the line.
+    """
+    lines = []
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), 1):
+        if not text.endswith("\n"):
+            break
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {number}: no JSON ({error.msg})") from error
+    return lines
 
 
 def make_folder(path: Path, option: str = "OUTPUT_DIR") -> None:
