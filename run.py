@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 
 from processor.command_line import parse_anywhere, run
-from processor.tools import curves, extract, protocol, rank_list
+from processor.tools import compare, curves, extract, protocol, rank_list, threshold
 
 TOOLS = {
+    "compare": compare,
     "curves": curves,
     "extract": extract,
     "protocol": protocol,
     "rank-list": rank_list,
+    "threshold": threshold,
 }
 
 
