@@ -7,7 +7,6 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from processor.evaluation.candidates import Candidates, Identities
 from processor.evaluation.evaluator import Protocol
 from processor.evaluation.retrieval import Retrieval
 from processor.evaluation.threshold import (
@@ -23,6 +22,7 @@ from processor.pictures.plots import save_figure
 from processor.pictures.verification_plot import draw_verification
 from processor.runtime import distributed
 from processor.runtime.run_folder import make_folder, write_json
+from processor.tools.arguments import add_evaluation_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -32,23 +32,13 @@ IN_FLOAT32 = ("SOLVER.AMP", "off")  # as `run.py compare` does
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py threshold`."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="e.g. runs/demo/last.pth")
-    parser.add_argument(
-        "--data",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="data sets or folders whose test splits are used (default: the checkpoint's)",
-    )
+    add_evaluation_arguments(parser, "TEST.NECK_FEAT before")
     parser.add_argument("--output", metavar="FOLDER", help="default: thresholds by the checkpoint")
     parser.add_argument(
         "--far",
         type=float,
         default=1e-3,
         help="false accept rate of the recommended threshold (default: 0.001)",
-    )
-    parser.add_argument(
-        "opts", nargs="*", metavar="KEY VALUE", help="overrides, e.g. TEST.NECK_FEAT before"
     )
 
 
@@ -95,9 +85,7 @@ def verify_pairs(retrieval: Retrieval, protocol: Protocol, far: float) -> Verifi
     """Error rates on all pairs of a split; raises ValueError as `verify`."""
     return verify(
         protocol.distances(retrieval.query_features, retrieval.gallery_features),
-        Candidates.find(
-            Identities.check(*retrieval.ids()), ignore_same_camera=retrieval.ignore_same_camera
-        ),
+        retrieval.candidates(),
         retrieval.query_features.device,
         rates=sorted({*FALSE_ACCEPT_RATES, far}, reverse=True),
         chunk_mb=protocol.chunk_mb,
