@@ -8,6 +8,7 @@ from processor.command_line import parse_anywhere, run
 from processor.tools import (
     attention,
     batches,
+    compare,
     curves,
     data_check,
     embedding,
@@ -16,11 +17,13 @@ from processor.tools import (
     protocol,
     rank_list,
     results,
+    threshold,
 )
 
 TOOLS = {
     "attention": attention,
     "batches": batches,
+    "compare": compare,
     "curves": curves,
     "data-check": data_check,
     "embedding": embedding,
@@ -29,6 +32,7 @@ TOOLS = {
     "protocol": protocol,
     "rank-list": rank_list,
     "results": results,
+    "threshold": threshold,
 }
 
 

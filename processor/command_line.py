@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from config import ConfigError, UnknownOptionError
+from config.defaults import default_cfg
+from config.load import flatten
 from datasets.images import BadImageError
 from processor.epoch import NonFiniteLossError
 from processor.runtime import distributed
@@ -76,15 +78,29 @@ def parse_anywhere(
 ) -> argparse.Namespace:
     """Parse `KEY VALUE ...` into `opts` on both sides of the flags; argparse takes one side only.
 
-    An unknown flag ends the program, as does anything left over where there are no `opts`.
+    A flag with a list of words ends before the first KEY. An unknown flag ends the program, as does
+    anything left over where there are no `opts`.
     """
     parsed, rest = parser.parse_known_args(arguments)
     flags = [word for word in rest if _FLAG.match(word)]
     if flags or (rest and "opts" not in parsed):
         parser.error(f"unrecognized arguments: {' '.join(flags or rest)}")
-    if rest:
-        parsed.opts = [*parsed.opts, *rest]
+    if "opts" in parsed:
+        parsed.opts = [*parsed.opts, *_take_overrides(parsed), *rest]
     return parsed
+
+
+def _take_overrides(parsed: argparse.Namespace) -> list[str]:
+    """Remove `KEY VALUE ...` from the ends of lists of words."""
+    known = {key for key, _ in flatten(default_cfg())}
+    taken: list[str] = []
+    for name, words in vars(parsed).items():
+        if name == "opts" or not isinstance(words, list):
+            continue
+        end = next((place for place, word in enumerate(words) if word in known), len(words))
+        setattr(parsed, name, words[:end])
+        taken += words[end:]
+    return taken
 
 
 def run(action: Callable[[], object]) -> None:

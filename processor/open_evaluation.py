@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from yacs.config import CfgNode
-
 from model import ReIDModel
 from processor.build import build_evaluator, build_precision, build_targets
 from processor.evaluation.evaluator import Evaluator, Target
@@ -21,12 +19,12 @@ class OpenEvaluation:
 
     Attributes:
         model: on the device of MODEL.DEVICE, compiled where MODEL.COMPILE says so.
-        cfg: the configuration it was rebuilt with.
+        loaded: what the checkpoint says besides; its model is the same object.
         evaluator: of the targets; they have not been checked.
     """
 
     model: ReIDModel
-    cfg: CfgNode
+    loaded: LoadedModel
     evaluator: Evaluator
 
 
@@ -62,4 +60,4 @@ def prepare_evaluation(loaded: LoadedModel, targets: list[Target] | None = None)
     model = loaded.model.to(device)
     if cfg.MODEL.COMPILE:
         compile_encoder(model)
-    return OpenEvaluation(model, cfg, build_evaluator(cfg, targets, precision))
+    return OpenEvaluation(model, loaded, build_evaluator(cfg, targets, precision))

@@ -40,9 +40,9 @@ def test_ten_splits_score_as_ten_evaluations(run_splits):
 def test_split_that_scores_otherwise_is_found(run_splits, monkeypatch):
     score = Evaluator._score
 
-    def wrong(self, split, features, rows):
-        metrics = score(self, split, features, rows)
-        return replace(metrics, mINP=metrics.mINP / 2) if split.query[0].pid else metrics
+    def wrong(self, retrieval):
+        metrics = score(self, retrieval)
+        return replace(metrics, mINP=metrics.mINP / 2) if retrieval.query[0].pid else metrics
 
     monkeypatch.setattr(Evaluator, "_score", wrong)
     status, output = run_splits()

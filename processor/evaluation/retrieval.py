@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from datasets.records import Sample
+from processor.evaluation.candidates import Candidates, Identities
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,11 @@ class Retrieval:
     def ids(self) -> list[Tensor]:
         """See `ids_of`."""
         return ids_of(self.query, self.gallery)
+
+    def candidates(self) -> Candidates:
+        """Where the queries' identities stand in the gallery."""
+        ids = Identities.check(*self.ids())
+        return Candidates.find(ids, ignore_same_camera=self.ignore_same_camera)
 
 
 def ids_of(query: Sequence[Sample], gallery: Sequence[Sample]) -> list[Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,36 +10,25 @@ from pathlib import Path
 from config import ConfigError
 from datasets.image_lists import read_image_lists
 from datasets.records import DataSplits, Sample
-from processor.evaluation.candidates import Candidates, Identities
 from processor.evaluation.evaluator import Protocol, Target
 from processor.evaluation.rank_lists import ORDERS, Rankings, choose_queries, find_rankings
 from processor.evaluation.retrieval import Retrieval
 from processor.model_file import open_model
 from processor.open_evaluation import OpenEvaluation, open_evaluation, prepare_evaluation
-from processor.pictures.rank_page import render_page
-from processor.pictures.rank_rows import RankRow, rank_row
-from processor.pictures.sheet import draw_sheet
+from processor.pictures.rank_files import write_lists
+from processor.pictures.rank_rows import rank_row
 from processor.runtime import distributed
-from processor.runtime.run_folder import make_folder, write_whole
-
-logger = logging.getLogger(__name__)
+from processor.runtime.run_folder import make_folder
+from processor.tools.arguments import add_evaluation_arguments
 
 DESCRIPTION = "show what queries find, as an HTML page and as sheets of pictures"
-ROWS_PER_SHEET = 5
 MOST_JUNK = 3  # junk pictures in a row; the query's caption says how many there are
 SEED = 0  # of random queries
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py rank-list`."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="e.g. runs/demo/last.pth")
-    parser.add_argument(
-        "--data",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="data sets or folders whose test splits are shown (default: the checkpoint's)",
-    )
+    add_evaluation_arguments(parser, "TEST.RE_RANKING True")
     parser.add_argument(
         "--query", nargs="+", metavar="IMAGES", help="pictures without identities to search with:"
     )
@@ -58,10 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which queries, by average precision (default: worst; without identities: random)",
     )
     parser.add_argument("--queries", type=int, default=20, help="how many (default: 20)")
-    parser.add_argument("--pid", type=int, nargs="+", help="queries of these identities only")
-    parser.add_argument(
-        "opts", nargs="*", metavar="KEY VALUE", help="overrides, e.g. TEST.RE_RANKING True"
-    )
+    parser.add_argument("--pid", nargs="+", metavar="PID", help="queries of these identities only")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -80,6 +65,9 @@ def run(arguments: argparse.Namespace) -> None:
             "TEST.MULTI_QUERY: a rank list belongs to one picture; add TEST.MULTI_QUERY False"
         )
     order = arguments.order or ("worst" if labelled else "random")
+    pids = _read_pids(arguments.pid)
+    for target in evaluator.targets:
+        _queries_of(target.splits[0].query, pids)  # says what is missing before the work
     output = Path(arguments.output or Path(arguments.checkpoint).parent / "rank_lists")
     make_folder(output, "--output")
     for target in evaluator.targets:
@@ -87,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
         if not distributed.is_first():
             continue
         rankings = rank(retrieval, evaluator.protocol, arguments.top)
-        among = _queries_of(retrieval, arguments.pid)
+        among = _queries_of(retrieval.query, pids)
         scores = rankings.average_precision
         chosen = choose_queries(scores, order, arguments.queries, among, SEED)
         squared = evaluator.protocol.rerank is None
@@ -97,9 +85,9 @@ def run(arguments: argparse.Namespace) -> None:
             _describe_data(target, retrieval),
             f"checkpoint: {arguments.checkpoint}",
             *(_describe_scores(rankings, retrieval) if labelled else ()),
-            f"number below a picture: {_describe_distance(evaluator.protocol)}",
+            f"number below a picture: {describe_distance(evaluator.protocol)}",
         ]
-        title = describe_order(order, len(chosen), len(among), arguments.pid)
+        title = describe_order(order, len(chosen), len(among), pids)
         write_lists(output / f"{target.name}_{order}", f"{target.name}: {title}", facts, rows)
 
 
@@ -129,11 +117,16 @@ def _open(arguments: argparse.Namespace) -> OpenEvaluation:
         return open_evaluation(arguments.checkpoint, arguments.opts, arguments.data)
     loaded = open_model(arguments.checkpoint, opts=arguments.opts)
     root = loaded.cfg.DATASETS.ROOT_DIR
-    name = f"{Path(arguments.query[0]).stem}_in_{Path(arguments.gallery[0]).stem}"
+    name = f"{_name_of(arguments.query)}_in_{_name_of(arguments.gallery)}"
     query = _read_pictures(arguments.query, root, pid=0)
     gallery = _read_pictures(arguments.gallery, root, pid=1)  # no picture is a match
     splits = DataSplits(name, [], query, gallery, ignore_same_camera=False)
     return prepare_evaluation(loaded, [Target(name, [splits])])
+
+
+def _name_of(places: Sequence[str]) -> str:
+    """A name for files, of the first of some places."""
+    return Path(places[0]).resolve().stem.replace(":", "_")
 
 
 def _read_pictures(places: Sequence[str], root: str, pid: int) -> list[Sample]:
@@ -145,9 +138,7 @@ def rank(retrieval: Retrieval, protocol: Protocol, top: int) -> Rankings:
     """Rank the gallery for all queries, as the evaluation does."""
     return find_rankings(
         protocol.distances(retrieval.query_features, retrieval.gallery_features),
-        Candidates.find(
-            Identities.check(*retrieval.ids()), ignore_same_camera=retrieval.ignore_same_camera
-        ),
+        retrieval.candidates(),
         retrieval.query_features.device,
         top=top,
         most_junk=MOST_JUNK,
@@ -155,15 +146,23 @@ def rank(retrieval: Retrieval, protocol: Protocol, top: int) -> Rankings:
     )
 
 
-def _queries_of(retrieval: Retrieval, pids: Sequence[int] | None) -> list[int]:
+def _read_pids(words: Sequence[str] | None) -> list[int] | None:
+    """The identities of --pid, or None."""
+    try:
+        return None if words is None else [int(word) for word in words]
+    except ValueError as error:
+        raise ValueError(f"--pid: expected numbers, got {' '.join(words or ())}") from error
+
+
+def _queries_of(queries: Sequence[Sample], pids: Sequence[int] | None) -> list[int]:
     """Places of the queries of some identities; None = of all."""
-    present = {sample.pid for sample in retrieval.query}
+    present = {sample.pid for sample in queries}
     for pid in pids or ():
         if pid not in present:
             some = ", ".join(map(str, sorted(present)[:10]))
             raise ValueError(f"--pid: no query has identity {pid}; the first that have one: {some}")
     wanted = present if pids is None else set(pids)
-    return [place for place, sample in enumerate(retrieval.query) if sample.pid in wanted]
+    return [place for place, sample in enumerate(queries) if sample.pid in wanted]
 
 
 def describe_order(order: str, count: int, out_of: int, pids: Sequence[int] | None) -> str:
@@ -195,29 +194,8 @@ def _describe_scores(rankings: Rankings, retrieval: Retrieval) -> list[str]:
     return [f"mAP of the {rankings.num_valid_queries:,} with a match: {rankings.mAP:.1%}", junk]
 
 
-def _describe_distance(protocol: Protocol) -> str:
+def describe_distance(protocol: Protocol) -> str:
+    """What the numbers below pictures are, in words."""
     if protocol.rerank is not None:
         return "re-ranked distance"
     return f"Euclidean distance of {'L2-normalized ' if protocol.normalize else ''}features"
-
-
-def write_lists(stem: Path, title: str, facts: Sequence[str], rows: Sequence[RankRow]) -> None:
-    """Write the page and its sheets; sheets of an earlier list of that name go.
-
-    Args:
-        stem: the files' path without number and ending.
-        title: what is shown and in which order.
-        facts: what a reader must know, a line each.
-        rows: in that order.
-    """
-    page = stem.with_name(f"{stem.name}.html")
-    write_whole(page, render_page(title, facts, rows))
-    for old in stem.parent.glob(f"{stem.name}_[0-9]*.png"):
-        old.unlink()
-    starts = range(0, len(rows), ROWS_PER_SHEET)
-    for number, start in enumerate(starts, start=1):
-        part = rows[start : start + ROWS_PER_SHEET]
-        which = f" ({start + 1} to {start + len(part)})" if len(starts) > 1 else ""
-        sheet = draw_sheet([row.tiles for row in part], title=title + which)
-        sheet.save(stem.with_name(f"{stem.name}_{number}.png"))
-    logger.info("written: %s, sheets of pictures beside it: %d", page, len(starts))

@@ -9,9 +9,11 @@ from PIL import Image
 
 from processor.evaluation.distance import distance_blocks
 from processor.open_evaluation import open_evaluation
-from processor.tools.rank_list import rank
+from processor.tools.rank_list import describe_distance, rank
 
 pytestmark = pytest.mark.slow
+
+OVERRIDE = ("TEST.CHUNK_MB", "8")
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,16 @@ def test_distances_are_those_that_the_evaluation_ranks_by(opened):
                 assert entry.distance == pytest.approx(value, abs=1e-6)
 
 
+def test_reranked_lists_agree_with_reranked_scores(straight):
+    opened = open_evaluation(str(straight / "last.pth"), ["TEST.RE_RANKING", "True"], [])
+    (target,) = opened.evaluator.targets
+    (metrics,) = opened.evaluator(opened.model).targets[0].splits
+    retrieval = opened.evaluator.retrieval(opened.model, target)
+    rankings = rank(retrieval, opened.evaluator.protocol, top=2)
+    assert rankings.mAP == pytest.approx(metrics.mAP, abs=1e-9)
+    assert "re-ranked" in describe_distance(opened.evaluator.protocol)
+
+
 def test_page_and_sheets(straight, script, tmp_path):
     name = next(iter(json.loads((straight / "results.json").read_text())["targets"]))
     (tmp_path / f"{name}_best_7.png").write_bytes(b"of an earlier, longer list")
@@ -71,7 +83,7 @@ def test_queries_of_an_identity(straight, opened, script, tmp_path):
     pid = opened.retrieval.query[0].pid
     count = sum(sample.pid == pid for sample in opened.retrieval.query)
     arguments = ("run.py", "rank-list", straight / "last.pth", "--output", tmp_path)
-    done = script(*arguments, "--order", "random", "--queries", 99, "--pid", pid)
+    done = script(*arguments, "--order", "random", "--queries", 99, "--pid", pid, *OVERRIDE)
     assert done.status == 0, done.output
     (page,) = tmp_path.glob("*_random.html")
     text = page.read_text(encoding="utf-8")
@@ -99,6 +111,7 @@ def test_folders_without_identities(straight, people, script, tmp_path):
     ("arguments", "message"),
     [
         (("--pid", "987654"), "--pid: no query has identity 987654; the first that have one: "),
+        (("--pid", "x", "TEST.CHUNK_MB", "8"), "--pid: expected numbers, got x"),
         (("--top", "0"), "--top: expected at least 1, got 0"),
         (("--queries", "0"), "--queries: expected at least 1, got 0"),
         (("TEST.MULTI_QUERY", "True"), "TEST.MULTI_QUERY: a rank list belongs to one picture"),

@@ -70,6 +70,19 @@ def test_options_on_both_sides_of_the_flags(tools, typed, opts):
     assert parsed.dry_run == ("--dry_run" in typed)
 
 
+def test_a_list_of_words_ends_before_an_option_of_the_configuration():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", nargs="+", default=[])
+    parser.add_argument("--top", type=int, nargs="+")
+    parser.add_argument("opts", nargs="*")
+    typed = "TEST.CHUNK_MB 9 --data a MODEL.jpg b SOLVER.SEED 1 MODEL.NAME x --top 3"
+    parsed = parse_anywhere(parser, typed.split())
+    assert parsed.data == ["a", "MODEL.jpg", "b"]
+    assert parsed.opts == ["TEST.CHUNK_MB", "9", "SOLVER.SEED", "1", "MODEL.NAME", "x"]
+    assert parsed.top == [3]
+    assert parse_anywhere(parser, []).data == []
+
+
 @pytest.mark.parametrize(
     ("typed", "named"),
     [

@@ -168,5 +168,5 @@ def test_a_browser_shows_every_picture_and_its_controls_work(page, tmp_path):
 
 
 def test_the_template_is_part_of_the_package():
-    pyproject = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    pyproject = (Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8")
     assert '"processor.pictures" = ["*.html"]' in pyproject

@@ -1,0 +1,107 @@
+"""Find the distance up to which two pictures should be taken to show one identity."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from processor.evaluation.evaluator import Protocol
+from processor.evaluation.retrieval import Retrieval
+from processor.evaluation.threshold import (
+    Recommendation,
+    recommend,
+    threshold_record,
+    to_euclidean,
+)
+from processor.evaluation.verification import FALSE_ACCEPT_RATES, Verification, verify
+from processor.model_file import describe_features
+from processor.open_evaluation import open_evaluation
+from processor.pictures.plots import save_figure
+from processor.pictures.verification_plot import draw_verification
+from processor.runtime import distributed
+from processor.runtime.run_folder import make_folder, write_json
+from processor.tools.arguments import add_evaluation_arguments
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = "find a distance threshold and its error rates on labelled pictures"
+IN_FLOAT32 = ("SOLVER.AMP", "off")  # as `run.py compare` does
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `run.py threshold`."""
+    add_evaluation_arguments(parser, "TEST.NECK_FEAT before")
+    parser.add_argument("--output", metavar="FOLDER", help="default: thresholds by the checkpoint")
+    parser.add_argument(
+        "--far",
+        type=float,
+        default=1e-3,
+        help="false accept rate of the recommended threshold (default: 0.001)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write `NAME.json` and `NAME.png` for every data set.
+
+    Pictures are compared as `run.py compare` compares two of them: by L2-normalized features,
+    without re-ranking, and the model is told nothing of cameras. Pairs are those of a query and a
+    gallery picture of the test split that is not junk.
+
+    Raises:
+        ConfigError, FileNotFoundError, ValueError: see `open_evaluation` and `verify`.
+    """
+    if not 0 < arguments.far < 1:
+        raise ValueError(f"--far: expected above 0 and below 1, got {arguments.far}")
+    opened = open_evaluation(arguments.checkpoint, [*IN_FLOAT32, *arguments.opts], arguments.data)
+    protocol = replace(opened.evaluator.protocol, normalize=True, rerank=None, multi_query=False)
+    evaluator = replace(opened.evaluator, protocol=protocol)
+    output = Path(arguments.output or Path(arguments.checkpoint).parent / "thresholds")
+    make_folder(output, "--output")
+    for target in evaluator.targets:
+        retrieval = evaluator.retrieval(opened.model, replace(target, cameras=None))
+        if not distributed.is_first():
+            continue
+        found = verify_pairs(retrieval, protocol, arguments.far)
+        record = {
+            **threshold_record(found, arguments.far),
+            "data": target.name,
+            "data_fingerprint": target.fingerprint,
+            "checkpoint": arguments.checkpoint,
+            "model": describe_features(opened.loaded),
+        }
+        path = output / f"{target.name}.json"
+        write_json(path, record)
+        recommended = recommend(found, arguments.far)
+        title = f"{target.name}: same identity or not, by {Path(arguments.checkpoint).name}"
+        save_figure(draw_verification(found, recommended, title), path.with_suffix(".png"))
+        for line in describe(found, recommended):
+            logger.info("%s: %s", target.name, line)
+        logger.info("written: %s and its plot", path)
+
+
+def verify_pairs(retrieval: Retrieval, protocol: Protocol, far: float) -> Verification:
+    """Error rates on all pairs of a split; raises ValueError as `verify`."""
+    return verify(
+        protocol.distances(retrieval.query_features, retrieval.gallery_features),
+        retrieval.candidates(),
+        retrieval.query_features.device,
+        rates=sorted({*FALSE_ACCEPT_RATES, far}, reverse=True),
+        chunk_mb=protocol.chunk_mb,
+    )
+
+
+def describe(found: Verification, recommended: Recommendation) -> list[str]:
+    """The results as lines of a log."""
+    equal = to_euclidean(found.equal_error)
+    lines = [
+        f"{found.num_genuine:,} genuine pairs, {found.num_impostor:,} impostor pairs",
+        f"equal error rate {found.eer:.2%}, distance {equal.threshold:.4f}",
+    ]
+    for rate, point in found.at_far.items():
+        remark = "" if found.measures(rate) else " (too few impostor pairs to measure it)"
+        distance = to_euclidean(point).threshold
+        lines.append(f"TAR {point.tar:.2%} at FAR {rate:g}, distance {distance:.4f}{remark}")
+    threshold = recommended.point.threshold
+    return [*lines, f"recommended threshold {threshold:.4f}: {recommended.criterion}"]
