@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from processor.command_line import parse_anywhere, run
-from processor.tools import extract, protocol
+from processor.tools import extract, protocol, search
 
-TOOLS = {"extract": extract, "protocol": protocol}
+TOOLS = {"extract": extract, "protocol": protocol, "search": search}
 
 
 def main() -> None:

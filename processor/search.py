@@ -68,11 +68,19 @@ def search(
     return best
 
 
-def exact_distances(query: Tensor, gallery: Tensor, rows: Tensor) -> Tensor:
-    """Euclidean distances of a (D,) query to `rows` (n,) of the gallery: (n,) float64."""
-    wide = query.double()
+def nearest_of(query: Tensor, gallery: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k nearest of some rows of the gallery to a (D,) query, and their distances."""
+    rows = rows.sort().values  # so that of equal distances the lower row comes first
+    distances = _measure(query, gallery, rows)
+    order = distances.argsort(stable=True)[:k]
+    return rows.cpu()[order], distances[order]
+
+
+def _measure(query: Tensor, gallery: Tensor, rows: Tensor) -> Tensor:
+    """Distances of a (D,) query to `rows` (n,) of the gallery: (n,) float64 on the CPU."""
+    wide = query.cpu().double()  # not every device has float64
     parts = [
-        torch.linalg.vector_norm(gallery[part].double() - wide, dim=1)
+        torch.linalg.vector_norm(gallery[part].cpu().double() - wide, dim=1)
         for part in rows.split(ROWS_AT_ONCE)
     ]
     return torch.cat(parts)
@@ -93,22 +101,19 @@ def _search_part(query: Tensor, gallery: Tensor, k: int, chunk_mb: float) -> Nei
             if len(near) == nearest.indices.shape[1]:  # there may be more, such as copies
                 near = (block.values[number] <= limit).nonzero().flatten()
             row = block.rows.start + number
-            near = near.sort().values  # so that of equal distances the lower row comes first
-            exact = exact_distances(query[row], gallery, near)
-            order = exact.argsort(stable=True)[:k]
-            indices[row], distances[row] = near[order].cpu(), exact[order].cpu()
+            indices[row], distances[row] = nearest_of(query[row], gallery, near, k)
     return Neighbours(indices, distances)
 
 
 def _rounding_errors(query: Tensor, gallery: Tensor) -> Tensor:
     """(Q,) bounds on the errors of two squared distances |q|^2 + |g|^2 - 2 q.g in float32.
 
-    A product of D numbers is off by at most D + 2 roundings of |q| |g| (Higham, Accuracy and
-    Stability of Numerical Algorithms, section 3.1), the sum of all terms of (|q| + |g|)^2.
+    The scalar products in it are off by at most D roundings of |q| |g| each (Higham, Accuracy and
+    Stability of Numerical Algorithms, section 3.1), so that the sum is by those of (|q| + |g|)^2.
     """
     longest = torch.linalg.vector_norm(gallery, dim=1).max()
     lengths = torch.linalg.vector_norm(query, dim=1)
-    return ROUNDING * (query.shape[1] + 2) * (lengths + longest).square()
+    return ROUNDING * (query.shape[1] + 4) * (lengths + longest).square()
 
 
 def _merge(first: Neighbours, second: Neighbours, k: int) -> Neighbours:
