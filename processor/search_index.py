@@ -21,6 +21,7 @@ INDEXES = ("flat", "ivfpq")
 SMALLEST_GALLERY = 39 * 256  # faiss wants 39 rows for each of the 256 codes of a part of a row
 NUMBERS_PER_CODE = 8  # of a feature, which become one byte
 ROWS_PER_LIST = 64  # to train on
+ITERATIONS = 10  # of k-means
 SHARE_OF_LISTS = 16  # one in so many is looked into
 CANDIDATES = 20  # measured exactly, per neighbour asked for
 
@@ -107,6 +108,7 @@ def _train_coded_index(faiss: ModuleType, gallery: np.ndarray) -> Any:
     num_lists = min(math.isqrt(num_rows), num_rows // ROWS_PER_LIST)
     num_codes = max(m for m in range(1, max(dim // NUMBERS_PER_CODE, 1) + 1) if dim % m == 0)
     index = faiss.index_factory(dim, f"IVF{num_lists},PQ{num_codes}")
+    index.cp.niter = index.pq.cp.niter = ITERATIONS
     num_training = max(SMALLEST_GALLERY, ROWS_PER_LIST * num_lists)
     step = max(1, num_rows // num_training)
     logger.info("training an index of %d lists on %d rows", num_lists, len(gallery[::step]))

@@ -15,7 +15,8 @@ from processor.search import Neighbours
 
 logger = logging.getLogger(__name__)
 
-ROWS_OF_A_SHEET = 20
+ROWS_OF_A_SHEET = 10
+MOST_SHEETS = 10
 NAME = "neighbours"
 
 
@@ -45,7 +46,7 @@ class Findings:
 
 
 def write_findings(findings: Findings, folder: Path, how: dict[str, Any]) -> None:
-    """Write `neighbours.json` and, of 20 queries each, sheets `neighbours*.png`.
+    """Write `neighbours.json` and, of 10 queries each, up to 10 sheets `neighbours*.png`.
 
     Args:
         findings: what was found.
@@ -73,10 +74,14 @@ def _draw_sheets(findings: Findings, folder: Path) -> None:
             missing[0],
         )
         return
-    starts = range(0, num_queries, ROWS_OF_A_SHEET)
+    num_shown = min(num_queries, MOST_SHEETS * ROWS_OF_A_SHEET)
+    if num_shown < num_queries:
+        logger.info("sheets show the first %d queries; %s.json has all", num_shown, NAME)
+    title = f"nearest of {len(findings.gallery.paths):,} pictures; rank: Euclidean distance"
+    starts = range(0, num_shown, ROWS_OF_A_SHEET)
     for sheet, start in enumerate(starts, start=1):
-        numbers = range(start, min(start + ROWS_OF_A_SHEET, num_queries))
-        picture = draw_sheet([_tiles(findings, number) for number in numbers])
+        numbers = range(start, min(start + ROWS_OF_A_SHEET, num_shown))
+        picture = draw_sheet([_tiles(findings, number) for number in numbers], title=title)
         ending = f"_{sheet}" if len(starts) > 1 else ""
         picture.save(folder / f"{NAME}{ending}.png")
 
