@@ -17,6 +17,7 @@ from processor.tools import (
     protocol,
     rank_list,
     results,
+    search,
     threshold,
 )
 
@@ -32,6 +33,7 @@ TOOLS = {
     "protocol": protocol,
     "rank-list": rank_list,
     "results": results,
+    "search": search,
     "threshold": threshold,
 }
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from datasets.image_lists import ImageList
@@ -18,11 +19,12 @@ from processor.feature_files import (
     FORMAT,
     FeatureFile,
     Record,
+    StoredFeatures,
     check_same_record,
     pack_features,
     read_record,
 )
-from processor.features import ids_of_model
+from processor.features import FeatureTable, ids_of_model
 
 logger = logging.getLogger(__name__)
 
@@ -102,24 +104,55 @@ def extract_to_file(
         done = file.images_done
         if done:
             logger.info("%s: going on after %d of %d images", output, done, len(images.samples))
-        rest = images.samples[done:]
-        tables = extractor.stream(
-            [sample.path for sample in rest],
-            images.camids[done:],
-            images.viewids[done:],
-            on_bad_image=on_bad_image,
-        )
-        for table in tables:
-            samples = [rest[i] for i in table.indices.tolist()]
+        for table in _tables(extractor, images, done, on_bad_image):
+            samples = [images.samples[done + i] for i in table.indices.tolist()]
             file.append(table.features, samples, table.bad_images)
         rows, bad_images = file.rows, file.bad_images
-    for path in bad_images:
-        logger.warning("skipped the broken image %s", path)
-    if not rows:
-        raise ValueError("no image could be read")
+    _report_bad_images(bad_images, rows)
     if growing != output:
         pack_features(growing, output)
     logger.info("%s: %d rows of %d numbers", output, rows, extractor.dim)
+
+
+def extract_in_memory(
+    extractor: Extractor, images: Images, *, on_bad_image: str = "error"
+) -> StoredFeatures:
+    """Features as `extract_to_file` writes them; raises as it does."""
+    features = np.empty((len(images.samples), extractor.dim), dtype=np.float32)
+    samples: list[Sample] = []
+    bad_images: list[str] = []
+    for table in _tables(extractor, images, 0, on_bad_image):
+        start = len(samples)
+        samples += [images.samples[i] for i in table.indices.tolist()]
+        features[start : len(samples)] = table.features
+        bad_images += table.bad_images
+    _report_bad_images(bad_images, len(samples))
+    return StoredFeatures(
+        features[: len(samples)],
+        [sample.path for sample in samples],
+        np.array([sample.pid for sample in samples]),
+        np.array([sample.camid for sample in samples]),
+        _describe(extractor, images),
+    )
+
+
+def _tables(
+    extractor: Extractor, images: Images, done: int, on_bad_image: str
+) -> Iterator[FeatureTable]:
+    """Features of the images from `done` on, where indices count from."""
+    return extractor.stream(
+        [sample.path for sample in images.samples[done:]],
+        images.camids[done:],
+        images.viewids[done:],
+        on_bad_image=on_bad_image,
+    )
+
+
+def _report_bad_images(bad_images: Sequence[str], num_rows: int) -> None:
+    for path in bad_images:
+        logger.warning("skipped the broken image %s", path)
+    if not num_rows:
+        raise ValueError("no image could be read")
 
 
 def _describe(extractor: Extractor, images: Images) -> Record:

@@ -12,13 +12,14 @@ from processor.evaluation.distance import (
     block_mb,
     bytes_per_distance,
     check_features,
+    check_finite,
     chunk_slices,
-    distance_blocks,
 )
+from processor.evaluation.products import add_products, full_precision
 
 GALLERY_ROWS = 2**16  # compared at once; what is kept of them is k per query
 SPARE = 16  # of them that are looked at besides, for what rounding may have left behind
-ROWS_AT_ONCE = 1024  # measured again in float64 at once
+ROWS_AT_ONCE = 16  # measured again at once: few, as waking other threads for more takes longer
 ROUNDING = 2.0**-23  # of a float32 number, twice
 
 
@@ -57,7 +58,7 @@ def search(
     if k < 1:
         raise ValueError(f"k: expected at least 1, got {k}")
     query, gallery = check_features(query_features, gallery_features)
-    k = min(k, len(gallery))
+    gallery, k = gallery.contiguous(), min(k, len(gallery))
     best = Neighbours(
         torch.empty(len(query), 0, dtype=torch.long), torch.empty(len(query), 0).double()
     )
@@ -68,11 +69,19 @@ def search(
     return best
 
 
-def exact_distances(query: Tensor, gallery: Tensor, rows: Tensor) -> Tensor:
-    """Euclidean distances of a (D,) query to `rows` (n,) of the gallery: (n,) float64."""
-    wide = query.double()
+def nearest_of(query: Tensor, gallery: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k nearest of some rows of the gallery to a (D,) query, and their distances."""
+    rows = rows.sort().values  # so that of equal distances the lower row comes first
+    distances = _measure(query, gallery, rows)
+    order = distances.argsort(stable=True)[:k]
+    return rows.cpu()[order], distances[order]
+
+
+def _measure(query: Tensor, gallery: Tensor, rows: Tensor) -> Tensor:
+    """Distances of a (D,) query to `rows` (n,) of the gallery: (n,) float64 on the CPU."""
+    wide = query.cpu().double()  # not every device has float64
     parts = [
-        torch.linalg.vector_norm(gallery[part].double() - wide, dim=1)
+        torch.linalg.vector_norm(gallery[part].cpu().double() - wide, dim=1)
         for part in rows.split(ROWS_AT_ONCE)
     ]
     return torch.cat(parts)
@@ -80,35 +89,33 @@ def exact_distances(query: Tensor, gallery: Tensor, rows: Tensor) -> Tensor:
 
 def _search_part(query: Tensor, gallery: Tensor, k: int, chunk_mb: float) -> Neighbours:
     """As `search`, of a part of the gallery with at least k rows."""
-    slack = _rounding_errors(query, gallery)
+    lengths, gallery_lengths = _lengths(query), _lengths(gallery)
+    # The scalar products in |q|^2 + |g|^2 - 2 q.g are off by at most D roundings of |q| |g| each
+    # (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
+    slack = ROUNDING * (query.shape[1] + 4) * (lengths + gallery_lengths.max()).square()
     bytes_per_row = bytes_per_distance(query.device) * len(gallery)
     most_mb = block_mb(bytes_per_row, chunk_mb, query.device)
     indices = torch.empty(len(query), k, dtype=torch.long)
     distances = torch.empty(len(query), k, dtype=torch.float64)
-    for block in distance_blocks(query, gallery, chunk_slices(len(query), bytes_per_row, most_mb)):
-        nearest = block.values.topk(min(k + SPARE, len(gallery)), largest=False)
-        limits = nearest.values[:, k - 1] + slack[block.rows]
+    for rows in chunk_slices(len(query), bytes_per_row, most_mb):
+        squares = query.new_empty(rows.stop - rows.start, len(gallery))
+        with full_precision(query.device):
+            row_term = lengths[rows, None].square()
+            add_products(-2 * query[rows], gallery, row_term, gallery_lengths.square(), squares)
+        check_finite("distances", squares, rows.start)
+        nearest = squares.topk(min(k + SPARE, len(gallery)), largest=False)
+        limits = nearest.values[:, k - 1] + slack[rows]
         for number, limit in enumerate(limits):
             near = nearest.indices[number][nearest.values[number] <= limit]
             if len(near) == nearest.indices.shape[1]:  # there may be more, such as copies
-                near = (block.values[number] <= limit).nonzero().flatten()
-            row = block.rows.start + number
-            near = near.sort().values  # so that of equal distances the lower row comes first
-            exact = exact_distances(query[row], gallery, near)
-            order = exact.argsort(stable=True)[:k]
-            indices[row], distances[row] = near[order].cpu(), exact[order].cpu()
+                near = (squares[number] <= limit).nonzero().flatten()
+            row = rows.start + number
+            indices[row], distances[row] = nearest_of(query[row], gallery, near, k)
     return Neighbours(indices, distances)
 
 
-def _rounding_errors(query: Tensor, gallery: Tensor) -> Tensor:
-    """(Q,) bounds on the errors of two squared distances |q|^2 + |g|^2 - 2 q.g in float32.
-
-    A product of D numbers is off by at most D + 2 roundings of |q| |g| (Higham, Accuracy and
-    Stability of Numerical Algorithms, section 3.1), the sum of all terms of (|q| + |g|)^2.
-    """
-    longest = torch.linalg.vector_norm(gallery, dim=1).max()
-    lengths = torch.linalg.vector_norm(query, dim=1)
-    return ROUNDING * (query.shape[1] + 2) * (lengths + longest).square()
+def _lengths(features: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(features, dim=1)
 
 
 def _merge(first: Neighbours, second: Neighbours, k: int) -> Neighbours:

@@ -1,0 +1,119 @@
+"""Find the pictures of a gallery that are most like given ones."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from datasets.image_lists import read_image_lists
+from processor.evaluation.distance import normalize_features
+from processor.extraction import SUFFIXES, extract_in_memory, join_lists
+from processor.extractor import Extractor
+from processor.feature_files import StoredFeatures, check_same_model, read_features
+from processor.search import search
+from processor.search_index import INDEXES, search_by_index
+from processor.search_report import Findings, write_findings
+from processor.tools.extract import add_model_arguments, open_extractor
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = "the pictures of a gallery that are most like given ones"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `run.py search`."""
+    add_model_arguments(parser)
+    places = "files, folders, CSV files, or splits of data sets: market1501:gallery"
+    parser.add_argument(
+        "--query", nargs="+", required=True, metavar="PICTURE", help=f"what to look for: {places}"
+    )
+    parser.add_argument(
+        "--gallery",
+        nargs="+",
+        required=True,
+        metavar="FOLDER",
+        help=f"where to look: {places}; or one file of run.py extract, .npz or .npy",
+    )
+    parser.add_argument("--top", type=int, default=10, help="pictures to find for each; 10")
+    parser.add_argument(
+        "--index",
+        choices=INDEXES,
+        help="search by faiss: flat = all rows; ivfpq = approximately, by an index that is kept "
+        "beside the gallery's file; exact and without faiss unless given",
+    )
+    parser.add_argument(
+        "--output",
+        default="search",
+        metavar="FOLDER",
+        help="for neighbours.json and neighbours.png; search unless given",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Search, and write what was found.
+
+    Raises:
+        BadImageError, ConfigError, FileNotFoundError, ValueError: see `Extractor`,
+            `read_image_lists`, `read_features`, `search` and `search_by_index`.
+    """
+    extractor = open_extractor(arguments)
+    gallery = _read_gallery(extractor, arguments.gallery, arguments.on_bad_image)
+    query = _extract(extractor, arguments.query, arguments.on_bad_image)
+    features = torch.from_numpy(gallery.features)
+    if not gallery.record["normalized"]:
+        features = normalize_features(features)
+    if arguments.index is None:
+        neighbours = search(query.features, features, arguments.top)
+    else:
+        kept = _index_file(arguments.gallery)
+        neighbours = search_by_index(query.features, features, arguments.top, arguments.index, kept)
+    how = {
+        "checkpoint": arguments.checkpoint,
+        "gallery": arguments.gallery,
+        "gallery_images": len(gallery.paths),
+        "index": arguments.index or "none: exact",
+        "distance": "Euclidean, between features of length 1",
+    }
+    output = Path(arguments.output)
+    write_findings(Findings(query, gallery, neighbours), output, how)
+    logger.info(
+        "%d queries in %d pictures: written to %s", len(query.paths), len(gallery.paths), output
+    )
+
+
+def _read_gallery(extractor: Extractor, places: Sequence[str], on_bad_image: str) -> StoredFeatures:
+    file = _features_file(places)
+    if file is None:
+        return _extract(extractor, places, on_bad_image)
+    stored = read_features(file)
+    wanted = {"model": extractor.description, "checkpoint": extractor.checkpoint}
+    check_same_model(file, stored.record, wanted)
+    return stored
+
+
+def _extract(extractor: Extractor, places: Sequence[str], on_bad_image: str) -> StoredFeatures:
+    lists = read_image_lists(places, extractor.cfg.DATASETS.ROOT_DIR)
+    return extract_in_memory(extractor, join_lists(extractor, lists), on_bad_image=on_bad_image)
+
+
+def _features_file(places: Sequence[str]) -> Path | None:
+    """The file of features that is meant; raises ValueError if it is not named alone."""
+    files = [place for place in places if Path(place).suffix in SUFFIXES]
+    if files and len(places) > 1:
+        raise ValueError(f"--gallery: {files[0]} cannot be searched together with other places")
+    return Path(files[0]) if files else None
+
+
+def _index_file(places: Sequence[str]) -> Path | None:
+    """Where an index of the gallery is kept; one that is older than the features is removed."""
+    features = _features_file(places)
+    if features is None:
+        return None
+    file = features.with_name(f"{features.name}.ivfpq.faiss")
+    if file.is_file() and file.stat().st_mtime_ns < features.stat().st_mtime_ns:
+        file.unlink()
+    return file
