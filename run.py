@@ -38,15 +38,24 @@ TOOLS = {
 }
 
 
-def main() -> None:
-    """Parse and run one sub-command."""
-    parser = argparse.ArgumentParser(description="Tools around a model.")
+def build_parser() -> argparse.ArgumentParser:
+    """A parser with all sub-commands."""
+    parser = argparse.ArgumentParser(
+        description="Tools around a model.",
+        epilog="python run.py SUB-COMMAND --help says more; docs/using.md shows all of them.",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=16),
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="SUB-COMMAND")
     for name, tool in TOOLS.items():
         tool.add_arguments(
             commands.add_parser(name, help=tool.DESCRIPTION, description=tool.__doc__)
         )
-    arguments = parse_anywhere(parser)
+    return parser
+
+
+def main() -> None:
+    """Parse and run one sub-command."""
+    arguments = parse_anywhere(build_parser())
     run(lambda: TOOLS[arguments.command].run(arguments))
 
 

@@ -19,6 +19,7 @@ GivenImage: TypeAlias = str | os.PathLike[str] | Image.Image | np.ndarray | Tens
 the channels in front, uint8 or float in 0..1. A fourth channel is transparency and is dropped."""
 
 CHANNEL_ORDERS = ("rgb", "bgr")
+REMEDY = 'set INPUT.ON_BAD_IMAGE skip (in Python: stream with on_bad_image="skip")'
 KINDS = "a path, a PIL image, an array or a tensor"
 ARRAYS = "an array has to be uint8 of shape (H, W, 3), (H, W, 4), (H, W, 1) or (H, W)"
 TENSORS = "a tensor has to be uint8, or float in 0..1, of shape (3, H, W), (4, H, W) or (1, H, W)"
@@ -56,7 +57,7 @@ class GivenImages:
         """The image as RGB; raises BadImageError if its file is broken."""
         image = self.images[position]
         if isinstance(image, str | os.PathLike):
-            return read_image(os.fspath(image), remedy="set on_bad_image skip")
+            return read_image(os.fspath(image), remedy=REMEDY)
         if not isinstance(image, Image.Image):
             return _to_picture(_to_array(image), self.channels)
         try:

@@ -9,10 +9,9 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from config import ConfigError, UnknownOptionError
-from config.defaults import default_cfg
-from config.load import flatten
 from datasets.images import BadImageError
 from processor.epoch import NonFiniteLossError
 from processor.runtime import distributed
@@ -23,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 TRACEBACK_VARIABLE = "REID_TRACEBACK"
 _FLAG = re.compile(r"-(?![\d.])")  # and no negative number
+_OPTION = re.compile(r"OUTPUT_DIR|[A-Z][A-Z0-9_]*(\.[A-Z][A-Z0-9_]*)+")
 
 # What a user can mend: shown as one line. Anything else is a defect and keeps its traceback.
 USER_ERRORS = (
@@ -57,10 +57,15 @@ def config_file_parser(description: str) -> argparse.ArgumentParser:
         description=description,
         epilog="Every option has a comment in config/defaults.py; recipes are under configs/.",
     )
-    names = ("--config_file", "--config-file", "--config")
-    parser.add_argument(*names, default=None, metavar="FILE", help="a YAML file")
+    add_config_file(parser)
     parser.add_argument("--local_rank", default=None, help=argparse.SUPPRESS)
     return parser
+
+
+def add_config_file(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """The flag `--config_file FILE`."""
+    names = ("--config_file", "--config-file", "--config")
+    parser.add_argument(*names, required=required, metavar="FILE", help="a YAML file")
 
 
 def parse_arguments(description: str, arguments: Sequence[str] | None = None) -> Arguments:
@@ -90,16 +95,27 @@ def parse_anywhere(
     return parsed
 
 
+def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names and, behind them, `KEY VALUE ...`; a KEY is in capitals, such as SOLVER.SEED."""
+    for place, word in enumerate(words):
+        if _OPTION.fullmatch(word) and not Path(word).exists():
+            return list(words[:place]), list(words[place:])
+    return list(words), []
+
+
 def _take_overrides(parsed: argparse.Namespace) -> list[str]:
     """Remove `KEY VALUE ...` from the ends of lists of words."""
-    known = {key for key, _ in flatten(default_cfg())}
     taken: list[str] = []
     for name, words in vars(parsed).items():
-        if name == "opts" or not isinstance(words, list):
+        if (
+            name == "opts"
+            or not isinstance(words, list)
+            or not all(isinstance(x, str) for x in words)
+        ):
             continue
-        end = next((place for place, word in enumerate(words) if word in known), len(words))
-        setattr(parsed, name, words[:end])
-        taken += words[end:]
+        kept, overrides = split_overrides(words)
+        setattr(parsed, name, kept)
+        taken += overrides
     return taken
 
 

@@ -42,12 +42,13 @@ class Extractor:
 
     Args:
         checkpoint: the file; CLIP's own weights and a configuration are not needed.
-        device: auto | cpu | cuda | cuda:1 | mps.
-        batch_size: images that go through the model at once.
+        device: auto | cpu | cuda | cuda:1 | mps; None = as MODEL.DEVICE says.
+        batch_size: images that go through the model at once; None = TEST.IMS_PER_BATCH.
         amp: compute as the checkpoint's SOLVER.AMP says; False = in float32.
         normalize: scale every row to length 1.
-        num_workers: processes that decode images; 0 = this one. Where processes are spawned
-            (Windows, macOS) the caller's script needs its `if __name__ == "__main__":`.
+        num_workers: processes that decode images; 0 = this one, None = DATALOADER.NUM_WORKERS.
+            Where processes are spawned (Windows, macOS) the caller's script needs its
+            `if __name__ == "__main__":`.
         channels: order of the channels in arrays and tensors, "rgb" or "bgr" (OpenCV's); files and
             PIL images know theirs.
         opts: overrides `KEY VALUE ...` of the checkpoint's configuration, such as TEST.NECK_FEAT.
@@ -64,29 +65,30 @@ class Extractor:
     def __init__(
         self,
         checkpoint: str | os.PathLike[str],
-        device: str | torch.device = "auto",
+        device: str | torch.device | None = "auto",
         *,
-        batch_size: int = 64,
+        batch_size: int | None = 64,
         amp: bool = False,
         normalize: bool = True,
-        num_workers: int = 0,
+        num_workers: int | None = 0,
         channels: str = "rgb",
         opts: Sequence[str] = (),
     ) -> None:
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
         if channels not in CHANNEL_ORDERS:
             raise ValueError(f"channels: {channels!r}; known: {', '.join(CHANNEL_ORDERS)}")
-        name, _, number = str(device).partition(":")
-        chosen = choose_device(name, number or "0")
         self.checkpoint = os.fspath(checkpoint)
         loaded = open_model(self.checkpoint, opts=list(opts))
+        cfg = loaded.cfg
+        name, _, number = str(device or cfg.MODEL.DEVICE).partition(":")
+        chosen = choose_device(name, number or cfg.MODEL.DEVICE_ID)
         self.description = describe_features(loaded)
-        self.cfg = loaded.cfg
+        self.cfg = cfg
         self.cameras = loaded.cameras
-        self.batch_size = batch_size
+        self.batch_size = cfg.TEST.IMS_PER_BATCH if batch_size is None else batch_size
         self.normalize = normalize
-        self.num_workers = num_workers
+        self.num_workers = cfg.DATALOADER.NUM_WORKERS if num_workers is None else num_workers
         self.channels = channels
         self.precision = build_precision(self.cfg, chosen) if amp else Precision(None, chosen)
         self.model = loaded.model.to(chosen).eval()

@@ -68,7 +68,9 @@ def choose_identities(
         ValueError: no identity has two images, or there are more data sets than identities.
     """
     if count < len(images):
-        raise ValueError(f"--max_identities {count}: there are {len(images)} data sets")
+        raise ValueError(
+            f"--max_identities {count}: at least one of each of {len(images)} data sets"
+        )
     chosen: dict[str, list[Sample]] = {}
     for number, (name, samples) in enumerate(images.items()):
         groups: dict[int, list[Sample]] = {}

@@ -101,7 +101,7 @@ def open_model(
     if not path:
         raise ConfigError("TEST.WEIGHT: name the checkpoint to evaluate, e.g. TEST.WEIGHT last.pth")
     opts = list(opts or [])
-    file = read_weights_file(path, "TEST.WEIGHT")
+    file = read_weights_file(path)
     cfg = _configuration(file, config_file, opts)
     sizes = _sizes(file, cfg)
     model = build_reid_model(cfg, *sizes)

@@ -41,7 +41,7 @@ def save_slim(
     Raises:
         ConfigError, FileNotFoundError, ValueError: see `open_model`.
     """
-    trained_with = read_weights_file(checkpoint, "CHECKPOINT").config
+    trained_with = read_weights_file(checkpoint).config
     loaded = open_model(checkpoint, config_file, [*opts, *_BASELINE])
     model = loaded.model.half() if half else loaded.model
     meta = {"trained_with": trained_with, **loaded.meta}  # that of a slim file stays

@@ -83,10 +83,13 @@ def read_run(folder: Path) -> Run:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         results = _read_results(folder)
         stage, epoch = _read_position(folder)
-        epochs = config["SOLVER"].get(f"STAGE{stage}", {}).get("MAX_EPOCHS", 0)
+        last = stage in (2, "dsgl")  # training without labels has the epochs of stage 2
+        epochs = (
+            config["SOLVER"].get("STAGE2" if last else f"STAGE{stage}", {}).get("MAX_EPOCHS", 0)
+        )
     except (ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise ValueError(f"{folder}: a file of this run is damaged: {error!r}") from error
-    if stage == 2 and epoch < epochs:  # results are of before the run was resumed for more epochs
+    if last and epoch < epochs:  # results are of before the run was resumed for more epochs
         results = {}
     progress = f"stage {stage}, epoch {epoch} of {epochs}" if epoch else "no epoch finished"
     return Run(folder, config, record, results, progress)

@@ -25,6 +25,7 @@ PERPLEXITY = 30  # of t-SNE; less where there are few features
 SHAPES = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h", "8")
 FILLS = ("full", "hollow", "dark edge")  # with the hues, the looks of 24 identities
 SIZE, STAR_SIZE = 6.5, 17  # points
+LEGEND_LETTERS = 110  # in a line below the axes, 5 of them around each entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +186,11 @@ def _add_legends(
     if prompts:
         kinds.append(handle("*", "learned prompt", **gray))
     if kinds:
+        longest = max(len(str(kind.get_label())) for kind in kinds)
         figure.legend(
             handles=kinds,
             title=mark if shapes else None,
             loc="outside lower center",
-            ncols=8,
+            ncols=min(8, max(1, LEGEND_LETTERS // (longest + 5))),
             frameon=False,
         )

@@ -6,6 +6,8 @@ import torch
 
 from processor.runtime import distributed
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
 
 def choose_device(name: str, device_id: str = "0") -> torch.device:
     """The torch device of MODEL.DEVICE and MODEL.DEVICE_ID.
@@ -15,7 +17,7 @@ def choose_device(name: str, device_id: str = "0") -> torch.device:
         device_id: number of the CUDA device; of a list "0,1" the first.
 
     Raises:
-        ValueError: the device asked for is not there.
+        ValueError: the device asked for is unknown or not there.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
@@ -37,6 +39,8 @@ def choose_device(name: str, device_id: str = "0") -> torch.device:
         return torch.device("cuda", index)
     if name == "mps" and not _has_mps():
         raise ValueError("MODEL.DEVICE mps: not available here; set MODEL.DEVICE auto or cpu")
+    if name not in DEVICES:
+        raise ValueError(f"MODEL.DEVICE {name}: expected one of {', '.join(DEVICES)}")
     return torch.device(name)
 
 

@@ -21,6 +21,13 @@ from processor.pictures.attention import add_scale, overlay
 from processor.pictures.sheet import Tile, draw_sheet
 from processor.runtime.device import choose_device
 from processor.runtime.run_folder import make_folder
+from processor.tools.arguments import (
+    IMAGES,
+    add_checkpoint,
+    add_overrides,
+    place_output,
+    positive,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -38,14 +45,8 @@ class Map:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py attention`."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="e.g. last.pth")
-    parser.add_argument(
-        "images",
-        nargs="+",
-        metavar="IMAGES",
-        help="files, folders with their subfolders, CSV files with a column path, or splits of "
-        "data sets: market1501:query",
-    )
+    add_checkpoint(parser)
+    parser.add_argument("images", nargs="+", metavar="IMAGES", help=IMAGES)
     parser.add_argument(
         "--method",
         choices=(*VIT_METHODS, *RESNET_METHODS),
@@ -56,18 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--limit",
-        type=int,
+        type=positive,
         default=32,
         metavar="N",
         help="pictures at most, of more evenly spaced ones (default: 32)",
     )
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        default=[],
-        metavar="KEY VALUE",
-        help="overrides of the checkpoint's configuration, e.g. DATASETS.ROOT_DIR /data",
-    )
+    add_overrides(parser, "DATASETS.ROOT_DIR /data")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -77,14 +72,14 @@ def run(arguments: argparse.Namespace) -> None:
         BadImageError: a picture cannot be decoded.
         ConfigError, FileNotFoundError, ValueError: no such file, or a model without such maps.
     """
-    loaded = open_model(arguments.checkpoint, None, arguments.set)
+    loaded = open_model(arguments.checkpoint, None, arguments.opts)
     methods = attention_methods(loaded.model)
     if not methods:
         raise ValueError(f"{arguments.checkpoint}: no maps of a ViT whose patch tokens are pooled")
     lists = read_image_lists(arguments.images, loaded.cfg.DATASETS.ROOT_DIR)
     method = arguments.method or methods[0]
     maps = make_maps(loaded, limit_images(lists, arguments.limit), method)
-    folder = Path(arguments.output or Path(arguments.checkpoint).parent / "attention")
+    folder = place_output(arguments.output, arguments.checkpoint, "attention")
     make_folder(folder, "--output")
     tiles = []
     for number, found in enumerate(maps, start=1):
@@ -97,7 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
     sheet = folder / f"sheet_{method}.png"
     title = f"Where {Path(arguments.checkpoint).name} looks ({method})"
     add_scale(draw_sheet(rows, title=title)).save(sheet)
-    logger.info("written to %s: %d overlays and %s", folder, len(maps), sheet.name)
+    logger.info("written: %s, overlays beside it: %d", sheet, len(maps))
 
 
 def make_maps(loaded: LoadedModel, lists: Sequence[ImageList], method: str) -> list[Map]:
@@ -119,13 +114,7 @@ def make_maps(loaded: LoadedModel, lists: Sequence[ImageList], method: str) -> l
 
 
 def limit_images(lists: Sequence[ImageList], limit: int) -> list[ImageList]:
-    """At most `limit` of the pictures, evenly spaced; says so when there are more.
-
-    Raises:
-        ValueError: the limit is below 1.
-    """
-    if limit < 1:
-        raise ValueError(f"--limit {limit}: at least 1")
+    """At most `limit` of the pictures, evenly spaced; says so when there are more."""
     total = sum(len(images.samples) for images in lists)
     if total <= limit:
         return list(lists)

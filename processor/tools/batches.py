@@ -13,12 +13,14 @@ from config import load_cfg, require_labels
 from datasets.build import build_sources
 from datasets.sources import TrainingSet, join_sources
 from model import CLIPReID
+from processor.command_line import add_config_file
 from processor.model_file import open_model
 from processor.pictures.batches import draw_batches
 from processor.pictures.plots import sheet_file
 from processor.runtime.device import choose_device
 from processor.sampled_batches import FEATURES, extract_identity_features, sample_batches
 from processor.start import build_starting_model, find_start
+from processor.tools.arguments import add_overrides, positive
 
 logger = logging.getLogger(__name__)
 
@@ -48,26 +50,27 @@ class Subject:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py batches`."""
     parser.add_argument(
-        "checkpoint", nargs="?", metavar="CHECKPOINT", help="e.g. last.pth, or --config_file"
+        "checkpoint", nargs="?", metavar="CHECKPOINT", help="a trained model, or name --config_file"
     )
-    names = ("--config_file", "--config-file", "--config")
-    parser.add_argument(*names, metavar="FILE", help="a YAML file")
+    add_config_file(parser)
     parser.add_argument(
         "--features",
         choices=FEATURES,
         help="what identities are compared by (default: their learned prompts, if there are any)",
     )
-    parser.add_argument("--epoch", type=int, default=1, help="its first batch (default: 1)")
-    parser.add_argument("--identities", type=int, default=8, help="shown per batch (default: 8)")
+    parser.add_argument(
+        "--epoch", type=positive, default=1, metavar="N", help="its first batch (default: 1)"
+    )
+    parser.add_argument(
+        "--identities", type=positive, default=8, metavar="N", help="shown per batch (default: 8)"
+    )
     parser.add_argument(
         "--output",
         type=sheet_file,
         metavar="FILE",
         help="PNG, JPEG or WebP (default: batches.png beside the checkpoint, else in OUTPUT_DIR)",
     )
-    parser.add_argument(
-        "opts", nargs="*", metavar="KEY VALUE", help="overrides, e.g. DATALOADER.DFGS.SKIP 2"
-    )
+    add_overrides(parser, "DATALOADER.DFGS.SKIP 2")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -82,8 +85,6 @@ def run(arguments: argparse.Namespace) -> None:
         checkpoint, opts = None, [checkpoint, *opts]
     if checkpoint is None and arguments.config_file is None:
         raise ValueError("batches: name a CHECKPOINT, or a YAML file with --config_file")
-    if min(arguments.epoch, arguments.identities) < 1:
-        raise ValueError("--epoch, --identities: at least 1")
     if checkpoint is not None:
         subject = open_checkpoint(checkpoint, arguments.config_file, opts)
         beside = Path(checkpoint).parent
@@ -112,7 +113,7 @@ def run(arguments: argparse.Namespace) -> None:
         f"hits: of the {cfg.DATALOADER.DFGS.NUM_NEIGHBOURS} nearest"
     )
     draw_batches(batches, data, title, arguments.identities).save(path)
-    logger.info("written to %s", path)
+    logger.info("written: %s", path)
 
 
 def open_checkpoint(path: str, config_file: str | None, opts: list[str]) -> Subject:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+from pathlib import Path
 
 import torch
 
 from processor.evaluation.threshold import Threshold, read_threshold
 from processor.extractor import Extractor
+from processor.tools.arguments import add_checkpoint, add_overrides
 
 logger = logging.getLogger(__name__)
 
@@ -17,17 +19,14 @@ DESCRIPTION = "same identity or not: two pictures and a distance threshold"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py compare`."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="e.g. runs/demo/last.pth")
+    add_checkpoint(parser)
     parser.add_argument("pictures", nargs=2, metavar="PICTURE", help="image files")
     parser.add_argument(
         "--threshold",
         metavar="FILE_OR_NUMBER",
         help="a file of run.py threshold, or a distance; without it the distance alone is said",
     )
-    parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:1 | mps")
-    parser.add_argument(
-        "opts", nargs="*", metavar="KEY VALUE", help="overrides, e.g. TEST.NECK_FEAT before"
-    )
+    add_overrides(parser, "MODEL.DEVICE cpu")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -37,7 +36,10 @@ def run(arguments: argparse.Namespace) -> None:
         BadImageError, ConfigError, FileNotFoundError, ValueError: see `Extractor` and
             `read_threshold`.
     """
-    extractor = Extractor(arguments.checkpoint, arguments.device, opts=arguments.opts)
+    for picture in arguments.pictures:
+        if not Path(picture).is_file():
+            raise FileNotFoundError(f"no file {picture}")
+    extractor = Extractor(arguments.checkpoint, None, opts=arguments.opts)
     threshold = None
     if arguments.threshold is not None:
         threshold = read_threshold(arguments.threshold, extractor.description)

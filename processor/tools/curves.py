@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
     path = arguments.output or Path(arguments.runs[0]) / "curves.png"
     save_figure(draw_curves(runs, keys), path)
-    logger.info("written to %s", path)
+    logger.info("written: %s", path)
 
 
 def read_run(folder: Path) -> list[dict[str, Any]]:

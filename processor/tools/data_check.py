@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,12 +20,12 @@ from datasets.checking.training import find_leaks, find_training_faults
 from datasets.records import DataSplits
 from datasets.registry import num_splits, read_dataset
 from datasets.workers import num_workers
+from processor.command_line import add_config_file, split_overrides
 from processor.runtime.run_folder import make_folder, write_json
 
 logger = logging.getLogger(__name__)
 
 DESCRIPTION = "look for broken files, leaks and other faults in data sets"
-_OPTION = re.compile(r"OUTPUT_DIR|[A-Z][A-Z0-9_]*(\.[A-Z][A-Z0-9_]*)+")
 
 
 class UnusableDataError(ValueError):
@@ -35,8 +34,7 @@ class UnusableDataError(ValueError):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py data-check`."""
-    names = ("--config_file", "--config-file", "--config")
-    parser.add_argument(*names, default=None, metavar="FILE", help="a YAML file")
+    add_config_file(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings here")
     parser.add_argument(
         "opts",
@@ -54,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
         UnusableDataError: there are faults that a run would stop on.
         ConfigError, FileNotFoundError: see `load_cfg`.
     """
-    names, opts = split_words(arguments.opts)
+    names, opts = split_overrides(arguments.opts)
     findings = check(load_cfg(arguments.config_file, opts), names)
     logger.info("%s", format_report(findings))
     if arguments.json is not None:
@@ -63,16 +61,6 @@ def run(arguments: argparse.Namespace) -> None:
         logger.info("written: %s", arguments.json)
     if findings.errors:
         raise UnusableDataError(f"data-check: a run would stop on {findings.errors} of the faults")
-
-
-def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Data sets and `KEY VALUE ...`; options are in capitals, such as SOLVER.SEED."""
-    names: list[str] = []
-    for place, word in enumerate(words):
-        if _OPTION.fullmatch(word) and not Path(word).exists():
-            return names, list(words[place:])
-        names.append(word)
-    return names, []
 
 
 def check(cfg: CfgNode, names: Sequence[str] = ()) -> Findings:

@@ -32,6 +32,7 @@ from processor.pictures.embedding import (
     without_gap,
 )
 from processor.pictures.plots import plot_file, save_figure
+from processor.tools.arguments import add_checkpoint, add_overrides, place_output, positive
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ MARKS = ("camera", "domain")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py embedding`."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="e.g. last.pth")
+    add_checkpoint(parser)
     parser.add_argument(
         "--data",
         nargs="+",
@@ -64,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max_identities",
         "--max-identities",
-        type=int,
+        type=positive,
         default=20,
         metavar="N",
         help="drawn at random from those with two images or more (default: 20)",
@@ -76,9 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="PNG, SVG or PDF (default: embedding_SPLIT.png beside the checkpoint)",
     )
-    parser.add_argument(
-        "opts", nargs="*", metavar="KEY VALUE", help="overrides, e.g. TEST.NECK_FEAT before"
-    )
+    add_overrides(parser, "TEST.NECK_FEAT before")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -114,9 +113,9 @@ def run(arguments: argparse.Namespace) -> None:
     name = Path(arguments.checkpoint).name
     title = f"{name} on {', '.join(images)} ({arguments.split}): {feature}"
     figure = draw_embedding(scene, title=title, mark=arguments.mark)
-    beside = Path(arguments.checkpoint).parent / f"embedding_{arguments.split}.png"
-    save_figure(figure, arguments.output or beside)
-    logger.info("written to %s", arguments.output or beside)
+    path = place_output(arguments.output, arguments.checkpoint, f"embedding_{arguments.split}.png")
+    save_figure(figure, path)
+    logger.info("written: %s", path)
 
 
 def find_prompts(loaded: LoadedModel, targets: Sequence[Target]) -> dict[Identity, int]:

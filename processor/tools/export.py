@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from yacs.config import CfgNode
 from config import ConfigError
 from datasets.build import build_evaluation_transform, build_level_normalization
 from datasets.cache import to_levels
+from datasets.image_lists import read_image_lists
 from datasets.images import read_image
-from datasets.readers.tree import is_image
 from datasets.synthetic import draw_people
 from datasets.transforms import resize
+from processor.command_line import add_config_file
 from processor.model_file import open_model
 from processor.onnx_file import (
     ImageTower,
@@ -31,6 +33,7 @@ from processor.onnx_file import (
     write_onnx,
 )
 from processor.slim_file import save_slim
+from processor.tools.arguments import IMAGES, add_checkpoint, add_overrides
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +44,7 @@ NUM_PICTURES = 8
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py export`."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="the file to export")
+    add_checkpoint(parser)
     parser.add_argument("--onnx", type=Path, metavar="FILE", help="write the image tower as ONNX")
     parser.add_argument(
         "--preprocess",
@@ -56,7 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ONNX: compare its features with the model's (default)",
     )
     parser.add_argument(
-        "--images", type=Path, metavar="PATH", help="ONNX: compare on this picture or folder"
+        "--images",
+        nargs="+",
+        default=[],
+        metavar="IMAGES",
+        help=f"ONNX: compare on the first {NUM_PICTURES} of these, not on drawn people: {IMAGES}",
     )
     parser.add_argument(
         "--slim", type=Path, metavar="FILE", help="write a checkpoint without the text tower"
@@ -64,11 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--half", action="store_true", help="slim: in float16, half as large and not quite the same"
     )
-    names = ("--config_file", "--config-file", "--config")
-    parser.add_argument(*names, default=None, metavar="FILE", help="a YAML file")
-    parser.add_argument(
-        "opts", nargs="*", metavar="KEY VALUE", help="overrides, e.g. TEST.NECK_FEAT after"
-    )
+    add_config_file(parser)
+    add_overrides(parser, "TEST.NECK_FEAT after")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -109,7 +113,7 @@ def export_onnx(arguments: argparse.Namespace) -> None:
     """Write the ONNX file, if its features are the model's; raises as `run`."""
     loaded = open_model(arguments.checkpoint, arguments.config_file, arguments.opts)
     cfg, path = loaded.cfg, arguments.onnx
-    levels = _to_levels(_read_pictures(arguments.images), cfg)
+    levels = _to_levels(_read_pictures(arguments.images, cfg.DATASETS.ROOT_DIR), cfg)
     normalized = _normalize(levels, cfg)
     preprocess = build_level_normalization(cfg, torch.device("cpu"))
     tower = ImageTower(
@@ -166,16 +170,12 @@ def _describe(arguments: argparse.Namespace, cfg: CfgNode, dimension: int) -> di
     }
 
 
-def _read_pictures(path: Path | None) -> list[Image.Image]:
-    """Pictures to compare on: those of `path`, or else drawn people; and two of noise."""
-    if path is None:
-        pictures = draw_people(NUM_PICTURES)
-    else:
-        files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        chosen = [file for file in files if is_image(file)][:NUM_PICTURES]
-        pictures = [read_image(str(file)) for file in chosen]
-        if not pictures:
-            raise FileNotFoundError(f"--images: no picture {path}")
+def _read_pictures(places: Sequence[str], root: str) -> list[Image.Image]:
+    """Pictures to compare on: those of some places, or else drawn people; and two of noise."""
+    pictures = draw_people(NUM_PICTURES)
+    if places:
+        samples = [x for images in read_image_lists(places, root) for x in images.samples]
+        pictures = [read_image(sample.path) for sample in samples[:NUM_PICTURES]]
     noise = np.random.default_rng(0).integers(0, 256, (2, 128, 64, 3), dtype=np.uint8)
     return [*pictures, *map(Image.fromarray, noise)]
 

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from datasets.image_lists import read_image_lists
 from processor.extraction import extract_to_file, join_lists
-from processor.extractor import ON_BAD_IMAGE, Extractor
+from processor.extractor import Extractor
 from processor.runtime import distributed
+from processor.tools.arguments import IMAGES, add_checkpoint, add_overrides, place_output
 
 DESCRIPTION = "features of images into a file"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py extract`."""
-    add_model_arguments(parser)
-    parser.add_argument(
-        "images",
-        nargs="+",
-        metavar="IMAGES",
-        help="files, folders with their subfolders, CSV files with a column path, or splits of "
-        "data sets: market1501:query",
-    )
+    add_checkpoint(parser)
+    parser.add_argument("images", nargs="+", metavar="IMAGES", help=IMAGES)
     parser.add_argument(
         "--output",
-        default="features.npz",
         metavar="FILE",
         help="a .npz (features, paths, pids, camids), or a .npy that programs can map into memory, "
-        "with a .csv of the images and a .json beside it; features.npz unless given",
+        "with a .csv of the images and a .json beside it (default: features.npz beside the "
+        "checkpoint)",
     )
     parser.add_argument(
         "--memmap", action="store_true", help="write a .npy where --output says .npz"
@@ -36,41 +30,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no_normalize", "--no-normalize", action="store_true", help="keep the length of features"
     )
+    add_amp(parser)
+    add_overrides(parser, "TEST.IMS_PER_BATCH 64 INPUT.ON_BAD_IMAGE skip")
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of every tool that extracts features."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a trained model, e.g. last.pth")
-    parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:1 | mps")
-    parser.add_argument("--batch_size", "--batch-size", type=int, default=64, help="of the model")
-    parser.add_argument(
-        "--num_workers",
-        "--num-workers",
-        type=int,
-        default=8,
-        help="processes that decode images, at most one per core",
-    )
+def add_amp(parser: argparse.ArgumentParser) -> None:
+    """The precision of features."""
     parser.add_argument(
         "--amp", action="store_true", help="compute as SOLVER.AMP says, not in float32"
-    )
-    parser.add_argument(
-        "--on_bad_image",
-        "--on-bad-image",
-        choices=ON_BAD_IMAGE,
-        default="error",
-        help="stop at an image that cannot be decoded, or leave it out and name it",
-    )
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        default=[],
-        metavar="KEY VALUE",
-        help="overrides of the checkpoint's configuration, e.g. DATASETS.ROOT_DIR /data",
     )
 
 
 def open_extractor(arguments: argparse.Namespace, *, normalize: bool = True) -> Extractor:
-    """The extractor of `add_model_arguments`.
+    """The extractor of a checkpoint, with device, batches and workers of its configuration.
 
     Raises:
         ValueError: several processes were started.
@@ -79,12 +51,12 @@ def open_extractor(arguments: argparse.Namespace, *, normalize: bool = True) -> 
         raise ValueError(f"run.py {arguments.command}: start one process, without torchrun")
     return Extractor(
         arguments.checkpoint,
-        arguments.device,
-        batch_size=arguments.batch_size,
+        None,
+        batch_size=None,
         amp=arguments.amp,
         normalize=normalize,
-        num_workers=arguments.num_workers,
-        opts=arguments.set,
+        num_workers=None,
+        opts=arguments.opts,
     )
 
 
@@ -95,10 +67,10 @@ def run(arguments: argparse.Namespace) -> None:
         BadImageError, ConfigError, FileNotFoundError, ValueError: see `Extractor`,
             `read_image_lists` and `extract_to_file`.
     """
-    output = Path(arguments.output)
+    output = place_output(arguments.output, arguments.checkpoint, "features.npz")
     if arguments.memmap and output.suffix == ".npz":
         output = output.with_suffix(".npy")
     extractor = open_extractor(arguments, normalize=not arguments.no_normalize)
     lists = read_image_lists(arguments.images, extractor.cfg.DATASETS.ROOT_DIR)
     images = join_lists(extractor, lists)
-    extract_to_file(extractor, images, output, on_bad_image=arguments.on_bad_image)
+    extract_to_file(extractor, images, output, on_bad_image=extractor.cfg.INPUT.ON_BAD_IMAGE)

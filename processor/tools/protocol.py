@@ -10,8 +10,10 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from config import load_cfg
+from processor.command_line import add_config_file
 from processor.evaluation.published import format_comparison, format_published, read_published
 from processor.experiment import RunPlan, plan_run, train
+from processor.tools.arguments import add_overrides
 
 logger = logging.getLogger(__name__)
 
@@ -20,17 +22,14 @@ DESCRIPTION = "train once on DATASETS.NAMES, evaluate on all DATASETS.TARGETS"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py protocol`."""
-    names = ("--config_file", "--config-file", "--config")
-    parser.add_argument(*names, required=True, metavar="FILE", help="a YAML file")
+    add_config_file(parser, required=True)
     parser.add_argument(
         "--dry_run", "--dry-run", action="store_true", help="read and check the data, train nothing"
     )
     parser.add_argument(
         "--compare", action="store_true", help="print published results of the protocol beside ours"
     )
-    parser.add_argument(
-        "opts", nargs="*", metavar="KEY VALUE", help="overrides, e.g. SOLVER.SEED 1"
-    )
+    add_overrides(parser, "SOLVER.SEED 1")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -19,7 +19,14 @@ from processor.pictures.rank_files import write_lists
 from processor.pictures.rank_rows import rank_row
 from processor.runtime import distributed
 from processor.runtime.run_folder import make_folder
-from processor.tools.arguments import add_evaluation_arguments
+from processor.tools.arguments import (
+    IMAGES,
+    add_checkpoint,
+    add_data,
+    add_overrides,
+    place_output,
+    positive,
+)
 
 DESCRIPTION = "show what queries find, as an HTML page and as sheets of pictures"
 MOST_JUNK = 3  # junk pictures in a row; the query's caption says how many there are
@@ -28,25 +35,33 @@ SEED = 0  # of random queries
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py rank-list`."""
-    add_evaluation_arguments(parser, "TEST.RE_RANKING True")
+    add_checkpoint(parser)
+    add_data(parser)
     parser.add_argument(
-        "--query", nargs="+", metavar="IMAGES", help="pictures without identities to search with:"
-    )
-    parser.add_argument(
-        "--gallery",
+        "--query",
         nargs="+",
         metavar="IMAGES",
-        help="and in: files, folders, CSV files, or splits of data sets such as market1501:gallery",
+        help=f"instead of --data, pictures without identities to search with: {IMAGES}",
     )
-    parser.add_argument("--output", metavar="FOLDER", help="default: rank_lists by the checkpoint")
-    parser.add_argument("--top", type=int, default=10, help="pictures per query (default: 10)")
+    parser.add_argument(
+        "--gallery", nargs="+", metavar="IMAGES", help="and those to search in, likewise"
+    )
+    parser.add_argument(
+        "--output", metavar="FOLDER", help="default: rank_lists beside the checkpoint"
+    )
+    parser.add_argument(
+        "--top", type=positive, default=10, metavar="N", help="pictures per query (default: 10)"
+    )
     parser.add_argument(
         "--order",
         choices=ORDERS,
         help="which queries, by average precision (default: worst; without identities: random)",
     )
-    parser.add_argument("--queries", type=int, default=20, help="how many (default: 20)")
+    parser.add_argument(
+        "--queries", type=positive, default=20, metavar="N", help="how many (default: 20)"
+    )
     parser.add_argument("--pid", nargs="+", metavar="PID", help="queries of these identities only")
+    add_overrides(parser, "TEST.RE_RANKING True")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -68,7 +83,7 @@ def run(arguments: argparse.Namespace) -> None:
     pids = _read_pids(arguments.pid)
     for target in evaluator.targets:
         _queries_of(target.splits[0].query, pids)  # says what is missing before the work
-    output = Path(arguments.output or Path(arguments.checkpoint).parent / "rank_lists")
+    output = place_output(arguments.output, arguments.checkpoint, "rank_lists")
     make_folder(output, "--output")
     for target in evaluator.targets:
         retrieval = evaluator.retrieval(opened.model, target)
@@ -92,10 +107,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Raise ValueError for options that make no sense, or not together."""
-    for option in ("top", "queries"):
-        if getattr(arguments, option) < 1:
-            raise ValueError(f"--{option}: expected at least 1, got {getattr(arguments, option)}")
+    """Raise ValueError for options that make no sense together."""
     if (arguments.query is None) != (arguments.gallery is None):
         given, missing = ("query", "gallery") if arguments.query else ("gallery", "query")
         raise ValueError(f"--{given} needs --{missing}: pictures to search with, and in")

@@ -17,7 +17,14 @@ from processor.feature_files import StoredFeatures, check_same_model, read_featu
 from processor.search import search
 from processor.search_index import INDEXES, search_by_index
 from processor.search_report import Findings, write_findings
-from processor.tools.extract import add_model_arguments, open_extractor
+from processor.tools.arguments import (
+    IMAGES,
+    add_checkpoint,
+    add_overrides,
+    place_output,
+    positive,
+)
+from processor.tools.extract import add_amp, open_extractor
 
 logger = logging.getLogger(__name__)
 
@@ -26,31 +33,37 @@ DESCRIPTION = "the pictures of a gallery that are most like given ones"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py search`."""
-    add_model_arguments(parser)
-    places = "files, folders, CSV files, or splits of data sets: market1501:gallery"
+    add_checkpoint(parser)
     parser.add_argument(
-        "--query", nargs="+", required=True, metavar="PICTURE", help=f"what to look for: {places}"
+        "--query", nargs="+", required=True, metavar="IMAGES", help=f"what to look for: {IMAGES}"
     )
     parser.add_argument(
         "--gallery",
         nargs="+",
         required=True,
-        metavar="FOLDER",
-        help=f"where to look: {places}; or one file of run.py extract, .npz or .npy",
+        metavar="IMAGES",
+        help="where to look: likewise, or one file of run.py extract, .npz or .npy",
     )
-    parser.add_argument("--top", type=int, default=10, help="pictures to find for each; 10")
+    parser.add_argument(
+        "--top",
+        type=positive,
+        default=10,
+        metavar="N",
+        help="pictures to find for each (default: 10)",
+    )
     parser.add_argument(
         "--index",
         choices=INDEXES,
         help="search by faiss: flat = all rows; ivfpq = approximately, by an index that is kept "
-        "beside the gallery's file; exact and without faiss unless given",
+        "beside the gallery's file (default: exact, without faiss)",
     )
     parser.add_argument(
         "--output",
-        default="search",
         metavar="FOLDER",
-        help="for neighbours.json and neighbours.png; search unless given",
+        help="for neighbours.json and neighbours.png (default: search beside the checkpoint)",
     )
+    add_amp(parser)
+    add_overrides(parser, "INPUT.ON_BAD_IMAGE skip")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -61,8 +74,8 @@ def run(arguments: argparse.Namespace) -> None:
             `read_image_lists`, `read_features`, `search` and `search_by_index`.
     """
     extractor = open_extractor(arguments)
-    gallery = _read_gallery(extractor, arguments.gallery, arguments.on_bad_image)
-    query = _extract(extractor, arguments.query, arguments.on_bad_image)
+    gallery = _read_gallery(extractor, arguments.gallery)
+    query = _extract(extractor, arguments.query)
     features = torch.from_numpy(gallery.features)
     if not gallery.record["normalized"]:
         features = normalize_features(features)
@@ -78,26 +91,27 @@ def run(arguments: argparse.Namespace) -> None:
         "index": arguments.index or "none: exact",
         "distance": "Euclidean, between features of length 1",
     }
-    output = Path(arguments.output)
+    output = place_output(arguments.output, arguments.checkpoint, "search")
     write_findings(Findings(query, gallery, neighbours), output, how)
     logger.info(
-        "%d queries in %d pictures: written to %s", len(query.paths), len(gallery.paths), output
+        "%d queries in %d pictures, written: %s", len(query.paths), len(gallery.paths), output
     )
 
 
-def _read_gallery(extractor: Extractor, places: Sequence[str], on_bad_image: str) -> StoredFeatures:
+def _read_gallery(extractor: Extractor, places: Sequence[str]) -> StoredFeatures:
     file = _features_file(places)
     if file is None:
-        return _extract(extractor, places, on_bad_image)
+        return _extract(extractor, places)
     stored = read_features(file)
     wanted = {"model": extractor.description, "checkpoint": extractor.checkpoint}
     check_same_model(file, stored.record, wanted)
     return stored
 
 
-def _extract(extractor: Extractor, places: Sequence[str], on_bad_image: str) -> StoredFeatures:
+def _extract(extractor: Extractor, places: Sequence[str]) -> StoredFeatures:
     lists = read_image_lists(places, extractor.cfg.DATASETS.ROOT_DIR)
-    return extract_in_memory(extractor, join_lists(extractor, lists), on_bad_image=on_bad_image)
+    images = join_lists(extractor, lists)
+    return extract_in_memory(extractor, images, on_bad_image=extractor.cfg.INPUT.ON_BAD_IMAGE)
 
 
 def _features_file(places: Sequence[str]) -> Path | None:

@@ -22,7 +22,7 @@ from processor.pictures.plots import save_figure
 from processor.pictures.verification_plot import draw_verification
 from processor.runtime import distributed
 from processor.runtime.run_folder import make_folder, write_json
-from processor.tools.arguments import add_evaluation_arguments
+from processor.tools.arguments import add_checkpoint, add_data, add_overrides, place_output
 
 logger = logging.getLogger(__name__)
 
@@ -32,14 +32,19 @@ IN_FLOAT32 = ("SOLVER.AMP", "off")  # as `run.py compare` does
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py threshold`."""
-    add_evaluation_arguments(parser, "TEST.NECK_FEAT before")
-    parser.add_argument("--output", metavar="FOLDER", help="default: thresholds by the checkpoint")
+    add_checkpoint(parser)
+    add_data(parser)
+    parser.add_argument(
+        "--output", metavar="FOLDER", help="default: thresholds beside the checkpoint"
+    )
     parser.add_argument(
         "--far",
         type=float,
         default=1e-3,
+        metavar="RATE",
         help="false accept rate of the recommended threshold (default: 0.001)",
     )
+    add_overrides(parser, "TEST.NECK_FEAT before")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -57,7 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
     opened = open_evaluation(arguments.checkpoint, [*IN_FLOAT32, *arguments.opts], arguments.data)
     protocol = replace(opened.evaluator.protocol, normalize=True, rerank=None, multi_query=False)
     evaluator = replace(opened.evaluator, protocol=protocol)
-    output = Path(arguments.output or Path(arguments.checkpoint).parent / "thresholds")
+    output = place_output(arguments.output, arguments.checkpoint, "thresholds")
     make_folder(output, "--output")
     for target in evaluator.targets:
         retrieval = evaluator.retrieval(opened.model, replace(target, cameras=None))

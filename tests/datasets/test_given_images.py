@@ -85,7 +85,7 @@ def test_broken_images_are_named(tmp_path):
     Image.fromarray(noise).save(tmp_path / "whole.jpg")
     broken = tmp_path / "broken.jpg"
     broken.write_bytes((tmp_path / "whole.jpg").read_bytes()[:900])
-    with pytest.raises(BadImageError, match=r"broken\.jpg .*; .* set on_bad_image skip"):
+    with pytest.raises(BadImageError, match=r"broken\.jpg .*; .* set INPUT.ON_BAD_IMAGE skip"):
         GivenImages([broken])(0)
     with pytest.raises(BadImageError, match=r"cannot decode images\[4\] \("):
         GivenImages([Image.open(broken)], first=4)(0)

@@ -93,7 +93,6 @@ def test_attention_says_what_is_wrong(script, checkpoint, resnet_file, pictures,
         ((checkpoint, pictures, "--method", "grad-cam"), "a ViT has rollout or class-token"),
         ((checkpoint, tmp_path), f"no images in {tmp_path}"),
         ((checkpoint, tmp_path / "gone.jpg"), "is no file, folder, CSV file"),
-        ((checkpoint, pictures, "--limit", "0"), "--limit 0: at least 1"),
         ((tmp_path / "gone.pth", pictures), "no weights file"),
     ):
         finished = script("run.py", "attention", *arguments)
@@ -199,7 +198,6 @@ def test_batches_of_a_configuration(script, base_opts, straight, tmp_path):
 def test_batches_say_what_is_wrong(script, checkpoint):
     for arguments, message in (
         ((), "name a CHECKPOINT, or a YAML file with --config_file"),
-        ((checkpoint, "--epoch", "0"), "--epoch, --identities: at least 1"),
         ((checkpoint, "SOLVER.STAGE2.IMS_PER_BATCH", "400"), "needs 100 identities"),
     ):
         finished = script("run.py", "batches", *arguments)

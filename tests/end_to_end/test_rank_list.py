@@ -112,8 +112,6 @@ def test_folders_without_identities(straight, people, script, tmp_path):
     [
         (("--pid", "987654"), "--pid: no query has identity 987654; the first that have one: "),
         (("--pid", "x", "TEST.CHUNK_MB", "8"), "--pid: expected numbers, got x"),
-        (("--top", "0"), "--top: expected at least 1, got 0"),
-        (("--queries", "0"), "--queries: expected at least 1, got 0"),
         (("TEST.MULTI_QUERY", "True"), "TEST.MULTI_QUERY: a rank list belongs to one picture"),
         (("--data", "nowhere"), "unknown data set 'nowhere'"),
         (("--query", "."), "--query needs --gallery"),

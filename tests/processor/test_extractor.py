@@ -249,6 +249,7 @@ def test_wrong_image_is_named_by_its_position(checkpoint, files):
     ("options", "named"),
     [
         ({"batch_size": 0}, "batch_size: expected at least 1, got 0"),
+        ({"device": "gpu"}, "MODEL.DEVICE gpu: expected one of auto, cpu, cuda, mps"),
         ({"channels": "brg"}, "channels: 'brg'; known: rgb, bgr"),
         ({"device": "cuda:99"}, "DEVICE"),
         ({"opts": ["INPUT.SIZE"]}, "pairs KEY VALUE"),

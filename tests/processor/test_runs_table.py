@@ -192,6 +192,14 @@ def test_run_that_has_just_begun(make_run, tmp_path):
     assert rows(tmp_path)[0][1] == "not finished: stage 1, epoch 1 of 3"
 
 
+def test_training_without_labels_has_the_epochs_of_stage_2(make_run, tmp_path):
+    folder = make_run("one", 1, (0.5,), epoch=0)
+    (folder / "metrics.jsonl").write_text('{"stage": "dsgl", "epoch": 3}\n')
+    assert rows(tmp_path)[0][1] == "not finished: stage dsgl, epoch 3 of 5"
+    (folder / "metrics.jsonl").write_text('{"stage": "dsgl", "epoch": 5}\n')
+    assert rows(tmp_path)[0][2] == "50.0"
+
+
 # -------------------------------------------------------------------------------------- folders
 
 
