@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test bench lint clean
+.PHONY: demo demo-dsgl test bench lint clean
 
 $(VENV)/.installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -19,6 +19,19 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/python train_clipreid.py --config_file configs/demo/vit_tiny.yml \
 		DATASETS.TARGETS "('synthetic_street', 'synthetic_campus')"
+	$(BIN)/python run.py rank-list runs/demo/last.pth --data synthetic_campus
+	$(BIN)/python run.py embedding runs/demo/last.pth --data synthetic_campus
+	$(BIN)/python run.py curves runs/demo
+	@echo
+	@echo "worst queries of a data set it never saw:  runs/demo/rank_lists/synthetic_campus_worst.html"
+	@echo "its people in the plane of features:       runs/demo/embedding_test.png"
+	@echo "losses and accuracy by epoch:              runs/demo/curves.png"
+
+demo-dsgl: $(VENV)/.installed
+	$(BIN)/python train_dsgl.py --config_file configs/dsgl/demo.yml
+	$(BIN)/python run.py curves runs/demo_dsgl
+	@echo
+	@echo "losses, clusters and accuracy by epoch:    runs/demo_dsgl/curves.png"
 
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q

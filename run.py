@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Tools around a model.",
         epilog="python run.py SUB-COMMAND --help says more; docs/using.md shows all of them.",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=16),
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=18),
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="SUB-COMMAND")
     for name, tool in TOOLS.items():

@@ -96,4 +96,4 @@ def _draw_rates(axes: Axes, found: Verification, recommended: OperatingPoint) ->
     tidy_axes(axes)
     axes.set_xlabel("false accept rate (FAR)")
     axes.set_ylabel("true accept rate (TAR)")
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="best")

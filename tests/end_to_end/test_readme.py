@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from config import load_cfg
-from processor.command_line import parse_arguments
+from processor.command_line import parse_anywhere, parse_arguments
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

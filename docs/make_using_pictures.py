@@ -1,0 +1,84 @@
+"""Makes the pictures of docs/using.md from a finished demo run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from datasets.image_lists import read_image_lists
+from processor.command_line import parse_anywhere
+from run import TOOLS, build_parser
+
+UNSEEN = "synthetic_campus"  # a data set that the demo does not train on
+WIDEST = 1000  # pixels
+COLOURS = 256
+
+
+def run_tool(*words: str | Path) -> None:
+    """A sub-command of run.py, as typed."""
+    arguments = parse_anywhere(build_parser(), list(map(str, words)))
+    TOOLS[arguments.command].run(arguments)
+
+
+def draw_pictures(run: Path, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Draw into a folder; yields what every picture is called in the documentation, and its file.
+
+    Args:
+        run: folder of the demo's run.
+        folder: where the sub-commands write.
+    """
+    model = run / "last.pth"
+    lists = folder / "rank_lists"
+    few = ("--order", "random", "--queries", "4", "--top", "9")
+    run_tool("rank-list", model, "--data", UNSEEN, *few, "--output", lists)
+    yield "rank_list", lists / f"{UNSEEN}_random_1.png"
+    (images,) = read_image_lists([f"{UNSEEN}:query"], "")
+    queries = [images.samples[place].path for place in (0, 100)]
+    gallery = ("--gallery", f"{UNSEEN}:gallery", "--top", "9")
+    run_tool("search", model, "--query", *queries, *gallery, "--output", folder)
+    yield "search", folder / "neighbours.png"
+    run_tool("threshold", model, "--data", UNSEEN, "--output", folder)
+    yield "threshold", folder / f"{UNSEEN}.png"
+    run_tool("attention", model, f"{UNSEEN}:query", "--limit", "8", "--output", folder)
+    yield "attention", folder / "sheet_rollout.png"
+    for split, data in (("test", UNSEEN), ("train", "synthetic_street")):
+        file = folder / f"embedding_{split}.png"
+        run_tool("embedding", model, "--data", data, "--split", split, "--output", file)
+        yield file.stem, file
+    run_tool("batches", model, "--identities", "4", "--output", folder / "batches.png")
+    yield "batches", folder / "batches.png"
+    run_tool("curves", run, "--output", folder / "curves.png")
+    yield "curves", folder / "curves.png"
+
+
+def reduce(picture: Image.Image) -> Image.Image:
+    """A picture no wider than the page, in few colours, for a small file."""
+    if picture.width > WIDEST:
+        height = round(picture.height * WIDEST / picture.width)
+        picture = picture.resize((WIDEST, height), Image.Resampling.LANCZOS)
+    flat = picture.convert("RGB")
+    return flat.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+
+
+def main() -> None:
+    """Write `using_NAME.png` of every picture into `--output`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, default=Path("runs/demo"), help="after `make demo`")
+    parser.add_argument("--output", type=Path, default=Path("docs/images"))
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as folder:
+        for name, file in draw_pictures(arguments.run, Path(folder)):
+            with Image.open(file) as picture:
+                reduce(picture).save(arguments.output / f"using_{name}.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()
