@@ -7,37 +7,61 @@ from pathlib import Path
 import pytest
 
 from config import load_cfg
-from processor.command_line import parse_anywhere, parse_arguments
+from processor.command_line import parse_anywhere, parse_arguments, split_overrides
+from processor.dsgl_flags import dsgl_opts
+from run import TOOLS, build_parser
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
-LINES = [line for block in BLOCKS for line in block.splitlines()]
+USING = (ROOT / "docs/using.md").read_text(encoding="utf-8")
+
+
+def lines_of(text):
+    """Blocks of a page without a language, and all their lines."""
+    blocks = re.findall(r"^```\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    return blocks, [line for block in blocks for line in block.splitlines()]
+
+
+BLOCKS, LINES = lines_of(TEXT)
 # torchrun starts the scripts that python starts
 STARTED = [re.sub(r"^torchrun --nproc_per_node=\d+ ", "python ", line) for line in LINES]
 PROGRAMS = [line for line in STARTED if line.startswith("python ")]
+TOOL_LINES = [x for x in (*LINES, *lines_of(USING)[1]) if x.startswith("python run.py")]
 
 
 def test_there_are_commands():
     scripts = {line.split()[1] for line in PROGRAMS}
-    assert scripts == {"train_clipreid.py", "train.py", "test_clipreid.py", "run.py"}
+    training = {"train_clipreid.py", "train.py", "train_dsgl.py"}
+    assert scripts == {*training, "test_clipreid.py", "run.py"}
     assert len([line for line in PROGRAMS if "train" in line.split()[1]]) >= 4
 
 
-@pytest.mark.parametrize("line", PROGRAMS)
+@pytest.mark.parametrize("line", TOOL_LINES)
+def test_sub_command_parses(line, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    parsed = parse_anywhere(build_parser(), shlex.split(line)[2:])
+    load_cfg(None, split_overrides(getattr(parsed, "opts", []))[1])
+
+
+def test_all_sub_commands_are_shown():
+    assert {line.split()[2] for line in TOOL_LINES} == set(TOOLS)
+
+
+@pytest.mark.parametrize("line", [x for x in PROGRAMS if "run.py" not in x])
 def test_command_parses(line, monkeypatch):
     monkeypatch.chdir(ROOT)
     _, script, *words = shlex.split(line)
     assert (ROOT / script).is_file()
-    if script == "run.py":
-        words = [word for word in words[1:] if word not in ("--dry_run", "--compare")]
-    arguments = parse_arguments("as in the README", words)
+    if script == "train_dsgl.py":
+        arguments = dsgl_opts(words)
+    else:
+        arguments = parse_arguments("as in the README", words)
     cfg = load_cfg(arguments.config_file, arguments.opts)
     typed = dict(zip(arguments.opts[::2], arguments.opts[1::2], strict=True))
     if "MODEL.STRIDE_SIZE" in typed:
         assert cfg.MODEL.STRIDE_SIZE == [12, 12]
         assert (cfg.MODEL.SIE_CAMERA, cfg.MODEL.SIE_COE) == (True, 1.0)
-    if "DATASETS.TARGETS" in typed:
+    if script == "test_clipreid.py" and "DATASETS.TARGETS" in typed:
         assert cfg.DATASETS.TARGETS == ("msmt17", "dukemtmc")
     if script == "test_clipreid.py":
         assert cfg.TEST.WEIGHT.endswith(".pth")
@@ -46,9 +70,9 @@ def test_command_parses(line, monkeypatch):
 
 
 def test_make_has_the_targets():
-    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     named = {line.split()[1] for line in LINES if line.startswith("make ")}
-    assert named == {"demo", "test"}
+    assert named == {"demo", "demo-dsgl", "test"}
     assert named <= set(targets)
 
 
@@ -63,9 +87,10 @@ def test_demo_command_of_the_makefile_parses(monkeypatch):
 
 
 def test_linked_files_exist():
-    links = re.findall(r"\]\(([^)#:]+)\)", TEXT)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    for text, folder in ((TEXT, ROOT), (USING, ROOT / "docs")):
+        links = re.findall(r"\]\(([^)#:]+)\)", text)
+        assert links
+        assert [link for link in links if not (folder / link).exists()] == []
 
 
 def test_folders_it_names_exist():
