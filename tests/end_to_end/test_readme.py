@@ -8,6 +8,7 @@ import pytest
 
 from config import load_cfg
 from processor.command_line import parse_arguments
+from processor.dsgl_flags import dsgl_opts
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,7 +21,8 @@ PROGRAMS = [line for line in STARTED if line.startswith("python ")]
 
 def test_there_are_commands():
     scripts = {line.split()[1] for line in PROGRAMS}
-    assert scripts == {"train_clipreid.py", "train.py", "test_clipreid.py", "run.py"}
+    training = {"train_clipreid.py", "train.py", "train_dsgl.py"}
+    assert scripts == {*training, "test_clipreid.py", "run.py"}
     assert len([line for line in PROGRAMS if "train" in line.split()[1]]) >= 4
 
 
@@ -31,13 +33,16 @@ def test_command_parses(line, monkeypatch):
     assert (ROOT / script).is_file()
     if script == "run.py":
         words = [word for word in words[1:] if word not in ("--dry_run", "--compare")]
-    arguments = parse_arguments("as in the README", words)
+    if script == "train_dsgl.py":
+        arguments = dsgl_opts(words)
+    else:
+        arguments = parse_arguments("as in the README", words)
     cfg = load_cfg(arguments.config_file, arguments.opts)
     typed = dict(zip(arguments.opts[::2], arguments.opts[1::2], strict=True))
     if "MODEL.STRIDE_SIZE" in typed:
         assert cfg.MODEL.STRIDE_SIZE == [12, 12]
         assert (cfg.MODEL.SIE_CAMERA, cfg.MODEL.SIE_COE) == (True, 1.0)
-    if "DATASETS.TARGETS" in typed:
+    if script == "test_clipreid.py" and "DATASETS.TARGETS" in typed:
         assert cfg.DATASETS.TARGETS == ("msmt17", "dukemtmc")
     if script == "test_clipreid.py":
         assert cfg.TEST.WEIGHT.endswith(".pth")
