@@ -127,7 +127,7 @@ def _negative_cosines(cosines: Tensor, order: ComparedOrder) -> Tensor:
     The last column is the prototype that takes the place of missing negatives.
     """
     mine = order.negatives.mine
-    lengths = torch.linalg.vector_norm(order.negatives.means, dim=1).clamp(min=SMALLEST_LENGTH)
+    lengths = order.negatives.lengths.clamp(min=SMALLEST_LENGTH)
     similarity = (order.products / lengths).masked_fill(~mine, -torch.inf)
     instead = cosines.gather(1, order.irrelevant[:, None])
     return torch.cat([similarity, instead.masked_fill(mine.any(1)[:, None], -torch.inf)], dim=1)

@@ -26,6 +26,7 @@ class NegativePrototypes:
     """Means of the groups that are negatives of some image of a batch."""
 
     means: Tensor  # (G', D), not normalized
+    lengths: Tensor  # (G',) of the means
     clusters: Tensor  # (G',)
     mine: Tensor  # (B, G') bool: which of them are an image's own negatives
 
@@ -122,7 +123,7 @@ class InstanceBank:
         mine = shared[places] == irrelevant[:, None]
         mine &= clusters != labels[:, None]
         means = groups.sums[places].div_(groups.counts[places, None])
-        return NegativePrototypes(means, clusters, mine)
+        return NegativePrototypes(means, torch.linalg.vector_norm(means, dim=1), clusters, mine)
 
     @torch.no_grad()
     def update(self, indices: Tensor, features: Tensor) -> None:

@@ -101,9 +101,9 @@ def _guide_each(
 
 def _mixed_lengths(prototypes: Tensor, push: NegativePrototypes, share: float) -> Tensor:
     """(G',) lengths of (1 - share) U_c + share n for all negatives n, U_c of unit length."""
-    cosines = torch.einsum("gd,gd->g", prototypes[push.clusters], push.means)
-    squares = torch.einsum("gd,gd->g", push.means, push.means)
-    total = (1 - share) ** 2 + 2 * share * (1 - share) * cosines + share**2 * squares
+    products = (prototypes[push.clusters] * push.means).sum(1)
+    kept, added = 1 - share, share * push.lengths
+    total = kept**2 + 2 * kept * share * products + added.square()
     return total.clamp(min=0).sqrt().clamp(min=SMALLEST_LENGTH)
 
 
