@@ -8,7 +8,7 @@ import torch
 from config import ConfigError, dump_cfg, load_cfg
 from model import LoadReport, build_model
 from processor import model_file
-from processor.model_file import open_model
+from processor.model_file import describe_features, open_model
 from processor.runtime.checkpoint import save_checkpoint
 
 SIZES = {"num_classes": 10, "num_cameras": 6, "num_views": 1}
@@ -162,3 +162,28 @@ def test_rows_that_are_no_pairs_are_refused(tmp_path, tiny_opts):
     (tmp_path / "recipe.yml").write_text(dump_cfg(load_cfg(None, both)))
     with pytest.raises(ConfigError, match=r"MODEL.SIE_CAMERA, MODEL.SIE_VIEW: 6 rows"):
         open_model(str(tmp_path / "plain.pth"), str(tmp_path / "recipe.yml"))
+
+
+def test_features_are_described_by_what_they_depend_on(saved, tmp_path):
+    """Text encoder, prompts, classifiers and training sizes do not count; all else does."""
+    described = describe_features(open_model(saved[0]))
+    assert described["INPUT.SIZE_TEST"] == "[256, 128]"
+    content = torch.load(saved[0], weights_only=True)
+    for prefix in ("text_encoder.", "prompt_learner.", "classifier"):
+        for name, values in content["model"].items():
+            if name.startswith(prefix) and values.is_floating_point():
+                values += 1
+    torch.save(content, tmp_path / "other_text.pth")
+    other_text = open_model(str(tmp_path / "other_text.pth"))
+    assert describe_features(other_text) == described
+    for name in ("cv_embed", "bottleneck.running_mean", "image_encoder.proj"):
+        other = open_model(saved[0])
+        with torch.no_grad():
+            other.model.state_dict()[name].view(-1)[0] += 1
+        assert {
+            key for key, value in describe_features(other).items() if described[key] != value
+        } == {"weights"}
+    typed = ["TEST.NECK_FEAT", "after", "INPUT.PIXEL_MEAN", "[0.1, 0.2, 0.3]"]
+    found = describe_features(open_model(saved[0], opts=typed))
+    assert found["weights"] == described["weights"]
+    assert {key for key in found if found[key] != described[key]} == set(typed[::2])
