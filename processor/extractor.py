@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from datasets.build import build_evaluation_transform
 from datasets.given_images import CHANNEL_ORDERS, GivenImage, GivenImages
-from datasets.images import ImageDataset, ordered_loader
+from datasets.images import BadImageError, ImageDataset, ordered_loader
 from datasets.records import Batch, Sample
 from processor.build import build_precision
 from processor.evaluation.distance import normalize_features
@@ -179,9 +179,12 @@ class Extractor:
         )
         quiet = None if len(samples) > self.batch_size else True
         batches = tqdm(loader, desc="features", leave=False, disable=quiet)
-        for table in feature_batches(self._embed, batches, self.precision):
-            features = normalize_features(table.features) if self.normalize else table.features
-            yield replace(table, features=features.cpu())
+        try:
+            for table in feature_batches(self._embed, batches, self.precision):
+                features = normalize_features(table.features) if self.normalize else table.features
+                yield replace(table, features=features.cpu())
+        except BadImageError as error:  # its traceback refers to it, and holds on to the workers
+            raise error.with_traceback(None) from None
 
     def _embed(self, batch: Batch) -> Tensor:
         return self.model.embed(batch.images, batch.camids, batch.viewids)

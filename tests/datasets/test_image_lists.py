@@ -1,0 +1,105 @@
+"""Images as users name them: what is taken, in which order, and what is known of it."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from datasets.image_lists import read_image_lists
+
+
+def make_files(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def described(images):
+    return [(Path(s.path).name, s.pid, s.camid, s.viewid) for s in images.samples]
+
+
+def test_folder_with_its_subfolders_in_the_order_of_paths(tmp_path):
+    make_files(tmp_path, "b/2.jpg", "b/1.PNG", "a/x/9.webp", "0.jpg", "notes.txt", "b/._1.jpg")
+    (images,) = read_image_lists([str(tmp_path)], "nowhere")
+    names = ["0.jpg", "9.webp", "1.PNG", "2.jpg"]
+    assert described(images) == [(name, -1, -1, -1) for name in names]
+    assert images.dataset == ""
+
+
+def test_files_and_places_in_the_order_given(tmp_path, caplog):
+    make_files(tmp_path, "f/1.jpg", "f/2.jpg", "loose")
+    places = [tmp_path / "loose", tmp_path / "f" / "2.jpg", tmp_path / "f"]
+    lists = read_image_lists([str(place) for place in places], "nowhere")
+    names = [[row[0] for row in described(images)] for images in lists]
+    assert names == [["loose"], ["2.jpg"], ["1.jpg"]]
+    assert "1 images are named more than once" in caplog.text
+
+
+def test_csv_keeps_numbers_and_may_lack_all_but_paths(tmp_path):
+    make_files(tmp_path, "1.jpg", "2.jpg", "3.jpg")
+    (tmp_path / "all.csv").write_text("path,pid,camid,viewid\n2.jpg,0007,3,1\n1.jpg,,,\n")
+    (tmp_path / "paths.csv").write_text("path\n3.jpg\n1.jpg\n")
+    all_, paths = read_image_lists([str(tmp_path / "all.csv"), str(tmp_path / "paths.csv")], "")
+    assert described(all_) == [("2.jpg", 7, 3, 1), ("1.jpg", -1, -1, -1)]
+    assert [row[:3] for row in described(paths)] == [("3.jpg", -1, -1)]
+
+
+def test_csv_of_names_numbers_them_and_says_so(tmp_path, caplog):
+    make_files(tmp_path, "1.jpg", "2.jpg", "3.jpg")
+    (tmp_path / "herd.csv").write_text("path,pid\n1.jpg,rosa\n2.jpg,alma\n3.jpg,rosa\n")
+    with caplog.at_level(logging.INFO):
+        (images,) = read_image_lists([str(tmp_path / "herd.csv")], "")
+    assert [sample.pid for sample in images.samples] == [1, 0, 1]
+    assert "2 identities numbered in the order of their names" in caplog.text
+
+
+def test_split_of_own_data_and_of_a_benchmark(tmp_path):
+    names = [f"{split}/{pid}/c{pid % 2}.jpg" for split in ("query", "gallery") for pid in (5, 8)]
+    make_files(tmp_path / "shop", *names)
+    make_files(tmp_path / "Market-1501-v15.09.15", "bounding_box_train/0002_c1s1_000451_03.jpg")
+    make_files(tmp_path / "Market-1501-v15.09.15", "query/0001_c3s1_000451_00.jpg")
+    make_files(tmp_path / "Market-1501-v15.09.15", "bounding_box_test/0001_c2s1_000451_01.jpg")
+    places = ["shop:query", f"{tmp_path / 'shop'}:gallery", "market1501:query"]
+    query, gallery, market = read_image_lists(places, tmp_path)
+    assert [Path(sample.path).parts[-3:-1] for sample in query.samples] == [
+        ("query", "5"),
+        ("query", "8"),
+    ]
+    assert [sample.pid for sample in gallery.samples] == [0, 1]
+    assert (query.dataset, market.dataset) == ("shop", "market1501")
+    assert described(market) == [("0001_c3s1_000451_00.jpg", 1, 2, 0)]
+
+
+@pytest.mark.parametrize(
+    ("place", "named"),
+    [
+        ("nothing", "'nothing' is no file, folder, CSV file, or data set with a split"),
+        ("market1501", "name the split, e.g. market1501:query"),
+        ("market1501:test", "'market1501:test' is no file"),
+    ],
+)
+def test_what_is_not_there_is_named(place, named, tmp_path):
+    with pytest.raises(FileNotFoundError, match=named):
+        read_image_lists([place], tmp_path)
+
+
+def test_nothing_in_it_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no images in .* and its subfolders"):
+        read_image_lists([str(tmp_path)], "")
+    make_files(tmp_path / "shop", "query/1/a.jpg", "gallery/1/b.jpg")
+    with pytest.raises(ValueError, match="data set shop: no images in the split train"):
+        read_image_lists(["shop:train"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("pid\n1\n", "line 1: expected the header path"),
+        ("path,split\nmissing.jpg,\n", "line 2: no such file"),
+    ],
+)
+def test_csv_that_is_wrong(tmp_path, text, named):
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(ValueError, match=named):
+        read_image_lists([str(tmp_path / "list.csv")], "")
