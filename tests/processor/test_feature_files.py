@@ -122,7 +122,7 @@ def test_unfinished_file_is_not_read(tmp_path):
         ({"normalized": False}, "normalized is True there and False now"),
         ({"images": 11}, "images is 10 there and 11 now"),
         (
-            {"model": {**RECORD["model"], "weights": "abd"}, "checkpoint": "two.pth"},
+            {"model": {**RECORD["model"], "weights": "xyz"}, "checkpoint": "two.pth"},
             r"features of one\.pth, which do not compare with those of two\.pth: other weights",
         ),
         (
