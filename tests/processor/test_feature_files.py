@@ -122,7 +122,7 @@ def test_unfinished_file_is_not_read(tmp_path):
         ({"normalized": False}, "normalized is True there and False now"),
         ({"images": 11}, "images is 10 there and 11 now"),
         (
-            {"model": {**RECORD["model"], "weights": "abd"}, "checkpoint": "two.pth"},
+            {"model": {**RECORD["model"], "weights": "xyz"}, "checkpoint": "two.pth"},
             r"features of one\.pth, which do not compare with those of two\.pth: other weights",
         ),
         (
@@ -176,7 +176,7 @@ def test_model_of_a_gallery_is_compared(tmp_path):
 
 def test_names_that_are_no_text(tmp_path):
     """File names are bytes on Linux, and need not be UTF-8."""
-    name = b"caf\xe9.jpg".decode("utf-8", "surrogateescape")
+    name = b"na\xefve.jpg".decode("utf-8", "surrogateescape")
     with FeatureFile(tmp_path / "a.npy", 3, {**RECORD, "images": 2}) as file:
         file.append(FEATURES[:1], [Sample(name, -1, -1)], [name])
     assert read_features(tmp_path / "a.npy").paths == [name]
