@@ -69,8 +69,8 @@ def test_extracted_splits_score_as_reported(script, checkpoint, people, reported
 @pytest.mark.usefixtures("data_root")
 def test_side_information_is_that_of_the_evaluation(script, train_in, people, tmp_path):
     """A data set's cameras count where the model was trained on it."""
-    side = ["MODEL.SIE_CAMERA", "True", "SOLVER.STAGE1.MAX_EPOCHS", "1"]
-    train_in(tmp_path / "run", *side, "SOLVER.STAGE2.MAX_EPOCHS", "1")
+    options = ["MODEL.SIE_CAMERA", "True", "SOLVER.STAGE1.MAX_EPOCHS", "1"]
+    train_in(tmp_path / "run", *options, "SOLVER.STAGE2.MAX_EPOCHS", "1")
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     checkpoint, stored = tmp_path / "run" / "last.pth", []
     for split in ("query", "gallery"):

@@ -176,7 +176,7 @@ def test_model_of_a_gallery_is_compared(tmp_path):
 
 def test_names_that_are_no_text(tmp_path):
     """File names are bytes on Linux, and need not be UTF-8."""
-    name = b"\xe9t\xe9.jpg".decode("utf-8", "surrogateescape")
+    name = b"na\xefve.jpg".decode("utf-8", "surrogateescape")
     with FeatureFile(tmp_path / "a.npy", 3, {**RECORD, "images": 2}) as file:
         file.append(FEATURES[:1], [Sample(name, -1, -1)], [name])
     assert read_features(tmp_path / "a.npy").paths == [name]
