@@ -47,13 +47,13 @@ class Flag:
     translate: Callable[[str], str] = str
     note: str = ""
 
-    def overrides(self, text: str) -> list[str]:
+    def overrides(self, text: str) -> tuple[str, ...]:
         """`KEY VALUE ...` of a typed value; raises ArgumentTypeError."""
         try:
             value = self.translate(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
-        return [word for option in self.options for word in (option, value)]
+        return tuple(word for option in self.options for word in (option, value))
 
 
 FLAGS = (
@@ -97,7 +97,7 @@ def dsgl_opts(arguments: Sequence[str] | None = None) -> Arguments:
     """
     parsed = parse_anywhere(_parser(), arguments)
     config_file = parsed.config_file or str(DEFAULT_RECIPE)
-    opts = list(parsed.overrides)
+    opts = [word for given in parsed.overrides for word in given]
     if parsed.num_instances is not None:
         opts += _instances(parsed.num_instances)
     if (parsed.height, parsed.width) != (None, None):
@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(
             *flag.names,
             dest="overrides",
-            action="extend",
+            action="append",
             type=flag.overrides,
             default=[],
             metavar="VALUE",

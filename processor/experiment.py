@@ -40,6 +40,7 @@ from processor.open_evaluation import prepare_evaluation
 from processor.runtime import distributed
 from processor.runtime.compilation import compile_encoder
 from processor.runtime.device import choose_device, describe_device
+from processor.runtime.precision import Precision
 from processor.runtime.run_folder import RunFolder, log_to, write_json
 from processor.runtime.seeding import seed_everything, use_deterministic_kernels
 from processor.runtime.signals import StopRequest
@@ -104,8 +105,9 @@ def train(cfg: CfgNode) -> EvaluationReport:
     """Train as the configuration says, evaluate, and write everything into OUTPUT_DIR.
 
     Stage 0, when there is one, trains the image encoder without text, stage 1 the prompts, stage 2
-    the image encoder; a baseline (MODEL.TEXT_TOWER False) has no stage 1. Nothing is
-    written or moved before the configuration and the data have been found to be usable.
+    the image encoder; a baseline (MODEL.TEXT_TOWER False) has no stage 1, training without labels
+    (DSGL.ENABLED) a single stage of its own. Nothing is written or moved before the configuration
+    and the data have been found to be usable.
 
     Returns:
         The last epoch's evaluation.
@@ -140,25 +142,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
         if cfg.MODEL.COMPILE:
             compile_encoder(model)
         folder = RunFolder(output, resume=start.continues_in(output))
-        log_to(folder.path / "log.txt")
-        processes = f"{distributed.size()} processes, " if distributed.size() > 1 else ""
-        logger.info(
-            "%sdevice %s, autocast %s", processes, describe_device(device), precision.dtype or "off"
-        )
-        images = "all images of" if data.use_all else "training images of"
-        logger.info("training on %s %s", images, ", ".join(data.names))
-        _log_amount(cfg, data)
-        logger.info("writing to %s", folder.path)
-        logger.info("%s", resident.summary)
-        record = {
-            "seed": cfg.SOLVER.SEED,
-            "device": describe_device(device),
-            "processes": distributed.size(),
-            "data": [fingerprint(source) for source in plan.sources],
-            "use_all": data.use_all,
-            "targets": [fingerprint(target.splits[0]) for target in plan.targets],
-        }
-        folder.write_record(dump_cfg(cfg), record)
+        _note_start(cfg, plan, folder, precision, resident.summary)
         state = start.training
         del start  # the weights are in the model
         if cfg.TEST.BEFORE_TRAINING and not state:
@@ -202,13 +186,35 @@ def _free_everywhere(device: torch.device) -> FreeMemory:
     return FreeMemory(ram, min(on_device) if on_device else None)
 
 
-def _log_amount(cfg: CfgNode, data: TrainingSet) -> None:
+def _note_start(
+    cfg: CfgNode, plan: RunPlan, folder: RunFolder, precision: Precision, images: str
+) -> None:
+    """Log and record what is trained on what; `images` says where they are kept."""
+    data, device = plan.data, precision.device
+    log_to(folder.path / "log.txt")
+    processes = f"{distributed.size()} processes, " if distributed.size() > 1 else ""
+    logger.info(
+        "%sdevice %s, autocast %s", processes, describe_device(device), precision.dtype or "off"
+    )
+    which = "all images of" if data.use_all else "training images of"
+    logger.info("training on %s %s", which, ", ".join(data.names))
     if cfg.DSGL.ENABLED:
         logger.info("training on %d images without their identities", len(data.samples))
-        return
-    logger.info("training on %d identities", data.num_classes)
-    if data.num_classes < FEW_IDENTITIES:
-        logger.warning("%d identities are few to learn from", data.num_classes)
+    else:
+        logger.info("training on %d identities", data.num_classes)
+        if data.num_classes < FEW_IDENTITIES:
+            logger.warning("%d identities are few to learn from", data.num_classes)
+    logger.info("writing to %s", folder.path)
+    logger.info("%s", images)
+    record = {
+        "seed": cfg.SOLVER.SEED,
+        "device": describe_device(device),
+        "processes": distributed.size(),
+        "data": [fingerprint(source) for source in plan.sources],
+        "use_all": data.use_all,
+        "targets": [fingerprint(target.splits[0]) for target in plan.targets],
+    }
+    folder.write_record(dump_cfg(cfg), record)
 
 
 def _stages(

@@ -122,10 +122,10 @@ def extract_in_memory(
     samples: list[Sample] = []
     bad_images: list[str] = []
     for table in _tables(extractor, images, 0, on_bad_image):
-        start = len(samples)
-        samples += [images.samples[i] for i in table.indices.tolist()]
-        features[start : len(samples)] = table.features
         bad_images += table.bad_images
+        if len(table.indices):
+            features[len(samples) : len(samples) + len(table.indices)] = table.features
+            samples += [images.samples[i] for i in table.indices.tolist()]
     _report_bad_images(bad_images, len(samples))
     return StoredFeatures(
         features[: len(samples)],

@@ -18,12 +18,12 @@ from processor.search import SPARE, Neighbours, nearest_of
 logger = logging.getLogger(__name__)
 
 INDEXES = ("flat", "ivfpq")
-SMALLEST_GALLERY = 39 * 256  # faiss wants 39 rows for each of the 256 codes of a part of a row
-NUMBERS_PER_CODE = 8  # of a feature, which become one byte
-ROWS_PER_LIST = 64  # to train on
+SMALLEST_GALLERY = 1_000
+NUMBERS_PER_CODE = 8  # of a feature, which become one of 16 codes
+ROWS_PER_LIST = 64  # to train on; faiss wants 39
 ITERATIONS = 10  # of k-means
-SHARE_OF_LISTS = 16  # one in so many is looked into
-CANDIDATES = 20  # measured exactly, per neighbour asked for
+SHARE_OF_LISTS = 4  # one in so many is looked into
+CANDIDATES = 50  # measured exactly, per neighbour asked for
 
 
 def search_by_index(
@@ -36,8 +36,8 @@ def search_by_index(
     """Find the k nearest gallery rows of every query with faiss.
 
     The index only picks candidates; their distances are exact, as those of `search`. "flat"
-    compares all rows. "ivfpq" looks into one in 16 lists of rows and compares codes of a byte per 8
-    numbers (Jegou et al., 2011), so that it may miss neighbours.
+    compares all rows. "ivfpq" looks into one in 4 lists of rows and compares codes of half a byte
+    per 8 numbers (Jegou et al., 2011), so that it may miss neighbours.
 
     Args:
         query_features: (Q, D).
@@ -107,7 +107,7 @@ def _train_coded_index(faiss: ModuleType, gallery: np.ndarray) -> Any:
     num_rows, dim = gallery.shape
     num_lists = min(math.isqrt(num_rows), num_rows // ROWS_PER_LIST)
     num_codes = max(m for m in range(1, max(dim // NUMBERS_PER_CODE, 1) + 1) if dim % m == 0)
-    index = faiss.index_factory(dim, f"IVF{num_lists},PQ{num_codes}")
+    index = faiss.index_factory(dim, f"IVF{num_lists},PQ{num_codes}x4fs")
     index.cp.niter = index.pq.cp.niter = ITERATIONS
     num_training = max(SMALLEST_GALLERY, ROWS_PER_LIST * num_lists)
     step = max(1, num_rows // num_training)

@@ -89,8 +89,8 @@ def test_attention_of_a_resnet_and_of_some_pictures(script, resnet_file, people)
 
 def test_attention_says_what_is_wrong(script, checkpoint, resnet_file, pictures, tmp_path):
     for arguments, message in (
-        ((resnet_file, pictures, "--method", "rollout"), "rollout: a ResNet has grad-cam"),
-        ((checkpoint, pictures, "--method", "grad-cam"), "a ViT has rollout or class-token"),
+        ((resnet_file, pictures, "--method", "rollout"), "rollout: this ResNet has grad-cam"),
+        ((checkpoint, pictures, "--method", "grad-cam"), "this ViT has rollout or class-token"),
         ((checkpoint, tmp_path), f"no images in {tmp_path}"),
         ((checkpoint, tmp_path / "gone.jpg"), "is no file, folder, CSV file"),
         ((tmp_path / "gone.pth", pictures), "no weights file"),

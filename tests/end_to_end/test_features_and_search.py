@@ -1,0 +1,208 @@
+"""From a trained checkpoint to features and searches, by the commands that users type."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.registry import read_dataset
+from processor.evaluation import evaluate_features
+from processor.extractor import Extractor
+from processor.feature_files import read_features
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(straight):
+    return str(straight / "last.pth")
+
+
+@pytest.fixture(scope="module")
+def reported(straight, people):
+    results = json.loads((straight / "results.json").read_text())
+    return results["targets"][people.name]
+
+
+@pytest.fixture
+def data_root(people, monkeypatch):
+    """`people` is found by its name."""
+    monkeypatch.setenv("REID_DATA", str(people.parent))
+
+
+def assert_scores(reported, query, gallery, ids):
+    scores = evaluate_features(query, gallery, *ids)
+    assert scores.mAP == pytest.approx(reported["mAP"], abs=1e-6)
+    assert scores.mINP == pytest.approx(reported["mINP"], abs=1e-6)
+    assert scores.rank(1) == pytest.approx(reported["cmc"]["1"], abs=1e-6)
+
+
+def test_extractor_gives_the_features_that_were_evaluated(checkpoint, people, reported):
+    splits = read_dataset(people.name, people.parent)
+    sides = (splits.query, splits.gallery)
+    extractor = Extractor(checkpoint, "cpu")
+    query, gallery = (extractor([sample.path for sample in side]) for side in sides)
+    ids = [[getattr(s, name) for s in side] for name in ("pid", "camid") for side in sides]
+    assert_scores(reported, query, gallery, ids)
+
+
+@pytest.mark.usefixtures("data_root")
+def test_extracted_splits_score_as_reported(script, checkpoint, people, reported, tmp_path):
+    for split in ("query", "gallery"):
+        place, output = f"{people.name}:{split}", tmp_path / f"{split}.npz"
+        finished = script("run.py", "extract", checkpoint, place, "--output", output)
+        assert finished.status == 0, finished.output
+    query, gallery = (read_features(tmp_path / f"{split}.npz") for split in ("query", "gallery"))
+    ids = (query.pids, gallery.pids, query.camids, gallery.camids)
+    assert_scores(reported, query.features, gallery.features, ids)
+
+
+@pytest.mark.usefixtures("data_root")
+def test_side_information_is_that_of_the_evaluation(script, train_in, people, tmp_path):
+    """A data set's cameras count where the model was trained on it."""
+    options = ["MODEL.SIE_CAMERA", "True", "SOLVER.STAGE1.MAX_EPOCHS", "1"]
+    train_in(tmp_path / "run", *options, "SOLVER.STAGE2.MAX_EPOCHS", "1")
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    checkpoint, stored = tmp_path / "run" / "last.pth", []
+    for split in ("query", "gallery"):
+        output = tmp_path / f"{split}.npy"
+        finished = script(
+            "run.py", "extract", checkpoint, f"{people.name}:{split}", "--output", output
+        )
+        assert finished.status == 0, finished.output
+        stored.append(read_features(output))
+    query, gallery = stored
+    ids = (query.pids, gallery.pids, query.camids, gallery.camids)
+    assert_scores(results["targets"][people.name], query.features, gallery.features, ids)
+    unknown = Extractor(checkpoint, "cpu")(query.paths).numpy()
+    assert np.abs(unknown - query.features).max() > 1e-4
+
+
+def test_killed_extraction_goes_on(start_script, script, checkpoint, people, tmp_path):
+    """SIGKILL between two batches: the same files as without, and nothing is computed twice."""
+    arguments = ["extract", checkpoint, people, "--memmap", "--batch_size", "2"]
+    arguments += ["--num_workers", "0", "--output"]
+    assert script("run.py", *arguments, tmp_path / "straight.npy").status == 0
+    record = tmp_path / "killed.json"
+    process = start_script("run.py", *arguments, tmp_path / "killed.npz")
+    deadline = time.monotonic() + 60
+    while not (record.is_file() and json.loads(record.read_text())["rows"] >= 20):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = json.loads(record.read_text())["images_done"]
+    total = json.loads((tmp_path / "straight.json").read_text())["images"]
+    assert 20 <= done < total
+    finished = script("run.py", *arguments, tmp_path / "killed.npz")
+    assert f"killed.npy: going on after {done} of {total} images" in finished.output
+    for ending in ("npy", "csv", "json"):
+        files = [tmp_path / f"{name}.{ending}" for name in ("straight", "killed")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_search_in_a_folder_and_in_its_features(script, checkpoint, people, tmp_path):
+    gallery = people / "bounding_box_test"
+    shutil.copy(sorted(gallery.iterdir())[3], tmp_path / "someone.jpg")
+    found = []
+    finished = script("run.py", "extract", checkpoint, gallery, "--output", tmp_path / "all.npz")
+    assert finished.status == 0, finished.output
+    for number, place in enumerate((gallery, tmp_path / "all.npz")):
+        finished = script(
+            *("run.py", "search", checkpoint, "--gallery", place, "--top", "4"),
+            *("--query", tmp_path / "someone.jpg", "--output", tmp_path / str(number)),
+        )
+        assert finished.status == 0, finished.output
+        found.append(json.loads((tmp_path / str(number) / "neighbours.json").read_text()))
+        with Image.open(tmp_path / str(number) / "neighbours.png") as sheet:
+            assert sheet.width > 4 * 92
+    assert found[0]["queries"] == found[1]["queries"]
+    (query,) = found[0]["queries"]
+    assert [entry["rank"] for entry in query["nearest"]] == [1, 2, 3, 4]
+    assert query["nearest"][0]["path"] == str(sorted(gallery.iterdir())[3])
+    assert query["nearest"][0]["distance"] < 1e-5
+    pair = Extractor(checkpoint, "cpu")([query["query"], query["nearest"][3]["path"]])
+    distance = float((pair[0] - pair[1]).norm())
+    assert query["nearest"][3]["distance"] == pytest.approx(distance, abs=2e-6)
+
+
+def test_search_by_faiss(script, checkpoint, people, tmp_path):
+    pytest.importorskip("faiss")
+    place, query = people / "bounding_box_test", sorted((people / "query").iterdir())[0]
+    output = tmp_path / "features.npy"
+    assert script("run.py", "extract", checkpoint, place, "--output", output).status == 0
+    arguments = ["search", checkpoint, "--query", query, "--gallery", output, "--output"]
+    assert script("run.py", *arguments, tmp_path / "exact").status == 0
+    assert script("run.py", *arguments, tmp_path / "flat", "--index", "flat").status == 0
+    exact, flat = (
+        json.loads((tmp_path / name / "neighbours.json").read_text()) for name in ("exact", "flat")
+    )
+    assert exact["queries"] == flat["queries"]
+    assert (exact["index"], flat["index"]) == ("none: exact", "flat")
+    finished = script("run.py", *arguments, tmp_path / "ivfpq", "--index", "ivfpq")
+    assert finished.status == 1
+    assert "leave --index out" in finished.output
+
+
+def test_features_of_another_checkpoint_are_refused(script, straight, checkpoint, people, tmp_path):
+    query = sorted((people / "query").iterdir())[0]
+    output = tmp_path / "features.npz"
+    other = straight / "small_stage1_2.pth"
+    assert script("run.py", "extract", other, people / "query", "--output", output).status == 0
+    finished = script("run.py", "search", checkpoint, "--query", query, "--gallery", output)
+    assert finished.status == 1
+    assert "which do not compare with those of" in finished.output
+    assert "other weights" in finished.output
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["extract", "CHECKPOINT", "nothing"], "'nothing' is no file, folder, CSV file, or data"),
+        (["extract", "CHECKPOINT", "PEOPLE", "--output", "a.txt"], "has to end in .npz or .npy"),
+        (["extract", "gone.pth", "PEOPLE"], "no weights file gone.pth"),
+        (["extract", "CHECKPOINT", "PEOPLE", "--device", "cuda:77"], "MODEL.DEVICE"),
+        (["extract", "CHECKPOINT", "PEOPLE", "--set", "INPUT.SIZE"], "pairs KEY VALUE"),
+        (["search", "CHECKPOINT", "--query", "README.md", "--gallery", "PEOPLE"], "README.md"),
+        (["search", "CHECKPOINT", "--query", "PEOPLE", "--gallery", "a.npz"], "no features file"),
+        (
+            ["search", "CHECKPOINT", "--query", "PEOPLE", "--gallery", "a.npz", "PEOPLE"],
+            "a.npz cannot be searched together with other places",
+        ),
+    ],
+)
+def test_mistakes_are_one_line(script, checkpoint, people, words, named, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    places = {"CHECKPOINT": checkpoint, "PEOPLE": people / "query"}
+    finished = script("run.py", *(places.get(word, word) for word in words))
+    assert finished.status == 1
+    (line,) = [text for text in finished.output.splitlines() if " ERROR " in text]
+    assert named in line
+    assert "Traceback" not in finished.output
+
+
+def test_torch_hub_gives_the_extractor(checkpoint, people, tmp_path):
+    """In a process that knows nothing of this project, started elsewhere."""
+    picture = sorted((people / "query").iterdir())[0]
+    code = (
+        "import sys, torch, numpy as np\n"
+        "root, checkpoint, picture = sys.argv[1:]\n"
+        "extractor = torch.hub.load(root, 'clip_reid', source='local', checkpoint=checkpoint,\n"
+        "                           device='cpu')\n"
+        "np.save('features.npy', extractor(picture).numpy())\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, str(ROOT), checkpoint, str(picture)], cwd=tmp_path, check=True
+    )
+    expected = Extractor(checkpoint, "cpu")(picture).numpy()
+    np.testing.assert_allclose(np.load(tmp_path / "features.npy"), expected, atol=1e-6)
