@@ -89,8 +89,8 @@ def test_side_information_is_that_of_the_evaluation(script, train_in, people, tm
 
 def test_killed_extraction_goes_on(start_script, script, checkpoint, people, tmp_path):
     """SIGKILL between two batches: the same files as without, and nothing is computed twice."""
-    arguments = ["extract", checkpoint, people, "--memmap", "--batch_size", "2"]
-    arguments += ["--num_workers", "0", "--output"]
+    arguments = ["extract", checkpoint, people, "--memmap", "TEST.IMS_PER_BATCH", "2"]
+    arguments += ["DATALOADER.NUM_WORKERS", "0", "--output"]
     assert script("run.py", *arguments, tmp_path / "straight.npy").status == 0
     record = tmp_path / "killed.json"
     process = start_script("run.py", *arguments, tmp_path / "killed.npz")
@@ -171,8 +171,8 @@ def test_features_of_another_checkpoint_are_refused(script, straight, checkpoint
         (["extract", "CHECKPOINT", "nothing"], "'nothing' is no file, folder, CSV file, or data"),
         (["extract", "CHECKPOINT", "PEOPLE", "--output", "a.txt"], "has to end in .npz or .npy"),
         (["extract", "gone.pth", "PEOPLE"], "no weights file gone.pth"),
-        (["extract", "CHECKPOINT", "PEOPLE", "--device", "cuda:77"], "MODEL.DEVICE"),
-        (["extract", "CHECKPOINT", "PEOPLE", "--set", "INPUT.SIZE"], "pairs KEY VALUE"),
+        (["extract", "CHECKPOINT", "PEOPLE", "MODEL.DEVICE", "gpu"], "MODEL.DEVICE"),
+        (["extract", "CHECKPOINT", "PEOPLE", "INPUT.SIZE"], "pairs KEY VALUE"),
         (["search", "CHECKPOINT", "--query", "README.md", "--gallery", "PEOPLE"], "README.md"),
         (["search", "CHECKPOINT", "--query", "PEOPLE", "--gallery", "a.npz"], "no features file"),
         (

@@ -78,7 +78,7 @@ def test_a_plot_is_beside_the_numbers(folder):
 def test_two_pictures_are_compared(trained, folder, record, people, script):
     (file,) = folder.glob("*.json")
     first, second = sorted((people / "query").iterdir())[:2]
-    arguments = ("run.py", "compare", trained / "last.pth", first, second, "--device", "cpu")
+    arguments = ("run.py", "compare", trained / "last.pth", first, second, "MODEL.DEVICE", "cpu")
     done = script(*arguments, "--threshold", file)
     assert done.status == 0, done.output
     features = Extractor(trained / "last.pth", "cpu")([str(first), str(second)]).double()
