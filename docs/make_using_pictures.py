@@ -43,7 +43,7 @@ def draw_pictures(run: Path, folder: Path) -> Iterator[tuple[str, Path]]:
     queries = [images.samples[place].path for place in (0, 100)]
     gallery = ("--gallery", f"{UNSEEN}:gallery", "--top", "9")
     run_tool("search", model, "--query", *queries, *gallery, "--output", folder)
-    yield "search", folder / "neighbours.png"
+    yield "search", folder / "neighbours_1.png"
     run_tool("threshold", model, "--data", UNSEEN, "--output", folder)
     yield "threshold", folder / f"{UNSEEN}.png"
     run_tool("attention", model, f"{UNSEEN}:query", "--limit", "8", "--output", folder)

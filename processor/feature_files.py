@@ -21,6 +21,7 @@ from torch import Tensor
 
 from datasets.records import Sample
 from processor.runtime.run_folder import write_json
+from processor.runtime.whole_file import whole_file
 
 Record: TypeAlias = dict[str, Any]
 
@@ -165,7 +166,7 @@ def check_same_record(path: Path, found: Record, wanted: Record) -> None:
         if key not in ("checkpoint", "model") and found.get(key) != value:
             raise ValueError(
                 f"{path} holds other features: {key} is {found.get(key)} there and {value} now; "
-                "choose another name, or remove it"
+                f"choose another --output, or remove {_all_of(path)}"
             )
 
 
@@ -204,8 +205,7 @@ def read_features(path: str | Path) -> StoredFeatures:
 def pack_features(source: Path, target: Path) -> None:
     """Write the features of a finished .npy as one .npz and remove the three files."""
     stored = read_features(source)
-    beside = target.with_name(f".{target.name}.partial")
-    with beside.open("wb") as file:
+    with whole_file(target) as beside, beside.open("wb") as file:
         np.savez(
             file,
             features=stored.features,
@@ -214,9 +214,13 @@ def pack_features(source: Path, target: Path) -> None:
             camids=stored.camids,
             record=np.array(json.dumps(stored.record)),
         )
-    beside.replace(target)
     for file_ in (source, _csv_of(source), _json_of(source)):
         file_.unlink()
+
+
+def _all_of(path: Path) -> Path:
+    """A pattern of the files that belong together."""
+    return path if path.suffix == ".npz" else path.with_suffix(".*")
 
 
 def _csv_of(path: Path) -> Path:

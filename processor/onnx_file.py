@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from processor.runtime.whole_file import whole_file
+
 INPUT, OUTPUT = "images", "features"
 OPSET = 17  # the first with layer normalization
 
@@ -88,8 +90,7 @@ def write_onnx(
     onnx = _import("onnx")
     tower.eval()
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.partial")
-    try:
+    with whole_file(path) as beside:
         with torch.no_grad(), _traceable():
             torch.onnx.export(
                 tower,
@@ -107,9 +108,6 @@ def write_onnx(
         onnx.save(file, str(beside))
         if check is not None:
             check(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 @contextmanager

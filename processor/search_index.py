@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from processor.evaluation.distance import FeatureArray, check_features
+from processor.runtime.whole_file import whole_file
 from processor.search import SPARE, Neighbours, nearest_of
 
 logger = logging.getLogger(__name__)
@@ -95,9 +96,8 @@ def _open_coded_index(faiss: ModuleType, gallery: Tensor, file: Path | None) -> 
         )
     index = _train_coded_index(faiss, gallery.numpy())
     if file is not None:
-        beside = file.with_name(f".{file.name}.partial")
-        faiss.write_index(index, str(beside))
-        beside.replace(file)
+        with whole_file(file) as beside:
+            faiss.write_index(index, str(beside))
         logger.info("index written to %s", file)
     return index
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from processor.feature_files import StoredFeatures
-from processor.pictures.sheet import Tile, draw_sheet
+from processor.pictures.sheet import Tile
+from processor.pictures.sheet_files import write_sheets
 from processor.runtime.run_folder import write_json
 from processor.search import Neighbours
 
@@ -46,7 +47,7 @@ class Findings:
 
 
 def write_findings(findings: Findings, folder: Path, how: dict[str, Any]) -> None:
-    """Write `neighbours.json` and, of 10 queries each, up to 10 sheets `neighbours*.png`.
+    """Write `neighbours.json` and, of 10 queries each, up to 10 sheets `neighbours_1.png`, ....
 
     Args:
         findings: what was found.
@@ -78,12 +79,8 @@ def _draw_sheets(findings: Findings, folder: Path) -> None:
     if num_shown < num_queries:
         logger.info("sheets show the first %d queries; %s.json has all", num_shown, NAME)
     title = f"nearest of {len(findings.gallery.paths):,} pictures; rank: Euclidean distance"
-    starts = range(0, num_shown, ROWS_OF_A_SHEET)
-    for sheet, start in enumerate(starts, start=1):
-        numbers = range(start, min(start + ROWS_OF_A_SHEET, num_shown))
-        picture = draw_sheet([_tiles(findings, number) for number in numbers], title=title)
-        ending = f"_{sheet}" if len(starts) > 1 else ""
-        picture.save(folder / f"{NAME}{ending}.png")
+    tiles = [_tiles(findings, number) for number in range(num_shown)]
+    write_sheets(folder / NAME, tiles, title, rows_per_sheet=ROWS_OF_A_SHEET)
 
 
 def _describe_neighbours(findings: Findings, number: int) -> Iterator[dict[str, Any]]:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from model.weights_file import CHECKPOINT_FORMAT
+from processor.runtime.whole_file import whole_file
 
 
 def save_checkpoint(
@@ -38,9 +39,5 @@ def save_checkpoint(
     if training is not None:
         content["training"] = training
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.partial")  # what a killed run left is overwritten
-    try:
+    with whole_file(path) as beside:
         torch.save(content, beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

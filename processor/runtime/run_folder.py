@@ -16,6 +16,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from processor.runtime import distributed
+from processor.runtime.whole_file import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -208,9 +209,8 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file that is there as a whole or not at all."""
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    with whole_file(path) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 def _json_line(line: dict[str, Any]) -> str:

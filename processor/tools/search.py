@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         metavar="FOLDER",
-        help="for neighbours.json and neighbours.png (default: search beside the checkpoint)",
+        help="for neighbours.json and sheets of pictures (default: search beside the checkpoint)",
     )
     add_amp(parser)
     add_overrides(parser, "INPUT.ON_BAD_IMAGE skip")

@@ -124,7 +124,7 @@ def test_search_in_a_folder_and_in_its_features(script, checkpoint, people, tmp_
         )
         assert finished.status == 0, finished.output
         found.append(json.loads((tmp_path / str(number) / "neighbours.json").read_text()))
-        with Image.open(tmp_path / str(number) / "neighbours.png") as sheet:
+        with Image.open(tmp_path / str(number) / "neighbours_1.png") as sheet:
             assert sheet.width > 4 * 92
     assert found[0]["queries"] == found[1]["queries"]
     (query,) = found[0]["queries"]

@@ -117,7 +117,9 @@ def test_other_images_are_refused(extractor, folder, tmp_path):
     images = images_of(extractor, folder)
     for output in (tmp_path / "features.npz", tmp_path / "features.npy"):
         extract_to_file(extractor, images, output)
-        with pytest.raises(ValueError, match="images is 18 there and 1 now; choose another name"):
+        with pytest.raises(
+            ValueError, match="images is 18 there and 1 now; choose another --output"
+        ):
             extract_to_file(extractor, images_of(extractor, folder / "03.png"), output)
         reversed_ = join_lists(extractor, [ImageList(images.samples[::-1])])
         with pytest.raises(ValueError, match="images_sha256 is"):

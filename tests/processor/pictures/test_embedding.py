@@ -124,3 +124,15 @@ def test_more_cameras_than_shapes_share_them_and_say_so():
     marks = [str(camera) for camera in range(13)]
     figure = draw_embedding(Scene(plane, identities, marks), title="t", mark="camera")
     assert figure.legends[1].get_texts()[0].get_text() == "0, 12"
+
+
+def test_long_names_below_the_axes_stay_on_the_page():
+    one = scene(people=6)
+    marks = [f"synthetic_campus {i}" for i in range(6) for _ in range(2)]
+    figure = draw_embedding(Scene(one.plane, one.identities, marks), title="t", mark="camera")
+    figure.draw_without_rendering()
+    page = figure.bbox
+    for legend in figure.legends:
+        box = legend.get_window_extent()
+        assert page.x0 <= box.x0 < box.x1 <= page.x1
+        assert page.y0 <= box.y0 < box.y1 <= page.y1
