@@ -28,11 +28,13 @@ STAGE_TITLES = {
     "2": "stage 2: images",
     "dsgl": "DSGL: without labels",
 }
-AFTER_LOSSES = ("mAP", "rank1", "hits", "lr")
+AFTER_LOSSES = ("mAP", "rank1", "hits", "clusters", "outliers", "ari", "lr")
 LABELS = {
     "loss": "loss, all together",
     "rank1": "Rank-1 [%]",
     "hits": "hits: nearest in batch",
+    "outliers": "outliers: in no cluster",
+    "ari": "ARI: clusters, identities",
     "lr": "learning rate",
 }
 SHARES = frozenset({"mAP", "mINP", "accuracy"})
@@ -40,7 +42,7 @@ SHARES = frozenset({"mAP", "mINP", "accuracy"})
 
 
 def default_keys(runs: Mapping[str, Lines]) -> list[str]:
-    """What is worth drawing: losses and accuracy, mAP and Rank-1, hits, the learning rate.
+    """What is worth drawing: losses and accuracy, mAP and Rank-1, hits or clusters, the rate.
 
     An epoch's line names its losses and averages from "loss" on, up to "lr".
     """

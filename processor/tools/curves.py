@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keys",
         nargs="+",
         metavar="KEY",
-        help="what to draw instead of losses, accuracy, mAP, Rank-1, hits and learning rate: keys "
-        "of metrics.jsonl, e.g. images_per_second synthetic_street/mAP",
+        help="what to draw instead of losses, accuracy, mAP, Rank-1, hits, clusters and learning "
+        "rate: keys of metrics.jsonl, e.g. images_per_second synthetic_street/mAP",
     )
 
 

@@ -50,7 +50,7 @@ def test_the_seed_decides():
 def test_too_few_identities_are_errors():
     with pytest.raises(ValueError, match="a: no identity has two images"):
         choose_identities({"a": images([1, 2, 3])}, 3)
-    with pytest.raises(ValueError, match="--max_identities 1: there are 2 data sets"):
+    with pytest.raises(ValueError, match="--max_identities 1: at least one of each of 2 data sets"):
         choose_identities({"a": images([1, 1]), "b": images([1, 1])}, 1)
 
 
