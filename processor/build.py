@@ -157,14 +157,7 @@ def build_prompt_stage(
     model.eval()
     table = extract_features(
         lambda batch: model.encode_image(batch.images).projected,
-        lambda own: build_plain_loader(
-            cfg,
-            data,
-            resident,
-            own,
-            processes=distributed.local_size(),
-            pin_memory=precision.on_cuda,
-        ),
+        _plain_images(cfg, data, resident, precision),
         len(data.samples),
         precision,
         title="image features for the prompts",
@@ -254,14 +247,7 @@ def build_unsupervised_stage(
         model.eval()
         table = extract_features(
             lambda batch: model.embed(batch.images),
-            partial(
-                build_plain_loader,
-                cfg,
-                data,
-                resident,
-                processes=distributed.local_size(),
-                pin_memory=precision.on_cuda,
-            ),
+            _plain_images(cfg, data, resident, precision),
             len(data.samples),
             precision,
             title="image features to cluster",
@@ -292,6 +278,20 @@ def build_unsupervised_stage(
         optimizer,
         build_unsupervised_schedule(cfg, optimizer),
         StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD, stage.EVAL_PERIOD),
+    )
+
+
+def _plain_images(
+    cfg: CfgNode, data: TrainingSet, resident: ResidentImages, precision: Precision
+) -> Callable[[Sequence[int]], DataLoader[Any]]:
+    """Makes a loader of some training images, by position, without augmentation."""
+    return partial(
+        build_plain_loader,
+        cfg,
+        data,
+        resident,
+        processes=distributed.local_size(),
+        pin_memory=precision.on_cuda,
     )
 
 
@@ -340,14 +340,7 @@ def build_identity_features(
     return ImageFeaturesOfIdentities(
         model,
         data.labels,
-        partial(
-            build_plain_loader,
-            cfg,
-            data,
-            resident,
-            processes=distributed.local_size(),
-            pin_memory=precision.on_cuda,
-        ),
+        _plain_images(cfg, data, resident, precision),
         precision,
         cfg.DATALOADER.DFGS.IMAGES_PER_ID,
         cfg.SOLVER.SEED,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -55,24 +56,21 @@ def build_image_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
 
 def build_image_schedule(cfg: CfgNode, optimizer: Optimizer) -> Schedule:
     """Stage 2: warm-up, then steps."""
-    stage = cfg.SOLVER.STAGE2
-    return WarmupMultiStep(
-        optimizer,
-        milestones=stage.STEPS,
-        gamma=stage.GAMMA,
-        warmup_epochs=stage.WARMUP_ITERS,
-        warmup_factor=stage.WARMUP_FACTOR,
-        method=stage.WARMUP_METHOD,
-    )
+    return _warmup_and_steps(cfg, optimizer, cfg.SOLVER.STAGE2.STEPS)
 
 
 def build_unsupervised_schedule(cfg: CfgNode, optimizer: Optimizer) -> Schedule:
     """Stage 2's warm-up; then a step every DSGL.STEP_SIZE epochs, or stage 2's steps without."""
     stage, period = cfg.SOLVER.STAGE2, cfg.DSGL.STEP_SIZE
     every = range(period + 1, stage.MAX_EPOCHS + 1, period) if period else stage.STEPS
+    return _warmup_and_steps(cfg, optimizer, every)
+
+
+def _warmup_and_steps(cfg: CfgNode, optimizer: Optimizer, milestones: Sequence[int]) -> Schedule:
+    stage = cfg.SOLVER.STAGE2
     return WarmupMultiStep(
         optimizer,
-        milestones=every,
+        milestones=milestones,
         gamma=stage.GAMMA,
         warmup_epochs=stage.WARMUP_ITERS,
         warmup_factor=stage.WARMUP_FACTOR,
