@@ -11,6 +11,7 @@ from huggingface_hub import try_to_load_from_cache
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
 from torch.hub import download_url_to_file, get_dir
+from torchvision.models import get_model_weights
 
 IBN_ENDING = "_ibn_a"
 IBN_WEIGHTS = "https://github.com/XingangPan/IBN-Net/releases"
@@ -112,7 +113,7 @@ def find_imagenet_weights(name: str) -> Path:
             f"the ImageNet weights of {name} are not downloaded: take {name}-*.pth from "
             f"{IBN_WEIGHTS} and {REMEDY}"
         )
-    url = str(timm.get_pretrained_cfg_value(f"{name}.tv_in1k", "url"))
+    url = str(get_model_weights(name)["IMAGENET1K_V1"].url)
     archive = Path(get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
     if archive.is_file():
         return archive

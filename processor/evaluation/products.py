@@ -17,8 +17,8 @@ def add_products(
 ) -> None:
     """Write row_term + column_term + rows @ columns.T into `out`; inside `full_precision`.
 
-    On an x86 CPU oneDNN multiplies: `torch.addmm` takes MKL there, which is about half as fast on
-    processors that are not Intel's.
+    On an x86 CPU oneDNN multiplies, as of PyTorch 2.9: `torch.addmm` takes MKL there, which is
+    about half as fast on processors that are not Intel's.
 
     Args:
         rows: (c, D) float32.
@@ -58,12 +58,19 @@ def _switches() -> list[tuple[Any, str, Any]]:
     """(backend, attribute, value) of what makes float32 products less exact."""
     backend = torch.backends.cuda.matmul
     # PyTorch >= 2.9 forbids to read the older switch once the newer one was used
-    if not hasattr(backend, "fp32_precision"):
+    if not _names_precision():
         return [(backend, "allow_tf32", False)]
     backends = (backend, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
     return [(backend, "fp32_precision", "ieee") for backend in backends]
 
 
 def _has_onednn(device: torch.device) -> bool:
+    """Whether oneDNN is there and, as of PyTorch 2.9, multiplies without a copy of the columns."""
     on_x86 = platform.machine() in ("x86_64", "AMD64")
-    return device.type == "cpu" and on_x86 and torch.backends.mkldnn.is_available()
+    known = device.type == "cpu" and on_x86 and torch.backends.mkldnn.is_available()
+    return known and _names_precision()
+
+
+def _names_precision() -> bool:
+    """Whether PyTorch, 2.9 or newer, says by name how float32 is multiplied."""
+    return hasattr(torch.backends.cuda.matmul, "fp32_precision")

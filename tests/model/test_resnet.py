@@ -60,9 +60,10 @@ def stem(encoder, images):
 
 @torch.no_grad()
 def test_stride_two_is_timm_s_network(images):
-    encoder = randomize(build_resnet("resnet18", last_stride=2))
-    network = timm.create_model("resnet18", num_classes=0).eval()
+    encoder = randomize(build_resnet("resnet18", last_stride=2)).double()
+    network = timm.create_model("resnet18", num_classes=0).eval().double()
     assert not network.load_state_dict(encoder.state_dict()).missing_keys
+    images = images.double()
     torch.testing.assert_close(encoder(images), network.forward_features(images))
     assert encoder(images).shape == (2, 512, 2, 1)
 

@@ -44,7 +44,8 @@ def test_features_and_gradients(clip, noun):
     found = encoder(prompts(labels), encoder.encode_prefix(prompts.token_prefix))
     (gradient,) = torch.autograd.grad((found * weights).sum(), prompts.cls_ctx)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
-    torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-5)
+    # rounding goes with the largest entries
+    torch.testing.assert_close(gradient, wanted, rtol=1e-5, atol=1e-6 * wanted.abs().max().item())
 
 
 def test_a_spelled_out_context_equals_clips_encode_text(clip):

@@ -44,11 +44,15 @@ def test_arguments_are_left_alone():
     assert all(map(torch.equal, given, before))
 
 
-def test_only_x86_processors_take_onednn(monkeypatch):
+def test_only_x86_processors_and_new_versions_take_onednn(monkeypatch):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(products, "_names_precision", lambda: True)
     monkeypatch.setattr(products.platform, "machine", lambda: "x86_64")
     assert products._has_onednn(torch.device("cpu"))
     assert not products._has_onednn(torch.device("cuda"))
+    monkeypatch.setattr(products, "_names_precision", lambda: False)
+    assert not products._has_onednn(torch.device("cpu"))
+    monkeypatch.setattr(products, "_names_precision", lambda: True)
     monkeypatch.setattr(products.platform, "machine", lambda: "arm64")
     assert not products._has_onednn(torch.device("cpu"))
 
