@@ -8,9 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy import sparse
-from sklearn.cluster import DBSCAN
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-from sklearn.neighbors import sort_graph_by_row_values
 from torch import Tensor
 
 from processor.evaluation.distance import (
@@ -156,6 +153,8 @@ def cluster(distance: sparse.csr_array, eps: float, min_samples: int = 4) -> np.
         raise ValueError(f"DSGL.EPS: expected a Jaccard distance between 0 and 1, got {eps}")
     if min_samples < 1:
         raise ValueError(f"DSGL.MIN_SAMPLES: expected 1 or more, got {min_samples}")
+    from sklearn.cluster import DBSCAN  # takes a second, which runs with labels need not wait
+
     graph = _sorted_graph(distance, eps)
     labels = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed").fit_predict(graph)
     num_clusters = int(labels.max()) + 1
@@ -178,6 +177,8 @@ def cluster(distance: sparse.csr_array, eps: float, min_samples: int = 4) -> np.
 
 def _sorted_graph(distance: sparse.csr_array, largest: float) -> sparse.csr_array:
     """The pairs up to `largest`, diagonal stored, rows sorted by distance as scikit-learn asks."""
+    from sklearn.neighbors import sort_graph_by_row_values
+
     parts = []
     for start in range(0, distance.shape[0], ROWS_PER_CHUNK):
         block = sparse.coo_array(distance[start : start + ROWS_PER_CHUNK])
@@ -237,6 +238,8 @@ def describe_clusters(
     outliers = int((labels < 0).sum())
     ari = nmi = None
     if identities is not None:
+        from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
         apart = label_outliers(labels)
         ari = float(adjusted_rand_score(identities, apart))
         nmi = float(normalized_mutual_info_score(identities, apart))

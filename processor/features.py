@@ -136,6 +136,21 @@ def ids_of_model(camids: Tensor, viewids: Tensor, cameras: range | None) -> tupl
     return torch.where(known, camids + cameras.start, unknown), viewids
 
 
+@torch.no_grad()
+def mean_by_label(features: Tensor, labels: Tensor, num_labels: int) -> Tensor:
+    """(N, D) features of images with (N,) labels -> (I, D) means per label.
+
+    Raises:
+        ValueError: a label without an image.
+    """
+    counts = torch.bincount(labels, minlength=num_labels)
+    if bool((counts == 0).any()):
+        missing = int((counts == 0).nonzero()[0])
+        raise ValueError(f"no readable image of the identity with label {missing} for its graph")
+    sums = features.new_zeros(num_labels, features.shape[1]).index_add_(0, labels, features)
+    return sums / counts[:, None]
+
+
 def _gather_tables(table: FeatureTable, start: int) -> FeatureTable:
     """The tables of all processes as one; `start` is where this one's images begin."""
     width = max(distributed.collect(table.features.shape[1]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,11 +19,9 @@ from datasets.samplers.chunks import indices_by_label
 from datasets.samplers.epoch_batches import BatchPlan
 from datasets.samplers.identity_graph import mean_hits, mutual_neighbours
 from model import CLIPReID
-from processor.features import extract_features
+from processor.features import extract_features, mean_by_label
 from processor.runtime import distributed
 from processor.runtime.precision import Precision
-
-logger = logging.getLogger(__name__)
 
 
 class GraphPlan(BatchPlan, Protocol):
@@ -145,18 +142,3 @@ class ImageFeaturesOfIdentities:
     def _encode(self, batch: Batch) -> Tensor:
         features = self.model.encode_image(batch.images, batch.camids, batch.viewids)
         return torch.cat([features.final, features.projected], dim=1)
-
-
-@torch.no_grad()
-def mean_by_label(features: Tensor, labels: Tensor, num_labels: int) -> Tensor:
-    """(N, D) features of images with (N,) labels -> (I, D) means per label.
-
-    Raises:
-        ValueError: a label without an image.
-    """
-    counts = torch.bincount(labels, minlength=num_labels)
-    if bool((counts == 0).any()):
-        missing = int((counts == 0).nonzero()[0])
-        raise ValueError(f"no readable image of the identity with label {missing} for its graph")
-    sums = features.new_zeros(num_labels, features.shape[1]).index_add_(0, labels, features)
-    return sums / counts[:, None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +18,11 @@ from processor.clustering import (
     describe_clusters,
     jaccard_distance,
 )
-from processor.features import FeatureTable
+from processor.features import FeatureTable, mean_by_label
 from processor.runtime import distributed
 
-logger = logging.getLogger(__name__)
+SIZE_NAMES = ("smallest", "quartile1", "median", "quartile3", "largest")
+"""What the log calls `ClusterStatistics.sizes`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,9 @@ def make_pseudo_labels(
     known = len(set(identities)) > 1  # pictures without identities have all the same
     statistics = describe_clusters(all_labels, identities if known else None)
     labels = torch.from_numpy(all_labels).to(device)
-    memory = make_memory(_centroids(features, labels)).to(device)
+    clustered = labels >= 0
+    centroids = mean_by_label(features[clustered], labels[clustered], statistics.clusters)
+    memory = make_memory(centroids).to(device)
     irrelevant = irrelevant_labels(features, memory.mean, labels, options.orders)
     bank = InstanceBank(features, labels, irrelevant)
     return PseudoLabels(labels, irrelevant, memory, bank, _as_numbers(statistics))
@@ -139,22 +141,12 @@ def _cluster(table: FeatureTable, options: ClusterOptions) -> np.ndarray:
     return cluster(distances, options.eps, options.min_samples)
 
 
-def _centroids(features: Tensor, labels: Tensor) -> Tensor:
-    """(C, D) mean features of the clusters, not normalized."""
-    clustered = labels >= 0
-    members, of = features[clustered], labels[clustered]
-    sums = features.new_zeros(int(labels.max()) + 1, features.shape[1])
-    sums.index_add_(0, of, members)
-    return sums / torch.bincount(of)[:, None]
-
-
 def _as_numbers(statistics: ClusterStatistics) -> dict[str, float]:
     """The statistics under the names of the log."""
-    quantiles = ("smallest", "quartile1", "median", "quartile3", "largest")
     numbers: dict[str, float] = {
         "clusters": statistics.clusters,
         "outliers": statistics.outliers,
-        **{f"size_{n}": size for n, size in zip(quantiles, statistics.sizes, strict=True)},
+        **{f"size_{n}": size for n, size in zip(SIZE_NAMES, statistics.sizes, strict=True)},
     }
     if statistics.ari is not None and statistics.nmi is not None:
         numbers |= {"ari": statistics.ari, "nmi": statistics.nmi}

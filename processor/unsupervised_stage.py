@@ -16,7 +16,7 @@ from datasets.resident import ResidentBatches
 from datasets.samplers import ClusterSampler, EpochBatches
 from loss import ClusteredBatch, UnsupervisedLosses
 from model import UnsupervisedReID
-from processor.pseudo_labels import PseudoLabels
+from processor.pseudo_labels import SIZE_NAMES, PseudoLabels
 from processor.runtime import distributed
 from processor.runtime.data_parallel import average_over_processes
 from processor.stage import StageTiming, StepResult
@@ -167,8 +167,7 @@ class UnsupervisedStage:
 def describe(clusters: PseudoLabels) -> str:
     """One line about a clustering."""
     numbers = clusters.statistics
-    names = ("smallest", "quartile1", "median", "quartile3", "largest")
-    sizes = "/".join(f"{numbers[f'size_{name}']:g}" for name in names)
+    sizes = "/".join(f"{numbers[f'size_{name}']:g}" for name in SIZE_NAMES)
     text = (
         f"{numbers['clusters']} clusters of {sizes} images (least, quartiles, most), "
         f"{numbers['outliers']} outliers of {len(clusters.labels)} images"

@@ -13,7 +13,6 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from sklearn.manifold import TSNE
 from torch import Tensor
 
 from processor.few_identities import Identity
@@ -57,6 +56,8 @@ def project_to_plane(features: Tensor, method: str, seed: int = 0) -> Plane:
         raise ValueError(f"{len(rows)} images are too few to draw, 4 are needed")
     if method == "tsne":
         perplexity = min(PERPLEXITY, (len(rows) - 1) / 3)
+        from sklearn.manifold import TSNE  # takes a second, which other sub-commands need not wait
+
         tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed)
         return Plane(tsne.fit_transform(rows.astype(np.float32)), ("t-SNE 1", "t-SNE 2"))
     left, values, _ = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
