@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from processor.command_line import parse_anywhere, run
 from processor.tools import (
     attention,
     batches,
@@ -20,6 +19,7 @@ from processor.tools import (
     search,
     threshold,
 )
+from processor.tools.command_line import parse_anywhere, run
 
 TOOLS = {
     "attention": attention,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from processor.command_line import parse_arguments, run
 from processor.experiment import evaluate
+from processor.tools.command_line import parse_arguments, run
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from config import load_cfg, require_labels
-from processor.command_line import parse_arguments, run
 from processor.experiment import train
+from processor.tools.command_line import parse_arguments, run
 
 
 def main() -> None:

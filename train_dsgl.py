@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from config import load_cfg
-from processor.command_line import run
-from processor.dsgl_flags import dsgl_opts
 from processor.experiment import train
+from processor.tools.command_line import run
+from processor.tools.dsgl_flags import dsgl_opts
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from datasets.samplers import (
     WalkOptions,
     nearest_identities,
 )
-from datasets.samplers.identity_graph import mean_hits
+from datasets.samplers.neighbours import mean_hits
 
 SIZES = ((751, 12_936), (1_041, 32_621), (8_000, 200_000), (16_719, 88_000))
 NUM_PIDS, NUM_INSTANCES, NUM_NEIGHBOURS, NUM_CAMERAS = 32, 4, 10, 6

@@ -31,7 +31,8 @@ from torch import Tensor, nn
 
 from datasets.records import Batch, DataSplits, Sample
 from processor.evaluation import evaluate_features
-from processor.evaluation.evaluator import Evaluator, Protocol, Target
+from processor.evaluation.evaluator import Evaluator
+from processor.evaluation.protocol import Protocol, Target
 from processor.runtime.precision import Precision
 
 MARKET = Size(3_368, 15_913, 1_280, 751, spread=3.0)

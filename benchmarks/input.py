@@ -21,12 +21,12 @@ from yacs.config import CfgNode
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import load_cfg
-from datasets.build import build_sources, build_train_loader, build_train_sampler
-from datasets.build_resident import build_resident_images
+from datasets.images.build import build_sources, build_train_loader, build_train_sampler
+from datasets.images.build_resident import build_resident_images
+from datasets.images.dataset import num_workers
 from datasets.records import Batch
 from datasets.sources import TrainingSet, join_sources
-from datasets.synthetic import render_dataset
-from datasets.workers import num_workers
+from datasets.synthetic.render import render_dataset
 from processor.runtime.device import choose_device, describe_device
 
 PLACES = ("none", "ram", "device")

@@ -27,9 +27,9 @@ from drawn_features import (
 )
 
 from processor.evaluation import evaluate_distmat, rerank
-from processor.evaluation.memory import rerank_memory
-from processor.evaluation.ranking import evaluate_blocks
-from processor.evaluation.reranking import rerank_blocks
+from processor.metrics.memory_limits import rerank_memory
+from processor.metrics.ranking import evaluate_blocks
+from processor.metrics.reranking import rerank_blocks
 
 MARKET = Size(3_368, 15_913, 512, 1_501, spread=2.5)
 MSMT = Size(11_659, 82_161, 512, 4_101, spread=2.5)

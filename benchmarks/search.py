@@ -31,8 +31,8 @@ from drawn_features import (
 )
 from evaluation import products
 
-from processor.search import Neighbours, search
-from processor.search_index import search_by_index
+from processor.search.exact import Neighbours, search
+from processor.search.faiss_index import search_by_index
 
 LARGE = Size(100, 200_000, 1_280, 2_000, spread=1.0)
 TOP = 10

@@ -18,12 +18,13 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.frozen_splits import load_splits
+from datasets.readers.frozen_splits import load_splits
 from datasets.records import DataSplits, Sample
-from processor.evaluation.distance import normalize_features
-from processor.evaluation.evaluator import Evaluator, Protocol, Target
-from processor.evaluation.ranking import RetrievalMetrics, evaluate_features
+from processor.evaluation.evaluator import Evaluator
+from processor.evaluation.protocol import Protocol, Target
 from processor.features import FeatureTable
+from processor.metrics.distance import normalize_features
+from processor.metrics.ranking import RetrievalMetrics, evaluate_features
 from processor.runtime.precision import Precision
 
 NUM_PAIRS, WIDTH = 632, 1280

@@ -26,10 +26,10 @@ from loss import contrastive_loss
 from loss.build import build_image_losses
 from loss.image_stage import image_to_text_logits
 from model import CLIPReID, build_model
-from processor.image_stage import freeze_text_side
-from processor.prompt_stage import freeze_all_but_prompts
 from processor.runtime.device import choose_device, describe_device
 from processor.runtime.precision import Precision, choose_precision
+from processor.training.image_stage import freeze_text_side
+from processor.training.prompt_stage import freeze_all_but_prompts
 from solver.build import build_image_optimizer
 
 NUM_CLASSES = 751

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datasets.own.csv_file import read_rows
 from datasets.own.entries import SPLITS, number_identities
-from datasets.readers.tree import is_image
+from datasets.readers.layout import is_image
 from datasets.records import Sample
 from datasets.registry import READERS, read_dataset
 

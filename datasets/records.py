@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -98,3 +99,10 @@ class Batch:
             self.indices,
             self.bad_images,
         )
+
+
+class SeededIndex(NamedTuple):
+    """An image to load and the seed of its augmentation."""
+
+    position: int
+    seed: int

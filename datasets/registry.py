@@ -9,10 +9,8 @@ from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
-from datasets import frozen_splits
-from datasets.counts import check_counts
 from datasets.own.folder import own_data_name, read_own_data
-from datasets.readers import cuhk03, grid, synthetic, vehicleid
+from datasets.readers import cuhk03, frozen_splits, grid, synthetic, vehicleid
 from datasets.readers.airport import read_airport
 from datasets.readers.cuhk01 import read_cuhk01
 from datasets.readers.cuhk02 import read_cuhk02
@@ -27,6 +25,7 @@ from datasets.readers.occ_reid import read_occ_reid
 from datasets.readers.p_dukemtmc import read_p_dukemtmc
 from datasets.readers.personx import read_personx
 from datasets.readers.prid import read_prid
+from datasets.readers.published_sizes import check_counts
 from datasets.readers.randperson import read_randperson
 from datasets.readers.sensereid import read_sensereid
 from datasets.readers.veri import read_veri

@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.drawing.domains import DOMAINS, Domain
-from datasets.drawing.identities import Identity, draw_identities
-from datasets.synthetic import DEFAULTS, Plan, Shot, draw_shot
+from datasets.synthetic.people import Identity, draw_identities
+from datasets.synthetic.places import DOMAINS, Domain
+from datasets.synthetic.render import DEFAULTS, Plan, Shot, draw_shot
 
 NUM_IDENTITIES = 4
 TILE = (50, 100)  # (width, height) of one picture on the sheet

@@ -13,7 +13,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.image_lists import read_image_lists
-from processor.command_line import parse_anywhere
+from processor.tools.command_line import parse_anywhere
 from run import TOOLS, build_parser
 
 UNSEEN = "synthetic_campus"  # a data set that the demo does not train on

@@ -2,15 +2,15 @@
 
 from loss.build import build_cluster_memory, build_image_losses, build_unsupervised_losses
 from loss.center import CenterLoss
-from loss.cluster_memory import ClusterMemory
 from loss.contrastive import contrastive_loss
-from loss.disentangle import disentangled_loss, irrelevant_labels
+from loss.dsgl.cluster_memory import ClusterMemory
+from loss.dsgl.disentangle import disentangled_loss, irrelevant_labels
+from loss.dsgl.instance_bank import InstanceBank
+from loss.dsgl.losses import ClusteredBatch, UnsupervisedLosses
+from loss.dsgl.relative_entropy import relative_entropy_loss
 from loss.identity import identity_loss
 from loss.image_stage import ImageStageLosses, image_to_text_logits
-from loss.instance_bank import InstanceBank
-from loss.relative_entropy import relative_entropy_loss
 from loss.triplet import triplet_loss
-from loss.unsupervised_stage import ClusteredBatch, UnsupervisedLosses
 
 __all__ = [
     "CenterLoss",

@@ -6,9 +6,9 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from loss.center import CenterLoss
-from loss.cluster_memory import ClusterMemory
+from loss.dsgl.cluster_memory import ClusterMemory
+from loss.dsgl.losses import UnsupervisedLosses
 from loss.image_stage import ImageStageLosses
-from loss.unsupervised_stage import UnsupervisedLosses
 
 SMOOTHING = 0.1
 

@@ -2,10 +2,11 @@
 
 from model.build import build_model, build_reid_model, build_unsupervised_model
 from model.clip_reid import CLIPReID, TrainOutput
+from model.encoders.image_encoder import ImageFeatures
 from model.reid_model import ReIDModel
 from model.unsupervised import UnsupervisedReID
-from model.vision import ImageFeatures
-from model.weights import LoadReport, load_weights
+from model.weights.load import load_weights
+from model.weights.report import LoadReport
 
 __all__ = [
     "CLIPReID",

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from model.encoders.clip_vit import ViTEncoder
 from model.reid_model import ReIDModel
 from model.unsupervised import UnsupervisedReID
-from model.vision import ViTEncoder
 
 VIT_METHODS = ("rollout", "class-token")
 RESNET_METHODS = ("grad-cam",)

@@ -9,16 +9,17 @@ from open_clip.model import CLIP
 from yacs.config import CfgNode
 
 from config.checks import IMAGENET_MODELS
-from model.clip import build_clip, clip_architecture, find_clip_weights
 from model.clip_reid import CLIPReID, SideInformation
+from model.encoders.clip import build_clip, clip_architecture, find_clip_weights
+from model.encoders.clip_resnet import ResNetEncoder
+from model.encoders.clip_vit import ViTEncoder, build_image_encoder
+from model.encoders.imagenet_resnet import ImageNetResNet, build_resnet, find_imagenet_weights
 from model.pooling import build_pooling
 from model.prompt import PromptLearner, tokenize_prompt
 from model.reid_model import ReIDModel
-from model.resnet import ImageNetResNet, build_resnet, find_imagenet_weights
 from model.text import TextEncoder
 from model.unsupervised import UnsupervisedReID
-from model.vision import ResNetEncoder, ViTEncoder, build_image_encoder
-from model.weights import load_weights
+from model.weights.load import load_weights
 
 logger = logging.getLogger(__name__)
 

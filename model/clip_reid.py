@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from model.encoders.clip_resnet import ResNetEncoder
+from model.encoders.clip_vit import ViTEncoder
+from model.encoders.image_encoder import ImageFeatures
 from model.heads import build_classifier, build_neck
 from model.prompt import PromptLearner
 from model.reid_model import ReIDModel
 from model.text import PrefixStates, TextEncoder
-from model.vision import ImageFeatures, ResNetEncoder, ViTEncoder
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.encoders.clip_resnet import ResNetEncoder
+from model.encoders.clip_vit import ViTEncoder
+from model.encoders.imagenet_resnet import ImageNetResNet
 from model.heads import build_neck
 from model.reid_model import ReIDModel
-from model.resnet import ImageNetResNet
-from model.vision import ResNetEncoder, ViTEncoder
 
 
 class UnsupervisedReID(ReIDModel):

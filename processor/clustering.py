@@ -10,13 +10,8 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from processor.evaluation.distance import (
-    FeatureArray,
-    check_finite,
-    chunk_slices,
-    distance_blocks,
-)
-from processor.evaluation.reciprocal import (
+from processor.metrics.distance import FeatureArray, check_finite, chunk_slices, distance_blocks
+from processor.metrics.k_reciprocal import (
     average_over_nearest,
     expanded_neighbours,
     neighbour_weights,

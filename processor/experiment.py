@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,92 +13,40 @@ import torch
 from yacs.config import CfgNode
 
 from config import ConfigError, dump_cfg, load_cfg
-from datasets.build import build_sources, build_train_sampler
-from datasets.build_resident import build_resident_images
-from datasets.cache import ResidentImages
-from datasets.fingerprint import fingerprint
-from datasets.leakage import check_leakage, check_names, note_same_people
-from datasets.memory import FreeMemory, measure_memory
-from datasets.records import DataSplits
-from datasets.samplers.epoch_batches import BatchPlan
-from datasets.sources import TrainingSet, join_sources
+from datasets.checks.fingerprint import fingerprint
+from datasets.checks.leakage import check_names, note_same_people
+from datasets.images.build_resident import build_resident_images
+from datasets.images.cache import ResidentImages
+from datasets.images.placement import FreeMemory, measure_memory
 from model import CLIPReID, UnsupervisedReID
-from processor.build import (
-    build_evaluator,
-    build_image_stage,
-    build_precision,
-    build_prior_stage,
-    build_prompt_stage,
-    build_targets,
-    build_unsupervised_stage,
-)
-from processor.evaluation.evaluator import Evaluator, Target
-from processor.evaluation.report import EvaluationReport, format_table
-from processor.evaluation.results_files import keep_results, save_results
-from processor.model_file import describe_model, open_model
-from processor.open_evaluation import prepare_evaluation
+from processor.checkpoints.load import describe_model, open_model
+from processor.checkpoints.resume import build_starting_model, find_start
+from processor.evaluation.build import build_evaluator, prepare_evaluation
+from processor.evaluation.evaluator import Evaluator
+from processor.results.files import keep_results, save_results
+from processor.results.report import EvaluationReport, format_table
 from processor.runtime import distributed
-from processor.runtime.compilation import compile_encoder
 from processor.runtime.device import choose_device, describe_device
+from processor.runtime.files import write_json
+from processor.runtime.log import log_to
 from processor.runtime.precision import Precision
-from processor.runtime.run_folder import RunFolder, log_to, write_json
+from processor.runtime.run_folder import RunFolder
 from processor.runtime.seeding import seed_everything, use_deterministic_kernels
 from processor.runtime.signals import StopRequest
-from processor.stage import Stage
-from processor.start import build_starting_model, find_start
-from processor.training import Training
+from processor.runtime.wrapping import compile_encoder
+from processor.training.build import (
+    build_image_stage,
+    build_prior_stage,
+    build_prompt_stage,
+    build_unsupervised_stage,
+)
+from processor.training.plan import RunPlan, _add_remarks, plan_run
+from processor.training.stage import Stage
+from processor.training.trainer import Training
 
 logger = logging.getLogger(__name__)
 
 FEW_IDENTITIES = 10
-
-
-@dataclass(frozen=True, slots=True)
-class RunPlan:
-    """What a training run reads and how it fills batches; nothing has been written yet.
-
-    Attributes:
-        sources: the data sets of DATASETS.NAMES.
-        data: their training images, joined.
-        targets: what is evaluated on.
-        sampler: plans the image stage's batches.
-    """
-
-    sources: list[DataSplits]
-    data: TrainingSet
-    targets: list[Target]
-    sampler: BatchPlan
-
-
-def plan_run(cfg: CfgNode) -> RunPlan:
-    """Read the data of a configuration and look for all that would make the run fail or worthless.
-
-    Raises:
-        ConfigError, FileNotFoundError, ValueError: something in the configuration or the data that
-            cannot work; says what to change.
-        LeakageError: a target's test images or test identities are trained on.
-    """
-    use_all = cfg.DATASETS.USE_ALL
-    sources = build_sources(cfg)
-    data = join_sources(sources, use_all=use_all)
-    if cfg.MODEL.SIE_CAMERA and data.num_cameras < 2:
-        raise ConfigError("MODEL.SIE_CAMERA: the training images are of one camera; leave it out")
-    targets = build_targets(cfg, data.camera_ranges(), sources)
-    build_evaluator(cfg, targets, build_precision(cfg, torch.device("cpu"))).check()
-    notes = check_leakage(sources, [target.splits for target in targets], use_all=use_all)
-    targets = _add_remarks(targets, notes)
-    sampler = build_train_sampler(cfg, data, distributed.size())
-    return RunPlan(sources, data, targets, sampler)
-
-
-def _add_remarks(targets: Sequence[Target], notes: Mapping[str, str]) -> list[Target]:
-    """The targets, those named in `notes` with a remark more."""
-    return [
-        replace(target, remarks=(*target.remarks, notes[target.name]))
-        if target.name in notes
-        else target
-        for target in targets
-    ]
 
 
 def train(cfg: CfgNode) -> EvaluationReport:
@@ -120,7 +68,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
     if cfg.SOLVER.DETERMINISTIC:
         use_deterministic_kernels()
     device = choose_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
-    precision = build_precision(cfg, device)
+    precision = Precision.of(cfg.SOLVER.AMP, device)
     output = Path(cfg.OUTPUT_DIR or "runs/unnamed")
     start = find_start(cfg, output)
     with distributed.first_process_first():  # it draws or extracts pictures that others find

@@ -15,14 +15,14 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from datasets.build import build_evaluation_transform
-from datasets.given_images import CHANNEL_ORDERS, GivenImage, GivenImages
-from datasets.images import BadImageError, ImageDataset, ordered_loader
+from datasets.images.build import build_evaluation_transform
+from datasets.images.dataset import ImageDataset, ordered_loader
+from datasets.images.decode import BadImageError
+from datasets.images.given import CHANNEL_ORDERS, GivenImage, GivenImages
 from datasets.records import Batch, Sample
-from processor.build import build_precision
-from processor.evaluation.distance import normalize_features
+from processor.checkpoints.load import describe_features, open_model
 from processor.features import FeatureTable, feature_batches
-from processor.model_file import describe_features, open_model
+from processor.metrics.distance import normalize_features
 from processor.runtime.device import choose_device
 from processor.runtime.precision import Precision
 
@@ -90,7 +90,9 @@ class Extractor:
         self.normalize = normalize
         self.num_workers = cfg.DATALOADER.NUM_WORKERS if num_workers is None else num_workers
         self.channels = channels
-        self.precision = build_precision(self.cfg, chosen) if amp else Precision(None, chosen)
+        self.precision = (
+            Precision.of(self.cfg.SOLVER.AMP, chosen) if amp else Precision(None, chosen)
+        )
         self.model = loaded.model.to(chosen).eval()
         self._transform = build_evaluation_transform(self.cfg)
 

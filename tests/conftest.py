@@ -12,7 +12,7 @@ from hypothesis import settings
 import model.build
 from config import load_cfg
 from model import build_model
-from model.clip import build_clip
+from model.encoders.clip import build_clip
 
 # A busy machine is no failure.
 settings.register_profile("tests", deadline=None)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from datasets import readers
-from datasets.counts import LABELS, PUBLISHED
-from datasets.readers.tree import Layout
+from datasets.readers.layout import Layout
+from datasets.readers.published_sizes import LABELS, PUBLISHED
 from datasets.registry import READERS, num_splits
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from datasets.own.csv_file import read_csv
 from datasets.own.entries import Entry, assemble_splits
+from datasets.readers.layout import is_image
 from datasets.readers.market1501 import SPLIT_FOLDERS, read_market_tree
-from datasets.readers.tree import is_image
 from datasets.records import DataSplits
 
 logger = logging.getLogger(__name__)

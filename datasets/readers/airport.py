@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datasets.readers.tree import Layout, find_tree, no_images
+from datasets.readers.layout import Layout, find_tree, no_images
 from datasets.records import DataSplits, Sample
 
 FIRST_PID = 11001

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from datasets.readers.tree import Layout, find_tree, match_images
+from datasets.readers.layout import Layout, find_tree, match_images
 from datasets.records import DataSplits, Sample
 
 EXAMPLE = "0001001.png (four digits identity, then image 1-4: 1 and 2 are view a, 3 and 4 view b)"

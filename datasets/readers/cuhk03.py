@@ -15,8 +15,8 @@ import numpy as np
 from scipy.io import loadmat
 
 from datasets.readers.cuhk03_release import extract_images, read_test_set
+from datasets.readers.layout import Layout, find_any_tree, find_tree, match_images
 from datasets.readers.market1501 import SPLIT_FOLDERS, read_named_images
-from datasets.readers.tree import Layout, find_any_tree, find_tree, match_images
 from datasets.records import DataSplits, Sample
 
 NUM_SPLITS = 20

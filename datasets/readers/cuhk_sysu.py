@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from datasets.readers.layout import Layout, find_tree, match_images
 from datasets.readers.market1501 import JUNK_PID
-from datasets.readers.tree import Layout, find_tree, match_images
 from datasets.records import DataSplits, Sample
 
 IMAGE_FOLDERS = ("cropped_images", "cropped_image", "bounding_box_train")

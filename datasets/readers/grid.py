@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
-from datasets.readers.tree import Layout, find_tree, match_images
+from datasets.readers.layout import Layout, find_tree, match_images
 from datasets.records import DataSplits, Sample
 
 NUM_SPLITS = 10

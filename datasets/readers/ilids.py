@@ -7,8 +7,8 @@ from collections import defaultdict
 from pathlib import Path
 from random import Random
 
-from datasets.frozen_splits import FROZEN, describe_splits, load_splits
-from datasets.readers.tree import Layout, find_tree, match_images
+from datasets.readers.frozen_splits import FROZEN, describe_splits, load_splits
+from datasets.readers.layout import Layout, find_tree, match_images
 from datasets.records import DataSplits, Sample
 
 EXAMPLE = "0001002.jpg (four digits identity, three digits number of the image, from 1)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from datasets.readers.tree import Layout, find_tree, list_images, no_images
+from datasets.readers.layout import Layout, find_tree, list_images, no_images
 from datasets.records import DataSplits, Sample
 
 SPLIT_FOLDERS = ("bounding_box_train", "query", "bounding_box_test")

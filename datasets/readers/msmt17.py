@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from datasets.readers.layout import Layout, find_any_tree, no_images, read_id_list
 from datasets.readers.market1501 import SPLIT_FOLDERS, read_named_images
-from datasets.readers.tree import Layout, find_any_tree, no_images, read_id_list
 from datasets.records import DataSplits, Sample
 
 logger = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from datasets.readers.dukemtmc import WITHDRAWN
+from datasets.readers.layout import Layout, find_tree
 from datasets.readers.market1501 import SPLIT_FOLDERS, read_market_tree
-from datasets.readers.tree import Layout, find_tree
 from datasets.records import DataSplits
 
 LAYOUT = Layout(

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from datasets.readers.dukemtmc import WITHDRAWN
-from datasets.readers.tree import Layout, find_tree, match_images
+from datasets.readers.layout import Layout, find_tree, match_images
 from datasets.records import DataSplits, Sample
 
 EXAMPLE = "0001/0001_c2_f0046182.jpg (folder: identity; c1-c8: camera)"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from datasets.readers.layout import Layout, find_tree
 from datasets.readers.market1501 import SPLIT_FOLDERS, read_named_images
-from datasets.readers.tree import Layout, find_tree
 from datasets.records import DataSplits, Sample
 
 CAMERAS = (3, 4, 8, 10, 11, 12)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from datasets.frozen_splits import FROZEN, describe_splits, load_splits
-from datasets.readers.tree import Layout, find_tree, match_images
+from datasets.readers.frozen_splits import FROZEN, describe_splits, load_splits
+from datasets.readers.layout import Layout, find_tree, match_images
 from datasets.records import DataSplits, Sample
 
 EXAMPLE = "person_0001.png (identity)"

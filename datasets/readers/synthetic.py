@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datasets.drawing.domains import DOMAINS
 from datasets.readers.market1501 import read_market_tree
 from datasets.records import DataSplits
-from datasets.synthetic import synthetic_folder
+from datasets.synthetic.places import DOMAINS
+from datasets.synthetic.render import synthetic_folder
 
 NAMES = tuple(f"synthetic_{domain}" for domain in DOMAINS)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-from datasets.readers.tree import Layout, find_tree, no_images, read_id_list
+from datasets.readers.layout import Layout, find_tree, no_images, read_id_list
 from datasets.records import DataSplits, Sample
 
 NUM_TRIALS = 10

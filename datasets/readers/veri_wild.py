@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from datasets.readers.tree import Layout, find_tree, no_images
+from datasets.readers.layout import Layout, find_tree, no_images
 from datasets.records import DataSplits, Sample
 
 SIZES = {3000: "small", 5000: "medium", 10000: "large"}

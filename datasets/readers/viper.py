@@ -6,8 +6,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from datasets.frozen_splits import FROZEN, NUM_SPLITS, describe_splits, load_splits
-from datasets.readers.tree import Layout, find_any_tree, list_images, match_images, no_images
+from datasets.readers.frozen_splits import FROZEN, NUM_SPLITS, describe_splits, load_splits
+from datasets.readers.layout import Layout, find_any_tree, list_images, match_images, no_images
 from datasets.records import DataSplits, Sample
 
 NAME = "viper"

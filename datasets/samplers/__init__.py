@@ -1,10 +1,11 @@
 """Samplers: each plans the batches of an epoch from (seed, epoch)."""
 
-from datasets.samplers.cluster_batches import ClusterSampler, paired_share
+from datasets.records import SeededIndex
+from datasets.samplers.clusters import ClusterSampler, paired_share
 from datasets.samplers.dfgs import DepthFirstGraphSampler, WalkOptions
-from datasets.samplers.epoch_batches import EpochBatches, SeededIndex
-from datasets.samplers.graph import GraphSampler
-from datasets.samplers.identity_graph import nearest_identities
+from datasets.samplers.epoch_batches import EpochBatches
+from datasets.samplers.gs import GraphSampler
+from datasets.samplers.neighbours import nearest_identities
 from datasets.samplers.random_identity import RandomIdentitySampler
 from datasets.samplers.shuffled import ShuffledSampler
 

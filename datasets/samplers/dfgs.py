@@ -9,8 +9,8 @@ from random import Random
 from torch import Tensor
 
 from datasets.samplers.chunks import camera_chunks
-from datasets.samplers.identity_graph import mean_hits
-from datasets.samplers.planned import EpochPlan, PlannedSampler
+from datasets.samplers.neighbours import mean_hits
+from datasets.samplers.planner import EpochPlan, PlannedSampler
 from datasets.samplers.walks import Walk, depth_first_walk, greedy_walk
 
 

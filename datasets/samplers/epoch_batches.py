@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from torch.utils.data import Sampler
 
-
-class SeededIndex(NamedTuple):
-    """An image to load and the seed of its augmentation."""
-
-    position: int
-    seed: int
+from datasets.records import SeededIndex
 
 
 class BatchPlan(Protocol):

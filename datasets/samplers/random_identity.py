@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from datasets.samplers.chunks import random_chunks
-from datasets.samplers.planned import EpochPlan, PlannedSampler
+from datasets.samplers.planner import EpochPlan, PlannedSampler
 
 
 class RandomIdentitySampler(PlannedSampler):

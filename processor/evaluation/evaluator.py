@@ -6,97 +6,29 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from datasets.records import Batch, DataSplits, Sample
 from model import ReIDModel
-from processor.evaluation.distance import (
-    DistanceSource,
-    distance_blocks,
-    normalize_in_place,
-)
-from processor.evaluation.memory import check_evaluation
-from processor.evaluation.multi_query import pool_queries
-from processor.evaluation.ranking import (
+from processor.evaluation.protocol import Protocol, Retrieval, Target, ids_of, pool_queries
+from processor.features import FeatureTable, extract_features, ids_of_model
+from processor.metrics.distance import normalize_in_place
+from processor.metrics.memory_limits import check_evaluation
+from processor.metrics.ranking import (
     RetrievalMetrics,
     count_valid_queries,
     evaluate_blocks,
     evaluate_features,
 )
-from processor.evaluation.report import EvaluationReport, TargetResult, result_lines
-from processor.evaluation.reranking import rerank_blocks
-from processor.evaluation.retrieval import Retrieval, ids_of
-from processor.evaluation.single_shot import single_gallery_shot_cmc
-from processor.features import FeatureTable, extract_features, ids_of_model
+from processor.metrics.single_shot import single_gallery_shot_cmc
+from processor.results.report import EvaluationReport, TargetResult, result_lines
 from processor.runtime import distributed
 from processor.runtime.precision import Precision
 from processor.runtime.signals import StopRequest
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A data set to evaluate on.
-
-    Attributes:
-        name: the data set.
-        splits: one per split of its protocol.
-        cameras: rows of its cameras in the model's camera table; None when the model was not
-            trained on it, so that its cameras mean nothing to the model.
-        fingerprint: hash of its test images' names and ids, over all splits.
-        remarks: what a reader of the results must know of the target in this run.
-    """
-
-    name: str
-    splits: list[DataSplits]
-    cameras: range | None = None
-    fingerprint: str = ""
-    remarks: tuple[str, ...] = ()
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """The notes of all splits, then the remarks, each once."""
-        of_splits = [note for split in self.splits for note in split.notes]
-        return tuple(dict.fromkeys([*of_splits, *self.remarks]))
-
-
-@dataclass(frozen=True, slots=True)
-class Protocol:
-    """How features become scores.
-
-    Attributes:
-        normalize: L2-normalize features before comparing.
-        ignore_same_camera: apply the junk rule to the data sets that have one.
-        chunk_mb: memory of one block of distances, in MB.
-        rerank: (k1, k2, lambda) of k-reciprocal re-ranking; None = off.
-        multi_query: one query per identity and camera, by the mean of its images' features; the
-            numbers of queries are those of these.
-    """
-
-    normalize: bool = True
-    ignore_same_camera: bool = True
-    chunk_mb: int = 512
-    rerank: tuple[int, int, float] | None = None
-    multi_query: bool = False
-
-    def distances(self, query: Tensor, gallery: Tensor) -> DistanceSource:
-        """What (Q, D) and (G, D) features are ranked by; re-ranking does its work here."""
-        if self.rerank is None:
-            return partial(distance_blocks, query, gallery)
-        return rerank_blocks(query, gallery, *self.rerank, chunk_mb=self.chunk_mb)
-
-    def as_dict(self) -> dict[str, Any]:
-        """What results.json says of it."""
-        return {
-            "normalized": self.normalize,
-            "ignore_same_camera": self.ignore_same_camera,
-            "rerank": list(self.rerank) if self.rerank else None,
-            "multi_query": self.multi_query,
-        }
 
 
 @dataclass(frozen=True, slots=True)

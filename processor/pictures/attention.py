@@ -7,7 +7,7 @@ from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from processor.pictures.palette import INK
+from processor.pictures.style import INK
 
 COLOURS = "inferno"  # perceptually uniform, and ordered by lightness without colour vision
 OPACITY = 0.6  # of the colours over the gray picture

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFont
 
 from datasets.sources import TrainingSet
-from processor.pictures.palette import INK, PAPER
 from processor.pictures.sheet import Tile, draw_sheet, shorten
+from processor.pictures.style import INK, PAPER
 
 TILE_HEIGHT, HEADER, MARGIN, TEXT_SIZE = 112, 48, 16, 20  # pixels
 

@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from processor.pictures.palette import HUES
-from processor.pictures.plots import new_figure, tidy_axes
+from processor.pictures.style import HUES, new_figure, tidy_axes
 
 Lines = Sequence[Mapping[str, Any]]
 """Lines of a run's metrics.jsonl."""

@@ -15,9 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from processor.few_identities import Identity
-from processor.pictures.palette import HUES, INK, PAPER
-from processor.pictures.plots import new_figure, tidy_axes
+from processor.evaluation.identity_sample import Identity
+from processor.pictures.style import HUES, INK, PAPER, new_figure, tidy_axes
 
 METHODS = ("tsne", "pca")
 PERPLEXITY = 30  # of t-SNE; less where there are few features

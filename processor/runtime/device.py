@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from datasets.images.placement import free_ram
 from processor.runtime import distributed
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -53,3 +54,15 @@ def describe_device(device: torch.device) -> str:
 
 def _has_mps() -> bool:
     return torch.backends.mps.is_available()
+
+
+def available_bytes(device: torch.device) -> int | None:
+    """Bytes that can still be taken on a device; None where nobody tells.
+
+    Of main memory, what the machine and this process's limits leave; of a CUDA device, what the
+    driver has free and this process holds without using it.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return free_ram() or None if device.type == "cpu" else None

@@ -62,6 +62,11 @@ class Precision:
         self._scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
         self._scale = self._scaler.get_scale()
 
+    @classmethod
+    def of(cls, mode: str, device: torch.device) -> Precision:
+        """What SOLVER.AMP asks for on a device; raises as `choose_precision`."""
+        return cls(choose_precision(mode, device), device)
+
     @property
     def on_cuda(self) -> bool:
         """Whether batches should come from page-locked memory."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import platform
 import shutil
 import subprocess
@@ -16,7 +15,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from processor.runtime import distributed
-from processor.runtime.whole_file import whole_file
+from processor.runtime.files import _finite, make_folder, write_json, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +40,6 @@ _OWN_FILES = (  # what a run writes; anything else in its folder is somebody's a
     "test_log.txt",
     "events.out.tfevents*",
 )
-_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class RunFolder:
@@ -135,62 +133,6 @@ def read_metrics_file(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def make_folder(path: Path, option: str = "OUTPUT_DIR") -> None:
-    """Make the folder a run writes to.
-
-    Raises:
-        ValueError: it cannot be made; names the option.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"{option}: cannot write into {path}: {error.strerror}") from error
-
-
-class _Backlog(logging.Handler):
-    """Keeps what was logged before there was a file to write it to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
-
-
-def log_to(path: Path | None = None) -> None:
-    """Send the program's log to standard output and, with a path, to a file as well.
-
-    The file begins with what was logged since `log_to` was first called without one. With several
-    processes, the others than the first one say errors only.
-    """
-    root = logging.getLogger()
-    root.setLevel(logging.INFO)
-    if not distributed.is_first():
-        root.setLevel(logging.ERROR)
-        path = None
-    logging.getLogger("timm").setLevel(logging.ERROR)  # remarks on schedules of one epoch
-    earlier: list[logging.LogRecord] = []
-    for old in [h for h in root.handlers if getattr(h, "of_this_program", False)]:
-        earlier += old.records if isinstance(old, _Backlog) else []
-        root.removeHandler(old)
-        old.close()
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
-    if path is None:
-        handlers.append(_Backlog())
-    else:
-        make_folder(path.parent)
-        handlers.append(logging.FileHandler(path, encoding="utf-8"))
-    formatter = logging.Formatter(_LOG_FORMAT, datefmt="%Y-%m-%d %H:%M:%S")
-    for handler in handlers:
-        handler.setFormatter(formatter)
-        handler.of_this_program = True  # type: ignore[attr-defined]
-        root.addHandler(handler)
-    if path is not None:
-        for record in earlier:
-            handlers[-1].handle(record)
-
-
 def environment_record() -> dict[str, Any]:
     """Command, versions, platform and git hash of this process."""
     return {
@@ -202,25 +144,8 @@ def environment_record() -> dict[str, Any]:
     }
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON, whole or not at all."""
-    write_whole(path, json.dumps(content, indent=2) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is there as a whole or not at all."""
-    with whole_file(path) as beside:
-        beside.write_text(text, encoding="utf-8")
-
-
 def _json_line(line: dict[str, Any]) -> str:
     return json.dumps(line) + "\n"
-
-
-def _finite(line: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN and no infinity."""
-    bad = (key for key, v in line.items() if isinstance(v, float) and not math.isfinite(v))
-    return {**line, **dict.fromkeys(bad)}
 
 
 def _set_aside(path: Path) -> None:

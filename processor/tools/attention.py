@@ -10,18 +10,17 @@ from pathlib import Path
 
 from torch import Tensor
 
-from datasets.build import build_evaluation_loader
 from datasets.image_lists import ImageList, read_image_lists
-from datasets.images import read_image
+from datasets.images.build import build_evaluation_loader
+from datasets.images.decode import read_image
 from model.attention import RESNET_METHODS, VIT_METHODS, attention_maps, attention_methods
-from processor.build import cameras_of
+from processor.checkpoints.load import LoadedModel, cameras_of, open_model
 from processor.features import ids_of_model
-from processor.model_file import LoadedModel, open_model
 from processor.pictures.attention import add_scale, overlay
 from processor.pictures.sheet import Tile, draw_sheet
 from processor.runtime.device import choose_device
-from processor.runtime.run_folder import make_folder
-from processor.tools.arguments import (
+from processor.runtime.files import make_folder
+from processor.tools.command_line import (
     IMAGES,
     add_checkpoint,
     add_overrides,

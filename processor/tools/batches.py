@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 from yacs.config import CfgNode
 
 from config import load_cfg, require_labels
-from datasets.build import build_sources
+from datasets.images.build import build_sources, build_train_sampler
+from datasets.images.build_resident import build_resident_images
+from datasets.samplers import nearest_identities
+from datasets.samplers.neighbours import mean_hits
 from datasets.sources import TrainingSet, join_sources
 from model import CLIPReID
-from processor.command_line import add_config_file
-from processor.model_file import open_model
-from processor.pictures.batches import draw_batches
-from processor.pictures.plots import sheet_file
+from processor.checkpoints.load import open_model
+from processor.checkpoints.resume import build_starting_model, find_start
+from processor.pictures.batches import SampledBatch, draw_batches
+from processor.pictures.style import sheet_file
 from processor.runtime.device import choose_device
-from processor.sampled_batches import FEATURES, extract_identity_features, sample_batches
-from processor.start import build_starting_model, find_start
-from processor.tools.arguments import add_overrides, positive
+from processor.runtime.precision import Precision
+from processor.tools.command_line import add_config_file, add_overrides, positive
+from processor.training.build import build_identity_features, build_identity_graph
+from processor.training.image_stage import all_text_features
 
 logger = logging.getLogger(__name__)
 
@@ -137,3 +145,97 @@ def open_configuration(config_file: str, opts: list[str]) -> Subject:
     assert isinstance(model, CLIPReID)  # as it is trained with labels
     has_prompts = model.prompt_learner is not None and start.file is not None
     return Subject(Path(config_file).name, model, cfg, data, has_prompts)
+
+
+FEATURES = ("text", "image")
+SAMPLERS = {"random P x K": "softmax_triplet", "DFGS": "dfgs_text", "GS": "gs_text"}
+
+
+def extract_identity_features(
+    cfg: CfgNode, model: CLIPReID, data: TrainingSet, kind: str, epoch: int
+) -> Tensor:
+    """What identities are compared by in an epoch: (I, D), of length 1 with DFGS.NORMALIZE.
+
+    Args:
+        cfg: DATALOADER and, for images, INPUT and SOLVER count.
+        model: on its device.
+        data: the training images; for "text", those that the prompts were learned on.
+        kind: one of `FEATURES`.
+        epoch: for "image", decides which images stand for their identities.
+    """
+    device = next(model.parameters()).device
+    own = _with_options(cfg, "DATALOADER.SAMPLER", f"dfgs_{kind}", "INPUT.CACHE", "none")
+    features = build_identity_features(
+        own,
+        model,
+        data,
+        build_resident_images(own, data, device),
+        all_text_features(model) if kind == "text" else None,
+        Precision.of(own.SOLVER.AMP, device),
+    )(epoch)
+    return F.normalize(features) if cfg.DATALOADER.DFGS.NORMALIZE else features
+
+
+def sample_batches(
+    cfg: CfgNode, data: TrainingSet, features: Tensor, epoch: int
+) -> list[SampledBatch]:
+    """First batches of random P x K, DFGS and GS, as training would draw them in an epoch.
+
+    Args:
+        cfg: DATALOADER, SOLVER.STAGE2.IMS_PER_BATCH and SOLVER.SEED count.
+        data: the training images.
+        features: of `extract_identity_features`.
+        epoch: counted from 1.
+
+    Raises:
+        ValueError: the identities do not fill a batch.
+    """
+    columns = min(cfg.DATALOADER.DFGS.NUM_NEIGHBOURS, len(features) - 1)
+    nearest = nearest_identities(features, columns).tolist()
+    sampled = []
+    for name, sampler in SAMPLERS.items():
+        own = _with_options(cfg, "DATALOADER.SAMPLER", sampler)
+        if sampler.startswith("gs"):  # it fills batches with neighbours, near both ways or not
+            own = _with_options(own, "DATALOADER.DFGS.MUTUAL", "False")
+        plan = build_train_sampler(own, data)
+        graph = build_identity_graph(own, data, plan, lambda _: features)
+        if graph is not None:
+            graph.refresh(epoch)
+        plan.set_epoch(epoch)
+        batches = list(plan)
+        labels = [
+            [data.labels[i] for i in batch[:: cfg.DATALOADER.NUM_INSTANCE]] for batch in batches
+        ]
+        distances = [nearest_in_batch(features, batch) for batch in labels]
+        sampled.append(
+            SampledBatch(
+                name,
+                batches[0],
+                labels[0],
+                distances[0].tolist(),
+                float(torch.cat(distances).mean()),
+                mean_hits(labels, nearest),
+            )
+        )
+    return sampled
+
+
+def nearest_in_batch(features: Tensor, labels: Sequence[int]) -> Tensor:
+    """Euclidean distance (P,) from every identity of a batch to the nearest other one in it.
+
+    Args:
+        features: (I, D), one row per label.
+        labels: (P,), two or more.
+    """
+    rows = features[list(labels)].double()  # rows that are nearly equal stay apart
+    distances = torch.cdist(rows, rows)
+    return distances.fill_diagonal_(torch.inf).amin(1)
+
+
+def _with_options(cfg: CfgNode, *options: str) -> CfgNode:
+    """The configuration with `KEY VALUE ...` on top."""
+    changed = cfg.clone()
+    changed.defrost()
+    changed.merge_from_list(list(options))
+    changed.freeze()
+    return changed

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from processor.evaluation.threshold import Threshold, read_threshold
 from processor.extractor import Extractor
-from processor.tools.arguments import add_checkpoint, add_overrides
+from processor.results.threshold import Threshold, read_threshold
+from processor.tools.command_line import add_checkpoint, add_overrides
 
 logger = logging.getLogger(__name__)
 

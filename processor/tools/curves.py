@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from processor.pictures.curves import default_keys, draw_curves
-from processor.pictures.plots import plot_file, save_figure
+from processor.pictures.style import plot_file, save_figure
 from processor.runtime.run_folder import METRICS_FILE, read_metrics_file
 
 logger = logging.getLogger(__name__)

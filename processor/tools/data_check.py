@@ -12,16 +12,20 @@ from yacs.config import CfgNode
 
 from config import load_cfg
 from config.checks import P_X_K_SAMPLERS
-from datasets.checking.data_set import Use, check_data_set, summarize
-from datasets.checking.faults import ERROR, Fault
-from datasets.checking.files import read_files
-from datasets.checking.report import Findings, format_report
-from datasets.checking.training import find_leaks, find_training_faults
+from datasets.checks.data_sets import (
+    Use,
+    check_data_set,
+    find_leaks,
+    find_training_faults,
+    summarize,
+)
+from datasets.checks.images import read_files
+from datasets.checks.report import ERROR, Fault, Findings, format_report
+from datasets.images.dataset import num_workers
 from datasets.records import DataSplits
 from datasets.registry import num_splits, read_dataset
-from datasets.workers import num_workers
-from processor.command_line import add_config_file, split_overrides
-from processor.runtime.run_folder import make_folder, write_json
+from processor.runtime.files import make_folder, write_json
+from processor.tools.command_line import add_config_file, split_overrides
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from datasets.sources import join_sources
 from model import CLIPReID
-from processor.evaluation.evaluator import Target
-from processor.few_identities import (
+from processor.checkpoints.load import LoadedModel, open_model
+from processor.evaluation.build import prepare_evaluation
+from processor.evaluation.identity_sample import (
     SPLITS,
     FewIdentities,
     Identity,
@@ -22,8 +23,7 @@ from processor.few_identities import (
     images_of_split,
     labels_of_identities,
 )
-from processor.model_file import LoadedModel, open_model
-from processor.open_evaluation import prepare_evaluation
+from processor.evaluation.protocol import Target
 from processor.pictures.embedding import (
     METHODS,
     Scene,
@@ -31,8 +31,8 @@ from processor.pictures.embedding import (
     project_to_plane,
     without_gap,
 )
-from processor.pictures.plots import plot_file, save_figure
-from processor.tools.arguments import add_checkpoint, add_overrides, place_output, positive
+from processor.pictures.style import plot_file, save_figure
+from processor.tools.command_line import add_checkpoint, add_overrides, place_output, positive
 
 logger = logging.getLogger(__name__)
 

@@ -16,24 +16,23 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from yacs.config import CfgNode
 
-from config import ConfigError
-from datasets.build import build_evaluation_transform, build_level_normalization
-from datasets.cache import to_levels
+from config.errors import ConfigError
 from datasets.image_lists import read_image_lists
-from datasets.images import read_image
-from datasets.synthetic import draw_people
-from datasets.transforms import resize
-from processor.command_line import add_config_file
-from processor.model_file import open_model
-from processor.onnx_file import (
+from datasets.images.build import build_evaluation_transform, build_level_normalization
+from datasets.images.cache import to_levels
+from datasets.images.decode import read_image
+from datasets.images.transforms import resize
+from datasets.synthetic.render import draw_people
+from processor.checkpoints.load import open_model
+from processor.checkpoints.onnx_export import (
     ImageTower,
     MissingPackageError,
     OnnxFile,
     smallest_cosine,
     write_onnx,
 )
-from processor.slim_file import save_slim
-from processor.tools.arguments import IMAGES, add_checkpoint, add_overrides
+from processor.checkpoints.slim import save_slim
+from processor.tools.command_line import IMAGES, add_checkpoint, add_config_file, add_overrides
 
 logger = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 from datasets.image_lists import read_image_lists
-from processor.extraction import extract_to_file, join_lists
 from processor.extractor import Extractor
 from processor.runtime import distributed
-from processor.tools.arguments import IMAGES, add_checkpoint, add_overrides, place_output
+from processor.search.extract import extract_to_file, join_lists
+from processor.tools.command_line import IMAGES, add_checkpoint, add_overrides, place_output
 
 DESCRIPTION = "features of images into a file"
 

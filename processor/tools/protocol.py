@@ -10,10 +10,10 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from config import load_cfg
-from processor.command_line import add_config_file
-from processor.evaluation.published import format_comparison, format_published, read_published
-from processor.experiment import RunPlan, plan_run, train
-from processor.tools.arguments import add_overrides
+from processor.experiment import train
+from processor.results.published import format_comparison, format_published, read_published
+from processor.tools.command_line import add_config_file, add_overrides
+from processor.training.plan import RunPlan, plan_run
 
 logger = logging.getLogger(__name__)
 

@@ -7,19 +7,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from config import ConfigError
+from config.errors import ConfigError
 from datasets.image_lists import read_image_lists
 from datasets.records import DataSplits, Sample
-from processor.evaluation.evaluator import Protocol, Target
-from processor.evaluation.rank_lists import ORDERS, Rankings, choose_queries, find_rankings
-from processor.evaluation.retrieval import Retrieval
-from processor.model_file import open_model
-from processor.open_evaluation import OpenEvaluation, open_evaluation, prepare_evaluation
-from processor.pictures.rank_files import write_lists
-from processor.pictures.rank_rows import rank_row
+from processor.checkpoints.load import open_model
+from processor.evaluation.build import OpenEvaluation, open_evaluation, prepare_evaluation
+from processor.evaluation.protocol import Protocol, Retrieval, Target
+from processor.metrics.rank_lists import ORDERS, Rankings, choose_queries, find_rankings
+from processor.pictures.rank_list import rank_row, write_lists
 from processor.runtime import distributed
-from processor.runtime.run_folder import make_folder
-from processor.tools.arguments import (
+from processor.runtime.files import make_folder
+from processor.tools.command_line import (
     IMAGES,
     add_checkpoint,
     add_data,

@@ -6,9 +6,9 @@ import argparse
 import logging
 from pathlib import Path
 
-from processor.evaluation.runs import find_runs
-from processor.evaluation.runs_table import group_runs, runs_csv, runs_markdown
-from processor.runtime.run_folder import make_folder, write_whole
+from processor.results.runs import find_runs
+from processor.results.runs_table import group_runs, runs_csv, runs_markdown
+from processor.runtime.files import make_folder, write_whole
 
 logger = logging.getLogger(__name__)
 

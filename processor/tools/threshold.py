@@ -7,22 +7,16 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from processor.evaluation.evaluator import Protocol
-from processor.evaluation.retrieval import Retrieval
-from processor.evaluation.threshold import (
-    Recommendation,
-    recommend,
-    threshold_record,
-    to_euclidean,
-)
-from processor.evaluation.verification import FALSE_ACCEPT_RATES, Verification, verify
-from processor.model_file import describe_features
-from processor.open_evaluation import open_evaluation
-from processor.pictures.plots import save_figure
-from processor.pictures.verification_plot import draw_verification
+from processor.checkpoints.load import describe_features
+from processor.evaluation.build import open_evaluation
+from processor.evaluation.protocol import Protocol, Retrieval
+from processor.metrics.verification import FALSE_ACCEPT_RATES, Verification, verify
+from processor.pictures.style import save_figure
+from processor.pictures.verification import draw_verification
+from processor.results.threshold import Recommendation, recommend, threshold_record, to_euclidean
 from processor.runtime import distributed
-from processor.runtime.run_folder import make_folder, write_json
-from processor.tools.arguments import add_checkpoint, add_data, add_overrides, place_output
+from processor.runtime.files import make_folder, write_json
+from processor.tools.command_line import add_checkpoint, add_data, add_overrides, place_output
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from datasets.fingerprint import fingerprint, fingerprint_of_targets
+from datasets.checks.fingerprint import fingerprint, fingerprint_of_targets
 from datasets.records import DataSplits, Sample
 from datasets.registry import READERS
 from datasets.sources import (

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from config import load_cfg
-from datasets.synthetic import render_dataset
+from datasets.synthetic.render import render_dataset
 from processor.experiment import train
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ def fails(script, base_opts, tmp_path):
         output = ["OUTPUT_DIR", tmp_path / "run"]
         finished = script(name, *base_opts, *output, *opts)
         assert finished.status == 1, finished.output
-        assert "ERROR processor.command_line: " in finished.output
+        assert "ERROR processor.tools.command_line: " in finished.output
         return finished.output
 
     return run

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import counts
-from datasets.counts import PublishedCounts
+from datasets.readers import published_sizes
+from datasets.readers.published_sizes import PublishedCounts
 
 P_X_K = ["DATALOADER.SAMPLER", "softmax_triplet", "DATALOADER.NUM_INSTANCE", "4"]
 SHAPE = ["INPUT.SIZE_TRAIN", "[64, 32]", "INPUT.SIZE_TEST", "[64, 32]"]
@@ -133,7 +133,7 @@ def test_data_from_one_camera(data_check, shop):
 
 def test_published_counts(data_check, shop, monkeypatch):
     published = PublishedCounts((8,), (33,), (), (), ())
-    monkeypatch.setitem(counts.PUBLISHED, "shop", published)
+    monkeypatch.setitem(published_sizes.PUBLISHED, "shop", published)
     finished, found = data_check(shop)
     assert kinds(found) == {"other counts than published": "warning"}
     assert "shop: 33 training images expected, 32 found" in finished.output

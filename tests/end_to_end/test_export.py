@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from datasets.synthetic import draw_people
-from processor.build import build_evaluator, build_precision, build_targets
-from processor.model_file import open_model
-from processor.onnx_file import OnnxFile
+from datasets.synthetic.render import draw_people
+from processor.checkpoints.load import open_model
+from processor.checkpoints.onnx_export import OnnxFile
+from processor.evaluation.build import build_evaluator, build_targets
+from processor.runtime.precision import Precision
 from processor.tools import export
 
 pytestmark = pytest.mark.slow
@@ -41,7 +42,7 @@ def test_onnx_file_scores_as_the_checkpoint(run_export, straight, tmp_path):
     evaluator = build_evaluator(
         loaded.cfg,
         build_targets(loaded.cfg, {}),
-        build_precision(loaded.cfg, torch.device("cpu")),
+        Precision.of(loaded.cfg.SOLVER.AMP, torch.device("cpu")),
     )
     (expected,), (found,) = (
         evaluator(model).targets for model in (loaded.model, OnnxModel(tmp_path / "model.onnx"))

@@ -15,7 +15,7 @@ from PIL import Image
 from datasets.registry import read_dataset
 from processor.evaluation import evaluate_features
 from processor.extractor import Extractor
-from processor.feature_files import read_features
+from processor.search.feature_file import read_features
 
 pytestmark = pytest.mark.slow
 

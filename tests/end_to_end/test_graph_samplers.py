@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from config import ConfigError, load_cfg
-from processor import training
 from processor.runtime.signals import Interrupted
+from processor.training import trainer
 
 TIMING = {"images_per_second", "seconds", "graph_seconds", "plan_seconds"}
 
@@ -43,7 +43,7 @@ def test_run_with_a_graph_resumes_bit_identically(train_in, tmp_path, monkeypatc
     """Inside an epoch the graph cannot be made again: the encoder it was made of has moved on."""
     options = ("DATALOADER.SAMPLER", sampler, "DATALOADER.DFGS.NUM_NEIGHBOURS", "5")
     train_in(tmp_path / "straight", *options)
-    original = training.train_epoch
+    original = trainer.train_epoch
 
     class Stop:
         requested = False
@@ -62,7 +62,7 @@ def test_run_with_a_graph_resumes_bit_identically(train_in, tmp_path, monkeypatc
         return original(stage, epoch, meters, precision, counted, random_numbers)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "train_epoch", stop_early)
+        patch.setattr(trainer, "train_epoch", stop_early)
         with pytest.raises(Interrupted):
             train_in(tmp_path / "stopped", *options)
     train_in(tmp_path / "stopped", *options, "SOLVER.RESUME", "auto")

@@ -10,8 +10,8 @@ from PIL import Image
 
 from config import dump_cfg, load_cfg
 from model import build_model
-from processor.model_file import open_model
-from processor.runtime.checkpoint import save_checkpoint
+from processor.checkpoints.load import open_model
+from processor.checkpoints.save import save_checkpoint
 from processor.tools import embedding
 
 pytestmark = pytest.mark.slow

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from config import ConfigError, load_cfg
-from processor import training
 from processor.runtime.signals import Interrupted
+from processor.training import trainer
 
 PRIOR = ("SOLVER.STAGE0.MAX_EPOCHS", "2", "DATALOADER.SAMPLER", "dfgs_text")
 TIMING = {"images_per_second", "seconds", "graph_seconds", "plan_seconds"}
@@ -57,7 +57,7 @@ def test_prior_stage_trains_the_image_encoder_and_nothing_else(run):
 
 @pytest.mark.parametrize("moment", [(0, 1, 1), (0, 2, 3), (1, 1, 1), (2, 1, 1)])
 def test_resumes_bit_identically(run, train_in, tmp_path, monkeypatch, moment):
-    original = training.train_epoch
+    original = trainer.train_epoch
 
     class Stop:
         left = moment[2]
@@ -75,7 +75,7 @@ def test_resumes_bit_identically(run, train_in, tmp_path, monkeypatch, moment):
         return finished
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "train_epoch", stop_early)
+        patch.setattr(trainer, "train_epoch", stop_early)
         with pytest.raises(Interrupted):
             train_in(tmp_path, *PRIOR)
     train_in(tmp_path, *PRIOR, "SOLVER.RESUME", "auto")
@@ -102,7 +102,7 @@ def test_prompts_for_a_run_that_stopped_in_the_prior_stage(run, train_in, tmp_pa
 
     folder = tmp_path / "stopped"
     with monkeypatch.context() as patch:
-        patch.setattr(training.Training, "_close_epoch", stopped)
+        patch.setattr(trainer.Training, "_close_epoch", stopped)
         with pytest.raises(Interrupted):
             train_in(folder, *PRIOR)
     with pytest.raises(ConfigError, match="stopped inside stage 0"):

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from config import load_cfg
-from datasets.build import build_random_sampler, build_sources
+from datasets.images.build import build_random_sampler, build_sources
 from datasets.sources import join_sources
-from processor.image_stage import ImageStage
 from processor.runtime.signals import Interrupted
+from processor.training.image_stage import ImageStage
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +29,7 @@ RUNNER = """
 import contextlib, json, os, runpy, signal, sys, time
 from datetime import timedelta
 from pathlib import Path
-from processor.image_stage import ImageStage
+from processor.training.image_stage import ImageStage
 from processor.runtime import distributed
 
 start_epoch, losses = ImageStage.start_epoch, ImageStage.losses
@@ -365,7 +365,7 @@ def test_uneven_last_batch_and_broken_images(one, two):
 
     def named(folder):
         text = (folder / "log.txt").read_text()
-        return sorted(re.findall(r"(?:epoch|training): skipped the broken image (.*)", text))
+        return sorted(re.findall(r"(?:epoch|trainer): skipped the broken image (.*)", text))
 
     assert len(named(two / "shuffled")) == 4
     assert named(two / "shuffled") == named(one / "shuffled")

@@ -18,12 +18,13 @@ from config import dump_cfg, load_cfg
 from datasets import registry
 from datasets import sources as sources_module
 from datasets.records import DataSplits, Sample
-from datasets.synthetic import render_dataset
-from processor.build import build_evaluator, build_precision, build_targets
+from datasets.synthetic.render import render_dataset
 from processor.evaluation import evaluator as evaluator_module
-from processor.evaluation.evaluator import Target
-from processor.evaluation.published import format_comparison, format_published
+from processor.evaluation.build import build_evaluator, build_targets
+from processor.evaluation.protocol import Target
 from processor.features import extract_features
+from processor.results.published import format_comparison, format_published
+from processor.runtime.precision import Precision
 from processor.tools.protocol import compare
 
 pytestmark = pytest.mark.slow
@@ -526,7 +527,9 @@ def test_ten_splits_score_as_ten_evaluations(drawn_splits, extractions, base_opt
     monkeypatch.setitem(registry.READERS, "colours", lambda _root, split: drawn_splits[split])
     monkeypatch.setitem(registry.NUM_SPLITS, "colours", 10)
     cfg = load_cfg(None, [*base_opts, "DATASETS.TARGETS", "('colours',)"])
-    score = partial(build_evaluator, cfg, precision=build_precision(cfg, torch.device("cpu")))
+    score = partial(
+        build_evaluator, cfg, precision=Precision.of(cfg.SOLVER.AMP, torch.device("cpu"))
+    )
     (target,) = build_targets(cfg, {})
     assert target.splits == drawn_splits
 

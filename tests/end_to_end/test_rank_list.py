@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from processor.evaluation.distance import distance_blocks
-from processor.open_evaluation import open_evaluation
+from processor.evaluation.build import open_evaluation
+from processor.metrics.distance import distance_blocks
 from processor.tools.rank_list import describe_distance, rank
 
 pytestmark = pytest.mark.slow

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from config import load_cfg
-from processor.command_line import parse_anywhere, parse_arguments, split_overrides
-from processor.dsgl_flags import dsgl_opts
+from processor.tools.command_line import parse_anywhere, parse_arguments, split_overrides
+from processor.tools.dsgl_flags import dsgl_opts
 from run import TOOLS, build_parser
 
 ROOT = Path(__file__).parents[2]

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from config import ConfigError
-from processor import experiment, training
+from processor import experiment
 from processor.runtime.signals import Interrupted
+from processor.training import trainer
 
 pytestmark = pytest.mark.slow
 
@@ -45,9 +46,9 @@ def stopped(monkeypatch, train_in):
             stop.requested = True
             return finished
 
-        original = training.train_epoch
+        original = trainer.train_epoch
         with monkeypatch.context() as patch:
-            patch.setattr(training, "train_epoch", train_epoch)
+            patch.setattr(trainer, "train_epoch", train_epoch)
             with pytest.raises(Interrupted):
                 train_in(folder, *opts)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from processor.evaluation.build import open_evaluation
 from processor.extractor import Extractor
-from processor.open_evaluation import open_evaluation
 
 pytestmark = pytest.mark.slow
 

@@ -10,11 +10,11 @@ import torch
 
 from config import load_cfg
 from config.load import load_cfg_text
-from datasets.build import build_evaluation_loader
+from datasets.images.build import build_evaluation_loader
 from datasets.registry import read_dataset
-from datasets.synthetic import render_dataset
-from processor import start
-from processor.model_file import open_model
+from datasets.synthetic.render import render_dataset
+from processor.checkpoints import resume
+from processor.checkpoints.load import open_model
 
 pytestmark = pytest.mark.slow
 
@@ -294,8 +294,8 @@ def test_model_with_overlapping_patches_and_cameras_stands_alone(
         built.append(original(*arguments))
         return built[-1]
 
-    original = start.build_reid_model
-    monkeypatch.setattr(start, "build_reid_model", recording)
+    original = resume.build_reid_model
+    monkeypatch.setattr(resume, "build_reid_model", recording)
     report = train_in(
         tmp_path / "run",
         *("MODEL.STRIDE_SIZE", "[12, 12]", "MODEL.SIE_CAMERA", "True", "MODEL.SIE_COE", "1.0"),

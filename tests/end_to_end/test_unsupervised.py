@@ -13,7 +13,7 @@ import torch
 
 from datasets import read_dataset
 from processor.runtime.signals import Interrupted
-from processor.unsupervised_stage import UnsupervisedStage
+from processor.training.dsgl_stage import UnsupervisedStage
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from config import ConfigError
-from datasets import build_resident, images
-from datasets.memory import FreeMemory
+from datasets.images import build_resident, dataset
+from datasets.images.placement import FreeMemory
 from processor import experiment
 from processor.runtime.signals import Interrupted
 
@@ -148,8 +148,8 @@ def test_run_from_memory_is_that_from_files(train_in, tmp_path, options):
 def test_images_are_read_from_their_files_once(train_in, monkeypatch, tmp_path):
     """By three stages with equal interpolations; evaluation reads its own images every time."""
     read = []
-    original = images.read_image
-    monkeypatch.setattr(images, "read_image", lambda path: (read.append(path), original(path))[1])
+    original = dataset.read_image
+    monkeypatch.setattr(dataset, "read_image", lambda path: (read.append(path), original(path))[1])
     train_in(tmp_path, *BICUBIC, *IMAGE_GRAPH, "SOLVER.STAGE0.MAX_EPOCHS", "1")
     trained_on = [path for path in read if "bounding_box_train" in path]
     assert len(trained_on) == len(set(trained_on)) == 144

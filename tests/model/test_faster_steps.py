@@ -7,8 +7,8 @@ import torch
 
 from config import ConfigError, load_cfg
 from model import build_model
-from processor.runtime import compilation
-from processor.runtime.compilation import compile_encoder
+from processor.runtime import wrapping
+from processor.runtime.wrapping import compile_encoder
 from solver.build import build_optimizer
 
 
@@ -104,7 +104,7 @@ def test_fused_optimizer_steps_like_the_plain_one(name):
 
 def test_compiling_needs_a_compiler(tiny_vit, monkeypatch):
     model, _ = tiny_vit
-    monkeypatch.setattr(compilation.shutil, "which", lambda _: None)
+    monkeypatch.setattr(wrapping.shutil, "which", lambda _: None)
     with pytest.raises(ValueError, match=r"MODEL.COMPILE: on a CPU it needs a C\+\+ compiler"):
         compile_encoder(model)
 

@@ -9,7 +9,7 @@ import torch
 
 from config import load_cfg
 from model import build_model
-from model.clip import build_clip
+from model.encoders.clip import build_clip
 from model.prompt import tokenize_prompt
 
 

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from config import load_cfg
 from model import UnsupervisedReID, build_reid_model, build_unsupervised_model
 from model.build import build_model
-from model.clip import build_clip
+from model.encoders.clip import build_clip
+from model.encoders.clip_vit import build_image_encoder
+from model.encoders.imagenet_resnet import build_resnet
 from model.pooling import GeneralizedMeanPooling, build_pooling
-from model.resnet import build_resnet
-from model.vision import build_image_encoder
-from processor.runtime import compilation
-from processor.runtime.compilation import compile_encoder
+from processor.runtime import wrapping
+from processor.runtime.wrapping import compile_encoder
 
 SMALL = ["INPUT.SIZE_TRAIN", "[64, 32]", "INPUT.SIZE_TEST", "[64, 32]"]
 RANDOM = [*SMALL, "MODEL.PRETRAIN_CHOICE", "none", "DSGL.ENABLED", "True"]
@@ -267,7 +267,7 @@ def test_both_ways_through_an_encoder_are_compiled(build, monkeypatch):
         compiled.append(function.__name__)
         return function
 
-    monkeypatch.setattr(compilation.torch, "compile", record)
+    monkeypatch.setattr(wrapping.torch, "compile", record)
     for kind in ("vit", "resnet", "imagenet"):
         model = build(kind, "gem")
         expected = model.embed(images_of())

@@ -8,7 +8,7 @@ from torch import nn
 
 from datasets.records import Batch
 from processor.runtime.precision import Precision
-from processor.stage import StageTiming, StepResult
+from processor.training.stage import StageTiming, StepResult
 from solver.schedule import WarmupMultiStep
 
 

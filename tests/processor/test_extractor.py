@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from PIL import Image
 
 from config import dump_cfg, load_cfg
-from datasets.images import BadImageError
+from datasets.images.decode import BadImageError
 from model import build_model
+from processor.checkpoints.save import save_checkpoint
 from processor.extractor import Extractor
-from processor.runtime.checkpoint import save_checkpoint
 
 SIZES = {"num_classes": 3, "num_cameras": 4, "num_views": 1}
 HEIGHT, WIDTH = 32, 16

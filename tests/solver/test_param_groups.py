@@ -6,7 +6,7 @@ from torch import nn
 
 from config import load_cfg
 from loss import CenterLoss
-from processor.image_stage import freeze_text_side
+from processor.training.image_stage import freeze_text_side
 from solver.build import (
     build_center_optimizer,
     build_image_optimizer,

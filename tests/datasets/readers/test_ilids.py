@@ -2,7 +2,7 @@
 
 import pytest
 
-from datasets.frozen_splits import describe_splits, load_splits
+from datasets.readers.frozen_splits import describe_splits, load_splits
 from datasets.readers.ilids import read_ilids
 
 PERSONS = "ilids/i-LIDS_Pedestrian/Persons"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from datasets.frozen_splits import describe_splits, load_splits
+from datasets.readers.frozen_splits import describe_splits, load_splits
 from datasets.readers.prid import read_prid
 
 

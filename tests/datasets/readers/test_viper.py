@@ -2,7 +2,7 @@
 
 import pytest
 
-from datasets.frozen_splits import describe_splits, load_splits
+from datasets.readers.frozen_splits import describe_splits, load_splits
 from datasets.readers.viper import read_viper
 
 NUMBERS = [number + number // 7 for number in range(632)]  # the names skip numbers

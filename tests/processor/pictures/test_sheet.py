@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageColor, ImageFont
 
-from datasets.images import BadImageError
-from processor.pictures.palette import HUES, MARKS, PAPER
+from datasets.images.decode import BadImageError
 from processor.pictures.sheet import FRAME, MARGIN, Tile, draw_sheet, shorten
+from processor.pictures.style import HUES, MARKS, PAPER
 
 HEIGHT = 96
 PURPLE = (120, 0, 200)

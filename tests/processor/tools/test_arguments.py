@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from processor.command_line import parse_anywhere
-from processor.tools.arguments import place_output
+from processor.tools.command_line import parse_anywhere, place_output
 from run import TOOLS, build_parser
 
 CHECKPOINT_FIRST = sorted(set(TOOLS) - {"batches", "curves", "data-check", "protocol", "results"})

@@ -4,13 +4,13 @@ import torch
 
 from config import load_cfg
 from datasets.image_lists import ImageList, read_image_lists
-from datasets.images import read_image
+from datasets.images.decode import read_image
+from datasets.images.transforms import evaluation_transform, normalize_instance
 from datasets.records import Sample
-from datasets.synthetic import render_dataset
-from datasets.transforms import evaluation_transform, normalize_instance
+from datasets.synthetic.render import render_dataset
 from model import build_model
 from model.attention import attention_maps
-from processor.model_file import LoadedModel
+from processor.checkpoints.load import LoadedModel
 from processor.tools.attention import limit_images, make_maps
 
 

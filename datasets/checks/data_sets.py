@@ -1,0 +1,140 @@
+"""All checks of one data set, and its numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from datasets.checks.fingerprint import fingerprint
+from datasets.checks.identities import (
+    find_camera_faults,
+    find_identity_faults,
+    find_parts_missing,
+    find_query_faults,
+)
+from datasets.checks.images import Facts, find_broken_files, find_equal_files, find_size_faults
+from datasets.checks.leakage import LeakageError, check_leakage
+from datasets.checks.report import ERROR, WARNING, Fault
+from datasets.readers.published_sizes import check_counts
+from datasets.records import DataSplits
+from datasets.samplers.chunks import check_batch_shape
+from datasets.sources import join_sources
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a data set is to be used for.
+
+    Attributes:
+        trains: it is trained on.
+        tests: it is evaluated on.
+        image_size: (height, width) of the model's input in pixels.
+        ignore_same_camera: the junk rule applies to data sets that have one.
+        skip_bad_images: broken files are left out instead of ending the run.
+    """
+
+    trains: bool
+    tests: bool
+    image_size: tuple[int, int]
+    ignore_same_camera: bool
+    skip_bad_images: bool
+
+
+def check_data_set(splits: Sequence[DataSplits], facts: Facts, use: Use) -> list[Fault]:
+    """The faults of a data set, those of several of its splits once.
+
+    Args:
+        splits: one per split of its protocol.
+        facts: of all its files.
+        use: what it is to be used for.
+    """
+    return list(dict.fromkeys(fault for split in splits for fault in _check(split, facts, use)))
+
+
+def _check(split: DataSplits, facts: Facts, use: Use) -> Iterator[Fault]:
+    yield from find_parts_missing(split, trains=use.trains, tests=use.tests)
+    yield from find_broken_files(split, facts, skip=use.skip_bad_images)
+    yield from find_identity_faults(split)
+    yield from find_camera_faults(split)
+    yield from find_query_faults(split, ignore_same_camera=use.ignore_same_camera)
+    yield from find_equal_files(split, facts, ignore_same_camera=use.ignore_same_camera)
+    yield from find_size_faults(split, facts, use.image_size)
+    for remark in check_counts(split):
+        what = remark.removeprefix(f"{split.name}: ")
+        remedy = "compare the copy with the publisher's; results name the difference"
+        yield Fault(WARNING, "other counts than published", split.name, what, (), remedy)
+
+
+def summarize(splits: DataSplits, facts: Facts) -> dict[str, Any]:
+    """The fingerprint of a data set, and sizes as [smallest, median, largest].
+
+    `images_per_identity` is of the training images; `height` and `width` are pixels of all images
+    that can be decoded; each is empty where there is none.
+    """
+    images = {image.path for image in (*splits.train, *splits.query, *splits.gallery)}
+    known = [facts[path] for path in images if not facts[path].error]
+    return {
+        **fingerprint(splits),
+        "ignore_same_camera": splits.ignore_same_camera,
+        "images_per_identity": _span(Counter(image.pid for image in splits.train).values()),
+        "height": _span(fact.height for fact in known),
+        "width": _span(fact.width for fact in known),
+    }
+
+
+def _span(values: Any) -> list[float]:
+    numbers = list(values)
+    return [min(numbers), median(numbers), max(numbers)] if numbers else []
+
+
+def find_training_faults(
+    sources: Sequence[DataSplits],
+    batch_shape: tuple[int, int] | None,
+    *,
+    use_all: bool,
+    camera_table: bool,
+) -> Iterator[Fault]:
+    """Sources that cannot be joined, cannot fill a batch or have no cameras to tell apart.
+
+    Args:
+        sources: the data sets trained on.
+        batch_shape: P and K; None = batches are shuffled images.
+        use_all: DATASETS.USE_ALL.
+        camera_table: MODEL.SIE_CAMERA.
+    """
+    names = ", ".join(source.name for source in sources)
+    try:
+        data = join_sources(sources, use_all=use_all)
+    except ValueError as error:
+        yield Fault(ERROR, "training set", names, str(error), (), "change DATASETS.NAMES")
+        return
+    if camera_table and data.num_cameras < 2:
+        what = "MODEL.SIE_CAMERA learns cameras apart, the training images are of one"
+        yield Fault(ERROR, "one camera", names, what, (), "leave MODEL.SIE_CAMERA out")
+    try:
+        if batch_shape is not None:
+            check_batch_shape(data.num_classes, *batch_shape)
+    except ValueError as error:
+        what, _, remedy = str(error).partition(": ")
+        yield Fault(ERROR, "batch cannot be filled", names, what, (), remedy)
+
+
+def find_leaks(
+    sources: Sequence[DataSplits], targets: Sequence[Sequence[DataSplits]], *, use_all: bool
+) -> Iterator[Fault]:
+    """Targets whose test images or identities are trained on, so that a run refuses them.
+
+    Args:
+        sources: the data sets trained on.
+        targets: the splits of every data set evaluated on.
+        use_all: DATASETS.USE_ALL.
+    """
+    for splits in targets:
+        try:
+            check_leakage(sources, [splits], use_all=use_all)
+        except LeakageError as error:
+            what, _, remedy = str(error).removeprefix(f"target {splits[0].name}: ").rpartition("; ")
+            yield Fault(ERROR, "test data trained on", splits[0].name, what, (), remedy)

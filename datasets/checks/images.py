@@ -1,0 +1,217 @@
+"""Faults in the pictures: broken, of odd shape, the same file twice."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from statistics import median
+
+from tqdm import tqdm
+
+from datasets.checks.report import ERROR, WARNING, Fault, name_image
+from datasets.images.decode import BadImageError, read_image
+from datasets.records import DataSplits, Sample
+from datasets.sources import number_test_images
+
+SMALLEST_SIDE = 16  # pixels; a ViT's patch
+ODD_ASPECT = 2.5  # height / width of an image, over or under the median's
+STRETCH = 2.0  # the same of the median, over or under that of the model's input
+_FILES_PER_JOB = 32
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """An image file.
+
+    Attributes:
+        height: in pixels; 0 = the file cannot be decoded.
+        width: likewise.
+        content: SHA-256 of its bytes; empty if it cannot be decoded.
+        error: why it cannot be decoded; empty if it can.
+    """
+
+    height: int
+    width: int
+    content: str
+    error: str = ""
+
+
+Facts = Mapping[str, FileFacts]
+"""Path -> what decoding the file told."""
+
+
+def find_broken_files(splits: DataSplits, facts: Facts, *, skip: bool) -> Iterator[Fault]:
+    """Files that cannot be decoded; `skip` = a run would leave them out."""
+    paths = _paths(splits)
+    broken = [f"{path}: {facts[path].error}" for path in paths if facts[path].error]
+    if broken:
+        yield Fault(
+            WARNING if skip else ERROR,
+            "unreadable file",
+            splits.name,
+            f"{len(broken):,} of {len(paths):,} images cannot be decoded",
+            tuple(broken),
+            "replace or remove them"
+            + ("" if skip else ", or set INPUT.ON_BAD_IMAGE skip to leave them out"),
+        )
+
+
+def find_size_faults(
+    splits: DataSplits, facts: Facts, image_size: tuple[int, int]
+) -> Iterator[Fault]:
+    """Images that are tiny or of odd shape; `image_size` is the model's (height, width)."""
+    known = {path: facts[path] for path in _paths(splits) if not facts[path].error}
+    if not known:
+        return
+    aspects = {path: fact.height / fact.width for path, fact in known.items()}
+    usual, wanted = median(aspects.values()), image_size[0] / image_size[1]
+    tiny = [path for path, fact in known.items() if min(fact.height, fact.width) < SMALLEST_SIDE]
+    odd = [path for path, aspect in aspects.items() if _factor(aspect, usual) > ODD_ASPECT]
+    for kind, paths, what, remedy in (
+        (
+            "tiny image",
+            tiny,
+            f"images are less than {SMALLEST_SIDE} pixels high or wide",
+            "leave them out: there is nothing to recognize",
+        ),
+        (
+            "odd aspect",
+            odd,
+            f"images are {ODD_ASPECT} times as slim or as wide as the others, which are "
+            f"{usual:.3g} times as high as wide",
+            "look whether they show one whole identity each",
+        ),
+    ):
+        if paths:
+            where = tuple(f"{path}: {known[path].height} x {known[path].width}" for path in paths)
+            yield Fault(WARNING, kind, splits.name, f"{len(paths):,} {what}", where, remedy)
+    if _factor(usual, wanted) > STRETCH:
+        yield Fault(
+            WARNING,
+            "stretched images",
+            splits.name,
+            f"images are {usual:.3g} times as high as wide, the model's input is {wanted:.3g} "
+            f"times: {image_size[0]} x {image_size[1]}",
+            (),
+            "set INPUT.SIZE_TRAIN and INPUT.SIZE_TEST to that shape",
+        )
+
+
+def _factor(aspect: float, other: float) -> float:
+    return max(aspect / other, other / aspect)
+
+
+def find_equal_files(
+    splits: DataSplits, facts: Facts, *, ignore_same_camera: bool
+) -> Iterator[Fault]:
+    """Files of equal content where they do harm.
+
+    Args:
+        splits: the data set.
+        facts: of its files.
+        ignore_same_camera: TEST.IGNORE_SAME_CAMERA; counts for data sets that have the rule.
+    """
+    test = number_test_images(splits)
+    query = _by_content(test[: len(splits.query)], facts)
+    gallery = _by_content(test[len(splits.query) :], facts)
+    training = _by_content(splits.train, facts)
+    rule = ignore_same_camera and splits.ignore_same_camera
+    yield from _twins(
+        "equal files in training and test",
+        splits.name,
+        "test images are training images as well",
+        [
+            (image, training[content][0])
+            for part in (query, gallery)
+            for content in part
+            if content in training
+            for image in part[content]
+        ],
+        "results will be too good: give each picture to one side",
+    )
+    yield from _twins(
+        "query in gallery",
+        splits.name,
+        "queries find themselves in the gallery",
+        [
+            (image, twin)
+            for content in query
+            for image in query[content]
+            for twin in gallery.get(content, [])[:1]
+            if image.pid == twin.pid and not (rule and image.camid == twin.camid)
+        ],
+        "results will be too good: take them out of one of the two",
+    )
+    people = [image for image in test if image.pid not in splits.distractors]
+    yield from _twins(
+        "equal files of different identities",
+        splits.name,
+        "images are the same file as that of another identity",
+        [
+            (image, images[0])
+            for images in _by_content([*splits.train, *people], facts).values()
+            for image in images[1:]
+            if image.pid != images[0].pid
+        ],
+        "one of the two identities is wrong, or both are one person",
+    )
+
+
+def _twins(
+    kind: str, data: str, what: str, twins: Sequence[tuple[Sample, Sample]], remedy: str
+) -> Iterator[Fault]:
+    if twins:
+        where = tuple(f"{name_image(image)} = {name_image(twin)}" for image, twin in twins)
+        yield Fault(WARNING, kind, data, f"{len(twins):,} {what}", where, remedy)
+
+
+def _by_content(images: Sequence[Sample], facts: Facts) -> dict[str, list[Sample]]:
+    """Readable images by what is in their files."""
+    groups = defaultdict(list)
+    for image in images:
+        if facts[image.path].content:
+            groups[facts[image.path].content].append(image)
+    return dict(groups)
+
+
+def _paths(splits: DataSplits) -> list[str]:
+    """All image files, each once."""
+    images = (*splits.train, *splits.query, *splits.gallery)
+    return list(dict.fromkeys(image.path for image in images))
+
+
+def read_files(paths: Iterable[str], num_workers: int) -> dict[str, FileFacts]:
+    """Path -> what decoding the whole file tells, with a progress bar on a terminal.
+
+    Args:
+        paths: the files; each is read once.
+        num_workers: threads; decoding and hashing run beside each other in them.
+    """
+    files = list(dict.fromkeys(paths))
+    jobs = [files[i : i + _FILES_PER_JOB] for i in range(0, len(files), _FILES_PER_JOB)]
+    facts: dict[str, FileFacts] = {}
+    with (
+        ThreadPoolExecutor(max(num_workers, 1)) as pool,
+        tqdm(total=len(files), desc="decoding images", leave=False, disable=None) as bar,
+    ):
+        for job, found in zip(jobs, pool.map(_read_all, jobs), strict=True):
+            facts.update(zip(job, found, strict=True))
+            bar.update(len(job))
+    return facts
+
+
+def _read_all(paths: Sequence[str]) -> list[FileFacts]:
+    return [read_file(path) for path in paths]
+
+
+def read_file(path: str) -> FileFacts:
+    """What decoding a whole file tells."""
+    try:
+        width, height = read_image(path).size
+        return FileFacts(height, width, sha256(Path(path).read_bytes()).hexdigest())
+    except BadImageError as error:
+        return FileFacts(0, 0, "", str(error.__cause__).replace(f"{path!r}", "the file"))

@@ -1,0 +1,104 @@
+"""What a check of data sets found, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from datasets.records import Sample
+
+ERROR = "error"
+WARNING = "warning"
+SHOWN = 5  # files or identities of a fault; JSON holds all
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A finding.
+
+    Attributes:
+        severity: ERROR = a run stops on it or is worthless; WARNING = its results suffer.
+        kind: a few fixed words.
+        data: name of the data set.
+        what: the finding with its numbers, one clause.
+        where: all files or identities it is about.
+        remedy: what to do.
+    """
+
+    severity: str
+    kind: str
+    data: str
+    what: str
+    where: tuple[str, ...]
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a check found.
+
+    Attributes:
+        data: per data set, what `summarize` says.
+        faults: of all of them.
+    """
+
+    data: list[dict[str, Any]]
+    faults: list[Fault]
+
+    @property
+    def errors(self) -> int:
+        """Faults that a run stops on."""
+        return sum(fault.severity == ERROR for fault in self.faults)
+
+
+def format_report(findings: Findings) -> str:
+    """Numbers of every data set, then the faults, errors first."""
+    lines = [line for summary in findings.data for line in _summary_lines(summary)]
+    for fault in sorted(findings.faults, key=lambda fault: fault.severity != ERROR):
+        lines += _fault_lines(fault)
+    warnings = len(findings.faults) - findings.errors
+    return "\n".join([*lines, f"errors: {findings.errors}, warnings: {warnings}"])
+
+
+def _summary_lines(summary: dict[str, Any]) -> Iterator[str]:
+    yield summary["name"]
+    for part in ("train", "query", "gallery"):
+        counts = summary[part]
+        yield (
+            f"  {part:<8}{counts['ids']:>8,} identities{counts['images']:>10,} images"
+            f"{counts['cameras']:>5,} cameras"
+        )
+    for label, key, unit in (
+        ("images of a training identity", "images_per_identity", ""),
+        ("height", "height", " pixels"),
+        ("width", "width", " pixels"),
+    ):
+        if summary[key]:
+            smallest, middle, largest = summary[key]
+            yield f"  {label}: {smallest:,} to {largest:,}{unit}, median {middle:,g}"
+    junk = "left out" if summary["ignore_same_camera"] else "kept"
+    yield f"  matches from the query's own camera: {junk}"
+    for note in summary["notes"]:
+        yield f"  {note}"
+    yield f"  data {summary['sha256'][:16]}"
+
+
+def _fault_lines(fault: Fault) -> Iterator[str]:
+    yield f"{fault.severity.upper()} {fault.kind}: {fault.data}: {fault.what}"
+    for place in fault.where[:SHOWN]:
+        yield f"    {place}"
+    if len(fault.where) > SHOWN:
+        yield f"    and {len(fault.where) - SHOWN:,} more"
+    if fault.remedy:
+        yield f"  -> {fault.remedy}"
+
+
+def name_identity(sample: Sample) -> str:
+    """An identity in words: its number and one of its images."""
+    return f"identity {sample.pid} ({sample.path})"
+
+
+def name_image(sample: Sample) -> str:
+    """An image in words."""
+    return f"{sample.path} (identity {sample.pid}, camera {sample.camid})"

@@ -1,0 +1,104 @@
+"""Images as callers have them: paths, PIL images, arrays and tensors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from datasets.images.decode import DECODING_ERRORS, BadImageError, read_image, to_rgb
+
+GivenImage: TypeAlias = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
+"""A file, or pixels: an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8, or a tensor with
+the channels in front, uint8 or float in 0..1. A fourth channel is transparency and is dropped."""
+
+CHANNEL_ORDERS = ("rgb", "bgr")
+REMEDY = 'set INPUT.ON_BAD_IMAGE skip (in Python: stream with on_bad_image="skip")'
+KINDS = "a path, a PIL image, an array or a tensor"
+ARRAYS = "an array has to be uint8 of shape (H, W, 3), (H, W, 4), (H, W, 1) or (H, W)"
+TENSORS = "a tensor has to be uint8, or float in 0..1, of shape (3, H, W), (4, H, W) or (1, H, W)"
+
+
+@dataclass(frozen=True, slots=True)
+class GivenImages:
+    """Images by position, in RGB; what an `ImageDataset` reads.
+
+    Attributes:
+        images: of any kind.
+        channels: order of the channels in arrays and tensors, "rgb" or "bgr" (OpenCV's).
+        first: position of the first, for errors.
+    """
+
+    images: Sequence[GivenImage]
+    channels: str = "rgb"
+    first: int = 0
+
+    def check(self) -> None:
+        """Raise ValueError naming the first image that is of no known kind, type or shape."""
+        for position, image in enumerate(self.images):
+            problem = _find_problem(image)
+            if problem:
+                raise ValueError(f"images[{self.first + position}]: {problem}")
+
+    def name(self, position: int) -> str:
+        """The file, or the place in the list."""
+        image = self.images[position]
+        if isinstance(image, str | os.PathLike):
+            return os.fspath(image)
+        return f"images[{self.first + position}]"
+
+    def __call__(self, position: int) -> Image.Image:
+        """The image as RGB; raises BadImageError if its file is broken."""
+        image = self.images[position]
+        if isinstance(image, str | os.PathLike):
+            return read_image(os.fspath(image), remedy=REMEDY)
+        if not isinstance(image, Image.Image):
+            return _to_picture(_to_array(image), self.channels)
+        try:
+            return to_rgb(image)
+        except DECODING_ERRORS as error:  # it was opened, not decoded
+            raise BadImageError(f"cannot decode {self.name(position)} ({error})") from error
+
+
+def _find_problem(image: GivenImage) -> str:
+    """What is wrong with an image that is no file; empty if nothing is."""
+    if isinstance(image, str | os.PathLike | Image.Image):
+        return ""
+    if isinstance(image, Tensor):
+        fits = image.ndim == 3 and image.shape[0] in (1, 3, 4) and image.numel() > 0
+        fits &= image.dtype == torch.uint8 or image.is_floating_point()
+        if not fits:
+            return f"{image.dtype} {tuple(image.shape)}; {TENSORS}"
+        low, high = (float(x) for x in torch.aminmax(image))
+        if image.is_floating_point() and not (low >= 0 and high <= 1):  # NaN fails both
+            return f"values from {low:.4g} to {high:.4g}; {TENSORS}"
+        return ""
+    if not isinstance(image, np.ndarray):
+        return f"expected {KINDS}, got {type(image).__name__}"
+    fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3, 4))
+    if not fits or not image.size or image.dtype != np.uint8:
+        return f"{image.dtype} {image.shape}; {ARRAYS}"
+    return ""
+
+
+def _to_array(image: np.ndarray | Tensor) -> np.ndarray:
+    """(H, W) or (H, W, channels) uint8; floats are rounded to the nearest of 256 levels."""
+    if isinstance(image, np.ndarray):
+        return image
+    if image.is_floating_point():
+        image = (image.float() * 255).round().to(torch.uint8)
+    return image.detach().permute(1, 2, 0).cpu().numpy()
+
+
+def _to_picture(pixels: np.ndarray, channels: str) -> Image.Image:
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    elif pixels.ndim == 3:
+        pixels = pixels[:, :, 2::-1] if channels == "bgr" else pixels[:, :, :3]
+    return Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")

@@ -1,1 +1,0 @@
-"""The frozen splits as files, one per data set; made and read by `datasets.frozen_splits`."""

@@ -1,0 +1,260 @@
+"""The embedded ReID data sets: people of four places, drawn and saved in Market-1501 layout."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from datasets.synthetic.cameras import Camera, draw_camera, draw_obstacle, draw_scene, expose
+from datasets.synthetic.figures import Appearance, Array, Pose, draw_person
+from datasets.synthetic.people import draw_identities, keyed_generator
+from datasets.synthetic.places import DOMAINS, Domain, find_domain
+
+logger = logging.getLogger(__name__)
+
+DRAWING_VERSION = 2  # raise it with any change that alters a pixel
+MARKER = "complete.json"
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSize:
+    """How much is drawn: identities per split, cameras, pictures per identity and camera."""
+
+    num_train_pids: int = 100
+    num_test_pids: int = 50
+    num_cameras: int = 4
+    images_per_camera: int = 4
+    seed: int = 0
+
+
+DEFAULTS = DatasetSize()
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One picture to draw: who, by which camera, and the file it becomes."""
+
+    path: str  # below the folder of the data set
+    pid: int
+    camid: int
+    number: int
+    appearance: Appearance
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything the pictures of one data set depend on."""
+
+    domain: Domain
+    size: DatasetSize
+    height: int
+    width: int
+
+
+def plan_shots(plan: Plan) -> Iterator[Shot]:
+    """All pictures of a data set: identities, then passers-by (pid 0) and bad crops (pid -1)."""
+    domain, size = plan.domain, plan.size
+    first_test = size.num_train_pids + 1
+    train = draw_identities(domain, 1, size.num_train_pids, size.seed)
+    test = draw_identities(domain, first_test, size.num_test_pids, size.seed)
+    for person in train + test:
+        for camid in range(size.num_cameras):
+            for number in range(size.images_per_camera):
+                held_out = "query" if number == 0 else "bounding_box_test"
+                folder = held_out if person.pid >= first_test else "bounding_box_train"
+                yield _shot(folder, person.pid, camid, number, person.appearance)
+    strangers = draw_identities(domain, 0, size.num_cameras * _num_strangers(size), size.seed)
+    for index, stranger in enumerate(strangers):
+        camid = index % size.num_cameras
+        yield _shot("bounding_box_test", 0, camid, index, stranger.appearance)
+        if index % 2:
+            yield _shot("bounding_box_test", -1, camid, index, stranger.appearance)
+
+
+def _num_strangers(size: DatasetSize) -> int:
+    """Distractors per camera: one for every five test identities, at least two."""
+    return max(2, size.num_test_pids // 5)
+
+
+def _shot(folder: str, pid: int, camid: int, number: int, appearance: Appearance) -> Shot:
+    name = f"{'-1' if pid < 0 else f'{pid:04d}'}_c{camid + 1}s1_{number:06d}_00.jpg"
+    return Shot(f"{folder}/{name}", pid, camid, number, appearance)
+
+
+@lru_cache(maxsize=16)
+def _place(plan: Plan, camid: int) -> tuple[Camera, Array]:
+    """A camera and the empty scene before it, three pictures wide."""
+    rng = keyed_generator(plan.size.seed, plan.domain.name, "camera", camid)
+    camera = draw_camera(plan.domain.style, camid, rng)
+    height, width = 2 * plan.height, 2 * plan.width
+    return camera, draw_scene(camera, plan.domain.style, (height + height // 8, 3 * width), rng)
+
+
+def draw_shot(plan: Plan, shot: Shot) -> Image.Image:
+    """One picture, `plan.height` x `plan.width` pixels; it depends on its arguments alone."""
+    rng = keyed_generator(plan.size.seed, plan.domain.name, shot.pid, shot.camid, shot.number)
+    camera, scene = _place(plan, shot.camid)
+    height, width = 2 * plan.height, 2 * plan.width
+    top = rng.integers(scene.shape[0] - height + 1)
+    left = rng.integers(scene.shape[1] - width + 1)
+    canvas = scene[top : top + height, left : left + width].copy()
+    body = camera.scale * rng.uniform(0.95, 1.05) * shot.appearance.stature * height
+    pose = Pose(
+        yaw=camera.heading + rng.choice((0.0, np.pi)) + rng.normal(0, 0.5),
+        stride=rng.uniform(-0.5, 0.5),
+        bend=rng.uniform(0, 0.25),
+        lean=rng.normal(0, 0.02),
+        light=rng.uniform(-1, 1),
+        column=rng.normal(0.5, 0.035) * width,
+        row=rng.normal(0.5, 0.15) * (height - body) + body,
+        height=body,
+    )
+    if shot.pid < 0:  # a detection that missed most of the person
+        column = pose.column + width * rng.choice((-0.5, 0.5))
+        pose = replace(pose, column=column, row=1.5 * pose.row, height=1.5 * body)
+    draw_person(canvas, shot.appearance, pose)
+    if rng.random() < plan.domain.style.occlusion:
+        draw_obstacle(canvas, rng)
+    smooth = 0.5 * (canvas[::2] + canvas[1::2])
+    return Image.fromarray(expose(0.5 * (smooth[:, ::2] + smooth[:, 1::2]), camera, rng))
+
+
+def draw_people(count: int, domain: str = "street") -> list[Image.Image]:
+    """The first pictures of `synthetic_<domain>`, 128 x 64 pixels, without writing files."""
+    plan = Plan(find_domain(domain), DEFAULTS, 128, 64)
+    return [draw_shot(plan, shot) for shot in islice(plan_shots(plan), count)]
+
+
+def _save_shots(folder: Path, plan: Plan, shots: list[Shot]) -> None:
+    for shot in shots:
+        draw_shot(plan, shot).save(folder / shot.path, quality=90)
+
+
+def _save_all(folder: Path, plan: Plan, shots: list[Shot], num_workers: int) -> None:
+    """Save the shots, in `num_workers` processes where that pays and is allowed."""
+    if num_workers > 1 and not multiprocessing.current_process().daemon:
+        parts = [shots[i::num_workers] for i in range(num_workers)]
+        try:
+            with ProcessPoolExecutor(num_workers) as pool:
+                list(pool.map(_save_shots, [folder] * len(parts), [plan] * len(parts), parts))
+        except (BrokenProcessPool, OSError) as error:
+            logger.warning("drawing in one process, the worker processes failed: %s", error)
+        else:
+            return
+    _save_shots(folder, plan, shots)
+
+
+def render_dataset(
+    domain: Domain | str,
+    root: Path,
+    *,
+    num_train_pids: int,
+    num_test_pids: int,
+    num_cameras: int,
+    images_per_camera: int,
+    seed: int,
+    size: tuple[int, int] = (128, 64),
+    num_workers: int | None = None,
+) -> Path:
+    """Draw a data set in the Market-1501 layout, or find it where it was drawn before.
+
+    Training identities are numbered from 1, test identities follow. The first picture of a test
+    identity and camera is a query, the others form the gallery, with distractors (pid 0) and junk
+    (pid -1). The same arguments give the same bytes, whatever `num_workers` is.
+
+    Args:
+        domain: a `Domain` or one of the names in `DOMAINS`.
+        root: where the folder of the data set is put.
+        num_train_pids: identities in `bounding_box_train`.
+        num_test_pids: identities in `query` and `bounding_box_test`.
+        num_cameras: 2 to 9 cameras.
+        images_per_camera: pictures of each identity by each camera, at least 2.
+        seed: another seed gives other people before other cameras.
+        size: (height, width) in pixels.
+        num_workers: drawing processes; as many as there are cores if None.
+
+    Returns:
+        The folder that holds `bounding_box_train`, `query` and `bounding_box_test`.
+
+    Raises:
+        ValueError: for an unknown domain or impossible counts.
+    """
+    domain = find_domain(domain) if isinstance(domain, str) else domain
+    counts = DatasetSize(num_train_pids, num_test_pids, num_cameras, images_per_camera, seed)
+    plan = Plan(domain, counts, *size)
+    _check(plan)
+    parameters = json.dumps({"drawing_version": DRAWING_VERSION, **asdict(plan)}, indent=1)
+    folder = root / f"{domain.name}_{hashlib.sha256(parameters.encode()).hexdigest()[:12]}"
+    shots = list(plan_shots(plan))
+    if _is_complete(folder, parameters, shots):
+        return folder
+    logger.info("drawing %d images of synthetic people into %s", len(shots), folder)
+    draft = root / f".{folder.name}.{uuid.uuid4().hex}"
+    try:
+        for part in ("bounding_box_train", "query", "bounding_box_test"):
+            (draft / part).mkdir(parents=True)
+        _save_all(draft, plan, shots, num_workers or os.cpu_count() or 1)
+        (draft / MARKER).write_text(parameters, encoding="utf-8")
+        if not _is_complete(folder, parameters, shots):  # another process may have been faster
+            shutil.rmtree(folder, ignore_errors=True)
+            draft.rename(folder)
+    except OSError:
+        if not _is_complete(folder, parameters, shots):
+            raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return folder
+
+
+def synthetic_folder(name: str) -> Path:
+    """The folder of `synthetic_<domain>` at its default size, drawn into the cache on first use.
+
+    The cache is `$REID_CACHE/synthetic`, or `~/.cache/clipreid/synthetic`.
+
+    Raises:
+        ValueError: for a name that is not `synthetic_<domain>`.
+    """
+    prefix, _, domain = name.partition("_")
+    if prefix != "synthetic" or domain not in DOMAINS:
+        known = ", ".join(f"synthetic_{known}" for known in DOMAINS)
+        raise ValueError(f"unknown synthetic data set {name!r}; known: {known}")
+    cache = os.environ.get("REID_CACHE") or "~/.cache/clipreid"
+    return render_dataset(domain, Path(cache).expanduser() / "synthetic", **asdict(DEFAULTS))
+
+
+def _check(plan: Plan) -> None:
+    size = plan.size
+    if min(size.num_train_pids, size.num_test_pids) < 1:
+        raise ValueError("num_train_pids and num_test_pids must be at least 1")
+    if size.num_train_pids + size.num_test_pids > 9999:
+        raise ValueError("num_train_pids + num_test_pids must be at most 9999: names have 4 digits")
+    if not 2 <= size.num_cameras <= 9:
+        raise ValueError("num_cameras must be 2 to 9: a query needs a second, names have one digit")
+    if size.images_per_camera < 2:
+        raise ValueError("images_per_camera must be at least 2: one query and one for the gallery")
+    if min(plan.height, plan.width) < 16:
+        raise ValueError("size must be at least 16 x 16 pixels")
+
+
+def _is_complete(folder: Path, parameters: str, shots: list[Shot]) -> bool:
+    """Whether `folder` was drawn to the end with these parameters and nothing was lost since."""
+    marker = folder / MARKER
+    if not marker.is_file() or marker.read_text(encoding="utf-8") != parameters:
+        return False
+    found = {path.relative_to(folder).as_posix() for path in folder.glob("*/*.jpg")}
+    return found == {shot.path for shot in shots}

@@ -1,0 +1,1 @@
+"""The losses that only DSGL, training without labels, needs."""

@@ -1,0 +1,143 @@
+"""Features of all images with their sums over groups that share a cluster and a confusing one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loss.dsgl.batch_rows import add_rows, last_of_equal
+
+
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """The G non-empty groups (cluster c, irrelevant label j) of one column of irrelevant labels."""
+
+    keys: Tensor  # (G,) j * C + c, ascending; a last one, C * C, holds the outliers
+    of_image: Tensor  # (N,) place in keys
+    counts: Tensor  # (G,) images
+    sums: Tensor  # (G, D) of their features
+
+
+@dataclass(frozen=True, slots=True)
+class NegativePrototypes:
+    """Means of the groups that are negatives of some image of a batch."""
+
+    means: Tensor  # (G', D), not normalized
+    lengths: Tensor  # (G',) of the means
+    clusters: Tensor  # (G',)
+    mine: Tensor  # (B, G') bool: which of them are an image's own negatives
+
+
+class InstanceBank:
+    """Every image's feature and the group sums from which DSGL's prototypes are read.
+
+    A step costs O(B D): a changed feature changes one group and one cluster. Made anew after each
+    clustering. All tensors are float32 on the device of `features`, without gradients.
+
+    Args:
+        features: (N, D), unit rows.
+        labels: (N,) clusters 0..C-1, -1 = outlier.
+        irrelevant: (N, count) of `irrelevant_labels`.
+
+    Raises:
+        ValueError: shapes that do not fit, or nothing but outliers.
+    """
+
+    def __init__(self, features: Tensor, labels: Tensor, irrelevant: Tensor) -> None:
+        if len(labels) != len(features) or len(irrelevant) != len(features) or irrelevant.ndim != 2:
+            raise ValueError(
+                "instance bank: expected (N, D) features, (N,) labels and (N, count) irrelevant "
+                f"labels, got {tuple(features.shape)}, {tuple(labels.shape)} and "
+                f"{tuple(irrelevant.shape)}"
+            )
+        labels, irrelevant = labels.to(features.device), irrelevant.to(features.device)
+        if not bool((labels >= 0).any()):
+            raise ValueError("instance bank: all images are outliers; raise DSGL.EPS")
+        self.features = features.detach().float().clone()
+        self.num_clusters = 1 + int(torch.maximum(labels.max(), irrelevant.max()))
+        self._cluster_of = torch.where(labels >= 0, labels, self.num_clusters)
+        self._cluster_counts = torch.bincount(self._cluster_of, minlength=self.num_clusters + 1)
+        self._cluster_sums = features.new_zeros(
+            self.num_clusters + 1, features.shape[1], dtype=torch.float32
+        )
+        add_rows(self._cluster_sums, self._cluster_of, self.features)
+        self._columns = [self._group(labels, column) for column in irrelevant.T]
+
+    def _group(self, labels: Tensor, irrelevant: Tensor) -> _Groups:
+        keys = irrelevant * self.num_clusters + labels
+        keys = torch.where(labels >= 0, keys, self.num_clusters**2)
+        keys, of_image, counts = torch.unique(keys, return_inverse=True, return_counts=True)
+        sums = self.features.new_zeros(len(keys), self.features.shape[1])
+        add_rows(sums, of_image, self.features)
+        return _Groups(keys, of_image, counts, sums)
+
+    def state_dict(self) -> dict[str, Tensor | list[Tensor]]:
+        """What `update` changes, for a checkpoint; new sums would differ in their last bits."""
+        return {
+            "features": self.features,
+            "cluster_sums": self._cluster_sums,
+            "group_sums": [groups.sums for groups in self._columns],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put `state_dict` back into a bank of the same labels."""
+        self.features.copy_(state["features"])
+        self._cluster_sums.copy_(state["cluster_sums"])
+        for groups, sums in zip(self._columns, state["group_sums"], strict=True):
+            groups.sums.copy_(sums)
+
+    def positives(self, labels: Tensor, irrelevant: Tensor, column: int) -> tuple[Tensor, Tensor]:
+        """Mean over the images of the same cluster with another irrelevant label.
+
+        Args:
+            labels: (B,).
+            irrelevant: (B,) labels j to differ from.
+            column: of the bank's irrelevant labels, the one that is compared.
+
+        Returns:
+            (B, D) means, not normalized, and (B,) bool: False where there is no such image.
+        """
+        groups = self._columns[column]
+        wanted = irrelevant * self.num_clusters + labels
+        places = torch.searchsorted(groups.keys, wanted).clamp(max=len(groups.keys) - 1)
+        exists = groups.keys[places] == wanted
+        counts = self._cluster_counts[labels] - groups.counts[places] * exists
+        sums = self._cluster_sums[labels] - groups.sums[places] * exists[:, None]
+        return sums / counts.clamp(min=1)[:, None], counts > 0
+
+    def negatives(self, labels: Tensor, irrelevant: Tensor, column: int) -> NegativePrototypes:
+        """Means over the images of other clusters with the same irrelevant label, per cluster.
+
+        Args:
+            labels: (B,).
+            irrelevant: (B,) labels j to share.
+            column: of the bank's irrelevant labels, the one that is compared.
+        """
+        groups = self._columns[column]
+        shared = groups.keys // self.num_clusters
+        places = torch.isin(shared, irrelevant).nonzero()[:, 0]
+        clusters = groups.keys[places] % self.num_clusters
+        mine = shared[places] == irrelevant[:, None]
+        mine &= clusters != labels[:, None]
+        means = groups.sums[places].div_(groups.counts[places, None])
+        return NegativePrototypes(means, torch.linalg.vector_norm(means, dim=1), clusters, mine)
+
+    @torch.no_grad()
+    def update(self, indices: Tensor, features: Tensor) -> None:
+        """Replace the features of some images; of one that occurs twice the last feature stays.
+
+        Args:
+            indices: (B,) places in the bank.
+            features: (B, D).
+        """
+        last = last_of_equal(indices)
+        once = last == torch.arange(len(indices), device=indices.device)
+        fresh = features.detach().float()[last]
+        change = (fresh - self.features[indices]) * once[:, None]
+        self.features[indices] = fresh
+        add_rows(self._cluster_sums, self._cluster_of[indices], change)
+        for groups in self._columns:
+            add_rows(groups.sums, groups.of_image[indices], change)

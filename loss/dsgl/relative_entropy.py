@@ -1,0 +1,121 @@
+"""DSGL's consistency of two images of a cluster (DiseSGL, 2024, code)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from loss.dsgl.comparison import SMALLEST_LENGTH, ComparedOrder, Comparison, compare
+from loss.dsgl.instance_bank import InstanceBank, NegativePrototypes
+
+
+def relative_entropy_loss(  # noqa: PLR0913
+    features: Tensor,
+    positives: Tensor,
+    labels: Tensor,
+    irrelevant: Tensor,
+    bank: InstanceBank,
+    prototypes: Tensor,
+    temperature: float = 0.05,
+    positive_mix: float = 0.8,
+    negative_mix: float = 0.1,
+    *,
+    faithful: bool = False,
+    detach: bool = False,
+) -> Tensor:
+    """KL(p || q) between two images of a cluster, one of which sees guided prototypes.
+
+    q = softmax(g U^T / T) of the second image g. p = softmax(f G_a^T / T) of the first, for each of
+    its k irrelevant labels: G_a is U with, in row y, norm((1 - positive_mix) U_y + positive_mix
+    p_a) and, in the row of each cluster c with a negative, norm((1 - negative_mix) U_c +
+    negative_mix n_ac); p_a and n_ac are those of `disentangled_loss`, a missing n_ac changes
+    nothing. The mean over the k labels counts.
+
+    Args:
+        features: (B, D), unit rows, with gradient.
+        positives: (B, D), unit rows, with gradient: another image of the same cluster each.
+        labels: (B,).
+        irrelevant: (B, k) of the first images; uses the bank's first k columns.
+        bank: without gradient; not changed.
+        prototypes: (C, D), unit rows, without gradient: the memory's means.
+        temperature: T.
+        positive_mix: weight of the positive prototype in row y.
+        negative_mix: weight of a negative prototype in the row of its cluster.
+        faithful: the published form: one G for the batch, to which the images' corrections are
+            applied one after the other, and the bank's first column for every label.
+        detach: no gradient through p.
+
+    Returns:
+        Scalar, mean over the batch.
+    """
+    compared = compare(features, labels, irrelevant, bank, prototypes, first_column=faithful)
+    mixes = (positive_mix, negative_mix)
+    return compare_predictions(
+        compared, positives, temperature, mixes, faithful=faithful, detach=detach
+    )
+
+
+def compare_predictions(
+    compared: Comparison,
+    positives: Tensor,
+    temperature: float = 0.05,
+    mixes: tuple[float, float] = (0.8, 0.1),
+    *,
+    faithful: bool = False,
+    detach: bool = False,
+) -> Tensor:
+    """`relative_entropy_loss` of a batch that has been compared already.
+
+    `mixes` are `positive_mix` and `negative_mix`.
+    """
+    guide = _guide_in_turn if faithful else _guide_each
+    terms = []
+    with torch.autocast(positives.device.type, enabled=False):
+        expected = (positives.float() @ compared.prototypes.T / temperature).log_softmax(1)
+        for order in compared.orders:
+            guided = (guide(compared, order, *mixes) / temperature).log_softmax(1)
+            guided = guided.detach() if detach else guided
+            terms.append((guided.exp() * (guided - expected)).sum(1).mean())
+    return torch.stack(terms).mean()
+
+
+def _guide_each(
+    compared: Comparison, order: ComparedOrder, positive_mix: float, negative_mix: float
+) -> Tensor:
+    """(B, C) cosines of each image to the prototypes as its own guidance moves them.
+
+    The few that differ replace those to the prototypes as they are.
+    """
+    prototypes, labels, push = compared.prototypes, compared.labels, order.negatives
+    pull = F.normalize(torch.lerp(prototypes[labels], order.positives, positive_mix))
+    own = (compared.features * pull).sum(1, keepdim=True)
+    image, group = push.mine.nonzero(as_tuple=True)
+    cluster = push.clusters[group]
+    # The moved rows are never made: their products and lengths follow from those of their parts.
+    cosines = compared.cosines
+    moved = torch.lerp(cosines[image, cluster], order.products[image, group], negative_mix)
+    moved = moved / _mixed_lengths(prototypes, push, negative_mix)[group]
+    return cosines.index_put((image, cluster), moved).scatter(1, labels[:, None], own)
+
+
+def _mixed_lengths(prototypes: Tensor, push: NegativePrototypes, share: float) -> Tensor:
+    """(G',) lengths of (1 - share) U_c + share n for all negatives n, U_c of unit length."""
+    products = (prototypes[push.clusters] * push.means).sum(1)
+    kept, added = 1 - share, share * push.lengths
+    total = kept**2 + 2 * kept * share * products + added.square()
+    return total.clamp(min=0).sqrt().clamp(min=SMALLEST_LENGTH)
+
+
+def _guide_in_turn(
+    compared: Comparison, order: ComparedOrder, positive_mix: float, negative_mix: float
+) -> Tensor:
+    """(B, C) cosines to prototypes that are moved by one image of the batch after the other."""
+    table, push = compared.prototypes.clone(), order.negatives
+    for i, (label, mine) in enumerate(zip(compared.labels.tolist(), push.mine, strict=True)):
+        pulled = torch.lerp(table[label], order.positives[i], positive_mix)
+        table[label] = F.normalize(pulled, dim=0)
+        clusters = push.clusters[mine]  # each at most once
+        rows = torch.lerp(table[clusters], push.means[mine], negative_mix)
+        table[clusters] = F.normalize(rows)
+    return compared.features @ table.T

@@ -1,0 +1,1 @@
+"""Weights files: read, translated, loaded, reported."""

@@ -1,0 +1,146 @@
+"""What a training run starts from: CLIP's weights, learned prompts, or a run that stopped."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from yacs.config import CfgNode
+
+from config import ConfigError
+from config.load import flatten, load_cfg_text
+from datasets.sources import TrainingSet
+from model import ReIDModel, build_reid_model
+from model.weights.load import load_state
+from model.weights.read import WeightsFile, read_weights_file
+
+logger = logging.getLogger(__name__)
+
+# Options that may change from one part of a run to the next without a word.
+_FREE = (
+    "OUTPUT_DIR",
+    "SOLVER.RESUME",
+    "MODEL.DEVICE",
+    "MODEL.DEVICE_ID",
+    "MODEL.PRETRAIN_CHOICE",
+    "MODEL.PRETRAIN_PATH",
+    "DATALOADER.NUM_WORKERS",
+    "DATASETS.ROOT_DIR",
+)
+_FREE_ENDINGS = ("_PERIOD",)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a run starts; without a file, from CLIP's weights.
+
+    Attributes:
+        path: the file, or None.
+        file: its content.
+        resumed: the file is a `last.pth` to go on from; otherwise it holds learned prompts.
+    """
+
+    path: Path | None = None
+    file: WeightsFile | None = None
+    resumed: bool = False
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """Stage, epoch and optimizer states of the run to go on with; empty for a new one."""
+        return self.file.training if self.file is not None and self.resumed else {}
+
+    def continues_in(self, folder: Path) -> bool:
+        """Whether the run goes on in the very folder that it stopped in."""
+        return self.resumed and self.path is not None and self.path.parent == folder.resolve()
+
+
+def find_start(cfg: CfgNode, output: Path) -> Start:
+    """What SOLVER.RESUME or SOLVER.STAGE1.WEIGHT ask to start from.
+
+    Raises:
+        FileNotFoundError: the file named is not there.
+        ConfigError: the file cannot be resumed, or both options contradict each other.
+    """
+    checkpoint = _find_checkpoint(cfg.SOLVER.RESUME, output)
+    prompts = cfg.SOLVER.STAGE1.WEIGHT
+    if checkpoint is not None:
+        file = read_weights_file(checkpoint)
+        if not file.training:
+            raise ConfigError(
+                f"SOLVER.RESUME: {checkpoint} holds weights only; resume from a last.pth, or start "
+                "stage 2 from it with SOLVER.STAGE1.WEIGHT"
+            )
+        stage = file.training["stage"]
+        if (stage == "dsgl") != cfg.DSGL.ENABLED:
+            raise ConfigError(
+                f"SOLVER.RESUME: {checkpoint} stopped in stage {stage}, and DSGL.ENABLED is "
+                f"{cfg.DSGL.ENABLED} now; train in another OUTPUT_DIR, or as that run did"
+            )
+        if prompts and stage != 2:
+            raise ConfigError(
+                f"SOLVER.STAGE1.WEIGHT: {checkpoint} stopped inside stage {stage}; leave out this "
+                f"option to finish stage {stage}, or SOLVER.RESUME to start stage 2 from the file"
+            )
+        _compare_options(cfg, file.config)
+        return Start(checkpoint.resolve(), file, resumed=True)
+    if prompts:
+        return Start(Path(prompts), read_weights_file(prompts, "SOLVER.STAGE1.WEIGHT"))
+    return Start()
+
+
+def build_starting_model(cfg: CfgNode, data: TrainingSet, start: Start) -> ReIDModel:
+    """The model with the weights the run starts from.
+
+    Raises:
+        ConfigError: the file is of another run, or lacks prompts of these identities.
+        FileNotFoundError, ValueError: see `build_reid_model`.
+    """
+    sizes = (data.num_classes, data.num_cameras, data.num_views)
+    if start.file is None:
+        return build_reid_model(cfg, *sizes)
+    bare = cfg.clone()  # CLIP's own weights need not be there
+    bare.defrost()
+    bare.MODEL.PRETRAIN_CHOICE = "none"
+    model = build_reid_model(bare, *sizes)
+    report = load_state(model, start.file.state, str(start.path))
+    if start.resumed:
+        if report.skipped or report.missing or report.unexpected or report.reshaped:
+            raise ConfigError(f"SOLVER.RESUME: {start.path} is of another run: {report}")
+        state = start.training
+        logger.info(
+            "resumed: stage %s, epoch %s %s",
+            state["stage"],
+            state["epoch"],
+            "finished" if state["finished"] else "begun",
+        )
+        return model
+    logger.info("%s: %s", start.path, report)
+    if "prompt_learner.cls_ctx" not in report.loaded:
+        raise ConfigError(
+            f"SOLVER.STAGE1.WEIGHT: {start.path} has no prompts of these {data.num_classes} "
+            "identities; train stage 1 on this data"
+        )
+    return model
+
+
+def _find_checkpoint(wanted: str, output: Path) -> Path | None:
+    if not wanted:
+        return None
+    if wanted == "auto":
+        return output / "last.pth" if (output / "last.pth").is_file() else None
+    path = Path(wanted)
+    path = path / "last.pth" if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"SOLVER.RESUME: no file {path}")
+    return path
+
+
+def _compare_options(cfg: CfgNode, saved_text: str) -> None:
+    """Say which options have changed since the run stopped; the new values count."""
+    # The model's own options are left to the comparison of its tensors.
+    saved = dict(flatten(load_cfg_text(saved_text, ["MODEL.NAME", cfg.MODEL.NAME])))
+    for key, value in flatten(cfg):
+        if value != saved[key] and key not in _FREE and not key.endswith(_FREE_ENDINGS):
+            logger.warning("%s is %s now and was %s before the run stopped", key, value, saved[key])

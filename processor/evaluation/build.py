@@ -1,0 +1,131 @@
+"""A checkpoint's model on its device, beside the data sets it is looked at on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from yacs.config import CfgNode
+
+from config import ConfigError
+from datasets.checks.fingerprint import fingerprint_of_targets
+from datasets.images.build import (
+    build_evaluation_loader,
+)
+from datasets.records import DataSplits
+from datasets.registry import locate, num_splits, read_dataset
+from model import ReIDModel
+from processor.checkpoints.load import LoadedModel, cameras_of, open_model
+from processor.evaluation.evaluator import Evaluator
+from processor.evaluation.protocol import Protocol, Target
+from processor.runtime import distributed
+from processor.runtime.device import choose_device
+from processor.runtime.precision import Precision
+from processor.runtime.signals import StopRequest
+from processor.runtime.wrapping import compile_encoder
+
+
+@dataclass(frozen=True, slots=True)
+class OpenEvaluation:
+    """What an evaluation needs.
+
+    Attributes:
+        model: on the device of MODEL.DEVICE, compiled where MODEL.COMPILE says so.
+        loaded: what the checkpoint says besides; its model is the same object.
+        evaluator: of the targets; they have not been checked.
+    """
+
+    model: ReIDModel
+    loaded: LoadedModel
+    evaluator: Evaluator
+
+
+def open_evaluation(checkpoint: str, opts: Sequence[str], data: Sequence[str]) -> OpenEvaluation:
+    """Open a checkpoint and the test splits of data sets.
+
+    Args:
+        checkpoint: a file of this project or of CLIP-ReID.
+        opts: overrides `KEY VALUE ...`.
+        data: names or folders; none = DATASETS.TARGETS or else DATASETS.NAMES, as in evaluation.
+
+    Raises:
+        ConfigError, FileNotFoundError, ValueError: see `open_model`, `read_dataset` and
+            `Evaluator.check`.
+    """
+    named = ["DATASETS.TARGETS", repr(tuple(data))] if data else []
+    opened = prepare_evaluation(open_model(checkpoint, None, [*opts, *named]))
+    opened.evaluator.check()
+    return opened
+
+
+def prepare_evaluation(loaded: LoadedModel, targets: list[Target] | None = None) -> OpenEvaluation:
+    """The model, moved to its device, and the targets, read as the configuration says if not given.
+
+    Raises:
+        ConfigError, FileNotFoundError, ValueError: see `build_targets`.
+    """
+    cfg = loaded.cfg
+    device = choose_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
+    precision = Precision.of(cfg.SOLVER.AMP, device)
+    if targets is None:
+        targets = build_targets(cfg, loaded.cameras)
+    model = loaded.model.to(device)
+    if cfg.MODEL.COMPILE:
+        compile_encoder(model)
+    return OpenEvaluation(model, loaded, build_evaluator(cfg, targets, precision))
+
+
+def build_targets(
+    cfg: CfgNode, cameras: dict[str, range], sources: Sequence[DataSplits] = ()
+) -> list[Target]:
+    """The data sets to evaluate on: DATASETS.TARGETS, or else the sources' own test splits.
+
+    Args:
+        cfg: DATASETS counts.
+        cameras: per source of the model, its rows in the model's camera table.
+        sources: split 0 of the data sets in DATASETS.NAMES, when they have been read already.
+
+    Raises:
+        ConfigError: two targets of one name, which results could not tell apart, or a target that
+            has the name of a source and is another data set.
+    """
+    root = cfg.DATASETS.ROOT_DIR
+    trained = [locate(name, root) for name in cfg.DATASETS.NAMES]
+    read = dict(zip(trained, sources, strict=False))
+    targets = []
+    for name in cfg.DATASETS.TARGETS or cfg.DATASETS.NAMES:
+        rows = cameras_of(cfg, name, cameras)
+        first = read.get(locate(name, root)) or read_dataset(name, root)
+        splits = [first, *(read_dataset(name, root, i) for i in range(1, num_splits(name)))]
+        target = splits[0].name
+        targets.append(Target(target, splits, rows, fingerprint_of_targets(splits)))
+    names = [target.name for target in targets]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(
+            f"DATASETS.TARGETS: several data sets are called {', '.join(twice)}; results go by the "
+            "name of the folder or file, rename one"
+        )
+    return targets
+
+
+def build_evaluator(
+    cfg: CfgNode, targets: list[Target], precision: Precision, stop: StopRequest | None = None
+) -> Evaluator:
+    """Scoring as TEST.* says."""
+    reranking = (cfg.TEST.RE_RANKING_K1, cfg.TEST.RE_RANKING_K2, cfg.TEST.RE_RANKING_LAMBDA)
+    protocol = Protocol(
+        normalize=cfg.TEST.FEAT_NORM,
+        ignore_same_camera=cfg.TEST.IGNORE_SAME_CAMERA,
+        chunk_mb=cfg.TEST.CHUNK_MB,
+        rerank=reranking if cfg.TEST.RE_RANKING else None,
+        multi_query=cfg.TEST.MULTI_QUERY,
+    )
+    loader = partial(
+        build_evaluation_loader,
+        cfg,
+        processes=distributed.local_size(),
+        pin_memory=precision.on_cuda,
+    )
+    return Evaluator(targets, protocol, loader, precision, stop)

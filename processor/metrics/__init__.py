@@ -1,0 +1,1 @@
+"""Retrieval metrics and re-ranking: pure functions of tensors."""

@@ -1,0 +1,189 @@
+"""What stands first in the rankings that the metrics score, to be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from processor.metrics.distance import DistanceSource, bytes_per_distance
+from processor.metrics.matches import Candidates, ChunkCandidates
+from processor.metrics.ordering import EntryCounter, nearest_entries
+from processor.metrics.ranking import score_queries
+
+ORDERS = ("best", "worst", "random")
+ABSENT = -1  # in place of a gallery position
+
+
+@dataclass(frozen=True, slots=True)
+class RankEntry:
+    """A gallery image in a query's ranking.
+
+    Attributes:
+        index: its place in the gallery.
+        distance: what it is ranked by.
+        match: it shows the query's identity.
+        junk: so does it, but before the query's camera, and the junk rule leaves it out.
+    """
+
+    index: int
+    distance: float
+    match: bool
+    junk: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RankList:
+    """The head of a query's ranking.
+
+    Attributes:
+        query: its place among the queries.
+        entries: nearest first.
+        average_precision: of the whole ranking; None where the gallery has no match.
+        num_junk: junk images in the whole gallery.
+    """
+
+    query: int
+    entries: tuple[RankEntry, ...]
+    average_precision: float | None
+    num_junk: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rankings:
+    """The heads of all queries' rankings.
+
+    Attributes:
+        candidates: where the queries' identities stand in the gallery.
+        positions: (Q, W) gallery positions, nearest first, then ABSENT.
+        distances: (Q, W).
+        average_precision: (Q,) NaN where the gallery has no match.
+    """
+
+    candidates: Candidates
+    positions: np.ndarray
+    distances: np.ndarray
+    average_precision: np.ndarray
+
+    @property
+    def num_valid_queries(self) -> int:
+        """Queries with a match."""
+        return int((~np.isnan(self.average_precision)).sum())
+
+    @property
+    def mAP(self) -> float:
+        """Mean over the queries with a match; NaN without any."""
+        return float(np.nanmean(self.average_precision)) if self.num_valid_queries else float("nan")
+
+    def rank_list(self, query: int) -> RankList:
+        """The head of one ranking."""
+        own = self.candidates.chunk(slice(query, query + 1))
+        matches = set(own.positions[own.present].tolist())
+        junk = set(own.positions[own.junk].tolist())
+        entries = tuple(
+            RankEntry(index, distance, index in matches, index in junk)
+            for index, distance in zip(
+                self.positions[query].tolist(), self.distances[query].tolist(), strict=True
+            )
+            if index != ABSENT
+        )
+        score = float(self.average_precision[query])
+        return RankList(query, entries, None if np.isnan(score) else score, len(junk))
+
+
+@torch.no_grad()
+def find_rankings(
+    distances: DistanceSource,
+    candidates: Candidates,
+    device: torch.device,
+    *,
+    top: int = 10,
+    most_junk: int = 5,
+    chunk_mb: float = 256,
+) -> Rankings:
+    """Score all queries as `evaluate_features` does, and keep the heads of their rankings.
+
+    A head holds the `top` nearest images that count and, in their places between these, the
+    nearest of the junk before the last. Equal distances come in gallery order.
+
+    Args:
+        distances: makes the blocks of given query rows.
+        candidates: where the queries' identities stand in the gallery, and the junk rule.
+        device: where the distances are made.
+        top: images that count.
+        most_junk: junk images in a head.
+        chunk_mb: MiB of working memory for one chunk of queries.
+
+    Raises:
+        ValueError: `top` below 1 or `most_junk` below 0.
+    """
+    for name, number, least in (("top", top, 1), ("most_junk", most_junk, 0)):
+        if number < least:
+            raise ValueError(f"{name}: expected at least {least}, got {number}")
+    limits = _Limits(min(top, len(candidates.by_pid)), most_junk)
+    shape = (len(candidates.starts), limits.top + limits.most_junk)
+    positions = np.full(shape, ABSENT, dtype=np.int64)
+    values = np.full(shape, np.nan, dtype=np.float32)
+    average_precision = np.full(len(candidates.starts), np.nan)
+    counter = EntryCounter()
+    for block in distances(candidates.slices(bytes_per_distance(device), chunk_mb, device)):
+        chunk = candidates.chunk(block.rows)
+        if chunk.has_match():
+            scores = score_queries(block.values, chunk, counter)
+            average_precision[block.rows][scores.valid] = scores.average_precision
+        _keep_heads(block.values, chunk, limits, positions[block.rows], values[block.rows])
+    return Rankings(candidates, positions, values, average_precision)
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    top: int
+    most_junk: int
+
+
+def _keep_heads(
+    distances: Tensor,
+    chunk: ChunkCandidates,
+    limits: _Limits,
+    positions: np.ndarray,
+    values: np.ndarray,
+) -> None:
+    """Fill the (c, W) heads of c queries from their (c, G) distances."""
+    widest_junk = int(chunk.junk.sum(axis=1).max(initial=0))
+    nearest = nearest_entries(distances, limits.top + widest_junk)
+    found, found_values = nearest.positions.cpu().numpy(), nearest.values.cpu().numpy()
+    junk_positions = np.where(chunk.junk, chunk.positions, ABSENT)
+    for row, place in enumerate(found):
+        junk = np.isin(place, junk_positions[row])
+        counted = (~junk).cumsum()
+        kept_junk = (junk.cumsum() <= limits.most_junk) & (counted < limits.top)
+        kept = np.where(junk, kept_junk, counted <= limits.top)
+        positions[row, : kept.sum()] = place[kept]
+        values[row, : kept.sum()] = found_values[row, kept]
+
+
+def choose_queries(
+    average_precision: np.ndarray, order: str, count: int, among: Sequence[int], seed: int = 0
+) -> list[int]:
+    """The best, the worst or random queries, in the order they are to be shown.
+
+    The best and the worst are those of highest and lowest average precision, that one first;
+    queries without a score are never among them. Equal ones, and random ones, come in the order of
+    the queries.
+
+    Args:
+        average_precision: (Q,), NaN where there is none.
+        order: one of ORDERS.
+        count: how many.
+        among: the queries to choose from.
+        seed: of a random choice.
+    """
+    if order == "random":
+        return sorted(Random(seed).sample(list(among), min(count, len(among))))
+    scored = [query for query in among if not np.isnan(average_precision[query])]
+    sign = -1 if order == "best" else 1
+    return sorted(scored, key=lambda query: sign * average_precision[query])[:count]

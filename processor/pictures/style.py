@@ -1,0 +1,95 @@
+"""Colours by meaning, told apart by colour-blind readers (Okabe and Ito 2008)."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+PLOT_SUFFIXES = (".png", ".svg", ".pdf")
+
+SHEET_SUFFIXES = (".png", ".jpg", ".webp")
+
+PIXELS_PER_INCH = 120
+BLACK = "#000000"
+ORANGE = "#E69F00"
+SKY_BLUE = "#56B4E9"
+BLUISH_GREEN = "#009E73"
+YELLOW = "#F0E442"
+BLUE = "#0072B2"
+VERMILION = "#D55E00"
+REDDISH_PURPLE = "#CC79A7"
+GREY = "#767676"
+
+# for series of a plot, in this order; yellow comes last, as it is faint on white
+HUES = (BLUE, ORANGE, BLUISH_GREEN, REDDISH_PURPLE, SKY_BLUE, VERMILION, BLACK, YELLOW)
+
+PAPER, INK, FAINT_INK = "#FFFFFF", "#1E2228", "#5F656D"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What the frame of a picture says, in a colour and without one.
+
+    Attributes:
+        colour: of the frame.
+        strokes: of the symbol in its corner, which tells frames apart without colour vision: lines
+            through points (x, y) of the unit square, y downwards.
+        symbol: that symbol as a character, for text.
+        meaning: the same in words, for a legend.
+    """
+
+    colour: str
+    strokes: tuple[tuple[tuple[float, float], ...], ...]
+    symbol: str
+    meaning: str
+
+
+_CHECK = (((0.24, 0.54), (0.43, 0.73), (0.78, 0.30)),)
+_CROSS = (((0.28, 0.28), (0.72, 0.72)), ((0.72, 0.28), (0.28, 0.72)))
+_DASH = (((0.25, 0.50), (0.75, 0.50)),)
+
+MARKS = {
+    "query": Mark(BLUE, (), "", "query"),
+    "right": Mark(BLUISH_GREEN, _CHECK, "✓", "same identity"),
+    "wrong": Mark(VERMILION, _CROSS, "✗", "another identity"),
+    "junk": Mark(GREY, _DASH, "\N{EN DASH}", "junk, not counted"),
+}
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of a size in inches; the parts that are put on it make room by themselves."""
+    return Figure(figsize=(width, height), dpi=PIXELS_PER_INCH, layout="constrained")
+
+
+def tidy_axes(axes: Axes) -> None:
+    """Faint lines behind the data instead of a box around it."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(visible=True, color=FAINT_INK, alpha=0.25, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as its file's suffix says; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def plot_file(text: str) -> Path:
+    """The path of a plot on a command line, refused before the work when its kind is unknown."""
+    return _checked_path(text, PLOT_SUFFIXES)
+
+
+def sheet_file(text: str) -> Path:
+    """The path of a sheet of pictures on a command line, likewise."""
+    return _checked_path(text, SHEET_SUFFIXES)
+
+
+def _checked_path(text: str, suffixes: tuple[str, ...]) -> Path:
+    path = Path(text)
+    if path.suffix.lower() not in suffixes:
+        raise argparse.ArgumentTypeError(f"{text!r} should end in one of {', '.join(suffixes)}")
+    return path

@@ -1,0 +1,1 @@
+"""Results of evaluations: reports, files, tables, thresholds."""

@@ -1,0 +1,151 @@
+"""Results of an evaluation: per target, as numbers, as JSON and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from processor.metrics.ranking import RetrievalMetrics
+
+RANKS = (1, 5, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetResult:
+    """Scores on one data set.
+
+    Attributes:
+        name: the data set.
+        splits: one per split of its protocol.
+        notes: remarks about the data set.
+        bad_images: files that could not be read and were left out.
+        fingerprint: hash of the data that was evaluated on.
+    """
+
+    name: str
+    splits: list[RetrievalMetrics]
+    notes: tuple[str, ...] = ()
+    bad_images: int = 0
+    fingerprint: str = ""
+
+    def scores(self) -> dict[str, float]:
+        """Means over the splits: mAP, mINP, rank1, rank5, rank10; fractions."""
+        return {key: float(np.mean(values)) for key, values in self._values().items()}
+
+    def deviations(self) -> dict[str, float]:
+        """Standard deviations over the splits (divided by their number)."""
+        return {key: float(np.std(values)) for key, values in self._values().items()}
+
+    def _values(self) -> dict[str, list[float]]:
+        ranks = {f"rank{k}": [split.rank(k) for split in self.splits] for k in RANKS}
+        return {
+            "mAP": [split.mAP for split in self.splits],
+            "mINP": [split.mINP for split in self.splits],
+            **ranks,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationReport:
+    """Scores on all targets of a run."""
+
+    targets: list[TargetResult]
+
+    def average(self) -> dict[str, float]:
+        """Means over the targets; fractions."""
+        scores = [target.scores() for target in self.targets]
+        return {key: float(np.mean([s[key] for s in scores])) for key in scores[0]}
+
+    def scalars(self) -> dict[str, float]:
+        """Numbers for metrics.jsonl: the average, and `target/score` where there are several."""
+        numbers = self.average()
+        if len(self.targets) > 1:
+            for target in self.targets:
+                numbers |= {f"{target.name}/{key}": v for key, v in target.scores().items()}
+        return numbers
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of results.json; fractions."""
+        return {
+            "targets": {target.name: _target_dict(target) for target in self.targets},
+            "average": _nested(self.average()),
+        }
+
+
+def _target_dict(target: TargetResult) -> dict[str, Any]:
+    first = target.splits[0]
+    return {
+        **_nested(target.scores()),
+        "std": _nested(target.deviations()),
+        "num_queries": first.num_queries,
+        "num_valid_queries": first.num_valid_queries,
+        "splits": len(target.splits),
+        "bad_images": target.bad_images,
+        "notes": list(target.notes),
+        "fingerprint": target.fingerprint,
+    }
+
+
+def _nested(scores: dict[str, float]) -> dict[str, Any]:
+    cmc = {str(k): scores[f"rank{k}"] for k in RANKS}
+    return {"mAP": scores["mAP"], "mINP": scores["mINP"], "cmc": cmc}
+
+
+def result_lines(target: TargetResult) -> list[str]:
+    """The lines CLIP-ReID prints of a result, which people search logs for."""
+    scores = target.scores()
+    first = target.splits[0]
+    dropped = first.num_queries - first.num_valid_queries
+    trials = f", mean of {len(target.splits)} splits" if len(target.splits) > 1 else ""
+    lines = [f"Validation Results on {target.name}{trials}", f"mAP: {scores['mAP']:.1%}"]
+    lines += [f"CMC curve, Rank-{k:<3}:{scores[f'rank{k}']:.1%}" for k in RANKS]
+    lines.append(f"mINP: {scores['mINP']:.1%}")
+    lines.append(
+        f"{first.num_valid_queries} of {first.num_queries} queries counted, {dropped} dropped "
+        "(no match in the gallery)"
+    )
+    if target.bad_images:
+        lines.append(f"{target.bad_images} broken images left out")
+    return lines
+
+
+def format_table(rows: Sequence[tuple[str, dict[str, Any]]]) -> str:
+    """One table of several evaluations, side by side per target.
+
+    Args:
+        rows: name of the evaluated model and its results, as in results.json; on the same targets.
+    """
+    lines = [["target", "model", "mAP", "Rank-1", "Rank-5", "Rank-10", "mINP", "queries"]]
+    for target in rows[0][1]["targets"]:
+        for model, results in rows:
+            lines.append([target, model, *_cells(results["targets"][target])])
+    if len(rows[0][1]["targets"]) > 1:
+        lines += [["average", model, *_cells(results["average"])] for model, results in rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = ["  ".join(map(_align, line, widths, range(len(line)))) for line in lines]
+    return "\n".join([text[0], "-" * len(text[0]), *text[1:]])
+
+
+def _cells(scores: dict[str, Any]) -> list[str]:
+    counted = ""
+    if "num_queries" in scores:
+        counted = f"{scores['num_valid_queries']}/{scores['num_queries']}"
+    several = scores.get("splits", 1) > 1
+    cells = [f"{share:.1%}" for share in score_list(scores)]
+    if several:
+        counted += f" in {scores['splits']} splits"
+        deviations = score_list(scores["std"])
+        cells = [f"{a} ± {100 * b:.1f}" for a, b in zip(cells, deviations, strict=True)]
+    return [*cells, counted]
+
+
+def score_list(scores: dict[str, Any]) -> list[float]:
+    """mAP, Rank-1, -5, -10 and mINP out of a part of results.json; fractions."""
+    return [scores["mAP"], *(scores["cmc"][str(k)] for k in RANKS), scores["mINP"]]
+
+
+def _align(cell: str, width: int, column: int) -> str:
+    return cell.ljust(width) if column < 2 else cell.rjust(width)

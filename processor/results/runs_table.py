@@ -1,0 +1,214 @@
+"""One table of many runs: a row per configuration and target, with means over the seeds."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from processor.results.files import COLUMNS, describe_scoring, target_remark
+from processor.results.report import score_list
+from processor.results.runs import Run
+
+AVERAGE = "average"
+
+
+@dataclass(frozen=True, slots=True)
+class Repetitions:
+    """Runs of one configuration on the same data, by seed.
+
+    Attributes:
+        finished: those with results.
+        unfinished: the others.
+    """
+
+    finished: list[Run]
+    unfinished: list[Run]
+
+    @property
+    def runs(self) -> list[Run]:
+        """All of them, the finished ones first."""
+        return [*self.finished, *self.unfinished]
+
+    def targets(self) -> list[str]:
+        """Names of the targets, and of their average where there are several."""
+        if not self.finished:
+            return []
+        names = list(self.finished[0].results["targets"])
+        return [*names, AVERAGE] if len(names) > 1 else names
+
+    def scores(self, target: str) -> list[tuple[float, float | None]]:
+        """Mean and standard deviation over the runs of each of COLUMNS, as fractions.
+
+        The deviation is that of a sample (divided by n - 1); None for a single run.
+        """
+        columns = zip(*(score_list(_part(run, target)) for run in self.finished), strict=True)
+        several = len(self.finished) > 1
+        return [(fmean(column), stdev(column) if several else None) for column in columns]
+
+    def environment(self) -> dict[str, str]:
+        """Command, hardware and versions as words; of several runs, every value that occurs.
+
+        The command is that of the first run.
+        """
+        return {
+            "command": " ".join(map(_quote, ["python", *self.runs[0].record["command"]])),
+            "hardware": self._all(_hardware),
+            "versions": self._all(_versions),
+            "commit": self._all(lambda run: str(run.record["git"])),
+        }
+
+    def scoring(self) -> dict[str, Any]:
+        """How the scores were made; empty without any."""
+        if not self.finished:
+            return {}
+        how = describe_scoring(self.finished[0].results)
+        return {key: value for key, value in how.items() if key != "checkpoint"}
+
+    def seeds(self) -> str:
+        """Seeds of the finished runs."""
+        return ", ".join(str(run.record["seed"]) for run in self.finished)
+
+    def left(self) -> str:
+        """Which runs are not finished and where they stand."""
+        return "; ".join(
+            f"{run.folder.as_posix()} (seed {run.record['seed']}): {run.progress}"
+            for run in self.unfinished
+        )
+
+    def _all(self, describe: Callable[[Run], str]) -> str:
+        return "; ".join(dict.fromkeys(describe(run) for run in self.runs))
+
+
+def group_runs(runs: Iterable[Run]) -> list[Repetitions]:
+    """Runs that are repetitions of each other together, in the order of their first folders."""
+    by_recipe: dict[str, list[Run]] = {}
+    for run in runs:
+        by_recipe.setdefault(run.recipe, []).append(run)
+    groups = []
+    for group in by_recipe.values():
+        group.sort(key=lambda run: (run.record["seed"], run.folder))
+        groups.append(
+            Repetitions(
+                [run for run in group if run.results],
+                [run for run in group if not run.results],
+            )
+        )
+    return groups
+
+
+def runs_markdown(groups: Sequence[Repetitions]) -> str:
+    """The table, and below it what a reader must know of every configuration."""
+    lines = [
+        f"| run | target | {' | '.join(COLUMNS)} | seeds | hardware |",
+        "|---" * (len(COLUMNS) + 4) + "|",
+    ]
+    for number, group in enumerate(groups, start=1):
+        lines += _rows(f"{number}. {group.runs[0].folder.name}", group)
+    lines += [
+        "",
+        "Scores of the last epoch in percent; several seeds: mean ± standard deviation (n - 1).",
+    ]
+    for number, group in enumerate(groups, start=1):
+        lines += ["", *_remarks(number, group)]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(name: str, group: Repetitions) -> list[str]:
+    hardware = group.environment()["hardware"]
+    if not group.finished:
+        states = "; ".join(run.progress for run in group.unfinished)
+        seeds = ", ".join(str(run.record["seed"]) for run in group.unfinished)
+        cells = [name, f"not finished: {states}", *[""] * len(COLUMNS), seeds, hardware]
+        return [_row(cells)]
+    seeds = group.seeds()
+    if group.unfinished:
+        seeds += f" ({len(group.unfinished)} more not finished)"
+    return [
+        _row([name, target, *map(_percent, group.scores(target)), seeds, hardware])
+        for target in group.targets()
+    ]
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def _percent(score: tuple[float, float | None]) -> str:
+    mean, deviation = score
+    return f"{100 * mean:.1f}" + ("" if deviation is None else f" ± {100 * deviation:.1f}")
+
+
+def _remarks(number: int, group: Repetitions) -> list[str]:
+    environment = group.environment()
+    folders = ", ".join(run.folder.as_posix() for run in group.runs)
+    facts = {**environment, **group.scoring(), "folders": folders, "not finished": group.left()}
+    command = facts.pop("command")
+    lines = [f"{number}. `{command}`"]
+    lines += [f"   * {key}: {value}" for key, value in facts.items() if value]
+    if group.finished:
+        for name, target in group.finished[0].results["targets"].items():
+            lines.append(f"   * {name}: {target_remark(target)}")
+    return lines
+
+
+def runs_csv(groups: Sequence[Repetitions]) -> str:
+    """A line per configuration and target; scores in percent, unrounded."""
+    rows: list[dict[str, Any]] = []
+    for number, group in enumerate(groups, start=1):
+        for target in group.targets() or [""]:
+            rows.append({"run": number, "target": target, **_csv_cells(group, target)})
+    text = io.StringIO()
+    header = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(text, header, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _csv_cells(group: Repetitions, target: str) -> dict[str, Any]:
+    scores = group.scores(target) if target else [(None, None)] * len(COLUMNS)
+    cells: dict[str, Any] = {}
+    for place, ending in enumerate(("", " std")):
+        for column, score in zip(COLUMNS, scores, strict=True):
+            value = score[place]
+            cells[f"{column}{ending}"] = None if value is None else 100 * value
+    part = _part(group.finished[0], target) if target else {}
+    return {
+        **cells,
+        "seeds": group.seeds(),
+        "not finished": group.left(),
+        **group.environment(),
+        "folders": ", ".join(run.folder.as_posix() for run in group.runs),
+        **group.scoring(),
+        "notes": "; ".join(part.get("notes", [])),
+        "data sha256": part.get("fingerprint", ""),
+    }
+
+
+def _part(run: Run, target: str) -> dict[str, Any]:
+    """Scores of a target, or their average, out of results.json."""
+    part: dict[str, Any] = (
+        run.results[AVERAGE] if target == AVERAGE else run.results["targets"][target]
+    )
+    return part
+
+
+def _quote(word: str) -> str:
+    """A word of a command as one types it; lists of names are legible between double quotes."""
+    plain = "'" in word and not set(word) & set('"$`\\!')
+    return f'"{word}"' if plain else shlex.quote(word)
+
+
+def _hardware(run: Run) -> str:
+    processes = run.record.get("processes", 1)
+    return run.record["device"] + (f", {processes} processes" if processes > 1 else "")
+
+
+def _versions(run: Run) -> str:
+    packages = {"python": run.record["python"], **run.record["packages"]}
+    return ", ".join(f"{name} {version}" for name, version in packages.items())

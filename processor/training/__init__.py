@@ -1,0 +1,1 @@
+"""Stages, the loop over their epochs, and what builds them."""

@@ -1,0 +1,195 @@
+"""The stage without identity labels: cluster, learn from the clusters, repeat (DSGL)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+
+from datasets.images.device_batches import ResidentBatches
+from datasets.records import Batch, Sample
+from datasets.samplers import ClusterSampler, EpochBatches
+from loss import ClusteredBatch, UnsupervisedLosses
+from model import UnsupervisedReID
+from processor.runtime import distributed
+from processor.runtime.wrapping import average_over_processes
+from processor.training.pseudo_labels import SIZE_NAMES, PseudoLabels
+from processor.training.stage import StageTiming, StepResult
+from solver.schedule import Schedule
+
+logger = logging.getLogger(__name__)
+
+
+class Clustering:
+    """The present clusters, and when there are new ones.
+
+    Args:
+        make: embeds and clusters the training images.
+        restore: makes the clusters that a checkpoint holds.
+        period: epochs between clusterings.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], PseudoLabels],
+        restore: Callable[[dict[str, Any]], PseudoLabels],
+        period: int = 1,
+    ) -> None:
+        self.make = make
+        self.restore = restore
+        self.period = period
+        self.present: PseudoLabels | None = None
+
+    def at(self, epoch: int, first_batch: int) -> PseudoLabels:
+        """The clusters of an epoch; inside one, after a resumption, they stay."""
+        due = first_batch == 0 and (epoch - 1) % self.period == 0
+        if due or self.present is None:
+            self.present = None  # two banks need not be in memory
+            self.present = self.make()
+        return self.present
+
+
+class UnsupervisedStage:
+    """Trains the whole encoder on clusters of the training images; never reads their identities.
+
+    Args:
+        model: the network.
+        loader: augmented batches: the anchors and, where the losses need pairs, as many images more
+            that are their partners. Its batch sampler is an `EpochBatches` of a `ClusterSampler`.
+        samples: the training images.
+        clustering: gives the clusters.
+        losses: what a batch costs.
+        optimizer: of the model.
+        schedule: of the optimizer.
+        timing: epochs and periods.
+    """
+
+    name: int | str = "dsgl"
+
+    def __init__(
+        self,
+        model: UnsupervisedReID,
+        loader: DataLoader[Any] | ResidentBatches,
+        samples: list[Sample],
+        clustering: Clustering,
+        losses: UnsupervisedLosses,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        timing: StageTiming,
+    ) -> None:
+        self.model = model
+        self.views = average_over_processes(_Views(model), model)
+        self.loader = loader
+        self.samples = samples
+        self.clustering = clustering
+        self.unsupervised_losses = losses
+        self.optimizers = [optimizer]
+        self.schedule = schedule
+        self.timing = timing
+        self.device = next(model.parameters()).device
+        self._seen: tuple[Tensor, ClusteredBatch] | None = None
+
+    @property
+    def batches(self) -> EpochBatches:
+        """What decides the content of the loader's batches."""
+        return cast(EpochBatches, self.loader.batch_sampler)
+
+    @property
+    def sampler(self) -> ClusterSampler:
+        """Plans the batches."""
+        return cast(ClusterSampler, self.batches.plan)
+
+    @property
+    def clusters(self) -> PseudoLabels:
+        """The epoch's; raises RuntimeError before the first epoch."""
+        if self.clustering.present is None:
+            raise RuntimeError("start_epoch makes the clusters; call it first")
+        return self.clustering.present
+
+    def start_epoch(self, epoch: int, first_batch: int) -> DataLoader[Any] | ResidentBatches:
+        """Cluster when it is time; then the epoch's batches. All batch norms learn."""
+        clusters = self.clustering.at(epoch, first_batch)
+        logger.info("stage %s epoch %d: %s", self.name, epoch, describe(clusters))
+        self.sampler.set_clusters(clusters.labels.tolist())
+        self.model.train()
+        self.batches.set_epoch(epoch, first_batch)
+        return self.loader
+
+    def losses(self, batch: Batch) -> StepResult:
+        """The losses of the global batch, and the share of images nearest to their own cluster."""
+        batch = batch.to(self.device)
+        images, partners, indices = batch.images, None, batch.indices.to(self.device)
+        if self.sampler.pairs:
+            count = len(batch) // 2
+            images, partners, indices = images[:count], images[count:], indices[:count]
+        sizes = [len(part) for part in distributed.shares(self.sampler.batch_size)]
+        gather = partial(distributed.gather, sizes=sizes)
+        features, positives = self.views(images, partners, gather)
+        clusters = self.clusters
+        seen = clusters.batch(gather(indices))
+        losses = self.unsupervised_losses(features, positives, seen, clusters.memory, clusters.bank)
+        self._seen = features.detach(), seen
+        nearest = (self._seen[0] @ clusters.memory.hard.T).argmax(1)
+        return StepResult(
+            losses, len(features), {"accuracy": (nearest == seen.labels).float().mean()}
+        )
+
+    def after_step(self, happened: Callable[[], bool]) -> None:
+        """Memory and bank take the batch's features, unless the optimizer left the batch out."""
+        if self._seen is not None and happened():
+            clusters = self.clusters
+            self.unsupervised_losses.update(*self._seen, clusters.memory, clusters.bank)
+        self._seen = None
+
+    def image_paths(self, batch: Batch) -> list[str]:
+        """The batch's files."""
+        return [self.samples[i].path for i in batch.indices.tolist()]
+
+    def extra_state(self) -> dict[str, Any]:
+        """The clusters, with the memory's prototypes and the bank's features."""
+        return {"clusters": self.clusters.state_dict()}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Put the clusters back."""
+        self.clustering.present = self.clustering.restore(state["clusters"])
+
+    def epoch_statistics(self) -> dict[str, float]:
+        """The clusters' and the sampler's."""
+        plan = self.sampler
+        return {**self.clusters.statistics, **plan.stats, "plan_seconds": plan.plan_seconds}
+
+
+def describe(clusters: PseudoLabels) -> str:
+    """One line about a clustering."""
+    numbers = clusters.statistics
+    sizes = "/".join(f"{numbers[f'size_{name}']:g}" for name in SIZE_NAMES)
+    text = (
+        f"{numbers['clusters']} clusters of {sizes} images (least, quartiles, most), "
+        f"{numbers['outliers']} outliers of {len(clusters.labels)} images"
+    )
+    if "ari" in numbers:
+        text += f"; for information: ARI {numbers['ari']:.3f}, NMI {numbers['nmi']:.3f}"
+    return text
+
+
+class _Views(nn.Module):
+    """Both images of every pair in one forward pass of a module, which can be wrapped.
+
+    They go through the network one after the other, so that its batch norms learn from each.
+    """
+
+    def __init__(self, model: UnsupervisedReID) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, images: Tensor, partners: Tensor | None, gather: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Unit features (B, D) of the global batch, and of the partners."""
+        features = self.model(images, gather)
+        return features, None if partners is None else self.model(partners, gather)

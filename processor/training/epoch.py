@@ -1,0 +1,214 @@
+"""One epoch of any stage."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from processor.runtime import distributed
+from processor.runtime.precision import Precision
+from processor.runtime.seeding import restore_random_state
+from processor.runtime.signals import StopRequest
+from processor.training.stage import Stage, StepResult
+
+logger = logging.getLogger(__name__)
+
+AGREE_PERIOD = 10  # batches between two questions whether a process was asked to stop
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss became infinite or not a number; `paths` are the images of its batch."""
+
+    def __init__(self, message: str, paths: list[str]) -> None:
+        super().__init__(message)
+        self.paths = paths
+
+
+@dataclass
+class EpochMeters:
+    """Sums over the batches of an epoch, kept on the device until somebody asks.
+
+    Attributes:
+        sums: of every loss and average, weighted by the images of the batch.
+        loss_names: which of them are losses.
+        images: seen so far.
+        iteration: batches done.
+        seconds: spent on them.
+        bad_images: files left out.
+        bad_paths: those of them that this process has met since it started.
+    """
+
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    loss_names: list[str] = field(default_factory=list)
+    images: int = 0
+    iteration: int = 0
+    seconds: float = 0.0
+    bad_images: int = 0
+    bad_paths: list[str] = field(default_factory=list)
+
+    def add(self, result: StepResult) -> None:
+        """Count one batch; no synchronization with the device."""
+        self.loss_names = list(result.losses)
+        for name, value in {**result.losses, **result.averages}.items():
+            weighted = value.detach() * result.num_images
+            self.sums[name] = self.sums[name] + weighted if name in self.sums else weighted
+        self.images += result.num_images
+
+    def means(self) -> dict[str, float]:
+        """Averages per image, read from the device."""
+        return {name: value.item() / max(self.images, 1) for name, value in self.sums.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint in the middle of an epoch."""
+        return {
+            "sums": {name: value.item() for name, value in self.sums.items()},
+            "loss_names": self.loss_names,
+            "images": self.images,
+            "iteration": self.iteration,
+            "seconds": self.seconds,
+            "bad_images": self.bad_images,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], device: torch.device) -> EpochMeters:
+        """Meters that go on counting from `state_dict`."""
+        sums = {name: torch.tensor(value, device=device) for name, value in state["sums"].items()}
+        return cls(**{**state, "sums": sums})
+
+
+def train_epoch(
+    stage: Stage,
+    epoch: int,
+    meters: EpochMeters,
+    precision: Precision,
+    stop: StopRequest,
+    random_numbers: dict[str, Any] | None = None,
+) -> bool:
+    """Train on the epoch's batches from `meters.iteration` on, counting into `meters`.
+
+    Losses are read from the device every `log_period` iterations only.
+
+    Args:
+        stage: batches, losses, optimizers.
+        epoch: counted from 1.
+        meters: empty, or those of the batches already done.
+        precision: device and number format.
+        stop: looked at before every batch.
+        random_numbers: generator states to go on with inside an epoch.
+
+    Returns:
+        False when a stop was requested before the last batch.
+
+    Raises:
+        NonFiniteLossError: names epoch, iteration and images.
+        ValueError: not one batch could be trained on.
+    """
+    batches = stage.start_epoch(epoch, meters.iteration)
+    if random_numbers is not None:
+        restore_random_state(random_numbers)
+    total = meters.iteration + len(batches)
+    watch = _LossWatch(stage, epoch, precision.device)
+    started = time.perf_counter() - meters.seconds
+    if any(distributed.collect(stop.requested)):
+        return False
+    title = f"stage {stage.name} epoch {epoch}"
+    quiet = None if distributed.is_first() else True
+    for batch in tqdm(batches, desc=title, leave=False, disable=quiet):
+        bad = getattr(batch, "bad_images", ())
+        for path in bad:
+            logger.warning("skipped the broken image %s", path)
+        meters.bad_images += len(bad)
+        meters.bad_paths += bad
+        meters.iteration += 1
+        with precision.autocast():
+            result = stage.losses(batch)
+        if result is not None:
+            loss = torch.stack(list(result.losses.values())).sum()
+            watch.note(loss, batch, meters.iteration)
+            precision.step(loss, stage.optimizers)
+            stage.after_step(precision.step_happened)
+            meters.add(result)
+        if meters.iteration % stage.timing.log_period == 0:
+            watch.check()  # waits for the device, so that the time is true
+            meters.seconds = time.perf_counter() - started
+            _log_progress(stage, epoch, meters, total)
+        if meters.iteration < total and _agree_to_stop(stop, meters.iteration):
+            watch.check()
+            meters.seconds = time.perf_counter() - started
+            return False
+    watch.check()
+    meters.seconds = time.perf_counter() - started
+    if not meters.images:
+        raise ValueError(
+            f"stage {stage.name}, epoch {epoch}: no batch with enough readable images to train on"
+        )
+    return True
+
+
+def _agree_to_stop(stop: StopRequest, iteration: int) -> bool:
+    """Whether to stop before the next batch, which a slow loader need not have ready.
+
+    Several processes have to stop after the same batch, so they ask each other now and then.
+    """
+    if distributed.size() == 1:
+        return stop.requested
+    return iteration % AGREE_PERIOD == 0 and any(distributed.collect(stop.requested))
+
+
+class _LossWatch:
+    """Finds the first non-finite loss; on a GPU it looks only when asked to."""
+
+    def __init__(self, stage: Stage, epoch: int, device: torch.device) -> None:
+        self.stage = stage
+        self.epoch = epoch
+        self.immediate = device.type == "cpu"
+        self.pending: list[tuple[int, Tensor, list[str]]] = []
+
+    def note(self, loss: Tensor, batch: Any, iteration: int) -> None:
+        """Remember a loss; on a CPU, check it before the optimizer step."""
+        self.pending.append((iteration, loss.detach(), self.stage.image_paths(batch)))
+        if self.immediate:
+            self.check()
+
+    def check(self) -> None:
+        """Raise NonFiniteLossError for the first bad loss noted since the last check."""
+        pending, self.pending = self.pending, []
+        if not pending:
+            return
+        finite = torch.stack([loss for _, loss, _ in pending]).isfinite().tolist()
+        for (iteration, loss, paths), good in zip(pending, finite, strict=True):
+            if not good:
+                paths = [path for part in distributed.collect(paths) for path in part]
+                shown = ", ".join(paths[:4]) + (", ..." if len(paths) > 4 else "")
+                raise NonFiniteLossError(
+                    f"stage {self.stage.name}, epoch {self.epoch}, iteration {iteration}: the loss "
+                    f"is {loss.item()} on {len(paths)} images ({shown}); lower the learning rate "
+                    "or set SOLVER.AMP off",
+                    paths,
+                )
+
+
+def _log_progress(stage: Stage, epoch: int, meters: EpochMeters, total: int) -> None:
+    means = meters.means()
+    left = (stage.timing.num_epochs - epoch + 1) * total - meters.iteration
+    seconds = int(left * meters.seconds / meters.iteration)
+    logger.info(
+        "stage %s epoch %d/%d [%d/%d] %s lr %.3g, %.3g images/s, %d:%02d:%02d left",
+        stage.name,
+        epoch,
+        stage.timing.num_epochs,
+        meters.iteration,
+        total,
+        " ".join(f"{name} {value:.3f}" for name, value in means.items()),
+        stage.optimizers[0].param_groups[0]["lr"],
+        meters.images / max(meters.seconds, 1e-9),
+        seconds // 3600,
+        seconds // 60 % 60,
+        seconds % 60,
+    )

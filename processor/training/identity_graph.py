@@ -1,0 +1,144 @@
+"""Keeps the graph of look-alike identities that a sampler walks over up to date."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from datasets.records import Batch
+from datasets.samplers import RandomIdentitySampler, nearest_identities
+from datasets.samplers.chunks import indices_by_label
+from datasets.samplers.epoch_batches import BatchPlan
+from datasets.samplers.neighbours import mean_hits, mutual_neighbours
+from model import CLIPReID
+from processor.features import extract_features, mean_by_label
+from processor.runtime import distributed
+from processor.runtime.precision import Precision
+
+
+class GraphPlan(BatchPlan, Protocol):
+    """A sampler that plans its batches over a graph of identities."""
+
+    def set_graph(self, neighbours: Tensor, nearest: Tensor | None = None) -> None:
+        """Take a graph: (I, .) neighbours to batch with, (I, k) true nearest ones."""
+
+
+@dataclass
+class IdentityGraph:
+    """Computes a sampler's graph from features of the identities.
+
+    Attributes:
+        plan: the sampler that gets the graph.
+        features: epoch -> (I, D) features, one row per label.
+        num_neighbours: neighbours per identity that the sampler needs.
+        num_hits: nearest identities that count as hits.
+        skip: nearest identities that are left out of the graph.
+        mutual: keep only neighbours that are near both ways.
+        normalize: L2-normalize the features first.
+        period: epochs between two graphs; None = the first one stays.
+        random_plan: P x K batches of the same images, to compare hits with.
+        labels: label of every image.
+    """
+
+    plan: GraphPlan
+    features: Callable[[int], Tensor]
+    num_neighbours: int
+    num_hits: int
+    skip: int
+    mutual: bool
+    normalize: bool
+    period: int | None
+    random_plan: RandomIdentitySampler
+    labels: list[int]
+    _neighbours: Tensor | None = field(default=None, init=False)
+    _nearest: Tensor | None = field(default=None, init=False)
+    _seconds: float = field(default=0.0, init=False)
+
+    def refresh(self, epoch: int) -> None:
+        """Make a new graph when this epoch is due for one."""
+        due = self.period is not None and (epoch - 1) % self.period == 0
+        if self._neighbours is not None and not due:
+            return
+        started = time.perf_counter()
+        features = self.features(epoch)
+        if self.normalize:
+            features = F.normalize(features)
+        columns = min(max(self.num_neighbours + self.skip, self.num_hits), len(features) - 1)
+        nearest = distributed.broadcast(nearest_identities(features, columns).cpu())
+        neighbours = nearest[:, self.skip :][:, : self.num_neighbours]
+        if self.mutual:
+            neighbours = mutual_neighbours(neighbours)
+        self._set(neighbours, nearest[:, : self.num_hits])
+        self._seconds = time.perf_counter() - started
+
+    def statistics(self, epoch: int) -> dict[str, float]:
+        """Hits of random P x K batches on the same images, and the seconds the graph took."""
+        self.random_plan.set_epoch(epoch)
+        step = self.random_plan.num_instances
+        batches = [[self.labels[i] for i in batch[::step]] for batch in self.random_plan]
+        nearest = [] if self._nearest is None else self._nearest.tolist()
+        return {"random_hits": mean_hits(batches, nearest), "graph_seconds": self._seconds}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The graph: inside an epoch it cannot be made again, the encoder has moved on."""
+        return {"neighbours": self._neighbours, "nearest": self._nearest}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put a graph back."""
+        if state["neighbours"] is not None:
+            self._set(state["neighbours"], state["nearest"])
+
+    def _set(self, neighbours: Tensor, nearest: Tensor) -> None:
+        self._neighbours, self._nearest = neighbours, nearest
+        self.plan.set_graph(neighbours, nearest)
+
+
+@dataclass(frozen=True)
+class ImageFeaturesOfIdentities:
+    """Features of identities from the current image encoder, in evaluation mode.
+
+    Attributes:
+        model: the network; the feature is final beside projected, before the BNNecks.
+        labels: of the training images.
+        loader: makes a loader of training images, given by position, without augmentation.
+        precision: device and number format.
+        images_per_id: images drawn of every identity; their mean feature stands for it.
+        seed: with the epoch, decides which images.
+    """
+
+    model: CLIPReID
+    labels: Sequence[int]
+    loader: Callable[[Sequence[int]], DataLoader[Batch]]
+    precision: Precision
+    images_per_id: int
+    seed: int
+
+    def __call__(self, epoch: int) -> Tensor:
+        """(I, D) features, one row per label."""
+        rng = Random(f"graph images {self.seed} {epoch}")
+        chosen: list[int] = []
+        for group in indices_by_label(self.labels):
+            chosen += rng.sample(group, min(self.images_per_id, len(group)))
+        labels = [self.labels[i] for i in chosen]
+        self.model.eval()
+        table = extract_features(
+            self._encode,
+            lambda own: self.loader(chosen[own.start : own.stop]),
+            len(chosen),
+            self.precision,
+            title="image features for the graph",
+        )
+        kept = torch.tensor(labels)[table.indices].to(table.features.device)
+        return mean_by_label(table.features, kept, max(self.labels) + 1)
+
+    def _encode(self, batch: Batch) -> Tensor:
+        features = self.model.encode_image(batch.images, batch.camids, batch.viewids)
+        return torch.cat([features.final, features.projected], dim=1)

@@ -1,0 +1,202 @@
+"""Stage 1, the prompt stage: learn every identity's context tokens (CLIP-ReID, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from datasets.records import Sample
+from loss import contrastive_loss
+from model import CLIPReID
+from model.text import PrefixStates
+from processor.features import FeatureTable
+from processor.runtime import distributed
+from processor.training.stage import StageTiming, StepResult
+from solver.schedule import Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureBatch:
+    """Cached features of a few images.
+
+    Attributes:
+        features: (B, E) projected image features.
+        labels: (B,) on the device.
+        distinct: (U,) the labels that occur, each once, on the device.
+        places: (B,) position in `distinct` of every image's label, on the device.
+        indices: (B,) positions in the training set, on the CPU.
+    """
+
+    features: Tensor
+    labels: Tensor
+    distinct: Tensor
+    places: Tensor
+    indices: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class FeatureBatches:
+    """Batches of cached features in a given order; the last, partial batch is kept.
+
+    Args:
+        table: features (N, E) on the device.
+        labels: (N,) on the CPU.
+        order: (N,) the epoch's order.
+        batch_size: features in a batch.
+        first_batch: batches left out at the start.
+    """
+
+    def __init__(
+        self,
+        table: FeatureTable,
+        labels: Tensor,
+        order: Tensor,
+        batch_size: int,
+        first_batch: int = 0,
+    ) -> None:
+        self.table = table
+        self.parts = order.split(batch_size)[first_batch:]
+        self.labels = [labels[part] for part in self.parts]
+        self.distinct = [part.unique(return_inverse=True) for part in self.labels]
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __iter__(self) -> Iterator[FeatureBatch]:
+        if not self.parts:
+            return
+        # One transfer for the whole epoch: the device is not waited for between two batches.
+        device = self.table.features.device
+        rows, labels = torch.cat(self.parts).to(device), torch.cat(self.labels).to(device)
+        distinct = torch.cat([values for values, _ in self.distinct]).to(device)
+        places = torch.cat([inverse for _, inverse in self.distinct]).to(device)
+        sizes = [len(part) for part in self.parts]
+        columns = zip(
+            rows.split(sizes),
+            labels.split(sizes),
+            distinct.split([len(values) for values, _ in self.distinct]),
+            places.split(sizes),
+            self.parts,
+            strict=True,
+        )
+        for row, label, values, place, part in columns:
+            features = self.table.features[row]
+            yield FeatureBatch(features, label, values, place, self.table.indices[part])
+
+
+class PromptStage:
+    """Trains the prompts against cached image features; every other parameter is frozen.
+
+    Args:
+        model: with prompts and text encoder.
+        table: projected features (N, E) of the training images, on the model's device.
+        samples: the training images.
+        labels: label of every training image.
+        optimizer: of the context tokens.
+        schedule: of the optimizer.
+        batch_size: features in a batch.
+        timing: epochs and periods.
+    """
+
+    name: int | str = 1
+
+    def __init__(
+        self,
+        model: CLIPReID,
+        table: FeatureTable,
+        samples: Sequence[Sample],
+        labels: Sequence[int],
+        optimizer: Optimizer,
+        schedule: Schedule,
+        batch_size: int,
+        timing: StageTiming,
+    ) -> None:
+        freeze_all_but_prompts(model)
+        self.model = model
+        self.table = table
+        self.samples = samples
+        self.labels = torch.tensor(labels)[table.indices]
+        with torch.no_grad():
+            self.prefix = model.encode_prefix()
+        self.encode_text = distributed_prompts(model)
+        self.optimizers = [optimizer]
+        self.schedule = schedule
+        self.batch_size = batch_size
+        self.timing = timing
+
+    def start_epoch(self, epoch: int, first_batch: int) -> FeatureBatches:
+        """The features in an order drawn from torch's generator, which the epoch has seeded."""
+        del epoch
+        self.model.eval()
+        order = torch.randperm(len(self.labels))
+        return FeatureBatches(self.table, self.labels, order, self.batch_size, first_batch)
+
+    def losses(self, batch: FeatureBatch) -> StepResult:
+        """Image-to-text and text-to-image contrast; a label that occurs twice is encoded once.
+
+        With several processes every one encodes a part of the labels and all contrast the batch.
+        """
+        parts = distributed.shares(len(batch.distinct))
+        own = parts[distributed.rank()]
+        # A process without a label encodes one all the same: gradients are averaged over all.
+        mine = batch.distinct[own.start : own.stop] if own else batch.distinct[:1]
+        texts = self.encode_text(mine, self.prefix)
+        texts = distributed.gather(texts, [len(part) for part in parts])[batch.places]
+        images, labels = batch.features, batch.labels
+        return StepResult(
+            {
+                "i2t": contrastive_loss(images, texts, labels, labels),
+                "t2i": contrastive_loss(texts, images, labels, labels),
+            },
+            len(batch),
+        )
+
+    def after_step(self, happened: Callable[[], bool]) -> None:
+        """Nothing follows a step."""
+
+    def image_paths(self, batch: FeatureBatch) -> list[str]:
+        """The files whose features are in the batch."""
+        return [self.samples[i].path for i in batch.indices.tolist()]
+
+    def extra_state(self) -> dict[str, Any]:
+        """Nothing: features are computed again from the frozen encoder."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Nothing to put back."""
+
+    def epoch_statistics(self) -> dict[str, float]:
+        """Nothing: every image occurs once."""
+        return {}
+
+
+class _Prompts(nn.Module):
+    """The text side of a model as a module of its own, which can be wrapped."""
+
+    def __init__(self, model: CLIPReID) -> None:
+        super().__init__()
+        self.prompt_learner, self.text_encoder = model.text_parts()
+
+    def forward(self, labels: Tensor, prefix: PrefixStates) -> Tensor:
+        features: Tensor = self.text_encoder(self.prompt_learner(labels), prefix)
+        return features
+
+
+def distributed_prompts(model: CLIPReID) -> Callable[[Tensor, PrefixStates], Tensor]:
+    """The text encoder; with several processes, gradients are averaged over them."""
+    if distributed.size() == 1:
+        return model.encode_text
+    return distributed.average_gradients(_Prompts(model))
+
+
+def freeze_all_but_prompts(model: CLIPReID) -> None:
+    """Only the context tokens get gradients, so none is computed for the weights of the towers."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name == "prompt_learner.cls_ctx")

@@ -1,0 +1,211 @@
+"""The epochs of a stage: train, save, evaluate, log; and going on where a run stopped."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch.optim import Optimizer
+
+from config.errors import ConfigError
+from model import ReIDModel
+from processor.checkpoints.save import Meta, save_checkpoint
+from processor.results.report import EvaluationReport
+from processor.runtime import distributed
+from processor.runtime.files import write_json
+from processor.runtime.precision import Precision
+from processor.runtime.run_folder import RunFolder
+from processor.runtime.seeding import random_state, seed_everything
+from processor.runtime.signals import Interrupted, StopRequest
+from processor.training.epoch import EpochMeters, NonFiniteLossError, train_epoch
+from processor.training.stage import Stage
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Training:
+    """A training run: what all its stages share.
+
+    Attributes:
+        model: the network.
+        folder: where everything is written.
+        precision: device and number format.
+        stop: a request to save and stop.
+        model_name: MODEL.NAME, in the names of kept checkpoints.
+        config_text: the configuration as YAML, saved with every checkpoint.
+        meta: what a checkpoint says about the model.
+        seed: with stage and epoch, seeds every epoch.
+        evaluate: scores the model on the targets.
+        report: the latest evaluation.
+    """
+
+    model: ReIDModel
+    folder: RunFolder
+    precision: Precision
+    stop: StopRequest
+    model_name: str
+    config_text: str
+    meta: Meta
+    seed: int
+    evaluate: Callable[[], EvaluationReport]
+    report: EvaluationReport | None = None
+
+    def run(self, stage: Stage, resume: dict[str, Any] | None = None) -> None:
+        """All epochs of a stage, or those left when it is resumed.
+
+        Args:
+            stage: what to train.
+            resume: the "training" part of a `last.pth` written in this stage.
+
+        Raises:
+            Interrupted: a stop was requested; `last.pth` holds the state.
+            NonFiniteLossError: the batch's files are in non_finite_batch.json.
+        """
+        first_epoch, meters, random_numbers = 1, EpochMeters(), None
+        if resume is not None:
+            self._restore(stage, resume)
+            first_epoch = resume["epoch"]
+            if resume["finished"]:
+                self._close_epoch(stage, first_epoch, resume["record"])
+                first_epoch += 1
+            else:
+                meters = EpochMeters.from_state(resume["meters"], self.precision.device)
+                meters.bad_images *= distributed.is_first()  # that of all processes together
+                random_numbers = resume["random"]
+        for epoch in range(first_epoch, stage.timing.num_epochs + 1):
+            seed_everything(self.seed, stage.name, epoch)
+            stage.schedule.step(epoch)
+            try:
+                finished = train_epoch(
+                    stage, epoch, meters, self.precision, self.stop, random_numbers
+                )
+            except NonFiniteLossError as error:
+                if distributed.is_first():
+                    write_json(self.folder.path / "non_finite_batch.json", error.paths)
+                raise
+            _join_bad_images(meters)
+            if not finished:
+                self._save_last(stage, epoch, {"finished": False, "meters": meters.state_dict()})
+                logger.info(
+                    "stopped in stage %s, epoch %d after %d batches; SOLVER.RESUME auto goes on",
+                    stage.name,
+                    epoch,
+                    meters.iteration,
+                )
+                raise Interrupted
+            record = _epoch_record(stage, epoch, meters)
+            self._save_last(stage, epoch, {"finished": True, "record": record})
+            self._close_epoch(stage, epoch, record)
+            meters, random_numbers = EpochMeters(), None
+
+    def _restore(self, stage: Stage, state: dict[str, Any]) -> None:
+        _load_optimizers(stage.optimizers, state["optimizers"])
+        self.precision.load_state_dict(state["scaler"])
+        stage.load_extra_state(state["extra"])
+        lines = self.folder.read_metrics()
+        last = (stage.name, state["epoch"] + bool(state["finished"]))
+        self.folder.keep_metrics([line for line in lines if (line["stage"], line["epoch"]) < last])
+
+    def _save_last(self, stage: Stage, epoch: int, progress: dict[str, Any]) -> None:
+        training = {
+            "stage": stage.name,
+            "epoch": epoch,
+            "optimizers": [optimizer.state_dict() for optimizer in stage.optimizers],
+            "scaler": self.precision.state_dict(),
+            "random": random_state(),
+            "extra": stage.extra_state(),
+            **progress,
+        }
+        meta = {**self.meta, "stage": stage.name, "epoch": epoch}
+        self._save(self.folder.last, meta, training)
+
+    def _save(self, path: Path, meta: Meta, training: dict[str, Any] | None = None) -> None:
+        if distributed.is_first():
+            save_checkpoint(path, self.model, self.config_text, meta, training)
+
+    def _close_epoch(self, stage: Stage, epoch: int, record: dict[str, Any]) -> None:
+        """Evaluate when it is time, log the epoch, keep checkpoints; safe to do again."""
+        lines = self.folder.read_metrics()
+        if any((line["stage"], line["epoch"]) == (stage.name, epoch) for line in lines):
+            return
+        timing = stage.timing
+        logger.info("%s", _epoch_summary(record, timing.num_epochs))
+        is_last = epoch == timing.num_epochs
+        meta = {**self.meta, "stage": stage.name, "epoch": epoch}
+        best_file = self.folder.path / "best.pth"
+        if is_last or epoch % timing.checkpoint_period == 0:
+            self._save(self._kept_file(stage, epoch), meta)
+        if timing.eval_period and (is_last or epoch % timing.eval_period == 0):
+            self.report = self.evaluate()
+            record = {**record, **self.report.scalars()}
+            best = max((line.get("mAP", 0.0) for line in lines), default=0.0)
+            if record["mAP"] > best or not best_file.is_file():
+                self._save(best_file, {**meta, "mAP": record["mAP"]})
+        self.folder.add_metrics(record)
+
+    def _kept_file(self, stage: Stage, epoch: int) -> Path:
+        name = self.model_name
+        name = Path(name).stem if name.endswith(".json") else name
+        middle = f"stage{stage.name}_" if stage.name in (0, 1) else ""
+        return self.folder.path / f"{name}_{middle}{epoch}.pth"
+
+
+def _join_bad_images(meters: EpochMeters) -> None:
+    """Count the broken images of all processes; the log names those of the first one already."""
+    parts = distributed.collect((meters.bad_images, meters.bad_paths))
+    for path in [path for _, paths in parts[1:] for path in paths]:
+        logger.warning("skipped the broken image %s", path)
+    meters.bad_images = sum(count for count, _ in parts)
+
+
+def _load_optimizers(optimizers: list[Optimizer], states: list[dict[str, Any]]) -> None:
+    """Put saved optimizer states back; raises ConfigError when they are of other optimizers."""
+    try:
+        for optimizer, state in zip(optimizers, states, strict=True):
+            missing = optimizer.defaults.keys() - state["param_groups"][0].keys()
+            if missing:
+                raise ValueError(f"{type(optimizer).__name__} needs {', '.join(sorted(missing))}")
+            options = [{**group} for group in optimizer.param_groups]
+            optimizer.load_state_dict(state)
+            for group, given in zip(optimizer.param_groups, options, strict=True):
+                # The configuration's rates and decays count, should they have changed.
+                group.update({key: value for key, value in given.items() if key != "params"})
+    except ValueError as error:
+        raise ConfigError(
+            "SOLVER.RESUME: the checkpoint was trained with other optimizers or losses; resume "
+            f"with the options in the config.yml of its run ({error})"
+        ) from error
+
+
+def _epoch_record(stage: Stage, epoch: int, meters: EpochMeters) -> dict[str, Any]:
+    """The epoch's line in metrics.jsonl, before any evaluation."""
+    means = meters.means()
+    return {
+        "stage": stage.name,
+        "epoch": epoch,
+        "loss": sum(means[name] for name in meters.loss_names),
+        **means,
+        "lr": stage.optimizers[0].param_groups[0]["lr"],
+        "images_per_second": meters.images / max(meters.seconds, 1e-9),
+        "seconds": meters.seconds,
+        "images": meters.images,
+        "bad_images": meters.bad_images,
+        **stage.epoch_statistics(),
+    }
+
+
+def _epoch_summary(record: dict[str, Any], num_epochs: int) -> str:
+    elsewhere = ("stage", "epoch", "lr", "images_per_second", "seconds", "images", "bad_images")
+    shown = {key: value for key, value in record.items() if key not in elsewhere}
+    numbers = " ".join(
+        f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}"
+        for key, value in shown.items()
+    )
+    return (
+        f"stage {record['stage']} epoch {record['epoch']}/{num_epochs} done: {numbers} "
+        f"lr {record['lr']:.3g}, {record['images_per_second']:.3g} images/s"
+    )

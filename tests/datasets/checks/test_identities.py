@@ -1,0 +1,115 @@
+"""Who is where: identities, cameras and queries."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datasets.checks.identities import (
+    find_camera_faults,
+    find_identity_faults,
+    find_parts_missing,
+    find_query_faults,
+    queries_without_match,
+)
+from datasets.checks.report import ERROR, WARNING
+from datasets.records import DataSplits, Sample
+from processor.metrics.ranking import count_valid_queries
+
+
+def images(folder, *ids, camid=0):
+    """An image of each identity, or of (identity, camera) pairs, one by one."""
+    pairs = [x if isinstance(x, tuple) else (x, camid) for x in ids]
+    return [Sample(f"{folder}/{i}.jpg", *pair) for i, pair in enumerate(pairs)]
+
+
+def splits(train=(), query=(), gallery=(), **options):
+    parts = (images("t", *train), images("q", *query), images("g", *gallery))
+    return DataSplits("mine", *parts, **options)
+
+
+def kinds(faults):
+    return {fault.kind: fault for fault in faults}
+
+
+def test_identity_with_one_image():
+    faults = kinds(find_identity_faults(splits(train=[1, 1, 2, 3, 3])))
+    fault = faults["identity with one image"]
+    assert list(faults) == ["identity with one image"]
+    assert fault.severity == WARNING
+    assert fault.what == "1 of 3 training identities have one image"
+    assert fault.where == ("identity 2 (t/2.jpg)",)
+
+
+def test_single_identity():
+    faults = list(find_identity_faults(splits(train=[1, 1], query=[2], gallery=[2, 2])))
+    assert [(x.severity, x.where) for x in faults if x.kind == "single identity"] == [
+        (ERROR, ("identity 1 (t/0.jpg)",)),
+        (WARNING, ("identity 2 (g/0.jpg)",)),
+    ]
+
+
+def test_identities_on_both_sides():
+    data = splits(train=[0, 0, 1, 1, 2, 2], query=[1], gallery=[0, 1, 5])
+    fault = kinds(find_identity_faults(data))["identity in training and test"]
+    assert fault.severity == WARNING
+    assert fault.where == ("identity 1 (g/1.jpg)", "identity 0 (g/0.jpg)")
+    data = splits(train=[0, 0, 1, 1], query=[5], gallery=[0, 5], distractors=frozenset([0]))
+    assert kinds(find_identity_faults(data)) == {}
+    data = splits(train=[0, 0, 1, 1], query=[1], gallery=[0, 1], separate_test_ids=True)
+    assert kinds(find_identity_faults(data)) == {}
+
+
+def test_one_camera():
+    (fault,) = find_camera_faults(splits(train=[1], query=[2], gallery=[2]))
+    assert fault.what == "all 3 images are of camera 0"
+    assert not list(find_camera_faults(splits(train=[(1, 1)], query=[2], gallery=[2])))
+    assert not list(find_camera_faults(splits()))
+
+
+def test_queries_by_the_junk_rule():
+    data = splits(query=[(1, 0), (2, 0), (3, 0)], gallery=[(1, 1), (1, 0), (2, 0), (4, 1)])
+    (fault,) = find_query_faults(data, ignore_same_camera=True)
+    assert fault.severity == WARNING
+    assert fault.what == (
+        "2 of 3 queries have no match in the gallery from another camera, 1 of them none at all"
+    )
+    assert fault.where == (
+        "q/1.jpg (identity 2, camera 0)",
+        "q/2.jpg (identity 3, camera 0)",
+    )
+    (fault,) = find_query_faults(data, ignore_same_camera=False)
+    assert fault.where == ("q/2.jpg (identity 3, camera 0)",)
+
+
+def test_no_query_with_a_match_is_an_error():
+    (fault,) = find_query_faults(splits(query=[1], gallery=[1]), ignore_same_camera=True)
+    assert fault.severity == ERROR
+    without = splits(query=[1], gallery=[1], ignore_same_camera=False)
+    assert not list(find_query_faults(without, ignore_same_camera=True))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=8),
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=8),
+    st.booleans(),
+)
+def test_unmatched_queries_are_those_the_evaluation_drops(query, gallery, ignore_same_camera):
+    data = splits(query=query, gallery=gallery)
+    unmatched = queries_without_match(data, ignore_same_camera=ignore_same_camera)
+    arrays = [[x[place] for x in side] for place in (0, 1) for side in (query, gallery)]
+    if len(unmatched) == len(query):
+        with pytest.raises(ValueError, match="0 of"):
+            count_valid_queries(*arrays, ignore_same_camera=ignore_same_camera)
+    else:
+        valid = count_valid_queries(*arrays, ignore_same_camera=ignore_same_camera)
+        assert len(query) - len(unmatched) == valid
+
+
+def test_missing_parts_are_errors_where_they_are_needed():
+    data = splits(query=[1], gallery=[])
+    for trains, tests in ((True, False), (False, True), (False, False)):
+        found = find_parts_missing(data, trains=trains, tests=tests)
+        assert [(fault.what, fault.severity) for fault in found] == [
+            ("no train images", ERROR if trains else WARNING),
+            ("no gallery images", ERROR if tests else WARNING),
+        ]

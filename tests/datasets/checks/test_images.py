@@ -1,0 +1,159 @@
+"""Broken files, odd shapes and equal files."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.checks.images import (
+    FileFacts,
+    find_broken_files,
+    find_equal_files,
+    find_size_faults,
+    read_file,
+    read_files,
+)
+from datasets.checks.report import ERROR, WARNING
+from datasets.records import DataSplits, Sample
+
+
+def save_picture(path, seed, size=(64, 32)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    levels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(levels).save(path)
+    return str(path)
+
+
+# -------------------------------------------------------------------------------------- files
+
+
+def test_facts_of_a_readable_file(tmp_path):
+    path = save_picture(tmp_path / "a.png", 0, (50, 20))
+    content = hashlib.sha256((tmp_path / "a.png").read_bytes()).hexdigest()
+    assert read_file(path) == FileFacts(50, 20, content)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+def test_file_that_ends_too_early_is_broken(tmp_path, ending):
+    whole = tmp_path / f"a.{ending}"
+    save_picture(whole, 0)
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
+    facts = read_file(str(whole))
+    assert (facts.height, facts.width, facts.content) == (0, 0, "")
+    assert "truncated" in facts.error
+
+
+def test_reasons_are_short(tmp_path):
+    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "empty.jpg").touch()
+    for name in ("text.jpg", "empty.jpg"):
+        assert read_file(str(tmp_path / name)).error == "cannot identify image file the file"
+    assert "No such file" in read_file(str(tmp_path / "gone.jpg")).error
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+def test_every_file_is_read_once(tmp_path, num_workers):
+    paths = [save_picture(tmp_path / f"{n}.png", n) for n in range(70)]
+    facts = read_files([*paths, *paths], num_workers)
+    assert list(facts) == paths
+    assert facts == {path: read_file(path) for path in paths}
+    assert read_files([], num_workers) == {}
+
+
+# -------------------------------------------------------------------------------------- faults
+
+
+def facts_of(**contents):
+    """Files of 64 x 32 pixels by content; an empty one is broken."""
+    return {
+        path: FileFacts(64, 32, content) if content else FileFacts(0, 0, "", "it is torn")
+        for path, content in contents.items()
+    }
+
+
+def data(train=(), query=(), gallery=(), **options):
+    """Splits of (path, identity, camera)."""
+    parts = ([Sample(*image) for image in part] for part in (train, query, gallery))
+    return DataSplits("mine", *parts, **options)
+
+
+def test_broken_files_end_a_run_unless_they_are_skipped():
+    splits = data([("a", 1, 0)], [("b", 1, 0)], [("b", 1, 0), ("c", 1, 0)])
+    facts = facts_of(a="1", b="", c="")
+    (fault,) = find_broken_files(splits, facts, skip=False)
+    assert fault.severity == ERROR
+    assert fault.what == "2 of 3 images cannot be decoded"
+    assert fault.where == ("b: it is torn", "c: it is torn")
+    (fault,) = find_broken_files(splits, facts, skip=True)
+    assert fault.severity == WARNING
+    assert not list(find_broken_files(splits, facts_of(a="1", b="2", c="3"), skip=False))
+
+
+def test_sizes():
+    sizes = {"a": (64, 32), "b": (60, 30), "c": (64, 10), "d": (30, 100), "e": (101, 20)}
+    facts = {path: FileFacts(*size, path) for path, size in sizes.items()}
+    splits = data([(path, 1, 0) for path in sizes])
+    tiny, odd = find_size_faults(splits, facts, (256, 128))  # the median aspect is 2
+    assert (tiny.kind, tiny.where) == ("tiny image", ("c: 64 x 10",))
+    assert (odd.kind, odd.where) == ("odd aspect", ("c: 64 x 10", "d: 30 x 100", "e: 101 x 20"))
+    (*_, stretched) = find_size_faults(splits, facts, (256, 300))
+    assert stretched.kind == "stretched images"
+    assert stretched.what.startswith("images are 2 times as high as wide, the model's input is 0.8")
+
+
+def test_sizes_of_files_that_are_all_broken():
+    assert not list(find_size_faults(data([("a", 1, 0)]), facts_of(a=""), (256, 128)))
+
+
+def equal_files(splits, facts, **rule):
+    found = find_equal_files(splits, facts, **({"ignore_same_camera": True} | rule))
+    return {fault.kind: list(fault.where) for fault in found}
+
+
+def test_equal_files_on_both_sides():
+    splits = data([("a", 1, 0), ("b", 2, 0)], [("c", 3, 0)], [("d", 2, 1), ("e", 3, 1)])
+    assert equal_files(splits, facts_of(a="1", b="2", c="3", d="2", e="5")) == {
+        "equal files in training and test": [
+            "d (identity 2, camera 1) = b (identity 2, camera 0)",
+        ]
+    }
+
+
+def test_equal_files_of_different_identities():
+    splits = data([("a", 1, 0), ("b", 2, 0), ("c", 1, 1)], [("d", 3, 0)], [("e", 4, 0)])
+    facts = facts_of(a="1", b="1", c="1", d="2", e="2")
+    assert equal_files(splits, facts) == {
+        "equal files of different identities": [
+            "b (identity 2, camera 0) = a (identity 1, camera 0)",
+            "e (identity 4, camera 0) = d (identity 3, camera 0)",
+        ]
+    }
+    distractor = data([], [("d", 3, 0)], [("e", 4, 0)], distractors=frozenset([4]))
+    assert equal_files(distractor, facts) == {}
+
+
+def test_numbers_that_begin_again_in_the_test_split_are_other_people():
+    splits = data([("a", 0, 0)], [("b", 0, 0)], [("c", 1, 1)], separate_test_ids=True)
+    found = equal_files(splits, facts_of(a="1", b="1", c="3"))
+    assert list(found) == [
+        "equal files in training and test",
+        "equal files of different identities",
+    ]
+
+
+def test_query_that_finds_itself():
+    """Unless the junk rule leaves it out."""
+    facts = facts_of(a="1", b="1", c="3", d="3")
+    splits = data([], [("a", 1, 0), ("c", 2, 0)], [("b", 1, 1), ("d", 2, 0)])
+    first = "a (identity 1, camera 0) = b (identity 1, camera 1)"
+    second = "c (identity 2, camera 0) = d (identity 2, camera 0)"
+    assert equal_files(splits, facts) == {"query in gallery": [first]}
+    assert equal_files(splits, facts, ignore_same_camera=False) == {
+        "query in gallery": [first, second]
+    }
+
+
+def test_broken_files_are_not_equal():
+    splits = data([("a", 1, 0), ("b", 2, 0)])
+    assert equal_files(splits, facts_of(a="", b="")) == {}

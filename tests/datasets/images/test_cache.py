@@ -1,0 +1,178 @@
+"""Images that stay in memory: equal to their files, read once, shared with other processes."""
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing
+from PIL import Image
+from torchvision.transforms import Compose, InterpolationMode
+
+from datasets.images import cache as cache_module
+from datasets.images.cache import (
+    CachedPictures,
+    ImageCache,
+    ResidentImages,
+    read_images,
+    shared_levels,
+    to_levels,
+)
+from datasets.images.dataset import ImageDataset
+from datasets.images.decode import BadImageError
+from datasets.images.transforms import resize
+from datasets.records import Sample
+
+CPU = torch.device("cpu")
+SIZE = (32, 16)
+BICUBIC, BILINEAR = InterpolationMode.BICUBIC, InterpolationMode.BILINEAR
+GOOD = [f"{number:02d}.png" for number in range(40)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Forty pictures of random pixels and sizes, and a broken file."""
+    path = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for name in GOOD:
+        height, width = rng.integers(10, 50, 2)
+        pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
+        Image.fromarray(pixels).save(path / name)
+    (path / "broken.png").write_text("nothing")
+    return path
+
+
+def dataset_of(folder, names, interpolation=BICUBIC, **options):
+    samples = [Sample(str(folder / name), 0, 0) for name in names]
+    transform = Compose([resize(SIZE, interpolation), to_levels])
+    return ImageDataset(samples, [0] * len(samples), transform, **options)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("interpolation", [BICUBIC, BILINEAR])
+def test_cache_holds_the_resized_files(folder, workers, interpolation):
+    dataset = dataset_of(folder, GOOD, interpolation)
+    cache = read_images(dataset, SIZE, CPU, num_workers=workers)
+    assert (cache.images.shape, cache.images.dtype) == ((40, *SIZE, 3), torch.uint8)
+    assert cache.readable.all()
+    for position, name in enumerate(GOOD):
+        picture = resize(SIZE, interpolation)(Image.open(folder / name))
+        assert np.array_equal(cache.images[position].numpy(), np.asarray(picture))
+        assert cache.picture(position).tobytes() == picture.tobytes()
+        assert (cache.picture(position).mode, cache.picture(position).size) == ("RGB", (16, 32))
+
+
+def test_broken_file_stops_and_is_named(folder):
+    with pytest.raises(BadImageError, match=r"broken\.png.*INPUT\.ON_BAD_IMAGE skip"):
+        read_images(dataset_of(folder, [*GOOD[:20], "broken.png"]), SIZE, CPU)
+
+
+def test_broken_files_are_left_out_on_request(folder):
+    names = ["broken.png"] * 16 + [
+        GOOD[0],
+        "broken.png",
+        GOOD[1],
+    ]  # a whole part of a read at first
+    cache = read_images(dataset_of(folder, names, skip_bad_images=True), SIZE, CPU)
+    assert cache.readable.nonzero()[:, 0].tolist() == [16, 18]
+    whole = read_images(dataset_of(folder, GOOD[:2]), SIZE, CPU)
+    assert torch.equal(cache.images[[16, 18]], whole.images)
+    with pytest.raises(BadImageError):
+        cache.picture(17)
+
+
+def test_images_of_some_positions(folder):
+    cache = read_images(dataset_of(folder, GOOD[:6]), SIZE, CPU)
+    some = CachedPictures(cache, [5, 2])
+    assert [some(i).tobytes() for i in (0, 1)] == [cache.picture(i).tobytes() for i in (5, 2)]
+
+
+def test_global_generator_is_left_alone(folder):
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    read_images(dataset_of(folder, GOOD), SIZE, CPU)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_reading_can_be_stopped(folder):
+    calls = []
+
+    def stop_at_the_second():
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        read_images(dataset_of(folder, GOOD), SIZE, CPU, check=stop_at_the_second)
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_memory_is_shared_with_other_processes(monkeypatch, method):
+    """What another process writes is seen here: neither has a copy."""
+    monkeypatch.setattr(cache_module, "forks", lambda: method == "fork")
+    levels = shared_levels((3, 4, 2, 3))
+    assert levels.eq(0).all()
+    assert levels.is_shared() == (method == "spawn")  # else in no file of torch's
+    process = torch.multiprocessing.get_context(method).Process(
+        target=torch.Tensor.fill_, args=(levels, 7)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert levels.eq(7).all()
+
+
+class Reader:
+    """Makes caches that tell their interpolation, and counts them."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, interpolation, device):
+        self.calls.append((interpolation, device.type))
+        level = {BICUBIC: 1, BILINEAR: 2}[interpolation]
+        images = torch.full((2, 4, 2, 3), level, dtype=torch.uint8, device=device)
+        return ImageCache(images, torch.ones(2, dtype=torch.bool))
+
+
+def resident(place, evaluation, device="cpu"):
+    reader = Reader()
+    return reader, ResidentImages(reader, place, torch.device(device), BICUBIC, evaluation, "")
+
+
+def test_nothing_is_read_before_it_is_needed():
+    assert resident("ram", BILINEAR)[0].calls == []
+
+
+def test_images_from_files():
+    reader, images = resident("none", None)
+    assert images.for_training() is images.for_evaluation() is None
+    assert reader.calls == []
+
+
+def test_a_cache_per_interpolation_read_once():
+    reader, images = resident("ram", BILINEAR)
+    for _ in range(2):
+        assert images.for_evaluation().images.unique().tolist() == [2]
+        assert images.for_training().images.unique().tolist() == [1]
+    assert reader.calls == [(BILINEAR, "cpu"), (BICUBIC, "cpu")]
+
+
+def test_equal_interpolations_share_a_cache():
+    reader, images = resident("ram", BICUBIC)
+    assert images.for_training() is images.for_evaluation()
+    assert reader.calls == [(BICUBIC, "cpu")]
+
+
+def test_device_is_filled_once_and_directly():
+    reader, images = resident("device", None, "meta")
+    assert images.for_training() is images.for_training()
+    assert images.for_training().images.is_meta
+    assert images.for_evaluation() is None
+    assert reader.calls == [(BICUBIC, "meta")]
+
+
+def test_device_takes_what_is_in_ram_already():
+    reader, images = resident("device", BICUBIC, "meta")
+    assert images.for_training().images.is_meta
+    assert images.for_evaluation().images.unique().tolist() == [1]
+    assert reader.calls == [(BICUBIC, "cpu")]

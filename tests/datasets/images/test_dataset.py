@@ -1,0 +1,214 @@
+"""Decoding, broken files, and augmentation that depends on the seed of the key alone."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+from torchvision import transforms as T
+
+from datasets.images.dataset import ImageDataset, collate
+from datasets.images.decode import BadImageError, read_image
+from datasets.images.transforms import Augmentation, evaluation_transform, train_transform
+from datasets.records import Sample
+from datasets.samplers import EpochBatches, SeededIndex, ShuffledSampler
+
+SIZE = (32, 16)
+NORMALIZE = T.Normalize([0.5] * 3, [0.5] * 3)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Twelve good JPEGs 00.jpg .. 11.jpg, and broken files."""
+    path = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        pixels = rng.integers(0, 256, (40, 20, 3), np.uint8)
+        Image.fromarray(pixels).save(path / f"{number:02d}.jpg")
+    whole = (path / "00.jpg").read_bytes()
+    (path / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    (path / "text.jpg").write_text("this is no image")
+    (path / "empty.jpg").write_bytes(b"")
+    return path
+
+
+def dataset(folder, names, transform=None, **options):
+    samples = [Sample(str(folder / name), 10 + i, i % 3, i % 2) for i, name in enumerate(names)]
+    transform = transform or evaluation_transform(SIZE, NORMALIZE)
+    return ImageDataset(samples, [sample.pid for sample in samples], transform, **options)
+
+
+GOOD = [f"{number:02d}.jpg" for number in range(12)]
+
+
+@pytest.mark.parametrize("name", ["truncated.jpg", "text.jpg", "empty.jpg", "absent.jpg"])
+def test_broken_file_is_named_with_the_remedy(folder, name):
+    with pytest.raises(BadImageError) as error:
+        read_image(str(folder / name))
+    assert str(folder / name) in str(error.value)
+    assert "INPUT.ON_BAD_IMAGE skip" in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP"])
+def test_damaged_bytes_decode_or_are_bad_images(tmp_path, kind):
+    """Whatever the damage, no other exception reaches the training loop."""
+    rng = random.Random(0)
+    pixels = np.random.default_rng(1).integers(0, 256, (24, 12, 3), np.uint8)
+    file = tmp_path / f"image.{kind.lower()}"
+    Image.fromarray(pixels).save(file, kind)
+    whole = file.read_bytes()
+    failed = 0
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for _ in range(rng.randrange(1, 8)):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        file.write_bytes(damaged[: rng.choice([len(damaged), rng.randrange(len(damaged))])])
+        try:
+            assert read_image(str(file)).mode == "RGB"
+        except BadImageError:
+            failed += 1
+    assert failed > 10
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "rgb", "suffix"),
+    [
+        ("L", 100, (100, 100, 100), "png"),
+        ("P", 1, (10, 200, 30), "png"),
+        ("RGBA", (10, 20, 30, 128), (10, 20, 30), "png"),
+        ("LA", (90, 10), (90, 90, 90), "png"),
+        ("1", 1, (255, 255, 255), "png"),
+        ("CMYK", (0, 255, 255, 0), (255, 0, 0), "tiff"),
+    ],
+)
+def test_every_colour_mode_becomes_rgb(tmp_path, mode, colour, rgb, suffix):
+    image = Image.new(mode, (8, 6), colour)
+    if mode == "P":
+        image.putpalette([0, 0, 0, 10, 200, 30])
+    file = tmp_path / f"image.{suffix}"
+    image.save(file)
+    read = read_image(str(file))
+    assert (read.mode, read.size) == ("RGB", (8, 6))
+    assert read.getpixel((3, 3)) == rgb
+
+
+def test_cmyk_jpeg_becomes_rgb(tmp_path):
+    file = tmp_path / "print.jpg"
+    Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(file, quality=100)
+    red, green, blue = read_image(str(file)).getpixel((8, 8))
+    assert red > 240
+    assert max(green, blue) < 15
+
+
+def test_items_carry_ids_and_position(folder):
+    item = dataset(folder, GOOD)[7]
+    assert (item.label, item.camid, item.viewid, item.index) == (17, 1, 1, 7)
+    assert item.path.endswith("07.jpg")
+    assert item.image.shape == (3, *SIZE)
+
+
+def test_broken_file_stops_unless_skipped(folder):
+    broken = dataset(folder, [GOOD[0], "text.jpg"])
+    with pytest.raises(BadImageError, match=r"text\.jpg"):
+        broken[1]
+    skipping = dataset(folder, [GOOD[0], "text.jpg"], skip_bad_images=True)
+    assert skipping[1].image is None
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_skipped_files_are_counted_and_rows_stay_aligned(folder, workers):
+    names = [GOOD[0], "text.jpg", GOOD[1], "truncated.jpg", "empty.jpg", GOOD[2], GOOD[3]]
+    images = dataset(folder, names, skip_bad_images=True)
+    batches = list(DataLoader(images, batch_size=3, collate_fn=collate, num_workers=workers))
+    assert [len(batch) for batch in batches] == [2, 1, 1]
+    assert [batch.indices.tolist() for batch in batches] == [[0, 2], [5], [6]]
+    assert [batch.labels.tolist() for batch in batches] == [[10, 12], [15], [16]]
+    assert [batch.camids.tolist() for batch in batches] == [[0, 2], [2], [0]]
+    bad = [path for batch in batches for path in batch.bad_images]
+    assert [path.rsplit("/", 1)[1] for path in bad] == ["text.jpg", "truncated.jpg", "empty.jpg"]
+    for batch in batches:
+        for row, index in enumerate(batch.indices.tolist()):
+            assert torch.equal(batch.images[row], images[index].image)
+
+
+def test_batch_of_broken_files_only_is_empty(folder):
+    images = dataset(folder, ["text.jpg", "empty.jpg"], skip_bad_images=True)
+    batch = collate([images[0], images[1]])
+    assert len(batch) == 0
+    assert len(batch.bad_images) == 2
+
+
+def augmented_epoch(folder, workers, first_batch=0):
+    transform = train_transform(SIZE, NORMALIZE, Augmentation(padding=4))
+    images = dataset(folder, GOOD, transform)
+    keys = EpochBatches(ShuffledSampler(len(GOOD), 5, seed=0), seed=3)
+    keys.set_epoch(2, first_batch)
+    return list(DataLoader(images, batch_sampler=keys, collate_fn=collate, num_workers=workers))
+
+
+def test_augmentation_does_not_depend_on_the_number_of_workers(folder):
+    alone, one, two = (augmented_epoch(folder, workers) for workers in (0, 1, 2))
+    resumed = augmented_epoch(folder, 2, first_batch=1)
+    assert len(alone) == 3
+    for a, b, c in zip(alone, one, two, strict=True):
+        assert torch.equal(a.indices, b.indices)
+        assert torch.equal(a.images, b.images)
+        assert torch.equal(a.images, c.images)
+    for a, b in zip(alone[1:], resumed, strict=True):
+        assert torch.equal(a.images, b.images)
+
+
+def test_augmentation_depends_on_the_seed_of_the_key(folder):
+    images = dataset(folder, GOOD, train_transform(SIZE, NORMALIZE, Augmentation()))
+    one, again, other = (images[SeededIndex(4, seed)].image for seed in (1, 1, 2))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
+def test_global_generators_are_left_alone(folder):
+    images = dataset(folder, GOOD, train_transform(SIZE, NORMALIZE, Augmentation()))
+    random.seed(5)
+    torch.manual_seed(5)
+    before = random.getstate(), torch.get_rng_state()
+    numbers = np.random.get_state()[1].copy()  # noqa: NPY002 - the global one is meant
+    images[SeededIndex(2, 2**62 + 11)]
+    assert random.getstate() == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])
+    assert np.array_equal(np.random.get_state()[1], numbers)  # noqa: NPY002
+
+
+def test_global_generators_are_put_back_after_an_error():
+    def explode(_picture):
+        random.random()
+        torch.rand(1)
+        raise RuntimeError("augmentation failed")
+
+    images = ImageDataset([], [], explode)
+    before = random.getstate(), torch.get_rng_state()
+    with pytest.raises(RuntimeError, match="augmentation failed"):
+        images._transform(Image.new("RGB", (4, 4)), seed=1)
+    assert random.getstate() == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])
+
+
+def test_error_in_a_worker_keeps_its_type_and_message(folder):
+    images = dataset(folder, [GOOD[0], "text.jpg"])
+    with pytest.raises(BadImageError) as here:
+        images[1]
+    there = None
+    try:
+        list(DataLoader(images, batch_size=2, collate_fn=collate, num_workers=1))
+    except BadImageError as error:
+        there = str(error.with_traceback(None))  # which would keep the worker alive
+    assert there == str(here.value)
+    assert str(folder / "text.jpg") in there
+
+
+def test_sixteen_bit_gray_keeps_its_shades(tmp_path):
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    Image.fromarray(ramp).save(tmp_path / "thermal.png")
+    picture = np.asarray(read_image(str(tmp_path / "thermal.png")))
+    assert picture.shape == (16, 16, 3)
+    np.testing.assert_array_equal(picture[..., 0], ramp // 256)

@@ -1,0 +1,93 @@
+"""Images of every kind become the same picture; what is no image is named by its position."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datasets.images.decode import BadImageError
+from datasets.images.given import GivenImages
+
+PIXELS = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3) * 13
+GREY = PIXELS[:, :, 0]
+OPAQUE = np.dstack([PIXELS, np.full((2, 3), 77, np.uint8)])
+
+
+def pixels_of(image, channels="rgb"):
+    given = GivenImages([image], channels)
+    given.check()
+    picture = given(0)
+    assert picture.mode == "RGB"
+    return np.asarray(picture).tolist()
+
+
+def chw(pixels):
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def test_every_kind_has_the_same_pixels(tmp_path):
+    Image.fromarray(PIXELS).save(tmp_path / "file.png")
+    kinds = [
+        *(tmp_path / "file.png", str(tmp_path / "file.png"), Image.open(tmp_path / "file.png")),
+        *(Image.fromarray(PIXELS), PIXELS, PIXELS[::-1][::-1], chw(PIXELS), chw(PIXELS) / 255),
+        *(chw(PIXELS).double() / 255, OPAQUE, Image.fromarray(OPAQUE), chw(OPAQUE)),
+    ]
+    for kind in kinds:
+        assert pixels_of(kind) == PIXELS.tolist()
+
+
+def test_grey_is_repeated():
+    expected = np.dstack([GREY] * 3).tolist()
+    for kind in (GREY, GREY[:, :, None], Image.fromarray(GREY), chw(GREY[:, :, None])):
+        assert pixels_of(kind) == expected
+        assert pixels_of(kind, "bgr") == expected
+
+
+def test_bgr_arrays_and_tensors_are_turned_round(tmp_path):
+    bgr, transparent = PIXELS[:, :, ::-1], OPAQUE[:, :, [2, 1, 0, 3]]
+    for kind in (bgr, transparent, chw(bgr.copy()), chw(transparent) / 255):
+        assert pixels_of(kind, "bgr") == PIXELS.tolist()
+        assert pixels_of(kind, "rgb") == bgr.tolist()
+    Image.fromarray(PIXELS).save(tmp_path / "file.png")
+    for kind in (tmp_path / "file.png", Image.fromarray(PIXELS)):  # they know their order
+        assert pixels_of(kind, "bgr") == PIXELS.tolist()
+
+
+def test_floats_are_rounded_to_the_nearest_level():
+    values = torch.tensor([0.0, 1.0, 0.5, 1.4 / 255, 1.6 / 255]).expand(3, 1, 5)
+    assert [rgb[0] for rgb in pixels_of(values)[0]] == [0, 255, 128, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("image", "named"),
+    [
+        (None, "expected a path, a PIL image, an array or a tensor, got NoneType"),
+        (PIXELS.tolist(), "got list"),
+        (PIXELS.astype(np.float32), r"float32 \(2, 3, 3\); an array has to be uint8"),
+        (PIXELS[:, :2].transpose(2, 0, 1), r"uint8 \(3, 2, 2\); an array has .* shape \(H, W, 3\)"),
+        (PIXELS[:, :, :2], r"uint8 \(2, 3, 2\)"),
+        (PIXELS[None], r"uint8 \(1, 2, 3, 3\)"),
+        (PIXELS[:0], r"uint8 \(0, 3, 3\)"),
+        (torch.from_numpy(PIXELS[:, :2]), r"torch.uint8 \(2, 2, 3\); a tensor has to be uint8, or"),
+        (chw(PIXELS).long(), r"torch.int64 \(3, 2, 3\)"),
+        (chw(PIXELS).float(), "values from 0 to 221; a tensor has to be uint8, or float in 0..1"),
+        (chw(PIXELS) / 255 - 0.5, "values from -0.5 to"),
+        (torch.full((3, 2, 2), torch.nan), "values from nan to nan"),
+    ],
+)
+def test_what_is_no_image_is_named_by_its_position(image, named):
+    with pytest.raises(ValueError, match=rf"^images\[7\]: .*{named}"):
+        GivenImages([PIXELS, image], first=6).check()
+
+
+def test_broken_images_are_named(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "whole.jpg")
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes((tmp_path / "whole.jpg").read_bytes()[:900])
+    with pytest.raises(BadImageError, match=r"broken\.jpg .*; .* set INPUT.ON_BAD_IMAGE skip"):
+        GivenImages([broken])(0)
+    with pytest.raises(BadImageError, match=r"cannot decode images\[4\] \("):
+        GivenImages([Image.open(broken)], first=4)(0)
+    assert GivenImages([broken, PIXELS], first=4).name(0) == str(broken)
+    assert GivenImages([broken, PIXELS], first=4).name(1) == "images[5]"

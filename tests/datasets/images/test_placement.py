@@ -1,0 +1,129 @@
+"""How much memory is free, and the place of the training images that follows from it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from datasets.images import placement
+from datasets.images.placement import (
+    FreeMemory,
+    Need,
+    cgroup_rooms,
+    choose_place,
+    free_ram,
+    measure_memory,
+)
+
+GB = 2**30
+NEED = Need(num_images=10 * 2**14, image_bytes=2**16, reads=60, colours=False)  # 10 GB
+
+
+def need(**changed):
+    values = {"num_images": NEED.num_images, "image_bytes": NEED.image_bytes, "reads": 60}
+    return Need(**{**values, "colours": False, **changed})
+
+
+@pytest.mark.parametrize(
+    ("ram", "device", "changed", "place"),
+    [
+        (20, None, {}, "ram"),
+        (19.9, None, {}, "none"),
+        (100, 30, {}, "device"),
+        (0, 30, {}, "device"),  # RAM unknown
+        (100, 29.9, {}, "ram"),
+        (19.9, 29.9, {}, "none"),
+        (0, None, {}, "none"),
+        (100, 100, {"colours": True}, "ram"),
+        (100, 100, {"reads": 1}, "none"),
+        (100, 100, {"reads": 1.1}, "device"),
+        (100, None, {"reads": 1.0}, "none"),
+    ],
+)
+def test_auto_takes_what_fits_and_pays(ram, device, changed, place):
+    free = FreeMemory(int(ram * GB), None if device is None else int(device * GB))
+    assert choose_place("auto", need(**changed), free)[0] == place
+
+
+@pytest.mark.parametrize("wanted", ["none", "ram", "device"])
+@pytest.mark.parametrize("reads", [1, 60])
+def test_what_is_wanted_is_taken_where_it_fits(wanted, reads):
+    assert choose_place(wanted, need(reads=reads), FreeMemory(10 * GB, 10 * GB))[0] == wanted
+
+
+@pytest.mark.parametrize(
+    ("wanted", "free"),
+    [
+        ("ram", FreeMemory(9 * GB, 100 * GB)),
+        ("device", FreeMemory(100 * GB, 9 * GB)),
+        ("device", FreeMemory(9 * GB)),  # a device without memory of its own
+    ],
+)
+def test_what_does_not_fit_is_refused_with_numbers_and_remedy(wanted, free):
+    message = (
+        rf"INPUT\.CACHE: {wanted} needs 10 GB for 163,840 training images, 9 GB are free; "
+        "set it to auto or none"
+    )
+    with pytest.raises(ValueError, match=message):
+        choose_place(wanted, NEED, free)
+
+
+def test_what_is_wanted_is_tried_where_nothing_can_be_measured():
+    assert choose_place("ram", NEED, FreeMemory(0))[0] == "ram"
+
+
+def test_reason_names_the_sizes():
+    assert choose_place("auto", NEED, FreeMemory(50 * GB))[1] == "50 GB are free"
+    reason = choose_place("auto", NEED, FreeMemory(15 * GB))[1]
+    assert reason == "10 GB are too much for 15 GB of free memory"
+
+
+def test_free_ram_of_this_machine():
+    found = measure_memory(torch.device("cpu"))
+    assert found.device is None
+    assert 2**20 < found.ram < 2**50
+
+
+@pytest.mark.skipif(not Path("/proc/self/cgroup").is_file(), reason="a system without them")
+def test_smallest_limit_counts(monkeypatch):
+    monkeypatch.setattr(placement, "cgroup_rooms", lambda *_: iter([10**15, 12345, 10**14]))
+    assert free_ram() == 12345
+    monkeypatch.setattr(placement, "cgroup_rooms", lambda *_: iter([-5]))  # over the limit already
+    assert free_ram() == 0
+
+
+def write_group(folder, **files):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(f"{text}\n")
+
+
+def test_groups_of_version_2(tmp_path):
+    """A job without a limit inside a limited one; the mount's root has no such files."""
+    write_group(tmp_path / "slurm", memory__max=1000, memory__current=700)
+    write_group(tmp_path / "slurm", memory__stat="anon 400\ninactive_file 250\nactive_file 50")
+    write_group(tmp_path / "slurm" / "job", memory__max="max", memory__current=600)
+    write_group(tmp_path / "slurm" / "job", memory__stat="inactive_file 200")
+    write_group(tmp_path / "other", memory__max=10, memory__current=1, memory__stat="anon 1")
+    assert list(cgroup_rooms(tmp_path, "0::/slurm/job\n")) == [550]
+
+
+def test_groups_of_version_1(tmp_path):
+    group = tmp_path / "memory" / "docker" / "1f"
+    names = {"memory__limit_in_bytes": 900, "memory__usage_in_bytes": 500}
+    write_group(group, **names, memory__stat="inactive_file 7\ntotal_inactive_file 100")
+    lines = "12:cpu,cpuacct:/docker/1f\n9:memory:/docker/1f\n0::/\n"
+    assert list(cgroup_rooms(tmp_path, lines)) == [500]
+
+
+def test_container_that_sees_its_own_group_only(tmp_path):
+    """The path in /proc is that outside of the container; the limit lies at the mount's root."""
+    names = {"memory__limit_in_bytes": 900, "memory__usage_in_bytes": 500}
+    write_group(tmp_path / "memory", **names, memory__stat="total_inactive_file 0")
+    assert list(cgroup_rooms(tmp_path, "9:memory:/docker/1f\n")) == [400]
+
+
+def test_machine_without_meminfo(tmp_path):
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemFree: 1 kB\nMemAvailable:  123 kB\n")
+    assert placement._machine_room(tmp_path / "meminfo") == 123 * 1024
+    assert placement._machine_room(tmp_path / "absent") > 2**20  # as the system tells

@@ -1,0 +1,226 @@
+"""Augmentation and preprocessing against the original's, and their statistics."""
+
+import io
+import random
+
+import numpy as np
+import PIL
+import pytest
+import torch
+from PIL import Image
+from torchvision import transforms as T
+
+from datasets.images.transforms import (
+    Augmentation,
+    evaluation_transform,
+    normalize_instance,
+    train_transform,
+)
+
+IMAGES = ["img0", "img1", "img2", "img3"]
+HALF = [0.5, 0.5, 0.5]
+CONSTANTS = {"vit": (HALF, HALF), "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])}
+SIZE = (256, 128)
+# The arrays were resized by Pillow 13; earlier ones differ in some pixels by a gray level or two.
+LEVELS = 0 if int(PIL.__version__.split(".")[0]) >= 13 else 2
+
+
+def plain(size=SIZE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), **options):
+    """The training transform with everything random switched off unless given."""
+    augmentation = Augmentation(**{"flip": 0, "padding": 0, "erasing": 0, **options})
+    return train_transform(size, T.Normalize(mean, std), augmentation)
+
+
+@pytest.fixture(params=IMAGES)
+def case(request, golden):
+    """The arrays of one golden image by their last name."""
+    prefix = f"{request.param}/"
+    arrays = golden("transforms").items()
+    return {key.removeprefix(prefix): value for key, value in arrays if key.startswith(prefix)}
+
+
+@pytest.fixture
+def picture(case):
+    return Image.open(io.BytesIO(case["jpeg_bytes"].tobytes())).convert("RGB")
+
+
+def as_u8(tensor):
+    """(3, H, W) in 0..1 -> (H, W, 3) 0..255."""
+    return (tensor * 255).round().byte().permute(1, 2, 0).numpy()
+
+
+def assert_same_picture(found, expected):
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).max() <= LEVELS
+
+
+def test_jpeg_decodes_as_in_the_original(case, picture):
+    assert np.array_equal(np.asarray(picture), case["decoded_rgb"])
+
+
+def test_evaluation_resize_is_exact(case, picture):
+    resized = as_u8(evaluation_transform(SIZE, T.Normalize((0.0,) * 3, (1.0,) * 3))(picture))
+    assert_same_picture(resized, case["val_resized_u8"])
+
+
+def test_training_resize_is_bicubic_and_exact(case, picture):
+    assert_same_picture(as_u8(plain()(picture)), case["train_resized_bicubic_u8"])
+
+
+@pytest.mark.parametrize("constants", ["vit", "imagenet"])
+def test_normalized_evaluation_image(case, picture, constants):
+    image = evaluation_transform(SIZE, T.Normalize(*CONSTANTS[constants]))(picture)
+    assert image.shape == (3, *SIZE)
+    assert image.dtype == torch.float32
+    stored = case[f"val_{constants}_slice"]
+    level = LEVELS / 255 / min(CONSTANTS[constants][1])
+    np.testing.assert_allclose(image[:, ::16, ::16].numpy(), stored, rtol=0, atol=1e-6 + level)
+    mean, std = case[f"val_{constants}_mean_std"]
+    assert image.mean().item() == pytest.approx(mean, abs=1e-5 + level / 10)
+    assert image.std().item() == pytest.approx(std, abs=1e-5 + level / 10)
+
+
+def test_padded_shape(case, picture):
+    steps = plain(padding=10).transforms
+    to_crop = next(i for i, step in enumerate(steps) if isinstance(step, T.RandomCrop))
+    for step in steps[:to_crop]:
+        picture = step(picture)
+    height, width, channels = case["train_padded_shape"]
+    assert picture.size == (width, height)
+    assert len(picture.getbands()) == channels
+    assert steps[to_crop](picture).size == SIZE[::-1]
+
+
+def test_order_of_the_steps():
+    steps = [type(step).__name__ for step in plain().transforms]
+    assert steps == [
+        "Resize",
+        "RandomHorizontalFlip",
+        "Pad",
+        "RandomCrop",
+        "ToTensor",
+        "Normalize",
+        "RandomErasing",
+    ]
+
+
+def test_order_of_all_the_steps():
+    steps = plain(grayscale=0.1, jitter=0.1, augmix=0.6).transforms
+    assert [type(step).__name__ for step in steps] == [
+        "Resize",
+        "RandomGrayscale",
+        "RandomHorizontalFlip",
+        "Pad",
+        "RandomCrop",
+        "RandomApply",
+        "RandomApply",
+        "ToTensor",
+        "Normalize",
+        "RandomErasing",
+    ]
+    jitter, augmix = steps[5], steps[6]
+    assert (jitter.p, augmix.p) == (0.1, 0.6)
+    assert [type(x.transforms[0]).__name__ for x in (jitter, augmix)] == ["ColorJitter", "AugMix"]
+    assert jitter.transforms[0].brightness == (0.85, 1.15)
+    assert jitter.transforms[0].hue == (-0.05, 0.05)
+
+
+@pytest.mark.parametrize("part", ["jitter", "augmix"])
+def test_colours_change_as_often_as_asked(part):
+    """A picture with a slope of colours changes under each of them in its share of the cases."""
+    slope = np.linspace(30, 220, 16 * 8 * 3).reshape(16, 8, 3).astype(np.uint8)
+    picture = Image.fromarray(slope)
+    unchanged = plain((16, 8))(picture)
+    transform = plain((16, 8), **{part: 0.5})
+    torch.manual_seed(2)
+    changed = [not torch.equal(transform(picture), unchanged) for _ in range(400)]
+    assert np.mean(changed) == pytest.approx(0.5, abs=0.08)
+
+
+def test_grayscale_drops_the_colours_as_often_as_asked():
+    colours = np.random.default_rng(0).integers(0, 256, (16, 8, 3), np.uint8)
+    transform = plain((16, 8), grayscale=0.25)
+    torch.manual_seed(3)
+    images = [transform(Image.fromarray(colours)) for _ in range(400)]
+    gray = [bool((image[0] == image[1]).all() and (image[1] == image[2]).all()) for image in images]
+    assert np.mean(gray) == pytest.approx(0.25, abs=0.07)
+
+
+def test_instance_normalization_is_that_of_the_layer():
+    image = torch.rand(3, 20, 10, generator=torch.Generator().manual_seed(0)) * 0.3 + 0.2
+    expected = torch.nn.InstanceNorm2d(3)(image[None])[0]
+    torch.testing.assert_close(normalize_instance(image), expected, rtol=0, atol=1e-5)
+    assert normalize_instance(torch.full((3, 4, 4), 0.7)).abs().max() < 1e-3  # a plain image
+
+
+def test_evaluation_interpolation(picture):
+    normalize = T.Normalize((0.0,) * 3, (1.0,) * 3)
+    bilinear = evaluation_transform(SIZE, normalize)(picture)
+    bicubic = evaluation_transform(SIZE, normalize, T.InterpolationMode.BICUBIC)(picture)
+    assert torch.equal(bicubic, plain()(picture))
+    assert not torch.equal(bicubic, bilinear)
+
+
+def test_padding_is_black_before_normalization():
+    """A white image: whatever the crop takes of the padding is -mean / std, never 0."""
+    mean, std = [0.4, 0.5, 0.6], [0.2, 0.25, 0.5]
+    transform = plain((32, 16), mean, std, padding=10)
+    white = Image.new("RGB", (16, 32), "white")
+    torch.manual_seed(0)
+    black = torch.tensor([-2.0, -2.0, -1.2])
+    bright = torch.tensor([3.0, 2.0, 0.8])
+    shares = []
+    for _ in range(40):
+        pixels = transform(white).flatten(1).T
+        is_black = (pixels - black).abs().amax(1) < 1e-5
+        is_white = (pixels - bright).abs().amax(1) < 1e-5
+        assert torch.all(is_black ^ is_white)
+        shares.append(is_black.float().mean().item())
+    assert 0.1 < np.mean(shares) < 0.8
+
+
+@pytest.mark.parametrize(("probability", "expected"), [(0, 0), (1, 1), (0.5, 0.5)])
+def test_flip_mirrors_left_and_right(probability, expected):
+    columns = np.zeros((16, 8, 3), np.uint8)
+    columns[:, :4] = 255  # the left half is white
+    transform = plain((16, 8), flip=probability)
+    torch.manual_seed(1)
+    flipped = [transform(Image.fromarray(columns))[0, 0, 0].item() == 0 for _ in range(400)]
+    assert np.mean(flipped) == pytest.approx(expected, abs=0.08)
+
+
+def erased_shares(count):
+    """Share of every image that random erasing replaced; images are all zero before it."""
+    random.seed(0)
+    torch.manual_seed(0)
+    transform = plain((64, 32), HALF, HALF, erasing=0.5)
+    grey = Image.new("RGB", (32, 64), (0, 0, 0))
+    images = torch.stack([transform(grey) for _ in range(count)])
+    return images, (images != -1).any(1).float().mean((1, 2)).numpy()
+
+
+def test_random_erasing_statistics():
+    images, shares = erased_shares(2000)
+    applied = shares > 0
+    assert applied.mean() == pytest.approx(0.49, abs=0.035)
+    assert shares[applied].min() > 0.018  # 2 % but for rounding to pixels
+    assert shares[applied].max() < 0.345
+    assert shares[applied].mean() == pytest.approx(0.1625, abs=0.015)
+    noise = images[(images != -1).any(1, keepdim=True).expand_as(images)]
+    assert noise.mean().item() == pytest.approx(0, abs=0.02)  # drawn after the normalization
+    assert noise.std().item() == pytest.approx(1, abs=0.02)
+
+
+def test_erased_part_is_one_rectangle():
+    images, shares = erased_shares(60)
+    for image in images[torch.from_numpy(shares > 0)]:
+        rows, columns = torch.nonzero((image != -1).any(0), as_tuple=True)
+        height = (rows.max() - rows.min() + 1).item()
+        width = (columns.max() - columns.min() + 1).item()
+        assert height * width == len(rows)
+        assert 0.25 < height / width < 4
+
+
+def test_no_erasing_when_switched_off():
+    transform = plain((64, 32), erasing=0)
+    assert all(transform(Image.new("RGB", (32, 64))).eq(0).all() for _ in range(50))

@@ -1,0 +1,282 @@
+"""The depth-first graph sampler: alignment, invariants, coverage."""
+
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datasets.samplers import (
+    DepthFirstGraphSampler,
+    GraphSampler,
+    RandomIdentitySampler,
+    WalkOptions,
+    nearest_identities,
+)
+from datasets.samplers.neighbours import mean_hits
+
+
+@st.composite
+def data_sets(draw):
+    counts = draw(st.lists(st.integers(1, 9), min_size=2, max_size=15))
+    labels = [label for label, count in enumerate(counts) for _ in range(count)]
+    order = draw(st.permutations(range(len(labels))))
+    labels = [labels[i] for i in order]
+    camids = draw(st.lists(st.integers(0, 3), min_size=len(labels), max_size=len(labels)))
+    num_pids = draw(st.integers(1, len(counts)))
+    return labels, camids, num_pids, draw(st.integers(1, 4))
+
+
+def sampler_of(data, **options):
+    labels, camids, num_pids, num_instances = data
+    sampler = DepthFirstGraphSampler(labels, camids, num_pids, num_instances, **options)
+    features = torch.randn(max(labels) + 1, 3, generator=torch.Generator().manual_seed(0))
+    sampler.set_graph(nearest_identities(features, 3))
+    return sampler
+
+
+@settings(max_examples=150)
+@given(data_sets(), st.integers(0, 3))
+def test_every_plan_keeps_its_promises(data, epoch):
+    labels, camids, num_pids, num_instances = data
+    sampler = sampler_of(data, seed=5)
+    sampler.set_epoch(epoch)
+    length = len(sampler)
+    batches = list(sampler)
+    assert len(batches) == length == sampler.stats["batches"] > 0
+    images = Counter(labels)
+    for batch in batches:
+        groups = [batch[i : i + num_instances] for i in range(0, len(batch), num_instances)]
+        owners = [{labels[i] for i in group} for group in groups]
+        assert all(len(owner) == 1 for owner in owners)  # an identity's images side by side
+        assert len(set.union(*owners)) == len(groups) == num_pids
+        for group in groups:
+            distinct = min(num_instances, images[labels[group[0]]])
+            assert len(set(group)) == distinct
+            own = [camids[i] for i in range(len(labels)) if labels[i] == labels[group[0]]]
+            if images[labels[group[0]]] <= num_instances:
+                assert {camids[i] for i in group} == set(own)
+    assert {labels[i] for batch in batches for i in batch} == set(labels)
+    assert sampler.stats["identity_coverage"] == 1
+    again = sampler_of(data, seed=5)
+    again.set_epoch(epoch)
+    assert list(again) == batches
+
+
+def test_images_of_a_chunk_come_from_different_cameras():
+    """Eight images of each of four cameras: every chunk of four has one of each."""
+    labels = [label for label in range(3) for _ in range(32)]
+    camids = [i % 4 for i in range(96)]
+    sampler = sampler_of((labels, camids, 3, 4))
+    for batch in sampler:
+        for start in range(0, 12, 4):
+            assert sorted(camids[i] for i in batch[start : start + 4]) == [0, 1, 2, 3]
+
+
+def test_leftovers_rotate():
+    """Seven images in chunks of four leave three out: over seven epochs each one three times."""
+    labels = [0] * 7 + [1] * 7
+    sampler = sampler_of((labels, [0] * 14, 2, 4))
+    left_out = Counter()
+    for epoch in range(7):
+        sampler.set_epoch(epoch)
+        left_out.update(set(range(14)) - {i for batch in sampler for i in batch})
+    assert left_out == dict.fromkeys(range(14), 3)
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_graph_stays_with_its_identities(shuffled):
+    """200 identities on a ring look like their neighbours, whatever the order of their images."""
+    angles = torch.arange(200) * (2 * torch.pi / 200)
+    features = torch.stack([angles.cos(), angles.sin()], 1)
+    labels = [label for label in range(200) for _ in range(8)]
+    if shuffled:
+        order = torch.randperm(1600, generator=torch.Generator().manual_seed(3)).tolist()
+        labels = [labels[i] for i in order]
+    neighbours = nearest_identities(features, 10)
+    dfgs = DepthFirstGraphSampler(labels, [0] * 1600, 16, 4, seed=1)
+    dfgs.set_graph(neighbours)
+    random = RandomIdentitySampler(labels, 16, 4, seed=1)
+    hits = [
+        mean_hits([[labels[i] for i in batch[::4]] for batch in sampler], neighbours.tolist())
+        for sampler in (dfgs, random)
+    ]
+    assert hits[0] > 6 * hits[1]
+    assert dfgs.stats["hits"] == pytest.approx(hits[0])
+
+
+def test_reference_setting():
+    """751 identities, 32 x 4, k = 10: hits of the paper's walk at the coverage of random P x K."""
+    generator = torch.Generator().manual_seed(0)
+    extra = torch.randint(751, (12626 - 2 * 751,), generator=generator).tolist()
+    labels = sorted([*range(751), *range(751), *extra])
+    camids = torch.randint(6, (12626,), generator=generator).tolist()
+    sampler = DepthFirstGraphSampler(labels, camids, 32, 4, seed=2)
+    neighbours = nearest_identities(torch.randn(751, 8, generator=generator), 10)
+    sampler.set_graph(neighbours)
+    hits = []
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        hits.append(sampler.stats["hits"])
+        assert sampler.stats["identity_coverage"] == 1
+        assert sampler.stats["image_coverage"] > 0.88
+        assert sampler.stats["repeated_images"] == 0
+    assert sum(hits) / 3 > 2.3
+    greedy = DepthFirstGraphSampler(labels, camids, 32, 4, seed=2, options=WalkOptions(greedy=True))
+    greedy.set_graph(neighbours)
+    assert greedy.stats["hits"] > 4
+    assert greedy.stats["identity_coverage"] == 1
+    assert greedy.stats["image_coverage"] > 0.88
+    assert greedy.stats["repeated_images"] == 0
+
+
+def test_look_alikes_in_three_far_apart_domains():
+    """751, 1,041 and 767 identities in clouds of their own: hits far above chance, all drawn."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = (751, 1041, 767)
+    parts = [
+        torch.randn(size, 64, generator=generator) + 3 * torch.randn(64, generator=generator)
+        for size in sizes
+    ]
+    labels = [label for label in range(sum(sizes)) for _ in range(18)]
+    camids = [i % 6 for i in range(len(labels))]
+    neighbours = nearest_identities(torch.cat(parts), 10)
+    walk = DepthFirstGraphSampler(labels, camids, 32, 4)
+    walk.set_graph(neighbours)
+    random = RandomIdentitySampler(labels, 32, 4)
+    by_chance = [[labels[i] for i in batch[::4]] for batch in random]
+    assert walk.stats["hits"] > 6 * mean_hits(by_chance, neighbours.tolist())
+    assert walk.stats["identity_coverage"] == 1
+    assert walk.stats["image_coverage"] > random.stats["image_coverage"] - 0.02
+
+
+def test_far_apart_domains_are_all_visited():
+    sizes = (75, 104, 77)
+    parts = [torch.randn(size, 16) + 300 * i for i, size in enumerate(sizes)]
+    labels = [label for label in range(256) for _ in range(12)]
+    sampler = DepthFirstGraphSampler(labels, [0] * len(labels), 32, 4)
+    sampler.set_graph(nearest_identities(torch.cat(parts), 10))
+    drawn = {labels[i] for batch in sampler for i in batch}
+    assert drawn == set(range(256))
+    assert sampler.stats["restarts"] >= 2
+
+
+def test_rank_slices_make_up_the_plan():
+    data = ([label for label in range(12) for _ in range(9)], [0] * 108, 4, 2)
+    whole = list(sampler_of(data))
+    parts = [list(sampler_of(data, rank=rank, world_size=2)) for rank in range(2)]
+    assert [a + b for a, b in zip(*parts, strict=True)] == whole
+
+
+def test_errors_name_the_cure():
+    with pytest.raises(ValueError, match=r"needs 3 identities, the training set has 2.*to 4 or le"):
+        DepthFirstGraphSampler([0, 0, 1, 1], [0] * 4, 3, 2)
+    with pytest.raises(ValueError, match="do not divide among 2"):
+        DepthFirstGraphSampler([0, 1, 2], [0] * 3, 3, 2, world_size=2)
+    with pytest.raises(ValueError, match="3 labels, but 2 camids"):
+        DepthFirstGraphSampler([0, 1, 2], [0] * 2, 3, 2)
+    sampler = DepthFirstGraphSampler([0, 1, 2], [0] * 3, 2, 2)
+    with pytest.raises(RuntimeError, match="set_graph"):
+        len(sampler)
+    with pytest.raises(ValueError, match="2 identities for 3 labels"):
+        sampler.set_graph(torch.zeros(2, 1, dtype=torch.long))
+
+
+@settings(max_examples=100)
+@given(data_sets())
+def test_graph_sampler_puts_everyone_with_its_nearest(data):
+    labels, _, num_pids, num_instances = data
+    num_labels = max(labels) + 1
+    features = torch.randn(num_labels, 3, generator=torch.Generator().manual_seed(0))
+    neighbours = nearest_identities(features, max(num_pids - 1, 1))
+    sampler = GraphSampler(labels, num_pids, num_instances, seed=2)
+    sampler.set_graph(neighbours)
+    batches = list(sampler)
+    assert len(batches) == len(sampler) == num_labels
+    centers = set()
+    images = Counter(labels)
+    for batch in batches:
+        groups = [batch[i : i + num_instances] for i in range(0, len(batch), num_instances)]
+        owners = [labels[group[0]] for group in groups]
+        assert all(
+            labels[i] == owner for group, owner in zip(groups, owners, strict=True) for i in group
+        )
+        assert owners[1:] == neighbours[owners[0]].tolist()[: num_pids - 1]
+        for group, owner in zip(groups, owners, strict=True):
+            assert len(set(group)) == min(num_instances, images[owner])
+        centers.add(owners[0])
+    assert centers == set(range(num_labels))
+
+
+def test_graph_sampler_goes_through_all_images_in_turn():
+    labels = [label for label in range(4) for _ in range(8)]
+    sampler = GraphSampler(labels, 4, 2)  # every identity is in all four batches
+    sampler.set_graph(nearest_identities(torch.randn(4, 2), 3))
+    assert Counter(i for batch in sampler for i in batch) == dict.fromkeys(range(32), 1)
+    assert sampler.stats["repeated_images"] == sampler.stats["dropped_images"] == 0
+
+
+def test_graph_sampler_needs_enough_neighbours():
+    sampler = GraphSampler([0, 1, 2, 3], 4, 2)
+    with pytest.raises(ValueError, match="with 2 neighbours for 4 labels in batches of 4"):
+        sampler.set_graph(torch.zeros(4, 2, dtype=torch.long))
+    with pytest.raises(RuntimeError, match="set_graph"):
+        list(sampler)
+
+
+def test_hits_are_those_of_the_true_nearest():
+    """With the nearest skipped in the graph, hits still count them."""
+    features = torch.randn(30, 2, generator=torch.Generator().manual_seed(4))
+    nearest = nearest_identities(features, 5)
+    labels = [label for label in range(30) for _ in range(4)]
+    sampler = DepthFirstGraphSampler(labels, [0] * 120, 6, 2)
+    sampler.set_graph(nearest_identities(features, 3, skip=2), nearest)
+    plan = [[labels[i] for i in batch[::2]] for batch in sampler]
+    assert sampler.stats["hits"] == pytest.approx(mean_hits(plan, nearest.tolist()))
+
+
+def test_walk_does_not_go_to_missing_neighbours():
+    """Identity 2 has no mutual neighbour: -1 in its row leads nowhere."""
+    labels = [label for label in range(3) for _ in range(2)]
+    sampler = DepthFirstGraphSampler(labels, [0] * 6, 3, 2)
+    sampler.set_graph(torch.tensor([[1], [0], [-1]]))
+    assert sorted(labels[i] for i in next(iter(sampler))[::2]) == [0, 1, 2]
+    assert sampler.stats["hits"] == pytest.approx(2 / 3)
+
+
+def test_visits_of_an_identity_can_be_limited():
+    """One identity with forty images among nine with eight: at most two of its ten chunks."""
+    labels = [0] * 40 + [label for label in range(1, 10) for _ in range(8)]
+    options = WalkOptions(max_visits=2)
+    sampler = DepthFirstGraphSampler(labels, [0] * len(labels), 4, 4, options=options)
+    features = torch.randn(10, 2, generator=torch.Generator().manual_seed(0))
+    sampler.set_graph(nearest_identities(features, 3))
+    drawn = set()
+    for epoch in range(40):
+        sampler.set_epoch(epoch)
+        batches = list(sampler)
+        visits = Counter(labels[i] for batch in batches[:-1] for i in batch[::4])
+        assert max(visits.values()) <= 2  # the last batch may be filled up beyond that
+        assert {labels[i] for batch in batches for i in batch} == set(range(10))
+        drawn |= {i for batch in sampler for i in batch}
+    assert drawn == set(range(len(labels)))  # other images in other epochs
+
+
+def test_domains_are_those_of_the_images():
+    """Two data sets whose identities look alike within them only; a start in each in turn."""
+    labels = [label for label in range(20) for _ in range(4)]
+    domains = [int(label >= 10) for label in labels]
+    graph = [[(i + 1) % 10 + 10 * (i >= 10)] for i in range(20)]
+    sampler = DepthFirstGraphSampler(labels, [0] * 80, 5, 4, options=WalkOptions(domains=domains))
+    sampler.set_graph(torch.tensor(graph))
+    batches = [{domains[i] for i in batch} for batch in sampler]
+    assert set().union(*batches) == {0, 1}
+    assert len(batches) == 4
+
+
+def test_time_of_the_plan_is_taken():
+    sampler = sampler_of(([label for label in range(12) for _ in range(9)], [0] * 108, 4, 2))
+    assert sampler.plan_seconds == 0
+    assert len(sampler) > 0
+    assert 0 < sampler.plan_seconds < 5

@@ -1,0 +1,175 @@
+"""An ONNX file computes what the model computes, for any number of images."""
+
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from config import load_cfg
+from datasets.images.build import build_evaluation_transform, build_level_normalization
+from model import build_model
+from processor.checkpoints import onnx_export
+from processor.checkpoints.onnx_export import (
+    ImageTower,
+    MissingPackageError,
+    OnnxFile,
+    smallest_cosine,
+    write_onnx,
+)
+
+SIZE = ["INPUT.SIZE_TRAIN", "[64, 32]", "INPUT.SIZE_TEST", "[64, 32]"]
+SIDE = ["MODEL.SIE_CAMERA", "True", "MODEL.SIE_VIEW", "True"]
+RANDOM = ["MODEL.PRETRAIN_CHOICE", "none"]
+
+
+@pytest.fixture
+def build(tiny_clip_json, tiny_resnet_json):
+    """`build("vit", "KEY", "VALUE", ...)` -> configuration and a random model for 64x32 pixels.
+
+    Its batch norms have seen images, so that they change features.
+    """
+
+    def make(kind, *opts):
+        names = {"vit": tiny_clip_json, "resnet": tiny_resnet_json}
+        baseline = ["MODEL.NAME", names[kind], "MODEL.TEXT_TOWER", "False"]
+        cfg = load_cfg(None, [*baseline, *RANDOM, *SIZE, *opts])
+        torch.manual_seed(0)
+        model = build_model(cfg, 10, 6, 3)
+        with torch.no_grad():
+            model(torch.randn(16, 3, 64, 32))
+        return cfg, model.eval()
+
+    return make
+
+
+def expected_features(tower, images):
+    with torch.no_grad():
+        return tower(images)
+
+
+@pytest.mark.parametrize(
+    ("kind", "opts"),
+    [
+        ("vit", ["TEST.NECK_FEAT", "before", "MODEL.STRIDE_SIZE", "[12, 12]"]),
+        ("vit", ["TEST.NECK_FEAT", "after", *SIDE]),
+        ("resnet", ["TEST.NECK_FEAT", "after"]),
+    ],
+)
+def test_features_are_the_model_s_for_any_batch(build, tmp_path, kind, opts):
+    _, model = build(kind, *opts)
+    tower = ImageTower(model)
+    write_onnx(tmp_path / "model.onnx", tower, torch.randn(2, 3, 64, 32), {})
+    file = OnnxFile(tmp_path / "model.onnx")
+    images = torch.randn(7, 3, 64, 32)
+    expected = expected_features(tower, images)
+    for count in (1, 2, 7):
+        found = file(images[:count])
+        assert found.shape == (count, model.embed(images[:1]).shape[1])
+        torch.testing.assert_close(found, expected[:count], atol=1e-4, rtol=1e-4)
+
+
+def test_all_images_get_the_mean_side_information(build):
+    _, model = build("vit", "TEST.NECK_FEAT", "before", *SIDE)
+    images = torch.randn(3, 3, 64, 32)
+    row = model.side_information.coefficient * model.cv_embed.mean(0)
+    features = model.image_encoder(images, row.expand(3, -1))
+    expected = torch.cat([features.final, features.projected], dim=1)
+    torch.testing.assert_close(ImageTower(model)(images), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_unit_length(build, tmp_path):
+    _, model = build("vit")
+    images = torch.randn(3, 3, 64, 32)
+    write_onnx(tmp_path / "model.onnx", ImageTower(model, unit_length=True), images, {})
+    found = OnnxFile(tmp_path / "model.onnx")(images)
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(3), atol=1e-5, rtol=0)
+    plain = expected_features(ImageTower(model), images)
+    torch.testing.assert_close(found, plain / plain.norm(dim=1, keepdim=True), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("normalization", ["fixed", "instance"])
+def test_preprocessing_inside_is_that_of_the_evaluation(build, tmp_path, normalization):
+    cfg, model = build("vit", "INPUT.NORMALIZATION", normalization)
+    levels = np.random.default_rng(0).integers(0, 256, (3, 64, 32, 3), dtype=np.uint8)
+    levels[0] //= 8  # a dark one
+    transform = build_evaluation_transform(cfg)
+    normalized = torch.stack([transform(Image.fromarray(picture)) for picture in levels])
+    tower = ImageTower(model, build_level_normalization(cfg, torch.device("cpu")))
+    pictures = torch.from_numpy(levels)
+    write_onnx(tmp_path / "model.onnx", tower, pictures, {})
+    expected = expected_features(ImageTower(model), normalized)
+    file = OnnxFile(tmp_path / "model.onnx")
+    for count in (1, 3):
+        torch.testing.assert_close(file(pictures[:count]), expected[:count], atol=1e-4, rtol=1e-4)
+
+
+def test_description_is_in_the_file(build, tmp_path):
+    description = {
+        "image_size": [64, 32],
+        "mean": [0.5, 0.25, 0.1],
+        "unit_length": False,
+        "input": 'RGB, "é"',
+    }
+    _, model = build("vit")
+    write_onnx(tmp_path / "a" / "b.onnx", ImageTower(model), torch.randn(2, 3, 64, 32), description)
+    assert OnnxFile(tmp_path / "a" / "b.onnx").description == description
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.onnx"]
+
+
+def test_writing_says_nothing_and_leaves_attention_as_it_was(build, tmp_path):
+    _, model = build("vit", *SIDE)
+    assert torch.backends.mha.get_fastpath_enabled()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_onnx(tmp_path / "model.onnx", ImageTower(model), torch.randn(2, 3, 64, 32), {})
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_failed_writing_leaves_nothing(build, tmp_path, monkeypatch):
+    def fail(_tower, _images, path, **_options):
+        Path(path).write_text("half of it")
+        raise RuntimeError("an operator is missing")
+
+    monkeypatch.setattr(onnx_export.torch.onnx, "export", fail)
+    _, model = build("vit")
+    with pytest.raises(RuntimeError, match="an operator is missing"):
+        write_onnx(tmp_path / "model.onnx", ImageTower(model), torch.randn(2, 3, 64, 32), {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_file_that_fails_its_check_does_not_replace_another(build, tmp_path):
+    def refuse(path):
+        assert OnnxFile(path).description == {"number": 2}
+        raise ValueError("not the model's")
+
+    _, model = build("vit")
+    example, path = torch.randn(2, 3, 64, 32), tmp_path / "model.onnx"
+    write_onnx(path, ImageTower(model), example, {"number": 1})
+    with pytest.raises(ValueError, match="not the model's"):
+        write_onnx(path, ImageTower(model), example, {"number": 2}, refuse)
+    assert OnnxFile(path).description == {"number": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_missing_packages_are_named(build, tmp_path, monkeypatch):
+    for package in ("onnx", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, package, None)
+    _, model = build("vit")
+    with pytest.raises(MissingPackageError, match=r"package onnx is .*: pip install onnx$"):
+        write_onnx(tmp_path / "model.onnx", ImageTower(model), torch.randn(2, 3, 64, 32), {})
+    with pytest.raises(MissingPackageError, match=r"pip install onnxruntime$"):
+        OnnxFile(tmp_path / "model.onnx")
+
+
+def test_smallest_cosine_is_that_of_the_worst_image():
+    same = torch.tensor([[3.0, 0.0], [0.0, 2.0]])
+    turned = torch.tensor([[3.0, 4.0]])  # cosine 3/5 to (1, 0)
+    batches = [(same, same), (torch.tensor([[1.0, 0.0]]), turned)]
+    assert smallest_cosine(lambda images: images, batches) == pytest.approx(0.6)
+    assert smallest_cosine(lambda images: images, batches[:1]) == pytest.approx(1)
+    broken = (torch.tensor([[float("nan"), 1.0]]), turned)
+    assert np.isnan(smallest_cosine(lambda images: images, [*batches, broken]))

@@ -1,0 +1,74 @@
+"""What a run that is trained without labels starts from."""
+
+import pytest
+import torch
+
+from config import ConfigError, dump_cfg, load_cfg
+from datasets.sources import TrainingSet
+from model import UnsupervisedReID, build_reid_model
+from processor.checkpoints.resume import Start, build_starting_model, find_start
+from processor.checkpoints.save import save_checkpoint
+
+OPTS = [
+    *("MODEL.NAME", "resnet18", "MODEL.PRETRAIN_CHOICE", "none", "DSGL.ENABLED", "True"),
+    *("INPUT.SIZE_TRAIN", "[64, 32]", "INPUT.SIZE_TEST", "[64, 32]"),
+]
+DATA = TrainingSet([], [], [], 5, 3, 1, ("one",), (0,))
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """`stopped("dsgl")` -> the folder of a run that stopped in that stage, and its model."""
+
+    def write(stage):
+        cfg = load_cfg(None, OPTS)
+        torch.manual_seed(0)
+        model = build_reid_model(cfg, 0, 3, 1)
+        meta = {"num_classes": 0, "num_cameras": 3, "num_views": 1}
+        training = {"stage": stage, "epoch": 2, "finished": True}
+        save_checkpoint(tmp_path / "last.pth", model, dump_cfg(cfg), meta, training)
+        return tmp_path, model
+
+    return write
+
+
+def test_a_new_run():
+    model = build_starting_model(load_cfg(None, OPTS), DATA, Start())
+    assert isinstance(model, UnsupervisedReID)
+
+
+def test_a_stopped_run_goes_on(stopped):
+    """The weights come from the file, those of ImageNet are not looked for."""
+    folder, saved = stopped("dsgl")
+    options = [*OPTS, "SOLVER.RESUME", "auto", "MODEL.PRETRAIN_CHOICE", "clip"]
+    cfg = load_cfg(None, options)
+    torch.manual_seed(1)
+    model = build_starting_model(cfg, DATA, find_start(cfg, folder))
+    for key, tensor in saved.state_dict().items():
+        assert torch.equal(model.state_dict()[key], tensor), key
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (["MODEL.NAME", "resnet34"], r"not the one of MODEL\.NAME.*layer1\.2"),
+        (["DSGL.EMBED_DIM", "8"], r"bottleneck\.weight.*\(512,\).*\(8,\).*DSGL\.EMBED_DIM"),
+        (["DSGL.POOLING", "avg"], r"SOLVER\.RESUME: .* is of another run: .*pooling\.p"),
+    ],
+)
+def test_another_model_does_not_go_on(stopped, opts, message):
+    folder, _ = stopped("dsgl")
+    cfg = load_cfg(None, [*OPTS, "SOLVER.RESUME", "auto", *opts])
+    with pytest.raises(ValueError, match=message):
+        build_starting_model(cfg, DATA, find_start(cfg, folder))
+
+
+def test_another_kind_of_training_does_not_go_on(stopped, tiny_opts):
+    folder, _ = stopped("dsgl")
+    cfg = load_cfg(None, [*tiny_opts, "SOLVER.RESUME", "auto", "SOLVER.STAGE1.WEIGHT", "p.pth"])
+    with pytest.raises(ConfigError, match=r"stopped in stage dsgl, and DSGL\.ENABLED is False now"):
+        find_start(cfg, folder)
+    stopped(2)
+    cfg = load_cfg(None, [*OPTS, "SOLVER.RESUME", "auto"])
+    with pytest.raises(ConfigError, match=r"stopped in stage 2, and DSGL\.ENABLED is True now"):
+        find_start(cfg, folder)

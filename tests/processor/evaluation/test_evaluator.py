@@ -1,0 +1,513 @@
+"""Evaluation of drawn images by their grey level: every score is worked out by hand.
+
+Two queries count, the third has no match. Distances are differences of grey levels:
+query 0 (pid 1, camera 0, 100): junk 101, 103, match 106, 110, match 120;
+query 1 (pid 2, camera 0, 104): match 103, 106, 101, 110, 120.
+"""
+
+import logging
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from config import load_cfg
+from datasets.images.build import build_evaluation_loader, build_sources
+from datasets.records import DataSplits, Sample
+from processor.evaluation import evaluate_distmat, rerank
+from processor.evaluation.build import build_evaluator, build_targets
+from processor.evaluation.evaluator import Evaluator, _take
+from processor.evaluation.protocol import Protocol, Target, pool_queries
+from processor.features import FeatureTable
+from processor.metrics import memory_limits
+from processor.metrics.distance import distmat_blocks, normalize_features
+from processor.metrics.single_shot import single_gallery_shot_cmc
+from processor.runtime.signals import Interrupted, StopRequest
+
+QUERIES = [(1, 0, 100), (2, 0, 104), (9, 0, 50)]
+GALLERY = [(1, 0, 101), (2, 1, 103), (1, 1, 106), (3, 1, 110), (1, 2, 120)]
+OPTS = [
+    *("INPUT.SIZE_TRAIN", "[16, 16]", "INPUT.SIZE_TEST", "[16, 16]"),
+    *("INPUT.PIXEL_MEAN", "[0, 0, 0]", "INPUT.PIXEL_STD", "[1, 1, 1]"),
+    *("DATALOADER.NUM_WORKERS", "0", "TEST.IMS_PER_BATCH", "3", "TEST.FEAT_NORM", "False"),
+]
+
+
+class MeanColour(nn.Module):
+    """A model whose descriptor is the mean colour; it remembers the ids it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.ids = []
+
+    def embed(self, images, camids=None, viewids=None):
+        assert not self.training
+        assert not torch.is_grad_enabled()
+        self.ids += list(zip(camids.tolist(), viewids.tolist(), strict=True))
+        return images.mean((2, 3))
+
+
+def draw(folder, part, rows):
+    samples = []
+    for number, (pid, camid, level) in enumerate(rows):
+        path = folder / f"{part}{number}.png"
+        Image.new("RGB", (8, 8), (level,) * 3).save(path)
+        samples.append(Sample(str(path), pid, camid, viewid=number % 2))
+    return samples
+
+
+@pytest.fixture
+def splits(tmp_path):
+    query, gallery = draw(tmp_path, "q", QUERIES), draw(tmp_path, "g", GALLERY)
+    return DataSplits("greys", [], query, gallery, notes=("a remark",))
+
+
+def evaluator(float32, *targets, opts=(), stop=None, **protocol):
+    cfg = load_cfg(None, [*OPTS, *opts])
+    protocol = Protocol(**{"normalize": False, **protocol})
+    loader = partial(build_evaluation_loader, cfg)
+    return Evaluator(list(targets), protocol, loader, float32, stop)
+
+
+def test_scores_by_hand(splits, float32):
+    report = evaluator(float32, Target("greys", [splits]))(MeanColour())
+    (metrics,) = report.targets[0].splits
+    assert metrics.mAP == pytest.approx(((1 / 2 + 2 / 4) / 2 + 1) / 2)
+    assert metrics.mINP == pytest.approx((2 / 4 + 1) / 2)
+    assert [metrics.rank(k) for k in (1, 2, 5, 10)] == [0.5, 1, 1, 1]
+    assert (metrics.num_queries, metrics.num_valid_queries) == (3, 2)
+    assert report.targets[0].notes == ("a remark",)
+
+
+WITHOUT_JUNK_RULE = ((1 + 2 / 3 + 3 / 5) / 3 + 1) / 2
+
+
+def test_junk_rule_of_the_data_set(splits, float32):
+    splits = replace(splits, ignore_same_camera=False)
+    report = evaluator(float32, Target("greys", [splits]))(MeanColour())
+    assert report.average()["mAP"] == pytest.approx(WITHOUT_JUNK_RULE)
+    assert report.average()["rank1"] == 1
+
+
+def test_junk_rule_of_the_configuration(splits, float32):
+    score = evaluator(float32, Target("greys", [splits]), ignore_same_camera=False)
+    assert score(MeanColour()).average()["mAP"] == pytest.approx(WITHOUT_JUNK_RULE)
+
+
+def test_normalized_features_compare_directions(tmp_path, float32):
+    """A dark and a bright picture of one hue are the same after normalization."""
+    colours = {"q": (120, 60, 30), "match": (240, 120, 60), "other": (120, 62, 45)}
+    samples = {}
+    for name, colour in colours.items():
+        Image.new("RGB", (8, 8), colour).save(tmp_path / f"{name}.png")
+        pid, camid = (5 if name == "other" else 1), (0 if name == "q" else 1)
+        samples[name] = Sample(str(tmp_path / f"{name}.png"), pid, camid)
+    splits = DataSplits("hues", [], [samples["q"]], [samples["match"], samples["other"]])
+    target = Target("hues", [splits])
+    assert evaluator(float32, target, normalize=True)(MeanColour()).average()["mAP"] == 1
+    assert evaluator(float32, target, normalize=False)(MeanColour()).average()["mAP"] == 0.5
+
+
+def test_several_splits_are_averaged_and_read_once(splits, float32):
+    other = DataSplits("greys", [], splits.query[1:2], splits.gallery[1:])  # its AP is 1
+    model = MeanColour()
+    report = evaluator(float32, Target("greys", [splits, other]))(model)
+    assert len(model.ids) == 8  # images of both splits are encoded once
+    scores, deviations = report.targets[0].scores(), report.targets[0].deviations()
+    assert scores["mAP"] == pytest.approx((0.75 + 1) / 2)
+    assert deviations["mAP"] == pytest.approx(0.125)  # of 0.75 and 1
+    assert deviations["rank1"] == pytest.approx(0.25)
+
+
+def test_notes_are_those_of_all_splits_and_of_the_target(splits, float32):
+    """Each once, in order: what holds for all splits, then what differs between them."""
+    counts = [f"316 queries expected, {n} found" for n in (2, 3)]
+    own = [("a rule", "a remark"), ("a rule", counts[0]), ("a rule", counts[1]), ("a rule",)]
+    target = Target("greys", [replace(splits, notes=notes) for notes in own], remarks=("a leak",))
+    expected = ("a rule", "a remark", *counts, "a leak")
+    assert target.notes == expected
+    assert evaluator(float32, target)(MeanColour()).targets[0].notes == expected
+
+
+def test_features_that_are_there_score_as_extracted_ones(splits, float32):
+    target = Target("greys", [splits, replace(splits, query=splits.query[1:])], fingerprint="f")
+    score = evaluator(float32, target)
+    images = splits.query + splits.gallery
+    levels = [row[2] / 255 for row in QUERIES + GALLERY]
+    table = FeatureTable(torch.tensor(levels)[1:, None], torch.arange(1, 8), (images[0].path,))
+    result = score.score(target, images, table)  # the first query is broken
+    assert [metrics.mAP for metrics in result.splits] == [1, 1]
+    assert [metrics.num_queries for metrics in result.splits] == [2, 2]
+    assert (result.name, result.notes, result.bad_images, result.fingerprint) == (
+        *("greys", ("a remark",)),
+        *(1, "f"),
+    )
+
+
+def test_several_targets_are_averaged(splits, float32):
+    easy = DataSplits("easy", [], splits.query[1:2], splits.gallery)
+    report = evaluator(float32, Target("greys", [splits]), Target("easy", [easy]))(MeanColour())
+    assert [target.name for target in report.targets] == ["greys", "easy"]
+    assert report.average()["mAP"] == pytest.approx((0.75 + 1) / 2)
+    scalars = report.scalars()
+    assert scalars["greys/mAP"] == pytest.approx(0.75)
+    assert scalars["easy/rank1"] == 1
+
+
+def test_broken_images_are_left_out_and_rows_stay_aligned(splits, float32, caplog):
+    """Without 103, query 0 finds 106, 110, 120 and query 1 has no match."""
+    broken = splits.gallery[1].path
+    Path(broken).write_bytes(b"no image")
+    score = evaluator(float32, Target("greys", [splits]), opts=["INPUT.ON_BAD_IMAGE", "skip"])
+    with caplog.at_level(logging.WARNING):
+        (metrics,) = score(MeanColour()).targets[0].splits
+    assert metrics.mAP == pytest.approx((1 + 2 / 3) / 2)
+    assert (metrics.num_queries, metrics.num_valid_queries) == (3, 1)
+    assert broken in caplog.text
+    assert "1 broken images skipped" in caplog.text
+
+
+def test_broken_query_is_left_out(splits, float32):
+    Path(splits.query[0].path).write_bytes(b"")
+    score = evaluator(float32, Target("greys", [splits]), opts=["INPUT.ON_BAD_IMAGE", "skip"])
+    (metrics,) = score(MeanColour()).targets[0].splits
+    assert metrics.mAP == 1
+    assert (metrics.num_queries, metrics.num_valid_queries) == (2, 1)
+
+
+def test_foreign_target_has_no_cameras_known_to_the_model(splits, float32):
+    model = MeanColour()
+    evaluator(float32, Target("greys", [splits], cameras=None))(model)
+    assert model.ids == [(-1, -1)] * 8
+
+
+def test_cameras_of_a_source_are_those_of_training(splits, float32):
+    model = MeanColour()
+    evaluator(float32, Target("greys", [splits], cameras=range(6, 16)))(model)
+    expected = [(6 + s.camid, s.viewid) for s in splits.query + splits.gallery]
+    assert model.ids == expected
+
+
+def test_mode_of_the_model_is_put_back(splits, float32):
+    score = evaluator(float32, Target("greys", [splits]))
+    for training in (True, False):
+        model = MeanColour().train(training)
+        score(model)
+        assert model.training is training
+
+
+def test_reranked_scores(splits, float32):
+    target = Target("greys", [splits])
+    report = evaluator(float32, target, rerank=(2, 2, 0.3))(MeanColour())
+    levels = torch.tensor([[row[2] / 255] * 3 for row in QUERIES + GALLERY])
+    ids = [[row[0] for row in QUERIES], [row[0] for row in GALLERY]]
+    ids += [[row[1] for row in QUERIES], [row[1] for row in GALLERY]]
+    distmat = rerank(levels[:3], levels[3:], 2, 2, 0.3)
+    expected = evaluate_distmat(distmat, *ids)
+    (metrics,) = report.targets[0].splits
+    assert metrics.mAP == pytest.approx(expected.mAP)
+    np.testing.assert_allclose(metrics.cmc, expected.cmc)
+    assert metrics.num_valid_queries == 2
+
+
+def test_reranking_with_the_original_distance_alone_changes_nothing(splits, float32):
+    report = evaluator(float32, Target("greys", [splits]), rerank=(3, 2, 1.0))(MeanColour())
+    assert report.average()["mAP"] == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("reranking", [None, (3, 2, 1.0)])
+def test_single_gallery_shot_by_hand(splits, float32, reranking):
+    """Query 0 has its match at rank 2 where 106 is drawn of its two, at 3 where 120 is."""
+    target = Target("greys", [replace(splits, single_gallery_shot=True)])
+    report = evaluator(float32, target, rerank=reranking)(MeanColour())
+    (metrics,) = report.targets[0].splits
+    keys = np.random.PCG64(0).random_raw((100, len(GALLERY)))
+    near = np.mean(keys[:, 2] < keys[:, 4])
+    assert metrics.cmc.tolist() == pytest.approx([1 / 2, (near + 1) / 2, 1])
+    assert metrics.mAP == pytest.approx(((1 / 2 + 2 / 4) / 2 + 1) / 2)  # of the whole gallery
+    assert metrics.mINP == pytest.approx((2 / 4 + 1) / 2)
+    assert (metrics.num_queries, metrics.num_valid_queries) == (3, 2)
+
+
+def test_single_gallery_shot_follows_the_junk_rule_of_the_data_set(splits, float32):
+    """Query 0 has its match at rank 1 where 101 is drawn of its three, at 2 where 106 is."""
+    splits = replace(splits, single_gallery_shot=True, ignore_same_camera=False)
+    report = evaluator(float32, Target("greys", [splits]))(MeanColour())
+    drawn = np.random.PCG64(0).random_raw((100, len(GALLERY)))[:, [0, 2, 4]].argmin(axis=1)
+    expected = [(np.mean(drawn < rank) + 1) / 2 for rank in (1, 2, 3)]
+    assert report.targets[0].splits[0].cmc.tolist() == pytest.approx(expected)
+
+
+# 90 and 112 of pid 1 in camera 0 search as 101, 104 of pid 2 alone, 50 of pid 9 in vain
+PAIRED_QUERIES = [(1, 0, 90), (2, 0, 104), (1, 0, 112), (9, 0, 50)]
+
+
+@pytest.fixture
+def paired_splits(splits, tmp_path):
+    return replace(splits, query=draw(tmp_path, "pair", PAIRED_QUERIES))
+
+
+@pytest.mark.parametrize("reranking", [None, (3, 2, 1.0)])
+def test_multi_query_by_hand(paired_splits, float32, reranking):
+    """101 finds 101 (junk), 103, 106, 110, 120: the matches are at ranks 2 and 4."""
+    target = Target("greys", [paired_splits])
+    report = evaluator(float32, target, multi_query=True, rerank=reranking)(MeanColour())
+    (metrics,) = report.targets[0].splits
+    assert metrics.mAP == pytest.approx(((1 / 2 + 2 / 4) / 2 + 1) / 2)
+    assert (metrics.num_queries, metrics.num_valid_queries) == (3, 2)
+    single = evaluator(float32, target, rerank=reranking)(MeanColour())
+    (metrics,) = single.targets[0].splits
+    assert (metrics.num_queries, metrics.num_valid_queries) == (4, 3)
+
+
+def test_multi_query_with_single_gallery_shot(paired_splits, float32):
+    target = Target("greys", [replace(paired_splits, single_gallery_shot=True)])
+    report = evaluator(float32, target, multi_query=True)(MeanColour())
+    (metrics,) = report.targets[0].splits
+    keys = np.random.PCG64(0).random_raw((100, len(GALLERY)))
+    near = np.mean(keys[:, 2] < keys[:, 4])
+    assert metrics.cmc.tolist() == pytest.approx([1 / 2, (near + 1) / 2, 1])
+
+
+@pytest.mark.parametrize(("normalize", "best"), [(True, 1), (False, 0)])
+def test_multi_query_pools_directions_of_normalized_features(tmp_path, float32, normalize, best):
+    """Red and a bright green: halfway in direction, but all but green in their mean."""
+    colours = {"dark": (20, 0, 0), "bright": (0, 250, 0), "half": (90, 90, 0), "green": (5, 90, 0)}
+    samples = {}
+    for name, colour in colours.items():
+        Image.new("RGB", (8, 8), colour).save(tmp_path / f"{name}.png")
+        pid, camid = (5 if name == "green" else 1), (1 if name in ("half", "green") else 0)
+        samples[name] = Sample(str(tmp_path / f"{name}.png"), pid, camid)
+    query, gallery = [samples["dark"], samples["bright"]], [samples["half"], samples["green"]]
+    target = Target("hues", [DataSplits("hues", [], query, gallery)])
+    score = evaluator(float32, target, normalize=normalize, multi_query=True)
+    assert score(MeanColour()).average()["rank1"] == best
+
+
+def test_broken_image_is_left_out_of_its_pooled_query(paired_splits, float32):
+    """112 alone remains of pid 1: 110, 106, 120, 103, 101 (junk)."""
+    Path(paired_splits.query[0].path).write_bytes(b"")
+    score = evaluator(
+        float32,
+        Target("greys", [paired_splits]),
+        opts=["INPUT.ON_BAD_IMAGE", "skip"],
+        multi_query=True,
+    )
+    (metrics,) = score(MeanColour()).targets[0].splits
+    assert metrics.mAP == pytest.approx(((1 / 2 + 2 / 3) / 2 + 1) / 2)
+    assert (metrics.num_queries, metrics.num_valid_queries) == (3, 2)
+
+
+def test_reranking_multi_query_and_single_gallery_shot_together(tmp_path, float32):
+    """Directions are pooled, pooled queries are directions again, their distances re-ranked."""
+    rng = np.random.default_rng(1)
+    colours = rng.integers(20, 250, (40, 3)).tolist()
+    ids = list(zip(rng.integers(0, 4, 40).tolist(), rng.integers(0, 2, 40).tolist(), strict=True))
+    samples = []
+    for number, (colour, (pid, camid)) in enumerate(zip(colours, ids, strict=True)):
+        path = tmp_path / f"{number}.png"
+        Image.new("RGB", (8, 8), tuple(colour)).save(path)
+        samples.append(Sample(str(path), pid, camid))
+    splits = DataSplits("hues", [], samples[:16], samples[16:], single_gallery_shot=True)
+    options = {"normalize": True, "multi_query": True, "rerank": (4, 3, 0.3)}
+    report = evaluator(float32, Target("hues", [splits]), **options)(MeanColour())
+    (metrics,) = report.targets[0].splits
+
+    features = normalize_features(torch.tensor(colours) / 255)
+    pooled = pool_queries(features[:16], *torch.tensor(ids[:16]).T, normalize=True)
+    gallery_pids, gallery_camids = torch.tensor(ids[16:]).T
+    distmat = rerank(pooled.features, features[16:], 4, 3, 0.3)
+    pids_and_camids = [pooled.pids, gallery_pids, pooled.camids, gallery_camids]
+    expected = evaluate_distmat(distmat, *pids_and_camids)
+    cmc = single_gallery_shot_cmc(partial(distmat_blocks, distmat), *pids_and_camids)
+    assert (metrics.mAP, metrics.mINP) == pytest.approx((expected.mAP, expected.mINP), abs=1e-6)
+    assert metrics.cmc == pytest.approx(cmc, abs=1e-6)
+    assert metrics.num_queries == len(set(ids[:16]))
+
+
+def test_multi_query_of_the_configuration(float32):
+    cfg = load_cfg(None, ["TEST.MULTI_QUERY", "True"])
+    protocol = build_evaluator(cfg, [], float32).protocol
+    assert protocol == Protocol(multi_query=True)
+    assert protocol.as_dict()["multi_query"] is True
+    assert Protocol().as_dict()["multi_query"] is False
+
+
+def test_protocol_of_the_configuration(float32):
+    cfg = load_cfg(
+        None,
+        [
+            *("TEST.FEAT_NORM", "False", "TEST.IGNORE_SAME_CAMERA", "False"),
+            *("TEST.CHUNK_MB", "7", "TEST.RE_RANKING", "True", "TEST.RE_RANKING_K1", "20"),
+            *("TEST.RE_RANKING_K2", "6", "TEST.RE_RANKING_LAMBDA", "0.4"),
+        ],
+    )
+    assert build_evaluator(cfg, [], float32).protocol == Protocol(
+        normalize=False, ignore_same_camera=False, chunk_mb=7, rerank=(20, 6, 0.4)
+    )
+    assert build_evaluator(load_cfg(), [], float32).protocol == Protocol()
+
+
+def own_data(root, name):
+    for pid in range(4):
+        for camera in range(2):
+            path = root / name / f"{pid}" / f"a_c{camera}_1.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8)).save(path)
+
+
+def test_targets_are_the_sources_unless_named(tmp_path):
+    own_data(tmp_path, "one")
+    own_data(tmp_path, "two")
+    names = ["DATASETS.ROOT_DIR", str(tmp_path), "DATASETS.NAMES", "('one', 'two')"]
+    targets = build_targets(load_cfg(None, names), {"one": range(2), "two": range(2, 4)})
+    cameras = [(target.name, target.cameras) for target in targets]
+    assert cameras == [("one", range(2)), ("two", range(2, 4))]
+    cfg = load_cfg(None, [*names, "DATASETS.TARGETS", "('two',)"])
+    (target,) = build_targets(cfg, {"one": range(2)})
+    assert (target.name, target.cameras, len(target.splits)) == ("two", None, 1)
+
+
+def test_targets_of_one_name_are_refused(tmp_path):
+    """Results go by name: the second would replace the first."""
+    own_data(tmp_path / "a", "people")
+    own_data(tmp_path / "b", "people")
+    names = ["DATASETS.ROOT_DIR", str(tmp_path), "DATASETS.NAMES", "a/people"]
+    cfg = load_cfg(None, [*names, "DATASETS.TARGETS", "('a/people', 'b/people')"])
+    with pytest.raises(ValueError, match=r"DATASETS\.TARGETS: several data sets are called people"):
+        build_targets(cfg, {})
+
+
+def test_target_with_the_name_of_another_source_is_refused(tmp_path):
+    """It would be given that source's cameras, and pass for it in the results."""
+    own_data(tmp_path / "a", "crops")
+    own_data(tmp_path / "b", "crops")
+    names = ["DATASETS.ROOT_DIR", str(tmp_path), "DATASETS.NAMES", "a/crops"]
+    cfg = load_cfg(None, [*names, "DATASETS.TARGETS", "('b/crops',)"])
+    with pytest.raises(ValueError, match="two data sets are called crops") as error:
+        build_targets(cfg, {"crops": range(2)}, build_sources(cfg))
+    assert str(error.value) == (
+        "DATASETS.NAMES, DATASETS.TARGETS: two data sets are called crops: "
+        f"{tmp_path / 'a' / 'crops'} and {tmp_path / 'b' / 'crops'}; "
+        "cameras and results go by the name of the folder or file, rename one"
+    )
+    with pytest.raises(ValueError, match="rename one"):  # of a checkpoint of a/crops
+        build_targets(cfg, {"crops": range(2)})
+    (target,) = build_targets(cfg, {"people": range(2)})  # of another checkpoint
+    assert (target.name, target.cameras) == ("crops", None)
+
+
+def test_own_data_with_the_name_of_a_benchmark_that_is_a_source_is_refused(tmp_path):
+    own_data(tmp_path / "b", "market1501")
+    names = ["DATASETS.ROOT_DIR", str(tmp_path), "DATASETS.NAMES", "market1501"]
+    cfg = load_cfg(None, [*names, "DATASETS.TARGETS", "b/market1501"])
+    with pytest.raises(ValueError, match=r"market1501: the benchmark and .*b/market1501; .*rename"):
+        build_targets(cfg, {"market1501": range(6)})
+    assert build_targets(cfg, {})[0].name == "market1501"
+
+
+def test_source_under_another_path_is_the_same_target(tmp_path):
+    own_data(tmp_path, "crops")
+    names = ["DATASETS.ROOT_DIR", str(tmp_path), "DATASETS.NAMES", "crops"]
+    cfg = load_cfg(None, [*names, "DATASETS.TARGETS", f"{tmp_path}/../{tmp_path.name}/crops/"])
+    sources = build_sources(cfg)
+    (target,) = build_targets(cfg, {"crops": range(2)}, sources)
+    assert target.splits == sources
+    assert target.splits[0] is sources[0]
+    assert target.cameras == range(2)
+
+
+def test_no_valid_query_names_target_and_cameras(splits, float32):
+    same = [Sample(s.path, s.pid, 3) for s in splits.query]
+    gallery = [Sample(s.path, s.pid, 3) for s in splits.gallery]
+    score = evaluator(float32, Target("greys", [DataSplits("greys", [], same, gallery)]))
+    for attempt in (score.check, lambda: score(MeanColour())):
+        with pytest.raises(ValueError, match="camera") as error:
+            attempt()
+        assert "TEST.IGNORE_SAME_CAMERA" in str(error.value)
+    with pytest.raises(ValueError, match="greys"):
+        score.check()
+
+
+def test_check_passes_what_can_be_evaluated(splits, float32):
+    evaluator(float32, Target("greys", [splits])).check()
+
+
+def test_lines_of_the_log(splits, float32, caplog):
+    with caplog.at_level(logging.INFO, logger="processor.evaluation.evaluator"):
+        evaluator(float32, Target("greys", [splits]))(MeanColour())
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == [
+        "Validation Results on greys",
+        "mAP: 75.0%",
+        "CMC curve, Rank-1  :50.0%",
+        "CMC curve, Rank-5  :100.0%",
+        "CMC curve, Rank-10 :100.0%",
+        "mINP: 75.0%",
+        "2 of 3 queries counted, 1 dropped (no match in the gallery)",
+    ]
+
+
+def test_stop_request_interrupts_the_evaluation(splits, float32):
+    stop = StopRequest()
+    stop.requested = True
+    model = MeanColour().train()
+    with pytest.raises(Interrupted):
+        evaluator(float32, Target("greys", [splits]), stop=stop)(model)
+    assert model.training
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("reranking", [None, (4, 3, 0.3)])
+def test_images_in_several_splits_score_as_alone(tmp_path, float32, normalize, reranking):
+    """Rows of the splits are picked from one table; it must not change between them."""
+    rng = np.random.default_rng(4)
+    samples = []
+    for number in range(30):
+        path = tmp_path / f"{number}.png"
+        Image.new("RGB", (8, 8), tuple(rng.integers(20, 250, 3).tolist())).save(path)
+        samples.append(Sample(str(path), number % 4, number // 4 % 2))
+    first = DataSplits("hues", [], samples[:10], samples[10:])
+    second = DataSplits("hues", [], samples[5:20:2], samples[::-1])  # queries in the gallery too
+    options = {"normalize": normalize, "rerank": reranking}
+    together = evaluator(float32, Target("hues", [first, second]), **options)(MeanColour())
+    for split, metrics in zip((first, second), together.targets[0].splits, strict=True):
+        (alone,) = evaluator(float32, Target("hues", [split]), **options)(MeanColour()).targets
+        expected = alone.splits[0]
+        assert metrics.mAP == pytest.approx(expected.mAP, abs=1e-6)
+        assert metrics.cmc.tolist() == pytest.approx(expected.cmc.tolist())
+
+
+def test_rows_in_order_are_a_part_of_the_table_and_others_a_copy():
+    features = torch.arange(12.0).view(6, 2)
+    part = _take(features, [2, 3, 4])
+    assert part.data_ptr() == features[2:].data_ptr()
+    assert part.tolist() == features[2:5].tolist()
+    for rows in ([2, 4, 3], [0, 2], [1, 1], [5, 4]):
+        picked = _take(features, rows)
+        assert picked.tolist() == [features[row].tolist() for row in rows]
+        assert picked.untyped_storage().data_ptr() != features.untyped_storage().data_ptr()
+    assert _take(features, []).shape == (0, 2)
+
+
+def test_what_cannot_fit_is_refused_after_the_first_batch(splits, float32, monkeypatch):
+    monkeypatch.setattr(memory_limits, "available_bytes", lambda _: 10**6)
+    model = MeanColour().train()
+    text = r"evaluation on greys \(cpu\) needs about 0\.1 GB, have 0\.0 GB; .*more memory"
+    with pytest.raises(MemoryError, match=text):
+        evaluator(float32, Target("greys", [splits]))(model)
+    assert len(model.ids) == 3  # of eight images
+    assert model.training
+
+
+def test_reranking_that_cannot_fit_names_its_option(splits, float32, monkeypatch):
+    monkeypatch.setattr(memory_limits, "available_bytes", lambda _: 2 * 10**8)
+    target = Target("greys", [splits])
+    evaluator(float32, target)(MeanColour())
+    with pytest.raises(MemoryError, match=r"re-ranking greys .*TEST\.RE_RANKING False"):
+        evaluator(float32, target, rerank=(2, 2, 0.3))(MeanColour())

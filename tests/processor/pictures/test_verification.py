@@ -1,0 +1,56 @@
+"""The plot of a verification shows its numbers."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from processor.metrics.distance import distmat_blocks
+from processor.metrics.matches import Candidates, Identities
+from processor.metrics.verification import verify
+from processor.pictures.verification import draw_verification
+from processor.results.threshold import recommend
+
+
+@pytest.fixture(scope="module")
+def found():
+    """100 queries, 100 gallery images of 10 identities: 1,000 genuine and 9,000 impostor pairs."""
+    rng = np.random.default_rng(0)
+    pids = np.arange(100) % 10
+    same = pids[:, None] == pids
+    distmat = np.where(same, rng.normal(0.3, 0.1, same.shape), rng.normal(1.0, 0.2, same.shape))
+    distmat = distmat.clip(0.01).astype(np.float32)
+    ids = Identities.check(pids, pids, np.zeros(100), np.ones(100))
+    candidates = Candidates.find(ids, ignore_same_camera=True)
+    return verify(partial(distmat_blocks, distmat), candidates, torch.device("cpu"))
+
+
+def test_distances_and_rates_are_drawn(found, tmp_path):
+    recommended = recommend(found, 1e-3)
+    figure = draw_verification(found, recommended, "a title")
+    left, right = figure.axes
+    labels = left.get_legend_handles_labels()[1]
+    assert labels == [
+        "same identity, 1,000 pairs",
+        "two identities, 9,000 pairs",
+        f"recommended threshold {recommended.point.threshold:.4f}",
+    ]
+    (line,) = left.lines
+    assert line.get_xdata()[0] == recommended.point.threshold
+    (curve, *_) = right.lines
+    far, tar = curve.get_xdata(), curve.get_ydata()
+    for rate in (0.5, 0.05, 0.003):
+        assert tar[np.searchsorted(far, rate, side="right") - 1] == found.counts.at_far(rate).tar
+    labels = right.get_legend_handles_labels()[1]
+    assert f"TAR {found.at_far[1e-2].tar:.1%} at FAR 0.01" in labels
+    assert f"equal error {found.eer:.1%}" in labels
+    assert "fewer than 30 false accepts" in labels  # below 30 / 9,000
+    figure.savefig(tmp_path / "plot.png")
+
+
+def test_histograms_have_area_one(found):
+    left, _ = draw_verification(found, recommend(found, 1e-3), "").axes
+    for patch in left.patches:
+        values, edges, _ = patch.get_data()
+        assert (values * np.diff(edges)).sum() == pytest.approx(1)

@@ -1,0 +1,89 @@
+"""Results as numbers, JSON, CLIP-ReID's lines and a table."""
+
+import json
+
+import numpy as np
+import pytest
+
+from processor.metrics.ranking import RetrievalMetrics
+from processor.results.report import EvaluationReport, TargetResult, format_table, result_lines
+
+
+def metrics(mean_ap, cmc, queries=10, valid=8):
+    return RetrievalMetrics(np.array(cmc), mean_ap, mean_ap / 2, queries, valid)
+
+
+SHORT = [0.5, 0.625, 0.75]  # a gallery of three: the curve holds its last value
+LONG = [0.951, 0.96, 0.97, 0.98, 0.99, 1.0]
+
+
+@pytest.fixture
+def report():
+    one = TargetResult("market1501", [metrics(0.886, LONG, 3368, 3368)])
+    two = TargetResult("own", [metrics(0.4, SHORT), metrics(0.6, SHORT)], ("a remark",))
+    return EvaluationReport([one, two])
+
+
+def test_content_of_results_json(report):
+    content = json.loads(json.dumps(report.as_dict()))
+    assert set(content) == {"targets", "average"}
+    assert list(content["targets"]) == ["market1501", "own"]
+    own = content["targets"]["own"]
+    assert set(own) >= {"mAP", "mINP", "cmc", "num_queries", "num_valid_queries", "splits"}
+    assert own["mAP"] == pytest.approx(0.5)
+    assert own["mINP"] == pytest.approx(0.25)
+    assert own["cmc"] == {"1": 0.5, "5": 0.75, "10": 0.75}
+    assert (own["num_queries"], own["num_valid_queries"], own["splits"]) == (10, 8, 2)
+    assert own["std"]["mAP"] == pytest.approx(0.1)
+    assert own["std"]["cmc"] == {"1": 0, "5": 0, "10": 0}
+    assert own["notes"] == ["a remark"]
+    assert set(content["average"]) == {"mAP", "mINP", "cmc"}
+    assert content["average"]["mAP"] == pytest.approx((0.886 + 0.5) / 2)
+    assert content["average"]["cmc"]["10"] == pytest.approx((1 + 0.75) / 2)
+
+
+def test_numbers_for_the_metrics(report):
+    scalars = report.scalars()
+    assert scalars["mAP"] == pytest.approx(0.693)
+    assert scalars["own/rank1"] == 0.5
+    alone = EvaluationReport(report.targets[:1])
+    assert set(alone.scalars()) == {"mAP", "mINP", "rank1", "rank5", "rank10"}
+    assert all(type(value) is float for value in scalars.values())
+
+
+def test_lines_that_people_search_logs_for(report):
+    lines = result_lines(report.targets[0])
+    assert "mAP: 88.6%" in lines
+    assert "CMC curve, Rank-1  :95.1%" in lines
+    assert "CMC curve, Rank-5  :99.0%" in lines
+    assert "CMC curve, Rank-10 :100.0%" in lines
+    assert lines[-1].startswith("3368 of 3368 queries counted, 0 dropped")
+
+
+def test_lines_name_the_number_of_splits_and_of_dropped_queries(report):
+    lines = result_lines(report.targets[1])
+    assert lines[0] == "Validation Results on own, mean of 2 splits"
+    assert lines[-1].startswith("8 of 10 queries counted, 2 dropped")
+
+
+def test_table_shows_models_side_by_side_per_target(report):
+    table = format_table([("untrained", report.as_dict()), ("trained", report.as_dict())])
+    rows = [line.split() for line in table.splitlines()]
+    assert rows[0] == ["target", "model", "mAP", "Rank-1", "Rank-5", "Rank-10", "mINP", "queries"]
+    assert [row[:3] for row in rows[2:]] == [
+        ["market1501", "untrained", "88.6%"],
+        ["market1501", "trained", "88.6%"],
+        ["own", "untrained", "50.0%"],
+        ["own", "trained", "50.0%"],
+        ["average", "untrained", "69.3%"],
+        ["average", "trained", "69.3%"],
+    ]
+    assert rows[2][-1] == "3368/3368"
+    assert rows[4][3:5] == ["±", "10.0"]
+    assert rows[4][-4:] == ["8/10", "in", "2", "splits"]
+    assert len({len(line) for line in table.splitlines() if not line.startswith("average")}) == 1
+
+
+def test_one_target_has_no_average_row(report):
+    table = format_table([("trained", EvaluationReport(report.targets[:1]).as_dict())])
+    assert "average" not in table

@@ -1,0 +1,107 @@
+"""Thresholds: which one is recommended, what a file says of it, and who may use the file."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from processor.metrics.verification import NONE_ACCEPTED, OperatingPoint, PairCounts, Verification
+from processor.results.threshold import read_threshold, recommend, threshold_record, to_euclidean
+from processor.tools.compare import decide
+
+MODEL = {"weights": "abc", "TEST.NECK_FEAT": "before"}
+
+
+def found(num_impostor):
+    """Two thresholds, at squared distances 0.25 and 0.09."""
+    counts = PairCounts(np.zeros(1, dtype=np.float32), np.ones(1), np.ones(1))
+    equal = OperatingPoint(0.25, far=0.05, tar=0.93)
+    at_far = {1e-3: OperatingPoint(0.09, far=9e-4, tar=0.5)}
+    return Verification(counts, 100, num_impostor, equal, at_far)
+
+
+def test_the_rate_asked_for_is_recommended_where_it_can_be_measured():
+    best = recommend(found(30_000), 1e-3)
+    assert best.point.threshold == pytest.approx(0.3)
+    assert (best.point.far, best.point.tar) == (9e-4, 0.5)
+    assert best.criterion == "false accept rate 0.001"
+
+
+def test_too_few_pairs_recommend_equal_errors():
+    best = recommend(found(29_999), 1e-3)
+    assert best.point.threshold == pytest.approx(0.5)
+    assert best.criterion == (
+        "equal error rate, as a false accept rate of 0.001 takes 30,000 impostor pairs to measure, "
+        "of which there are 29,999"
+    )
+
+
+def test_a_threshold_below_zero_accepts_nothing():
+    assert to_euclidean(OperatingPoint(NONE_ACCEPTED, 0, 0)).threshold < 0
+    assert to_euclidean(OperatingPoint(0.0, 0, 0)).threshold == 0
+
+
+def test_the_record_holds_distances_and_pairs():
+    record = threshold_record(found(50_000), 1e-3)
+    assert record["recommended"] == {
+        "threshold": math.sqrt(0.09),
+        "far": 9e-4,
+        "tar": 0.5,
+        "criterion": "false accept rate 0.001",
+    }
+    assert record["eer"].pop("value") == pytest.approx((0.05 + 0.07) / 2)
+    assert record["eer"] == {"threshold": 0.5, "far": 0.05, "tar": 0.93}
+    assert (record["genuine_pairs"], record["impostor_pairs"]) == (100, 50_000)
+    assert record["tar_at_far"]["0.001"]["measured"] is True
+    assert json.loads(json.dumps(record)) == record
+
+
+@pytest.fixture
+def file(tmp_path):
+    record = {**threshold_record(found(50_000), 1e-3), "data": "street", "checkpoint": "a/last.pth"}
+    path = tmp_path / "street.json"
+    path.write_text(json.dumps({**record, "model": MODEL}), encoding="utf-8")
+    return path
+
+
+def test_a_file_is_read_for_its_model(file):
+    threshold = read_threshold(str(file), MODEL)
+    assert threshold.value == math.sqrt(0.09)
+    assert threshold.origin == f"{file}: false accept rate 0.001 on street"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("weights", "xyz"), ("TEST.NECK_FEAT", "after"), ("MODEL.NEW", "1")]
+)
+def test_a_file_of_other_features_is_refused(file, key, value):
+    with pytest.raises(ValueError, match=rf"made by a/last\.pth, .* other {key}; make one"):
+        read_threshold(str(file), {**MODEL, key: value})
+
+
+def test_a_number_is_a_threshold():
+    assert read_threshold("0.75", MODEL).value == 0.75
+    for text in ("-1", "nan", "inf"):
+        with pytest.raises(ValueError, match="--threshold: expected a distance, 0 or more"):
+            read_threshold(text, MODEL)
+
+
+def test_other_files_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is neither a number nor a file"):
+        read_threshold(str(tmp_path / "nothing.json"), MODEL)
+    path = tmp_path / "some.json"
+    for text, message in (("{", "is no JSON file"), ("[]", "was not made by"), ("{}", "was not")):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(ValueError, match=message):
+            read_threshold(str(path), MODEL)
+
+
+def test_decisions_name_distance_threshold_and_origin():
+    threshold = read_threshold("0.5", MODEL)
+    assert decide(0.5, threshold) == (
+        "SAME identity: Euclidean distance 0.5000 is at most the threshold 0.5000 (as given)"
+    )
+    assert decide(0.75, threshold) == (
+        "DIFFERENT identities: Euclidean distance 0.7500 exceeds the threshold 0.5000 (as given)"
+    )
+    assert decide(0.75, None).startswith("Euclidean distance 0.7500; for a decision give --thresh")

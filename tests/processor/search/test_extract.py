@@ -1,0 +1,170 @@
+"""From lists of images to a file of features, through interruptions."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from config import ConfigError, dump_cfg, load_cfg
+from datasets.image_lists import ImageList, read_image_lists
+from datasets.records import Sample
+from model import build_model
+from processor.checkpoints.save import save_checkpoint
+from processor.extractor import Extractor
+from processor.search.extract import extract_in_memory, extract_to_file, join_lists
+from processor.search.feature_file import read_features, read_record
+
+SIZES = {"num_classes": 3, "num_cameras": 5, "num_views": 1}
+
+
+@pytest.fixture(scope="module")
+def extractor(tmp_path_factory, tiny_opts):
+    """Of a model that was trained on two cameras of `shop` and three of market1501."""
+    opts = [
+        *(*tiny_opts, "INPUT.SIZE_TRAIN", "[32, 16]", "INPUT.SIZE_TEST", "[32, 16]"),
+        *("MODEL.SIE_CAMERA", "True", "DATASETS.NAMES", "('shop', 'market1501')"),
+    ]
+    cfg = load_cfg(None, opts)
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("checkpoint") / "last.pth"
+    meta = {**SIZES, "cameras": json.dumps({"shop": [0, 2], "market1501": [2, 5]})}
+    save_checkpoint(path, build_model(cfg, *SIZES.values()), dump_cfg(cfg), meta)
+    return Extractor(path, "cpu", batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Eighteen pictures."""
+    path = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for number in range(18):
+        pixels = rng.integers(0, 256, (6, 3, 3), np.uint8)
+        Image.fromarray(pixels).resize((16, 32)).save(path / f"{number:02d}.png")
+    return path
+
+
+def images_of(extractor, *places):
+    return join_lists(extractor, read_image_lists([str(place) for place in places], ""))
+
+
+@pytest.mark.parametrize("name", ["features.npz", "features.npy"])
+def test_rows_are_the_extractor_s(extractor, folder, tmp_path, name):
+    extract_to_file(extractor, images_of(extractor, folder), tmp_path / name)
+    stored = read_features(tmp_path / name)
+    paths = sorted(map(str, folder.iterdir()))
+    assert stored.paths == paths
+    np.testing.assert_array_equal(stored.features, extractor(paths).numpy())
+    assert stored.pids.tolist() == stored.camids.tolist() == [-1] * 18
+    assert stored.record["autocast"] == "off"
+    in_memory = extract_in_memory(extractor, images_of(extractor, folder))
+    np.testing.assert_array_equal(in_memory.features, stored.features)
+    assert in_memory.paths == paths
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("ending", ["npz", "npy"])
+def test_continued_after_any_batch_it_is_the_same_file(
+    extractor, folder, tmp_path, monkeypatch, ending
+):
+    images = images_of(extractor, folder)
+    extract_to_file(extractor, images, tmp_path / f"straight.{ending}")
+    output = tmp_path / f"features.{ending}"
+    computed = []
+    embed = extractor.model.embed
+
+    class KilledError(Exception):
+        pass
+
+    def stop_after_two_batches(batch, *ids):
+        if len(computed) and len(computed) % 2 == 0 and computed[-1]:
+            computed.append(0)
+            raise KilledError
+        computed.append(len(batch))
+        return embed(batch, *ids)
+
+    monkeypatch.setattr(extractor.model, "embed", stop_after_two_batches)
+    starts = 0
+    while not output.is_file() or ending == "npy":
+        starts += 1
+        try:
+            extract_to_file(extractor, images, output)
+            break
+        except KilledError:
+            assert starts < 5
+    assert sum(computed) == 18
+    assert starts > 1
+    assert output.read_bytes() == (tmp_path / f"straight.{ending}").read_bytes()
+
+
+def test_finished_file_is_left_alone(extractor, folder, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    images = images_of(extractor, folder)
+    outputs = [tmp_path / "features.npz", tmp_path / "features.npy"]
+    for output in outputs:
+        extract_to_file(extractor, images, output)
+    before = [output.read_bytes() for output in outputs]
+    monkeypatch.setattr(extractor.model, "embed", lambda *_: pytest.fail("computed again"))
+    for output in outputs:
+        extract_to_file(extractor, images, output)
+    assert [output.read_bytes() for output in outputs] == before
+    assert "features.npz is there already, with all 18 images" in caplog.text
+    assert "features.npy: going on after 18 of 18 images" in caplog.text
+
+
+def test_other_images_are_refused(extractor, folder, tmp_path):
+    images = images_of(extractor, folder)
+    for output in (tmp_path / "features.npz", tmp_path / "features.npy"):
+        extract_to_file(extractor, images, output)
+        with pytest.raises(
+            ValueError, match="images is 18 there and 1 now; choose another --output"
+        ):
+            extract_to_file(extractor, images_of(extractor, folder / "03.png"), output)
+        reversed_ = join_lists(extractor, [ImageList(images.samples[::-1])])
+        with pytest.raises(ValueError, match="images_sha256 is"):
+            extract_to_file(extractor, reversed_, output)
+
+
+def test_broken_images(extractor, folder, tmp_path, caplog):
+    """Strict keeps what came before; skipping goes on from there, and leaves out the broken one."""
+    (tmp_path / "broken.jpg").write_text("no picture")
+    images = images_of(extractor, *sorted(folder.iterdir())[:9], tmp_path / "broken.jpg", folder)
+    output = tmp_path / "features.npy"
+    with pytest.raises(RuntimeError, match=r"cannot decode .*broken\.jpg"):
+        extract_to_file(extractor, images, output)
+    assert read_record(output)["images_done"] == 8
+    extract_to_file(extractor, images, output, on_bad_image="skip")
+    stored = read_features(output)
+    assert stored.paths == sorted(map(str, folder.iterdir()))
+    whole = extractor(stored.paths).numpy()
+    np.testing.assert_allclose(stored.features, whole, atol=1e-5, rtol=0)
+    assert stored.record["bad_images"] == [str(tmp_path / "broken.jpg")]
+    assert f"skipped the broken image {tmp_path / 'broken.jpg'}" in caplog.text
+
+
+def test_nothing_but_broken_images(extractor, tmp_path):
+    (tmp_path / "broken.jpg").write_text("no picture")
+    images = images_of(extractor, tmp_path / "broken.jpg")
+    with pytest.raises(ValueError, match="no image could be read"):
+        extract_to_file(extractor, images, tmp_path / "features.npz", on_bad_image="skip")
+    with pytest.raises(ValueError, match="no image could be read"):
+        extract_in_memory(extractor, images, on_bad_image="skip")
+
+
+def test_other_endings_are_refused(extractor, folder, tmp_path):
+    with pytest.raises(ValueError, match=r"--output .*\.h5: the name has to end in \.npz or \.npy"):
+        extract_to_file(extractor, images_of(extractor, folder), tmp_path / "features.h5")
+
+
+def test_cameras_count_in_the_data_sets_trained_on(extractor, tmp_path, monkeypatch):
+    samples = [Sample("a", 4, 0, 0), Sample("b", 4, 2, 1), Sample("c", 5, 3, 0)]
+    lists = [ImageList(samples, name) for name in ("market1501", "", "dukemtmc")]
+    joined = join_lists(extractor, lists)
+    assert joined.samples == samples * 3
+    assert joined.camids == [2, 4, -1, *[-1] * 6]
+    assert joined.viewids == [0, 1, 0, *[-1] * 6]
+    (tmp_path / "shop").mkdir()  # another one than that of the training
+    monkeypatch.setenv("REID_DATA", str(tmp_path))
+    with pytest.raises(ConfigError, match="two data sets are called shop"):
+        join_lists(extractor, [ImageList(samples, str(tmp_path / "shop"))])

@@ -1,0 +1,74 @@
+"""Search by faiss: exact distances, few misses, an index that is kept."""
+
+import logging
+import sys
+
+import pytest
+import torch
+
+from processor.search.exact import search
+from processor.search.faiss_index import search_by_index
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Queries and 4,000 gallery rows of length 1 in 200 clusters."""
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(200, 32, generator=generator)
+    rows = centres.repeat(21, 1) + 0.7 * torch.randn(4200, 32, generator=generator)
+    rows /= rows.norm(dim=1, keepdim=True)
+    return rows[:50], rows[200:]
+
+
+def share_found(found, true):
+    return (found.indices[:, :, None] == true.indices[:, None]).any(dim=2).double().mean()
+
+
+def test_flat_index_finds_all(data):
+    pytest.importorskip("faiss")
+    found, true = search_by_index(*data, 10, "flat"), search(*data, 10)
+    assert torch.equal(found.indices, true.indices)
+    assert torch.equal(found.distances, true.distances)
+
+
+def test_coded_index_misses_few_and_is_kept(data, tmp_path, caplog):
+    pytest.importorskip("faiss")
+    file, true = tmp_path / "gallery.faiss", search(*data, 10)
+    found = search_by_index(*data, 10, "ivfpq", file)
+    assert share_found(found, true) > 0.95
+    right = found.indices[:, 0] == true.indices[:, 0]
+    assert torch.equal(found.distances[right, 0], true.distances[right, 0])  # not of the codes
+    written = file.read_bytes()
+    with caplog.at_level(logging.INFO):
+        again = search_by_index(*data, 10, "ivfpq", file)
+        assert torch.equal(again.indices, found.indices)
+        assert file.read_bytes() == written
+        assert "training" not in caplog.text
+        search_by_index(data[0], data[1][:2000], 10, "ivfpq", file)  # it is of other features
+    assert "made anew" in caplog.text
+    assert file.read_bytes() != written
+
+
+def test_fewer_rows_in_the_lists_than_asked_for(data):
+    pytest.importorskip("faiss")
+    found = search_by_index(data[0], data[1][:1000], 900, "ivfpq")
+    none = found.indices == -1
+    assert none.any()
+    assert torch.equal(none, found.distances.isinf())
+
+
+def test_gallery_too_small_to_train_on(data):
+    pytest.importorskip("faiss")
+    with pytest.raises(ValueError, match=r"ivfpq: 999 gallery images, it takes 1,000"):
+        search_by_index(data[0], data[1][:999], 3, "ivfpq")
+
+
+def test_without_faiss_the_error_says_what_to_install(data, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ValueError, match="--index flat needs faiss: pip install faiss-cpu"):
+        search_by_index(*data, 10, "flat")
+
+
+def test_unknown_index(data):
+    with pytest.raises(ValueError, match="--index: 'hnsw'; known: flat, ivfpq"):
+        search_by_index(*data, 10, "hnsw")

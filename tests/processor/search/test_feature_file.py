@@ -1,0 +1,187 @@
+"""Features on disk: what is written is read, and what was cut off goes on where it was."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from datasets.records import Sample
+from processor.search import feature_file
+from processor.search.feature_file import (
+    FORMAT,
+    FeatureFile,
+    check_same_model,
+    pack_features,
+    read_features,
+    read_record,
+)
+
+RECORD = {
+    "format": FORMAT,
+    "checkpoint": "one.pth",
+    "model": {"weights": "abc", "INPUT.SIZE_TEST": "[8, 4]"},
+    "normalized": True,
+    "images": 10,
+}
+FEATURES = torch.arange(30.0).view(10, 3) / 7
+SAMPLES = [Sample(f'a, "b"/{number} ü.jpg', number // 2, number % 3) for number in range(10)]
+BATCHES = (slice(0, 4), slice(4, 8), slice(8, 10))
+ENDINGS = (".npy", ".csv", ".json")
+
+
+def write(path, batches=BATCHES, record=RECORD):
+    """Append what is missing of the ten rows."""
+    with FeatureFile(path, 3, record) as file:
+        for rows in batches:
+            if rows.start >= file.images_done:
+                file.append(FEATURES[rows], SAMPLES[rows])
+
+
+def contents(path):
+    return [path.with_suffix(ending).read_bytes() for ending in ENDINGS]
+
+
+def assert_complete(stored):
+    np.testing.assert_array_equal(stored.features, FEATURES.numpy())
+    assert stored.features.dtype == np.float32
+    assert stored.paths == [sample.path for sample in SAMPLES]
+    assert stored.pids.tolist() == [sample.pid for sample in SAMPLES]
+    assert stored.camids.tolist() == [sample.camid for sample in SAMPLES]
+    assert RECORD.items() <= stored.record.items()
+
+
+def test_what_is_written_is_read(tmp_path):
+    write(tmp_path / "new" / "features.npy")
+    stored = read_features(tmp_path / "new" / "features.npy")
+    assert_complete(stored)
+    assert isinstance(stored.features, np.memmap)
+    plain = np.load(tmp_path / "new" / "features.npy")  # a file as any other
+    np.testing.assert_array_equal(plain, FEATURES.numpy())
+
+
+def test_packed_into_one_file(tmp_path):
+    write(tmp_path / "parts.npy")
+    pack_features(tmp_path / "parts.npy", tmp_path / "features.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["features.npz"]
+    assert_complete(read_features(tmp_path / "features.npz"))
+    with np.load(tmp_path / "features.npz", allow_pickle=False) as content:
+        assert set(content.files) == {"features", "paths", "pids", "camids", "record"}
+
+
+@pytest.mark.parametrize("done", [0, 1, 2])
+@pytest.mark.parametrize("cut", ["matrix", "table", "record"])
+def test_file_that_was_cut_off_becomes_the_same(tmp_path, monkeypatch, done, cut):
+    """The process ends while it appends a batch: before it writes rows, lines or the record."""
+    write(tmp_path / "straight.npy")
+    path = tmp_path / "features.npy"
+
+    class KilledError(Exception):
+        pass
+
+    def kill(*_arguments, **_options):
+        raise KilledError
+
+    write(path, BATCHES[:done])
+    function = {"matrix": "npy_format.write_array_header_1_0", "table": "_csv_lines"}
+    with monkeypatch.context() as patch, FeatureFile(path, 3, RECORD) as file:
+        patch.setattr(feature_file, "write_json", kill)
+        if cut != "record":
+            patch.setattr(f"processor.search.feature_file.{function[cut]}", kill)
+        with pytest.raises(KilledError):
+            file.append(FEATURES[BATCHES[done]], SAMPLES[BATCHES[done]])
+    with FeatureFile(path, 3, RECORD) as file:
+        assert file.images_done == BATCHES[done].start
+    write(path)
+    assert contents(path) == contents(tmp_path / "straight.npy")
+
+
+def test_broken_images_have_no_row_but_count(tmp_path):
+    path = tmp_path / "features.npy"
+    with FeatureFile(path, 3, RECORD) as file:
+        file.append(FEATURES[:3], SAMPLES[:3], ["x.jpg"])
+        file.append(torch.empty(0, 0), [], ["y.jpg", "z.jpg"])
+    with FeatureFile(path, 3, RECORD) as file:
+        assert (file.rows, file.images_done) == (3, 6)
+        file.append(FEATURES[6:], SAMPLES[6:])
+        assert file.bad_images == ["x.jpg", "y.jpg", "z.jpg"]
+    stored = read_features(path)
+    np.testing.assert_array_equal(stored.features, FEATURES[[0, 1, 2, 6, 7, 8, 9]].numpy())
+    assert stored.paths[3] == SAMPLES[6].path
+
+
+def test_unfinished_file_is_not_read(tmp_path):
+    write(tmp_path / "features.npy", BATCHES[:1])
+    with pytest.raises(ValueError, match=r"not finished, it has 4 of 10 images; run the same"):
+        read_features(tmp_path / "features.npy")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"normalized": False}, "normalized is True there and False now"),
+        ({"images": 11}, "images is 10 there and 11 now"),
+        (
+            {"model": {**RECORD["model"], "weights": "xyz"}, "checkpoint": "two.pth"},
+            r"features of one\.pth, which do not compare with those of two\.pth: other weights",
+        ),
+        (
+            {"model": {"weights": "abc", "INPUT.SIZE_TEST": "[8, 8]"}},
+            r"other INPUT\.SIZE_TEST; extract them with one checkpoint",
+        ),
+    ],
+)
+def test_other_features_are_not_mixed(tmp_path, change, named):
+    path = tmp_path / "features.npy"
+    write(path, BATCHES[:2])
+    before = contents(path)
+    with pytest.raises(ValueError, match=named):
+        write(path, record={**RECORD, **change})
+    assert contents(path) == before
+
+
+def test_checkpoint_may_have_moved(tmp_path):
+    write(tmp_path / "features.npy", BATCHES[:2])
+    write(tmp_path / "features.npy", record={**RECORD, "checkpoint": "elsewhere/one.pth"})
+    assert_complete(read_features(tmp_path / "features.npy"))
+
+
+@pytest.mark.parametrize("ending", [".npy", ".csv"])
+def test_files_of_others_are_not_overwritten(tmp_path, ending):
+    """A list of the user's own may lie beside the output and have its name."""
+    (tmp_path / f"features{ending}").write_text("path\n1.jpg\n")
+    with pytest.raises(ValueError, match=rf"features\{ending} is there and would be overwritten"):
+        write(tmp_path / "features.npy")
+    assert (tmp_path / f"features{ending}").read_text() == "path\n1.jpg\n"
+
+
+def test_what_is_no_features_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no features file .*gone\.npz"):
+        read_features(tmp_path / "gone.npz")
+    np.save(tmp_path / "plain.npy", np.ones((2, 3)))
+    np.savez(tmp_path / "plain.npz", features=np.ones((2, 3)))
+    for name in ("plain.npy", "plain.npz"):
+        with pytest.raises(ValueError, match=rf"{name}: not made by run\.py extract"):
+            read_record(tmp_path / name)
+
+
+def test_model_of_a_gallery_is_compared(tmp_path):
+    write(tmp_path / "features.npy")
+    found = read_record(tmp_path / "features.npy")
+    check_same_model(tmp_path, found, RECORD)
+    wanted = {**RECORD, "model": {**RECORD["model"], "TEST.NECK_FEAT": "before"}}
+    with pytest.raises(ValueError, match=r"other TEST\.NECK_FEAT"):
+        check_same_model(tmp_path, found, wanted)
+
+
+def test_names_that_are_no_text(tmp_path):
+    """File names are bytes on Linux, and need not be UTF-8."""
+    name = b"na\xefve.jpg".decode("utf-8", "surrogateescape")
+    with FeatureFile(tmp_path / "a.npy", 3, {**RECORD, "images": 2}) as file:
+        file.append(FEATURES[:1], [Sample(name, -1, -1)], [name])
+    assert read_features(tmp_path / "a.npy").paths == [name]
+    pack_features(tmp_path / "a.npy", tmp_path / "a.npz")
+    stored = read_features(tmp_path / "a.npz")
+    assert stored.paths == [name]
+    assert stored.record["bad_images"] == [name]
+    assert json.dumps(stored.record)
