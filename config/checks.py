@@ -10,7 +10,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from config.errors import ConfigError
-from config.presets import PRESETS
+from config.options import lookup
 
 IMAGENET_MODELS = (
     *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
@@ -33,7 +33,6 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "INPUT.TEST_INTERPOLATION": ("bilinear", "bicubic"),
     "INPUT.NORMALIZATION": ("fixed", "instance"),
     "DATALOADER.SAMPLER": ("softmax", *P_X_K_SAMPLERS),
-    "DATALOADER.DFGS.PRESET": ("", *PRESETS),
     "DATALOADER.DFGS.WALK": ("depth_first", "greedy"),
     "DSGL.POOLING": ("gem", "avg", "max", "avg+max", "clip"),
     "DSGL.MEMORY": ("CM", "CMhard", "DLhybrid", "DLhybrid_v2"),
@@ -323,9 +322,10 @@ def patch_size(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def lookup(cfg: CfgNode, name: str) -> Any:
-    """The value of a dotted option name."""
-    node: Any = cfg
-    for part in name.split("."):
-        node = node[part]
-    return node
+def check_pretraining(cfg: CfgNode) -> None:
+    """Weights that are given are used; raises ConfigError."""
+    if cfg.MODEL.PRETRAIN_PATH and cfg.MODEL.PRETRAIN_CHOICE == "none":
+        raise ConfigError(
+            f"MODEL.PRETRAIN_PATH: {cfg.MODEL.PRETRAIN_PATH} would not be loaded, as "
+            "MODEL.PRETRAIN_CHOICE is none (random weights); set it to clip, or leave out the path"
+        )

@@ -11,7 +11,8 @@ import torch
 from yacs.config import CfgNode
 
 from config import ConfigError, load_cfg
-from config.load import flatten, load_cfg_text
+from config.load import load_cfg_text
+from config.options import flatten
 from datasets.registry import locate
 from datasets.sources import TrainingSet
 from model import CLIPReID, LoadReport, ReIDModel, build_reid_model
