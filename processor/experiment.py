@@ -35,10 +35,10 @@ from processor.runtime.seeding import seed_everything, use_deterministic_kernels
 from processor.runtime.signals import StopRequest
 from processor.runtime.wrapping import compile_encoder
 from processor.training.build import (
+    build_dsgl_stage,
     build_image_stage,
     build_prior_stage,
     build_prompt_stage,
-    build_unsupervised_stage,
 )
 from processor.training.plan import RunPlan, _add_remarks, plan_run
 from processor.training.stage import Stage
@@ -173,9 +173,7 @@ def _stages(
     data, sampler = plan.data, plan.sampler
     if isinstance(model, UnsupervisedReID):
         return {
-            "dsgl": lambda: build_unsupervised_stage(
-                cfg, model, data, resident, sampler, precision, stop
-            )
+            "dsgl": lambda: build_dsgl_stage(cfg, model, data, resident, sampler, precision, stop)
         }
     assert isinstance(model, CLIPReID)
     if not cfg.MODEL.TEXT_TOWER:

@@ -127,14 +127,14 @@ def train_epoch(
         meters.bad_paths += bad
         meters.iteration += 1
         with precision.autocast():
-            result = stage.losses(batch)
+            result = stage.compute_losses(batch)
         if result is not None:
             loss = torch.stack(list(result.losses.values())).sum()
             watch.note(loss, batch, meters.iteration)
-            precision.step(loss, stage.optimizers)
+            precision.step(loss, stage.optimization.optimizers)
             stage.after_step(precision.step_happened)
             meters.add(result)
-        if meters.iteration % stage.timing.log_period == 0:
+        if meters.iteration % stage.optimization.timing.log_period == 0:
             watch.check()  # waits for the device, so that the time is true
             meters.seconds = time.perf_counter() - started
             _log_progress(stage, epoch, meters, total)
@@ -196,17 +196,17 @@ class _LossWatch:
 
 def _log_progress(stage: Stage, epoch: int, meters: EpochMeters, total: int) -> None:
     means = meters.means()
-    left = (stage.timing.num_epochs - epoch + 1) * total - meters.iteration
+    left = (stage.optimization.timing.num_epochs - epoch + 1) * total - meters.iteration
     seconds = int(left * meters.seconds / meters.iteration)
     logger.info(
         "stage %s epoch %d/%d [%d/%d] %s lr %.3g, %.3g images/s, %d:%02d:%02d left",
         stage.name,
         epoch,
-        stage.timing.num_epochs,
+        stage.optimization.timing.num_epochs,
         meters.iteration,
         total,
         " ".join(f"{name} {value:.3f}" for name, value in means.items()),
-        stage.optimizers[0].param_groups[0]["lr"],
+        stage.optimization.optimizers[0].param_groups[0]["lr"],
         meters.images / max(meters.seconds, 1e-9),
         seconds // 3600,
         seconds // 60 % 60,

@@ -76,9 +76,9 @@ class Training:
                 meters = EpochMeters.from_state(resume["meters"], self.precision.device)
                 meters.bad_images *= distributed.is_first()  # that of all processes together
                 random_numbers = resume["random"]
-        for epoch in range(first_epoch, stage.timing.num_epochs + 1):
+        for epoch in range(first_epoch, stage.optimization.timing.num_epochs + 1):
             seed_everything(self.seed, stage.name, epoch)
-            stage.schedule.step(epoch)
+            stage.optimization.schedule.step(epoch)
             try:
                 finished = train_epoch(
                     stage, epoch, meters, self.precision, self.stop, random_numbers
@@ -103,7 +103,7 @@ class Training:
             meters, random_numbers = EpochMeters(), None
 
     def _restore(self, stage: Stage, state: dict[str, Any]) -> None:
-        _load_optimizers(stage.optimizers, state["optimizers"])
+        _load_optimizers(stage.optimization.optimizers, state["optimizers"])
         self.precision.load_state_dict(state["scaler"])
         stage.load_extra_state(state["extra"])
         lines = self.folder.read_metrics()
@@ -114,7 +114,7 @@ class Training:
         training = {
             "stage": stage.name,
             "epoch": epoch,
-            "optimizers": [optimizer.state_dict() for optimizer in stage.optimizers],
+            "optimizers": [optimizer.state_dict() for optimizer in stage.optimization.optimizers],
             "scaler": self.precision.state_dict(),
             "random": random_state(),
             "extra": stage.extra_state(),
@@ -132,7 +132,7 @@ class Training:
         lines = self.folder.read_metrics()
         if any((line["stage"], line["epoch"]) == (stage.name, epoch) for line in lines):
             return
-        timing = stage.timing
+        timing = stage.optimization.timing
         logger.info("%s", _epoch_summary(record, timing.num_epochs))
         is_last = epoch == timing.num_epochs
         meta = {**self.meta, "stage": stage.name, "epoch": epoch}
@@ -189,7 +189,7 @@ def _epoch_record(stage: Stage, epoch: int, meters: EpochMeters) -> dict[str, An
         "epoch": epoch,
         "loss": sum(means[name] for name in meters.loss_names),
         **means,
-        "lr": stage.optimizers[0].param_groups[0]["lr"],
+        "lr": stage.optimization.optimizers[0].param_groups[0]["lr"],
         "images_per_second": meters.images / max(meters.seconds, 1e-9),
         "seconds": meters.seconds,
         "images": meters.images,
