@@ -106,7 +106,7 @@ class DSGLStage:
     def start_epoch(self, epoch: int, first_batch: int) -> DataLoader[Any] | ResidentBatches:
         """Cluster when it is time; then the epoch's batches. All batch norms learn."""
         clusters = self.clustering.at(epoch, first_batch)
-        logger.info("stage %s epoch %d: %s", self.name, epoch, describe(clusters))
+        logger.debug("stage %s epoch %d: %s", self.name, epoch, describe(clusters))
         self.sampler.set_clusters(clusters.labels.tolist())
         self.model.train()
         self.batches.set_epoch(epoch, first_batch)

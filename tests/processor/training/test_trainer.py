@@ -28,7 +28,7 @@ from processor.training.image_stage import (
 )
 from processor.training.prompt_stage import PromptStage, freeze_all_but_prompts
 from processor.training.stage import Optimization, StageTiming
-from processor.training.trainer import Training
+from processor.training.trainer import Trainer
 from solver.build import (
     build_image_optimizer,
     build_image_schedule,
@@ -280,7 +280,7 @@ class Scores:
 
 
 def training(path, stage, *, stop=None, evaluate=None, resume=False, opts=()):
-    return Training(
+    return Trainer(
         model=stage.model,
         folder=RunFolder(path, resume=resume),
         precision=FLOAT32,
@@ -464,11 +464,28 @@ def test_nan_loss_leaves_its_files_behind(tmp_path, toy_stage):
     assert not (tmp_path / "last.pth").exists()
 
 
-def test_epoch_is_summed_up_in_one_line(tmp_path, toy_stage, caplog):
+def test_epoch_and_evaluation_are_a_line_each(tmp_path, toy_stage, caplog):
     stage = toy_stage(sizes=(4,), timing=StageTiming(1, 10, 1, 1))
-    with caplog.at_level(logging.INFO, logger="processor.training.trainer"):
+    with caplog.at_level(logging.INFO, logger="processor"):
         training(tmp_path, stage, evaluate=Scores(0.125)).run(stage)
-    (line,) = [r.getMessage() for r in caplog.records if "done" in r.getMessage()]
-    assert line.startswith("stage 2 epoch 1/1 done: loss 7.500 half 3.750 rest 3.750 accuracy 0.5")
-    assert "lr 0.1" in line
-    assert "images/s" in line
+    head, row, scores = [
+        r.getMessage() for r in caplog.records if "console" in r.name or "trainer" in r.name
+    ]
+    assert head.split() == [
+        "epoch",
+        "loss",
+        "half",
+        "rest",
+        "acc",
+        "%",
+        "lr",
+        "img/s",
+        "time",
+        "left",
+    ]
+    cells = row.split()
+    assert cells[:6] == ["1/1", "7.50", "3.75", "3.75", "50.0", "1.0e-01"]
+    assert cells[-1] == "done"
+    assert scores == "   test  toys mAP 12.5 R1 12.5 R5 12.5  best so far"
+    lines = [r.getMessage() for r in caplog.records if r.name == "processor.results.report"]
+    assert lines[:3] == ["Validation Results on toys", "mAP: 12.5%", "CMC curve, Rank-1  :12.5%"]
