@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from datasets.records import Batch
 from processor.runtime import distributed
 from processor.runtime.precision import Precision
+from processor.runtime.progress import Progress
 from processor.runtime.signals import Interrupted, StopRequest
 
 logger = logging.getLogger(__name__)
@@ -89,9 +89,7 @@ def _extract(
     """Features of this process's images, or of the first of them when a stop was requested."""
     indices = [torch.empty(0, dtype=torch.long)]
     bad: list[str] = []
-    quiet = None if distributed.is_first() else True
-    batches = tqdm(loader, desc=title, leave=False, disable=quiet)
-    for table in feature_batches(encode, batches, precision):
+    for table in feature_batches(encode, Progress(loader, title), precision):
         bad += table.bad_images
         if len(table.indices):
             rows.append(table.features)

@@ -30,7 +30,7 @@ class ClusteredBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class UnsupervisedLosses:
+class DSGLLosses:
     """L = memory + disentangled + relative entropy; the last two are for the memory DLhybrid.
 
     Attributes:

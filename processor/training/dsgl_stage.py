@@ -8,19 +8,17 @@ from functools import partial
 from typing import Any, cast
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from datasets.images.device_batches import ResidentBatches
 from datasets.records import Batch, Sample
 from datasets.samplers import ClusterSampler, EpochBatches
-from loss import ClusteredBatch, UnsupervisedLosses
+from loss import ClusteredBatch, DSGLLosses
 from model import UnsupervisedReID
 from processor.runtime import distributed
 from processor.runtime.wrapping import average_over_processes
 from processor.training.pseudo_labels import SIZE_NAMES, PseudoLabels
-from processor.training.stage import StageTiming, StepResult
-from solver.schedule import Schedule
+from processor.training.stage import Optimization, StepResult
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +52,7 @@ class Clustering:
         return self.present
 
 
-class UnsupervisedStage:
+class DSGLStage:
     """Trains the whole encoder on clusters of the training images; never reads their identities.
 
     Args:
@@ -63,10 +61,8 @@ class UnsupervisedStage:
             that are their partners. Its batch sampler is an `EpochBatches` of a `ClusterSampler`.
         samples: the training images.
         clustering: gives the clusters.
-        losses: what a batch costs.
-        optimizer: of the model.
-        schedule: of the optimizer.
-        timing: epochs and periods.
+        losses: of a batch.
+        optimization: of the model.
     """
 
     name: int | str = "dsgl"
@@ -77,20 +73,16 @@ class UnsupervisedStage:
         loader: DataLoader[Any] | ResidentBatches,
         samples: list[Sample],
         clustering: Clustering,
-        losses: UnsupervisedLosses,
-        optimizer: Optimizer,
-        schedule: Schedule,
-        timing: StageTiming,
+        losses: DSGLLosses,
+        optimization: Optimization,
     ) -> None:
         self.model = model
         self.views = average_over_processes(_Views(model), model)
         self.loader = loader
         self.samples = samples
         self.clustering = clustering
-        self.unsupervised_losses = losses
-        self.optimizers = [optimizer]
-        self.schedule = schedule
-        self.timing = timing
+        self.losses = losses
+        self.optimization = optimization
         self.device = next(model.parameters()).device
         self._seen: tuple[Tensor, ClusteredBatch] | None = None
 
@@ -114,13 +106,13 @@ class UnsupervisedStage:
     def start_epoch(self, epoch: int, first_batch: int) -> DataLoader[Any] | ResidentBatches:
         """Cluster when it is time; then the epoch's batches. All batch norms learn."""
         clusters = self.clustering.at(epoch, first_batch)
-        logger.info("stage %s epoch %d: %s", self.name, epoch, describe(clusters))
+        logger.debug("stage %s epoch %d: %s", self.name, epoch, describe(clusters))
         self.sampler.set_clusters(clusters.labels.tolist())
         self.model.train()
         self.batches.set_epoch(epoch, first_batch)
         return self.loader
 
-    def losses(self, batch: Batch) -> StepResult:
+    def compute_losses(self, batch: Batch) -> StepResult:
         """The losses of the global batch, and the share of images nearest to their own cluster."""
         batch = batch.to(self.device)
         images, partners, indices = batch.images, None, batch.indices.to(self.device)
@@ -132,7 +124,7 @@ class UnsupervisedStage:
         features, positives = self.views(images, partners, gather)
         clusters = self.clusters
         seen = clusters.batch(gather(indices))
-        losses = self.unsupervised_losses(features, positives, seen, clusters.memory, clusters.bank)
+        losses = self.losses(features, positives, seen, clusters.memory, clusters.bank)
         self._seen = features.detach(), seen
         nearest = (self._seen[0] @ clusters.memory.hard.T).argmax(1)
         return StepResult(
@@ -143,7 +135,7 @@ class UnsupervisedStage:
         """Memory and bank take the batch's features, unless the optimizer left the batch out."""
         if self._seen is not None and happened():
             clusters = self.clusters
-            self.unsupervised_losses.update(*self._seen, clusters.memory, clusters.bank)
+            self.losses.update(*self._seen, clusters.memory, clusters.bank)
         self._seen = None
 
     def image_paths(self, batch: Batch) -> list[str]:

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from processor.runtime import distributed
 from processor.runtime.precision import Precision
+from processor.runtime.progress import Progress
 from processor.runtime.seeding import restore_random_state
 from processor.runtime.signals import StopRequest
 from processor.training.stage import Stage, StepResult
@@ -117,9 +117,9 @@ def train_epoch(
     started = time.perf_counter() - meters.seconds
     if any(distributed.collect(stop.requested)):
         return False
-    title = f"stage {stage.name} epoch {epoch}"
-    quiet = None if distributed.is_first() else True
-    for batch in tqdm(batches, desc=title, leave=False, disable=quiet):
+    title = f"stage {stage.name} epoch {epoch}/{stage.optimization.timing.num_epochs}"
+    progress = Progress(batches, title)
+    for batch in progress:
         bad = getattr(batch, "bad_images", ())
         for path in bad:
             logger.warning("skipped the broken image %s", path)
@@ -127,17 +127,17 @@ def train_epoch(
         meters.bad_paths += bad
         meters.iteration += 1
         with precision.autocast():
-            result = stage.losses(batch)
+            result = stage.compute_losses(batch)
         if result is not None:
             loss = torch.stack(list(result.losses.values())).sum()
             watch.note(loss, batch, meters.iteration)
-            precision.step(loss, stage.optimizers)
+            precision.step(loss, stage.optimization.optimizers)
             stage.after_step(precision.step_happened)
             meters.add(result)
-        if meters.iteration % stage.timing.log_period == 0:
+        if meters.iteration % stage.optimization.timing.log_period == 0:
             watch.check()  # waits for the device, so that the time is true
             meters.seconds = time.perf_counter() - started
-            _log_progress(stage, epoch, meters, total)
+            progress.note = _log_progress(stage, epoch, meters, total)
         if meters.iteration < total and _agree_to_stop(stop, meters.iteration):
             watch.check()
             meters.seconds = time.perf_counter() - started
@@ -194,21 +194,20 @@ class _LossWatch:
                 )
 
 
-def _log_progress(stage: Stage, epoch: int, meters: EpochMeters, total: int) -> None:
+def _log_progress(stage: Stage, epoch: int, meters: EpochMeters, total: int) -> str:
+    """Log the means so far to the file; returns loss and speed in a few words."""
     means = meters.means()
-    left = (stage.timing.num_epochs - epoch + 1) * total - meters.iteration
-    seconds = int(left * meters.seconds / meters.iteration)
-    logger.info(
-        "stage %s epoch %d/%d [%d/%d] %s lr %.3g, %.3g images/s, %d:%02d:%02d left",
+    speed = meters.images / max(meters.seconds, 1e-9)
+    logger.debug(
+        "stage %s epoch %d/%d [%d/%d] %s lr %.3g, %.3g images/s",
         stage.name,
         epoch,
-        stage.timing.num_epochs,
+        stage.optimization.timing.num_epochs,
         meters.iteration,
         total,
         " ".join(f"{name} {value:.3f}" for name, value in means.items()),
-        stage.optimizers[0].param_groups[0]["lr"],
-        meters.images / max(meters.seconds, 1e-9),
-        seconds // 3600,
-        seconds // 60 % 60,
-        seconds % 60,
+        stage.optimization.optimizers[0].param_groups[0]["lr"],
+        speed,
     )
+    loss = sum(means[name] for name in meters.loss_names)
+    return f"loss {loss:.2f}, {speed:,.0f} images/s"

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from datasets.records import Sample
 from loss import contrastive_loss
@@ -16,8 +15,7 @@ from model import CLIPReID
 from model.text import PrefixStates
 from processor.features import FeatureTable
 from processor.runtime import distributed
-from processor.training.stage import StageTiming, StepResult
-from solver.schedule import Schedule
+from processor.training.stage import Optimization, StepResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +97,8 @@ class PromptStage:
         table: projected features (N, E) of the training images, on the model's device.
         samples: the training images.
         labels: label of every training image.
-        optimizer: of the context tokens.
-        schedule: of the optimizer.
+        optimization: of the context tokens.
         batch_size: features in a batch.
-        timing: epochs and periods.
     """
 
     name: int | str = 1
@@ -113,10 +109,8 @@ class PromptStage:
         table: FeatureTable,
         samples: Sequence[Sample],
         labels: Sequence[int],
-        optimizer: Optimizer,
-        schedule: Schedule,
+        optimization: Optimization,
         batch_size: int,
-        timing: StageTiming,
     ) -> None:
         freeze_all_but_prompts(model)
         self.model = model
@@ -126,10 +120,8 @@ class PromptStage:
         with torch.no_grad():
             self.prefix = model.encode_prefix()
         self.encode_text = distributed_prompts(model)
-        self.optimizers = [optimizer]
-        self.schedule = schedule
+        self.optimization = optimization
         self.batch_size = batch_size
-        self.timing = timing
 
     def start_epoch(self, epoch: int, first_batch: int) -> FeatureBatches:
         """The features in an order drawn from torch's generator, which the epoch has seeded."""
@@ -138,7 +130,7 @@ class PromptStage:
         order = torch.randperm(len(self.labels))
         return FeatureBatches(self.table, self.labels, order, self.batch_size, first_batch)
 
-    def losses(self, batch: FeatureBatch) -> StepResult:
+    def compute_losses(self, batch: FeatureBatch) -> StepResult:
         """Image-to-text and text-to-image contrast; a label that occurs twice is encoded once.
 
         With several processes every one encodes a part of the labels and all contrast the batch.

@@ -102,7 +102,7 @@ def test_prompts_for_a_run_that_stopped_in_the_prior_stage(run, train_in, tmp_pa
 
     folder = tmp_path / "stopped"
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.Training, "_close_epoch", stopped)
+        patch.setattr(trainer.Trainer, "_close_epoch", stopped)
         with pytest.raises(Interrupted):
             train_in(folder, *PRIOR)
     with pytest.raises(ConfigError, match="stopped inside stage 0"):

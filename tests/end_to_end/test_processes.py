@@ -32,7 +32,7 @@ from pathlib import Path
 from processor.training.image_stage import ImageStage
 from processor.runtime import distributed
 
-start_epoch, losses = ImageStage.start_epoch, ImageStage.losses
+start_epoch, losses = ImageStage.start_epoch, ImageStage.compute_losses
 
 
 def send(event):
@@ -57,12 +57,12 @@ def expect(event):
             send(event)
         return losses(stage, batch)
 
-    ImageStage.start_epoch, ImageStage.losses = start, watch
+    ImageStage.start_epoch, ImageStage.compute_losses = start, watch
 
 
 def run(case, output):
     sys.argv = list(case["arguments"])
-    ImageStage.start_epoch, ImageStage.losses = start_epoch, losses
+    ImageStage.start_epoch, ImageStage.compute_losses = start_epoch, losses
     if "event" in case:
         expect(case["event"])
     with contextlib.redirect_stdout(output):
@@ -267,7 +267,7 @@ def one(script, base_opts, damaged, tmp_path_factory):
 def begun(train_in, tmp_path_factory):
     """Folder of a run that one process began and a SIGTERM stopped inside stage 2."""
     folder = tmp_path_factory.mktemp("begun")
-    losses = ImageStage.losses
+    losses = ImageStage.compute_losses
     seen = []
 
     def watch(stage, batch):
@@ -277,7 +277,7 @@ def begun(train_in, tmp_path_factory):
         return losses(stage, batch)
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(ImageStage, "losses", watch)
+        monkeypatch.setattr(ImageStage, "compute_losses", watch)
         with pytest.raises(Interrupted):
             train_in(folder)
     return folder

@@ -13,7 +13,7 @@ import torch
 
 from datasets import read_dataset
 from processor.runtime.signals import Interrupted
-from processor.training.dsgl_stage import UnsupervisedStage
+from processor.training.dsgl_stage import DSGLStage
 
 pytestmark = pytest.mark.slow
 
@@ -155,7 +155,7 @@ def test_stopped_and_resumed_run_is_bit_identical(
         straight = tmp_path / "straight"
         train_without_labels(straight, *more)
     stopped = tmp_path / "stopped"
-    losses, count = UnsupervisedStage.losses, 0
+    losses, count = DSGLStage.compute_losses, 0
 
     def watch(stage, images):
         nonlocal count
@@ -165,7 +165,7 @@ def test_stopped_and_resumed_run_is_bit_identical(
         return losses(stage, images)
 
     with monkeypatch.context() as patch:
-        patch.setattr(UnsupervisedStage, "losses", watch)
+        patch.setattr(DSGLStage, "compute_losses", watch)
         with pytest.raises(Interrupted):
             train_without_labels(stopped, *more)
     assert not (stopped / "results.json").exists()

@@ -6,8 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from loss import ImageStageLosses, contrastive_loss, image_to_text_logits, triplet_loss
-from loss.center import CenterLoss
+from config import load_cfg
+from loss import (
+    LossInputs,
+    build_image_losses,
+    compute_losses,
+    contrastive_loss,
+    image_to_text_logits,
+    triplet_loss,
+)
 from processor.runtime import precision
 from processor.runtime.precision import Precision, choose_precision
 
@@ -75,17 +82,21 @@ def test_losses_are_float32_under_bf16():
     labels = torch.tensor([0, 0, 1, 1])
     features = [torch.randn(4, 8).bfloat16() for _ in range(3)]
     logits = [torch.randn(4, 2).bfloat16() for _ in range(2)]
-    losses = ImageStageLosses(center_weight=0.1, center=CenterLoss(2, 8))
+    cfg = load_cfg(None, ["MODEL.IF_WITH_CENTER", "True", "DATALOADER.SAMPLER", "softmax_triplet"])
+    losses = build_image_losses(cfg, 2, 8, with_text=True)
+    names = ("last", "final", "projected")
     with Precision(torch.bfloat16, CPU).autocast():
         i2t = image_to_text_logits(features[2], torch.randn(2, 8))
-        named = losses(logits, features, labels, i2t)
+        batch = LossInputs(logits, dict(zip(names, features, strict=True)), labels, i2t)
+        named = compute_losses(losses, batch)
         contrast = contrastive_loss(features[0], features[1], labels, labels)
         triplet = triplet_loss(features[0], labels)
     assert set(named) == {"id", "triplet", "i2t", "center"}
     assert i2t.dtype == contrast.dtype == triplet.dtype == torch.float32
     assert {value.dtype for value in named.values()} == {torch.float32}
-    wide = [feature.float() for feature in features]
-    same = losses([logit.float() for logit in logits], wide, labels, i2t)
+    wide = {name: feature.float() for name, feature in batch.features.items()}
+    wide_batch = LossInputs([logit.float() for logit in logits], wide, labels, i2t)
+    same = compute_losses(losses, wide_batch)
     for name, value in named.items():
         assert value.item() == pytest.approx(same[name].item(), abs=1e-6), name
 

@@ -139,12 +139,12 @@ def test_long_batches_are_abbreviated_in_the_message(toy_stage, float32):
         one_epoch(toy_stage(sizes=(6,), bad=0), float32)
 
 
-def test_log_lines_come_every_log_period(toy_stage, float32, caplog):
+def test_log_file_has_a_line_every_log_period(toy_stage, float32, caplog):
     stage = toy_stage(sizes=(4, 4, 4, 4, 4), timing=StageTiming(3, 2, 1))
-    with caplog.at_level(logging.INFO, logger="processor.training.epoch"):
+    with caplog.at_level(logging.DEBUG, logger="processor.training.epoch"):
         one_epoch(stage, float32)
     lines = [record.getMessage() for record in caplog.records]
-    assert len(lines) == 2
+    assert [record.levelno for record in caplog.records] == [logging.DEBUG, logging.DEBUG]
     assert lines[0].startswith("stage 2 epoch 1/3 [2/5] half ")
-    for part in ("rest ", "accuracy 0.500", "lr 0.1", "images/s", "0:00:0", "left"):
+    for part in ("rest ", "accuracy 0.500", "lr 0.1", "images/s"):
         assert part in lines[0]

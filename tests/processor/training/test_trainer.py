@@ -20,10 +20,15 @@ from processor.runtime.precision import Precision
 from processor.runtime.run_folder import RunFolder
 from processor.runtime.signals import Interrupted, StopRequest
 from processor.training.epoch import EpochMeters, NonFiniteLossError, train_epoch
-from processor.training.image_stage import ImageStage, all_text_features, freeze_text_side
+from processor.training.image_stage import (
+    ImageStage,
+    ImagesToLosses,
+    all_text_features,
+    freeze_text_side,
+)
 from processor.training.prompt_stage import PromptStage, freeze_all_but_prompts
-from processor.training.stage import StageTiming
-from processor.training.trainer import Training
+from processor.training.stage import Optimization, StageTiming
+from processor.training.trainer import Trainer
 from solver.build import (
     build_image_optimizer,
     build_image_schedule,
@@ -90,7 +95,7 @@ class StoredBatches:
 def train_and_record(stage, num_epochs):
     """Every step's summed loss and shares, and every epoch's rates."""
     steps, rates = [], []
-    compute = stage.losses
+    compute = stage.compute_losses
 
     def recording(batch):
         result = compute(batch)
@@ -98,10 +103,10 @@ def train_and_record(stage, num_epochs):
         steps.append((total, {name: value.item() for name, value in result.averages.items()}))
         return result
 
-    stage.losses = recording
+    stage.compute_losses = recording
     for epoch in range(1, num_epochs + 1):
-        stage.schedule.step(epoch)
-        groups = stage.optimizers[0].param_groups
+        stage.optimization.schedule.step(epoch)
+        groups = stage.optimization.optimizers[0].param_groups
         rates.append({group["name"]: group["lr"] for group in groups})
         assert train_epoch(stage, epoch, EpochMeters(), FLOAT32, StopRequest())
     return steps, rates
@@ -148,10 +153,8 @@ def run(golden, tiny_clip_json, tiny_clip_file):
         FeatureTable(features, order),
         [Sample(f"{i}.jpg", int(pid), 0) for i, pid in enumerate(data["pids"])],
         data["pids"].tolist(),
-        optimizer,
-        build_prompt_schedule(cfg, optimizer),
+        Optimization([optimizer], build_prompt_schedule(cfg, optimizer), StageTiming(3, 100, 100)),
         20,
-        StageTiming(3, 100, 100),
     )
     permutations = iter(torch.from_numpy(data["stage1_perms"]))
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -164,16 +167,12 @@ def run(golden, tiny_clip_json, tiny_clip_file):
     result["texts"] = texts
     optimizer = build_image_optimizer(cfg, model)
     stage2 = ImageStage(
-        model,
+        ImagesToLosses(model, build_image_losses(cfg, 8, 128, with_text=True), texts),
         loader,
         TrainingSet(
             [Sample(f"{i}.jpg", 0, 0) for i in range(64)], [0] * 64, [0] * 64, 8, 4, 1, ("x",), (0,)
         ),
-        texts,
-        build_image_losses(cfg, 8, 128),
-        [optimizer],
-        build_image_schedule(cfg, optimizer),
-        StageTiming(2, 100, 100),
+        Optimization([optimizer], build_image_schedule(cfg, optimizer), StageTiming(2, 100, 100)),
     )
     result["steps2"], result["rates2"] = train_and_record(stage2, 2)
     result["state"] = {key: value.clone() for key, value in model.state_dict().items()}
@@ -281,7 +280,7 @@ class Scores:
 
 
 def training(path, stage, *, stop=None, evaluate=None, resume=False, opts=()):
-    return Training(
+    return Trainer(
         model=stage.model,
         folder=RunFolder(path, resume=resume),
         precision=FLOAT32,
@@ -465,11 +464,28 @@ def test_nan_loss_leaves_its_files_behind(tmp_path, toy_stage):
     assert not (tmp_path / "last.pth").exists()
 
 
-def test_epoch_is_summed_up_in_one_line(tmp_path, toy_stage, caplog):
+def test_epoch_and_evaluation_are_a_line_each(tmp_path, toy_stage, caplog):
     stage = toy_stage(sizes=(4,), timing=StageTiming(1, 10, 1, 1))
-    with caplog.at_level(logging.INFO, logger="processor.training.trainer"):
+    with caplog.at_level(logging.INFO, logger="processor"):
         training(tmp_path, stage, evaluate=Scores(0.125)).run(stage)
-    (line,) = [r.getMessage() for r in caplog.records if "done" in r.getMessage()]
-    assert line.startswith("stage 2 epoch 1/1 done: loss 7.500 half 3.750 rest 3.750 accuracy 0.5")
-    assert "lr 0.1" in line
-    assert "images/s" in line
+    head, row, scores = [
+        r.getMessage() for r in caplog.records if "console" in r.name or "trainer" in r.name
+    ]
+    assert head.split() == [
+        "epoch",
+        "loss",
+        "half",
+        "rest",
+        "acc",
+        "%",
+        "lr",
+        "img/s",
+        "time",
+        "left",
+    ]
+    cells = row.split()
+    assert cells[:6] == ["1/1", "7.50", "3.75", "3.75", "50.0", "1.0e-01"]
+    assert cells[-1] == "done"
+    assert scores == "   test  toys mAP 12.5 R1 12.5 R5 12.5  best so far"
+    lines = [r.getMessage() for r in caplog.records if r.name == "processor.results.report"]
+    assert lines[:3] == ["Validation Results on toys", "mAP: 12.5%", "CMC curve, Rank-1  :12.5%"]
