@@ -118,16 +118,17 @@ def read_tree(text: str, source: str) -> dict[str, Any]:
 
 
 def _check_keys(loader: yaml.SafeLoader, node: yaml.Node, source: str, prefix: str = "") -> None:
-    """Raise ConfigError if a mapping has a key twice, where YAML keeps the last value only."""
+    """Raise ConfigError if a mapping has a key twice; YAML would keep the last value only."""
     if not isinstance(node, yaml.MappingNode):
         return
-    seen: dict[str, Any] = {}
+    seen: dict[str, yaml.Node] = {}
     for key_node, value_node in node.value:
         key = f"{prefix}{key_node.value}"
-        value = loader.construct_object(value_node, deep=True)
         if key in seen:
-            raise given_twice((key, seen[key]), (key, value), source)
-        seen[key] = value
+            nodes = (seen[key], value_node)
+            first, second = (loader.construct_object(x, deep=True) for x in nodes)
+            raise given_twice((key, first), (key, second), source)
+        seen[key] = value_node
         _check_keys(loader, value_node, source, f"{key}.")
 
 

@@ -48,7 +48,7 @@ _FALSE = {"SOLVER.AMP": "off", "MODEL.NECK": "no"}
 
 
 def translate_key(key: str, known: Collection[str]) -> str:
-    """Today's name of an option: CLIP-ReID's baseline files have `SOLVER.X` and a bare `SAMPLER`."""
+    """Today's name of an option; CLIP-ReID's baseline files have `SOLVER.X` and bare `SAMPLER`."""
     if key in known:
         return key
     if key == "SAMPLER":

@@ -83,4 +83,4 @@ def given_twice(first: tuple[str, Any], second: tuple[str, Any], source: str) ->
     """The error for two pairs of key and value that set one option."""
     (key, value), (again, other) = first, second
     written = f"{key} {value} and {again} {other}"
-    return ConfigError(f"{again} is given twice in {source}: {written}; keep one of them")
+    return ConfigError(f"{again} is given twice (from {source}): {written}; keep one of them")

@@ -19,7 +19,7 @@ from datasets.images.build_resident import build_resident_images
 from datasets.images.cache import ResidentImages
 from datasets.images.placement import FreeMemory, measure_memory
 from model import CLIPReID, UnsupervisedReID
-from processor.checkpoints.load import describe_model, open_model
+from processor.checkpoints.load import NO_PRETRAINING, describe_model, open_model
 from processor.checkpoints.resume import build_starting_model, find_start
 from processor.evaluation.build import build_evaluator, prepare_evaluation
 from processor.evaluation.evaluator import Evaluator
@@ -217,7 +217,9 @@ def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:
         ConfigError, FileNotFoundError, ValueError: see `open_model` and `read_dataset`.
     """
     typed = dict(zip(opts[::2], opts[1::2], strict=False))
-    weight = typed.get("TEST.WEIGHT") or load_cfg(config_file, opts, quiet=True).TEST.WEIGHT
+    weight = typed.get("TEST.WEIGHT")
+    if not weight:
+        weight = load_cfg(config_file, [*opts, *NO_PRETRAINING], quiet=True).TEST.WEIGHT
     loaded = open_model(weight, config_file, opts)
     cfg = loaded.cfg
     beside = config_file is None and "OUTPUT_DIR" not in typed

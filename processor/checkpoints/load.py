@@ -45,6 +45,8 @@ ARCHITECTURE = (
     "INPUT.PIXEL_MEAN",
     "INPUT.PIXEL_STD",
 )
+# A checkpoint brings its own weights: CLIP's are neither downloaded nor read.
+NO_PRETRAINING = ("MODEL.PRETRAIN_CHOICE", "none", "MODEL.PRETRAIN_PATH", "")
 # Those of them that features do not depend on.
 _WITHOUT_EFFECT_ON_FEATURES = ("MODEL.TEXT_TOWER", "MODEL.PROMPT", "INPUT.SIZE_TRAIN")
 _WEIGHTS_WITHOUT_EFFECT = ("text_encoder.", "prompt_learner.", "classifier")
@@ -196,13 +198,12 @@ def describe_features(loaded: LoadedModel) -> dict[str, str]:
 
 
 def _configuration(file: WeightsFile, config_file: str | None, opts: list[str]) -> CfgNode:
-    no_download = ["MODEL.PRETRAIN_CHOICE", "none"]
     text = str(file.meta.get("architecture", ""))
     own_name = ["MODEL.NAME", text] if text else []  # the JSON file may be gone
     if config_file is None:
         if file.config:
-            return load_cfg_text(file.config, [*own_name, *opts, *no_download])
-        cfg = load_cfg(None, [*infer_options(file.state), *opts, *no_download])
+            return load_cfg_text(file.config, [*own_name, *opts, *NO_PRETRAINING])
+        cfg = load_cfg(None, [*infer_options(file.state), *opts, *NO_PRETRAINING])
         logger.info("no configuration in the file: %s, from its shapes", cfg.MODEL.NAME)
         if cfg.MODEL.SIE_CAMERA or cfg.MODEL.SIE_VIEW:
             logger.warning(
@@ -212,10 +213,10 @@ def _configuration(file: WeightsFile, config_file: str | None, opts: list[str]) 
             )
         return cfg
     if not file.config:
-        return load_cfg(config_file, [*opts, *no_download])
+        return load_cfg(config_file, [*opts, *NO_PRETRAINING])
     saved = dict(flatten(load_cfg_text(file.config, own_name)))
     own = [*own_name, "DSGL.ENABLED", str(saved["DSGL.ENABLED"])]  # which names there are
-    given = dict(flatten(load_cfg(config_file, [*own, *opts], quiet=True)))
+    given = dict(flatten(load_cfg(config_file, [*own, *opts, *NO_PRETRAINING], quiet=True)))
     saved["MODEL.NAME"] = text or saved["MODEL.NAME"]
     given["MODEL.NAME"] = architecture_text(given["MODEL.NAME"]) or given["MODEL.NAME"]
     typed = set(opts[::2])
@@ -224,7 +225,7 @@ def _configuration(file: WeightsFile, config_file: str | None, opts: list[str]) 
         if saved[key] != given[key] and key not in typed:
             logger.warning("%s: %s, as the checkpoint says, not %s", key, saved[key], given[key])
             kept += [key, str(saved[key])]
-    return load_cfg(config_file, [*own, *opts, *kept, *no_download])
+    return load_cfg(config_file, [*own, *opts, *kept, *NO_PRETRAINING])
 
 
 def _sizes(file: WeightsFile, cfg: CfgNode) -> tuple[int, int, int]:

@@ -30,7 +30,6 @@ from processor.tools.command_line import (
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = "where a model looks, drawn over pictures"
 PAIRS_PER_ROW = 4
 
 

@@ -32,7 +32,6 @@ from processor.training.image_stage import all_text_features
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = "what random, DFGS and GS batches hold, side by side"
 P_X_K = ["DATALOADER.SAMPLER", "softmax_triplet"]  # checked as such; each sampler sets its own
 
 

@@ -13,8 +13,6 @@ from processor.runtime.run_folder import METRICS_FILE, read_metrics_file
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = "training curves of one or several runs"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py curves`."""

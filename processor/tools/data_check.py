@@ -25,11 +25,9 @@ from datasets.images.dataset import num_workers
 from datasets.records import DataSplits
 from datasets.registry import num_splits, read_dataset
 from processor.runtime.files import make_folder, write_json
-from processor.tools.command_line import add_config_file, split_overrides
+from processor.tools.command_line import add_config_file
 
 logger = logging.getLogger(__name__)
-
-DESCRIPTION = "look for broken files, leaks and other faults in data sets"
 
 
 class UnusableDataError(ValueError):
@@ -44,9 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "opts",
         nargs="*",
         metavar="DATA | KEY VALUE",
-        help="registered names, folders or CSV files, each checked alone; without any, the data "
-        "sets of the configuration, as a run would use them. Then overrides",
+        help="data sets (names, folders or CSV files) to check one by one; without any, those of "
+        "the configuration, as a run would use them. Then overrides",
     )
+    parser.set_defaults(names=[])
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -56,8 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
         UnusableDataError: there are faults that a run would stop on.
         ConfigError, FileNotFoundError: see `load_cfg`.
     """
-    names, opts = split_overrides(arguments.opts)
-    findings = check(load_cfg(arguments.config_file, opts), names)
+    findings = check(load_cfg(arguments.config_file, arguments.opts), arguments.names)
     logger.info("%s", format_report(findings))
     if arguments.json is not None:
         make_folder(arguments.json.parent)

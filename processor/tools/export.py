@@ -36,7 +36,6 @@ from processor.tools.command_line import IMAGES, add_checkpoint, add_config_file
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = "write a checkpoint as ONNX, or without what retrieval does not need"
 LEAST_COSINE = 0.9999
 NUM_PICTURES = 8
 

@@ -26,7 +26,6 @@ from processor.tools.command_line import (
     positive,
 )
 
-DESCRIPTION = "show what queries find, as an HTML page and as sheets of pictures"
 MOST_JUNK = 3  # junk pictures in a row; the query's caption says how many there are
 SEED = 0  # of random queries
 

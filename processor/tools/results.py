@@ -6,13 +6,9 @@ import argparse
 import logging
 from pathlib import Path
 
-from processor.results.runs import find_runs
-from processor.results.runs_table import group_runs, runs_csv, runs_markdown
 from processor.runtime.files import make_folder, write_whole
 
 logger = logging.getLogger(__name__)
-
-DESCRIPTION = "one table of the runs in folders, with means over their seeds"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +30,9 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         FileNotFoundError, ValueError: see `find_runs`.
     """
+    from processor.results.runs import find_runs  # not above: --help needs no torch
+    from processor.results.runs_table import group_runs, runs_csv, runs_markdown
+
     runs = find_runs(arguments.folders)
     groups = group_runs(runs)
     table = runs_markdown(groups)

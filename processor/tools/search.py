@@ -31,8 +31,6 @@ from processor.tools.extract import add_amp, open_extractor
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = "the pictures of a gallery that are most like given ones"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py search`."""

@@ -20,7 +20,6 @@ from processor.tools.command_line import add_checkpoint, add_data, add_overrides
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = "find a distance threshold and its error rates on labelled pictures"
 IN_FLOAT32 = ("SOLVER.AMP", "off")  # as `run.py compare` does
 
 
