@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from config import load_cfg
+from config.overrides import is_key
 from datasets.synthetic.render import render_dataset
 from processor.experiment import train
 
@@ -130,7 +131,27 @@ def straight(train_in, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def script():
+def typed():
+    """`typed(*base_opts, "KEY", "VALUE")` -> words that give every KEY once: its last value."""
+
+    def merge(*arguments):
+        words, values = [], {}
+        rest = iter(map(str, arguments))
+        for word in rest:
+            if not is_key(word):
+                words.append(word)
+                continue
+            if word not in values:
+                values[word] = len(words) + 1
+                words += [word, ""]
+            words[values[word]] = next(rest)
+        return words
+
+    return merge
+
+
+@pytest.fixture(scope="session")
+def script(typed):
     """`script("train.py", "KEY", "VALUE", ...)` runs an entry script in this process."""
 
     def run(name, *arguments):
@@ -141,7 +162,7 @@ def script():
             restored_log(),
             contextlib.redirect_stdout(output),
         ):
-            monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+            monkeypatch.setattr(sys, "argv", [name, *typed(*arguments)])
             try:
                 runpy.run_path(str(ROOT / name), run_name="__main__")
             except SystemExit as exit_:
@@ -152,14 +173,14 @@ def script():
 
 
 @pytest.fixture
-def start_script():
+def start_script(typed):
     """`start_script("train_clipreid.py", ...)` starts an entry script in its own process."""
     started = []
 
     def start(name, *arguments):
         environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
         process = subprocess.Popen(
-            [sys.executable, name, *map(str, arguments)],
+            [sys.executable, name, *typed(*arguments)],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
