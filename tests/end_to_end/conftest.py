@@ -138,13 +138,14 @@ def typed():
         words, values = [], {}
         rest = iter(map(str, arguments))
         for word in rest:
-            if not is_key(word):
+            value = next(rest, None) if is_key(word) else None
+            if value is None:
                 words.append(word)
-                continue
-            if word not in values:
+            elif word in values:
+                words[values[word]] = value
+            else:
                 values[word] = len(words) + 1
-                words += [word, ""]
-            words[values[word]] = next(rest)
+                words += [word, value]
         return words
 
     return merge
