@@ -114,7 +114,7 @@ def test_mistyped_option_names_the_nearest(fails):
 def test_option_without_a_value_is_named(script, name):
     finished = script(name, "SOLVER.SEED")
     assert finished.status == 1
-    assert "overrides come in pairs KEY VALUE; 'SOLVER.SEED' has no value" in one_line(finished.output)
+    assert "pairs KEY VALUE; 'SOLVER.SEED' has no value" in one_line(finished.output)
 
 
 def test_missing_config_file_names_its_neighbours(script):

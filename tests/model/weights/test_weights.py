@@ -24,7 +24,7 @@ CLASS_ROWS = ("classifier.weight", "classifier_proj.weight", "prompt_learner.cls
 
 @pytest.fixture
 def build_options(tiny_opts):
-    return [*tiny_opts, "MODEL.PRETRAIN_CHOICE", "none"]
+    return [*tiny_opts, "MODEL.PRETRAIN_CHOICE", "none", "MODEL.PRETRAIN_PATH", ""]
 
 
 @pytest.fixture
