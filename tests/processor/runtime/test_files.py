@@ -2,13 +2,13 @@
 
 import pytest
 
-from processor.runtime.files import whole_file
+from processor.runtime.files import atomic_file
 
 
 def test_file_takes_its_place_at_the_end(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("before")
-    with whole_file(path) as beside:
+    with atomic_file(path) as beside:
         beside.write_text("after")
         assert path.read_text() == "before"
     assert path.read_text() == "after"
@@ -20,7 +20,7 @@ def test_error_leaves_the_file_as_it_was(tmp_path):
     path.write_text("before")
 
     def fail_in_the_middle():
-        with whole_file(path) as beside:
+        with atomic_file(path) as beside:
             beside.write_text("half")
             raise RuntimeError
 
