@@ -5,7 +5,7 @@ import pytest
 from processor.runtime.files import atomic_file
 
 
-def test_file_takes_its_place_at_the_end(tmp_path):
+def test_file_appears_when_its_writing_ends(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("before")
     with atomic_file(path) as beside:
@@ -15,7 +15,7 @@ def test_file_takes_its_place_at_the_end(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_error_leaves_the_file_as_it_was(tmp_path):
+def test_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("before")
 
