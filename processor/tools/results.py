@@ -6,7 +6,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from processor.runtime.files import make_folder, write_whole
+from processor.runtime.files import make_folder, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -40,5 +40,5 @@ def run(arguments: argparse.Namespace) -> None:
     for path, text in ((arguments.output, table), (arguments.csv, runs_csv(groups))):
         if path is not None:
             make_folder(path.parent)
-            write_whole(path, text)
+            write_text(path, text)
             logger.info("written: %s", path)

@@ -107,11 +107,14 @@ class ImageStage:
 
     @property
     def batches(self) -> EpochBatches:
-        """What decides the content of the loader's batches."""
+        """The sampler behind the loader: which images are in which batch."""
         return cast(EpochBatches, self.loader.batch_sampler)
 
     def start_epoch(self, epoch: int, first_batch: int) -> DataLoader[Any] | ResidentBatches:
-        """The epoch's batches; all batch norms learn. Inside an epoch the graph stays."""
+        """The epoch's batches; batch norms are in training mode.
+
+        A run resumed inside an epoch keeps that epoch's graph.
+        """
         if self.graph is not None and first_batch == 0:
             self.graph.refresh(epoch)
         self.model.train()
@@ -119,9 +122,9 @@ class ImageStage:
         return self.loader
 
     def compute_losses(self, batch: Batch) -> StepResult | None:
-        """Identity, triplet, image-to-text and center loss, and the accuracy of the global batch.
+        """The losses and the accuracy of the global batch.
 
-        With several processes every one computes the same losses from all features.
+        With several processes, each computes the same losses from all features.
         """
         batch = batch.to(self.device)
         sizes = self._all_sizes(batch.labels)
@@ -136,7 +139,7 @@ class ImageStage:
         return StepResult(losses, len(labels), {"accuracy": accuracy})
 
     def _all_sizes(self, labels: Tensor) -> list[int]:
-        """Images of this batch on every process; asked for only where they can differ."""
+        """The batch's number of images on every process; exchanged only if they can differ."""
         if distributed.size() == 1:
             return [len(labels)]
         may_skip = cast(ImageDataset, self.loader.dataset).skip_bad_images
@@ -145,7 +148,7 @@ class ImageStage:
         return distributed.all_sizes(labels)
 
     def after_step(self, happened: Callable[[], bool]) -> None:
-        """Nothing follows a step."""
+        """Nothing to update."""
 
     def image_paths(self, batch: Batch) -> list[str]:
         """The batch's files."""
@@ -170,7 +173,7 @@ class ImageStage:
         return [(name, x.module) for name, x in self.losses.items() if x.module is not None]
 
     def epoch_statistics(self) -> dict[str, float]:
-        """The sampler's: batches, coverage, hits, ...; and how the sources mix in them."""
+        """The sampler's numbers (batches, coverage, hits, ...) and how the sources mix."""
         plan = self.batches.plan
         stats = {**plan.stats, "plan_seconds": plan.plan_seconds}
         if self.graph is not None:
@@ -182,11 +185,11 @@ class ImageStage:
 
 
 def _with_an_image(batch: Batch) -> Batch:
-    """A blank image where a process has none: gradients are averaged over all processes.
+    """Add a blank image to an empty batch, as every process must take part in the backward pass.
 
-    No loss sees it, but a ResNet's batch norms do. Every process has to come here.
+    Losses do not see it, but a ResNet's batch norms do. All processes must call this.
     """
-    shape = max(distributed.collect(tuple(batch.images.shape[1:])))  # () of those without images
+    shape = max(distributed.collect(tuple(batch.images.shape[1:])))  # () where there are no images
     if len(batch):
         return batch
     ids = batch.camids.new_zeros(1)
@@ -201,7 +204,7 @@ class PriorStage(ImageStage):
 
 
 def freeze_text_side(model: CLIPReID) -> None:
-    """Everything gets gradients but prompts, text encoder and the BNNecks' biases."""
+    """Enable gradients for everything but prompts, text encoder and the BNNecks' biases."""
     for name, parameter in model.named_parameters():
         frozen = name.startswith(_FROZEN) or name in _FROZEN_BIASES
         parameter.requires_grad_(not frozen)
@@ -209,7 +212,7 @@ def freeze_text_side(model: CLIPReID) -> None:
 
 @torch.no_grad()
 def all_text_features(model: CLIPReID, batch_size: int = 256) -> Tensor:
-    """(C, E) text features of all identities, in float32; computed once, the prompts are frozen."""
+    """(C, E) float32 text features of all identities; fixed in stage 2, as prompts are frozen."""
     prefix = model.encode_prefix()
     device = next(model.parameters()).device
     labels = torch.arange(model.num_classes, device=device).split(batch_size)

@@ -20,13 +20,13 @@ from processor.training.stage import Optimization, StepResult
 
 @dataclass(frozen=True, slots=True)
 class FeatureBatch:
-    """Cached features of a few images.
+    """A batch of cached image features.
 
     Attributes:
         features: (B, E) projected image features.
         labels: (B,) on the device.
-        distinct: (U,) the labels that occur, each once, on the device.
-        places: (B,) position in `distinct` of every image's label, on the device.
+        distinct: (U,) the batch's labels without repetition, on the device.
+        places: (B,) position of every image's label in `distinct`, on the device.
         indices: (B,) positions in the training set, on the CPU.
     """
 
@@ -47,8 +47,8 @@ class FeatureBatches:
         table: features (N, E) on the device.
         labels: (N,) on the CPU.
         order: (N,) the epoch's order.
-        batch_size: features in a batch.
-        first_batch: batches left out at the start.
+        batch_size: features per batch.
+        first_batch: number of batches to skip.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class FeatureBatches:
     def __iter__(self) -> Iterator[FeatureBatch]:
         if not self.parts:
             return
-        # One transfer for the whole epoch: the device is not waited for between two batches.
+        # One transfer for the whole epoch, so that no batch waits for the device.
         device = self.table.features.device
         rows, labels = torch.cat(self.parts).to(device), torch.cat(self.labels).to(device)
         distinct = torch.cat([values for values, _ in self.distinct]).to(device)
@@ -98,7 +98,7 @@ class PromptStage:
         samples: the training images.
         labels: label of every training image.
         optimization: of the context tokens.
-        batch_size: features in a batch.
+        batch_size: features per batch.
     """
 
     name: int | str = 1
@@ -124,20 +124,20 @@ class PromptStage:
         self.batch_size = batch_size
 
     def start_epoch(self, epoch: int, first_batch: int) -> FeatureBatches:
-        """The features in an order drawn from torch's generator, which the epoch has seeded."""
+        """The features in random order, drawn from torch's generator, which is seeded per epoch."""
         del epoch
         self.model.eval()
         order = torch.randperm(len(self.labels))
         return FeatureBatches(self.table, self.labels, order, self.batch_size, first_batch)
 
     def compute_losses(self, batch: FeatureBatch) -> StepResult:
-        """Image-to-text and text-to-image contrast; a label that occurs twice is encoded once.
+        """Image-to-text and text-to-image contrastive losses; each distinct label is encoded once.
 
-        With several processes every one encodes a part of the labels and all contrast the batch.
+        With several processes, each encodes a share of the labels and all contrast the batch.
         """
         parts = distributed.shares(len(batch.distinct))
         own = parts[distributed.rank()]
-        # A process without a label encodes one all the same: gradients are averaged over all.
+        # A process without a label encodes one too, as every process takes part in backward.
         mine = batch.distinct[own.start : own.stop] if own else batch.distinct[:1]
         texts = self.encode_text(mine, self.prefix)
         texts = distributed.gather(texts, [len(part) for part in parts])[batch.places]
@@ -151,26 +151,26 @@ class PromptStage:
         )
 
     def after_step(self, happened: Callable[[], bool]) -> None:
-        """Nothing follows a step."""
+        """Nothing to update."""
 
     def image_paths(self, batch: FeatureBatch) -> list[str]:
         """The files whose features are in the batch."""
         return [self.samples[i].path for i in batch.indices.tolist()]
 
     def extra_state(self) -> dict[str, Any]:
-        """Nothing: features are computed again from the frozen encoder."""
+        """Empty: features are recomputed from the frozen encoder."""
         return {}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Nothing to put back."""
+        """Nothing to restore."""
 
     def epoch_statistics(self) -> dict[str, float]:
-        """Nothing: every image occurs once."""
+        """Empty: every image occurs once."""
         return {}
 
 
 class _Prompts(nn.Module):
-    """The text side of a model as a module of its own, which can be wrapped."""
+    """The text side of a model as one module that can be wrapped for several processes."""
 
     def __init__(self, model: CLIPReID) -> None:
         super().__init__()
@@ -182,13 +182,13 @@ class _Prompts(nn.Module):
 
 
 def distributed_prompts(model: CLIPReID) -> Callable[[Tensor, PrefixStates], Tensor]:
-    """The text encoder; with several processes, gradients are averaged over them."""
+    """The text encoder, wrapped to average gradients if there are several processes."""
     if distributed.size() == 1:
         return model.encode_text
     return distributed.average_gradients(_Prompts(model))
 
 
 def freeze_all_but_prompts(model: CLIPReID) -> None:
-    """Only the context tokens get gradients, so none is computed for the weights of the towers."""
+    """Enable gradients for the context tokens only; none are computed for the towers' weights."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name == "prompt_learner.cls_ctx")

@@ -32,7 +32,7 @@ CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
         ("auto", MPS, None),
     ],
 )
-def test_choice(mode, device, expected):
+def test_precision_follows_mode_and_device(mode, device, expected):
     assert choose_precision(mode, device) == expected
 
 
@@ -50,7 +50,7 @@ def test_fp16_on_a_cpu_is_refused():
         (None, None),
     ],
 )
-def test_auto_on_a_cpu_asks_the_cpu(monkeypatch, flags, expected):
+def test_auto_on_a_cpu_follows_its_bf16_flags(monkeypatch, flags, expected):
     def read_text(_self, **_):
         if flags is None:
             raise FileNotFoundError
@@ -64,7 +64,7 @@ def test_auto_on_a_cpu_asks_the_cpu(monkeypatch, flags, expected):
     ("capability", "expected"),
     [((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)],
 )
-def test_auto_on_a_gpu_goes_by_its_generation(monkeypatch, capability, expected):
+def test_auto_on_a_gpu_follows_its_compute_capability(monkeypatch, capability, expected):
     monkeypatch.setattr(precision.torch.cuda, "get_device_capability", lambda _: capability)
     assert choose_precision("auto", CUDA) == expected
 
@@ -117,7 +117,7 @@ def test_state_is_empty_without_loss_scaling():
     steps.load_state_dict({"scale": 4.0})  # of a run on another device
 
 
-def test_step_that_overflows_does_not_happen():
+def test_overflowing_step_is_skipped():
     weight = nn.Parameter(torch.tensor([1.0]))
     optimizer = torch.optim.SGD([weight], lr=0.5)
     steps = Precision(torch.float16, CPU)
@@ -129,7 +129,7 @@ def test_step_that_overflows_does_not_happen():
     assert weight.item() == pytest.approx(1 - 0.5 - 1)
 
 
-def test_step_without_loss_scaling_always_happens():
+def test_step_without_loss_scaling_is_never_skipped():
     weight = nn.Parameter(torch.tensor([1.0]))
     steps = Precision(None, CPU)
     steps.step(weight.sum(), [torch.optim.SGD([weight], lr=0.5)])

@@ -17,7 +17,7 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3725, "1:02:05")]
 )
-def test_clock(seconds, text):
+def test_clock_shows_hours_only_from_an_hour_on(seconds, text):
     assert clock(seconds) == text
 
 
@@ -34,7 +34,7 @@ def test_lines_come_every_half_minute_where_there_is_no_terminal(monkeypatch, ca
     ]
 
 
-def test_note_and_unknown_length(monkeypatch, caplog):
+def test_line_without_a_length_shows_count_and_note(monkeypatch, caplog):
     now = iter([0.0, 31.0, 32.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
     monkeypatch.setattr(progress.sys, "stderr", io.StringIO())
@@ -45,7 +45,7 @@ def test_note_and_unknown_length(monkeypatch, caplog):
     assert [r.getMessage() for r in caplog.records] == ["reading: 1 images, loss 6.67"]
 
 
-def test_terminal_shows_a_bar_that_goes_away(monkeypatch, caplog):
+def test_terminal_shows_a_bar_and_no_log_lines(monkeypatch, caplog):
     terminal = Terminal()
     monkeypatch.setattr(progress.sys, "stderr", terminal)
     with caplog.at_level(logging.INFO, logger="processor.runtime.progress"):

@@ -186,18 +186,18 @@ def stored(golden):
     return golden("train_vit")
 
 
-def test_stage_1_losses(run, stored):
+def test_stage_1_losses_equal_the_original(run, stored):
     losses = [loss for loss, _ in run["steps1"]]
     assert len(losses) == 12  # 20, 20, 20, 4: the last, partial batch is kept
     np.testing.assert_allclose(losses, stored["stage1/losses"], atol=2e-4, rtol=0)
 
 
-def test_stage_1_rates(run, stored):
+def test_stage_1_learning_rates_equal_the_original(run, stored):
     rates = [groups["weights"] for groups in run["rates1"]]
     np.testing.assert_allclose(rates, stored["stage1/lr_per_epoch"], rtol=1e-12)
 
 
-def test_stage_1_prompts_and_their_text_features(run, stored):
+def test_stage_1_prompts_and_text_features_equal_the_original(run, stored):
     # Adam moves every entry by up to the rate, so 1e-4 is a hundredth of one step.
     np.testing.assert_allclose(run["cls_ctx"].numpy(), stored["stage1/cls_ctx_final"], atol=1e-4)
     np.testing.assert_allclose(
@@ -205,7 +205,7 @@ def test_stage_1_prompts_and_their_text_features(run, stored):
     )
 
 
-def test_stage_2_losses(run, stored):
+def test_stage_2_losses_equal_the_original(run, stored):
     losses = [loss for loss, _ in run["steps2"]]
     np.testing.assert_allclose(losses, stored["stage2/losses"], atol=2e-4, rtol=0)
 
@@ -215,20 +215,20 @@ def test_stage_2_accuracy_is_of_the_image_to_text_logits(run, stored):
     np.testing.assert_allclose(accuracies, stored["stage2/i2t_acc"], atol=1e-6)
 
 
-def test_stage_2_rates(run, stored):
+def test_stage_2_learning_rates_equal_the_original(run, stored):
     rates = [groups["weights"] for groups in run["rates2"]]
     np.testing.assert_allclose(rates, stored["stage2/lr_per_epoch"], rtol=1e-12)
     assert [g["biases"] for g in run["rates2"]] == pytest.approx([2 * rate for rate in rates])
 
 
-def test_final_norm_of_every_tensor(run, stored):
+def test_final_norm_of_every_tensor_equals_the_original(run, stored):
     keys = [str(key) for key in stored["final/keys"]]
     assert list(run["state"]) == keys
     norms = [run["state"][key].double().norm().item() for key in keys]
     np.testing.assert_allclose(norms, stored["final/norms"], rtol=1e-5)
 
 
-def test_final_sum_of_every_tensor(run, stored):
+def test_final_sum_of_every_tensor_equals_the_original(run, stored):
     # Where tensors cancel to a small sum, the scale of rounding is that of their norm.
     for key, total, norm in zip(
         stored["final/keys"], stored["final/sums"], stored["final/norms"], strict=True
@@ -237,7 +237,7 @@ def test_final_sum_of_every_tensor(run, stored):
         assert tensor.sum().item() == pytest.approx(total, abs=2e-5 * norm * tensor.numel() ** 0.5)
 
 
-def test_final_tensors(run, stored):
+def test_final_tensors_equal_the_original(run, stored):
     names = [key for key in stored if key.startswith("final/") and f"{key[6:]}" in run["state"]]
     assert len(names) == 7
     for name in names:
@@ -245,7 +245,7 @@ def test_final_tensors(run, stored):
         np.testing.assert_allclose(tensor.numpy(), stored[name], atol=1e-4)
 
 
-def test_final_evaluation_features(run, stored):
+def test_final_evaluation_features_equal_the_original(run, stored):
     features = run["features"].numpy()
     np.testing.assert_allclose(features, stored["final/eval_features_first8"], atol=1e-4)
 
@@ -324,7 +324,7 @@ def test_lines_of_metrics(tmp_path, toy_stage):
         assert line["mAP"] == line["mINP"] == line["rank1"] == line["rank5"] == 0.25
 
 
-def test_files_of_a_run(tmp_path, toy_stage):
+def test_run_writes_its_files(tmp_path, toy_stage):
     stage = toy_stage(timing=StageTiming(5, 10, 2, 5))
     training(tmp_path, stage, opts=["MODEL.NAME", "ViT-B-16"]).run(stage)
     names = {path.name for path in tmp_path.iterdir()}
@@ -386,7 +386,7 @@ def test_stopped_and_resumed_run_equals_a_straight_one(tmp_path, toy_stage, stop
 
 
 @pytest.mark.parametrize("lost", ["evaluation", "metrics line"])
-def test_run_killed_between_saving_and_logging_an_epoch(tmp_path, toy_stage, lost):
+def test_run_killed_between_saving_and_logging_an_epoch_resumes(tmp_path, toy_stage, lost):
     """last.pth says epoch 2 is finished, but it was killed before the epoch was closed."""
     straight = toy_stage(noise=1.0)
     training(tmp_path / "a", straight).run(straight)
@@ -455,7 +455,7 @@ def test_finished_stage_is_not_trained_again(tmp_path, toy_stage):
     assert torch.equal(again.model.weight, stage.model.weight)
 
 
-def test_nan_loss_leaves_its_files_behind(tmp_path, toy_stage):
+def test_nan_loss_writes_the_names_of_its_images(tmp_path, toy_stage):
     stage = toy_stage(bad=1)
     with pytest.raises(NonFiniteLossError):
         training(tmp_path, stage).run(stage)
