@@ -1,4 +1,4 @@
-"""Checks across options, made before any data or weight is touched."""
+"""Checks of options and of their combinations, before any data or weight is read."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ TRIPLET_FEATURES = ("last", "final", "projected")
 
 
 def check_cfg(cfg: CfgNode) -> None:
-    """Refuse what cannot work.
+    """Refuse a configuration that cannot work.
 
     Raises:
         ConfigError: names the option, its value and what to set instead.
@@ -120,37 +120,40 @@ def check_cfg(cfg: CfgNode) -> None:
     check_cache(cfg)
     steps = list(cfg.SOLVER.STAGE2.STEPS)
     if steps != sorted(steps):
-        raise ConfigError(f"SOLVER.STAGE2.STEPS: {steps} should be ascending epochs")
+        raise ConfigError(f"SOLVER.STAGE2.STEPS: {steps} should be epochs in ascending order")
     if not cfg.DATASETS.NAMES:
-        raise ConfigError("DATASETS.NAMES: name at least one data set, e.g. \"('market1501',)\"")
+        raise ConfigError("DATASETS.NAMES: name at least one data set, e.g. market1501")
 
 
 def check_choices(cfg: CfgNode) -> None:
-    """Options that take one of a few words; raises ConfigError."""
+    """Options with a fixed set of values have one of them; raises ConfigError."""
     for name, choices in CHOICES.items():
         value = lookup(cfg, name)
         if value not in choices:
-            raise ConfigError(f"{name}: {value!r} is none of {', '.join(map(str, choices))}")
+            raise ConfigError(f"{name}: {value!r} is not one of {', '.join(map(str, choices))}")
 
 
 def check_ranges(cfg: CfgNode) -> None:
-    """Numbers that make sense only in a range; raises ConfigError."""
+    """Numbers lie in their range; raises ConfigError."""
     for name, least in AT_LEAST.items():
         if lookup(cfg, name) < least:
             raise ConfigError(f"{name}: {lookup(cfg, name)} should be at least {least}")
     for name in PROBABILITIES:
         if not 0 <= lookup(cfg, name) <= 1:
-            raise ConfigError(f"{name}: {lookup(cfg, name)} should lie between 0 and 1")
+            raise ConfigError(f"{name}: {lookup(cfg, name)} should be between 0 and 1")
     for name in ("INPUT.PIXEL_MEAN", "INPUT.PIXEL_STD"):
         if len(lookup(cfg, name)) != 3:
-            raise ConfigError(f"{name}: three numbers for R, G, B, not {lookup(cfg, name)}")
+            raise ConfigError(f"{name}: {lookup(cfg, name)} should be three numbers: R, G, B")
     if len(cfg.INPUT.JITTER) != 4 or min(cfg.INPUT.JITTER) < 0 or cfg.INPUT.JITTER[3] > 0.5:
         raise ConfigError(
-            f"INPUT.JITTER: {cfg.INPUT.JITTER} should be four numbers, not negative: brightness, "
-            "contrast, saturation, hue (0.5 at most)"
+            f"INPUT.JITTER: {cfg.INPUT.JITTER} should be four numbers, 0 or more: brightness, "
+            "contrast, saturation, hue (at most 0.5)"
         )
     if cfg.SOLVER.STAGE2.CENTER_LOSS_WEIGHT <= 0:
-        raise ConfigError("SOLVER.STAGE2.CENTER_LOSS_WEIGHT: should be positive")
+        raise ConfigError(
+            f"SOLVER.STAGE2.CENTER_LOSS_WEIGHT: {cfg.SOLVER.STAGE2.CENTER_LOSS_WEIGHT} should be "
+            "positive"
+        )
     if min(cfg.INPUT.PIXEL_STD) <= 0:
         raise ConfigError(f"INPUT.PIXEL_STD: {cfg.INPUT.PIXEL_STD} should be positive")
 
@@ -165,12 +168,13 @@ def check_clip(cfg: CfgNode) -> None:
 
 
 def check_losses(cfg: CfgNode) -> None:
-    """The image stage has something to learn from; raises ConfigError."""
+    """The image stage has a loss; raises ConfigError."""
     features = list(cfg.MODEL.TRIPLET_FEATURES)
     if not features or not set(features) <= set(TRIPLET_FEATURES):
         raise ConfigError(
-            f"MODEL.TRIPLET_FEATURES: {features} should be some of {', '.join(TRIPLET_FEATURES)}; "
-            "MODEL.METRIC_LOSS_TYPE none switches the triplet loss off"
+            f"MODEL.TRIPLET_FEATURES: {features} should be one or more of "
+            f"{', '.join(TRIPLET_FEATURES)}; to train without a triplet loss, set "
+            "MODEL.METRIC_LOSS_TYPE to none"
         )
     metric = cfg.MODEL.METRIC_LOSS_TYPE
     triplet = "triplet" in metric and cfg.DATALOADER.SAMPLER != "softmax"
@@ -178,11 +182,11 @@ def check_losses(cfg: CfgNode) -> None:
     text = cfg.MODEL.TEXT_TOWER and cfg.MODEL.I2T_LOSS_WEIGHT and not cfg.SOLVER.STAGE0.MAX_EPOCHS
     if not (cfg.MODEL.ID_LOSS_WEIGHT or triplet or center or text):
         raise ConfigError(
-            "MODEL.ID_LOSS_WEIGHT: 0 leaves a stage without text nothing to learn from; set it, or "
-            "MODEL.METRIC_LOSS_TYPE triplet with a P x K sampler in DATALOADER.SAMPLER"
+            "MODEL.ID_LOSS_WEIGHT: 0 leaves a stage without text no loss; raise it, or set "
+            "MODEL.METRIC_LOSS_TYPE to triplet and DATALOADER.SAMPLER to softmax_triplet"
         )
     if min(cfg.MODEL.ID_LOSS_WEIGHT, cfg.MODEL.TRIPLET_LOSS_WEIGHT, cfg.MODEL.I2T_LOSS_WEIGHT) < 0:
-        raise ConfigError("MODEL.*_LOSS_WEIGHT: a weight should not be negative")
+        raise ConfigError("MODEL.*_LOSS_WEIGHT: weights should not be negative")
 
 
 def check_batch(cfg: CfgNode) -> None:
@@ -213,10 +217,11 @@ def check_batch(cfg: CfgNode) -> None:
 
 
 def require_labels(cfg: CfgNode) -> CfgNode:
-    """The configuration itself, which trains with identity labels; else raises ConfigError."""
+    """The configuration itself if it trains with identity labels; else raises ConfigError."""
     if cfg.DSGL.ENABLED:
         raise ConfigError(
-            "DSGL.ENABLED: True is training without labels: python train_dsgl.py --config_file FILE"
+            "DSGL.ENABLED: True trains without labels, which needs another script: python "
+            "train_dsgl.py --config_file FILE"
         )
     return cfg
 
@@ -293,12 +298,12 @@ def check_image_size(cfg: CfgNode) -> None:
 
 
 def check_cache(cfg: CfgNode) -> None:
-    """Images that are augmented on the device keep their colours; raises ConfigError."""
+    """Augmentation on the device leaves colors unchanged; raises ConfigError."""
     changed = [name for name in COLOURS if lookup(cfg, name)]
     if cfg.INPUT.CACHE == "device" and changed:
         raise ConfigError(
-            f"INPUT.CACHE: on the device colours stay as they are, {', '.join(changed)} would have "
-            "no effect; set INPUT.CACHE ram, or the other to 0"
+            f"INPUT.CACHE: device leaves colors unchanged, so {', '.join(changed)} would have no "
+            "effect; set INPUT.CACHE to ram, or the probabilities to 0"
         )
 
 
@@ -323,7 +328,7 @@ def patch_size(name: str) -> int | None:
 
 
 def check_pretraining(cfg: CfgNode) -> None:
-    """Weights that are given are used; raises ConfigError."""
+    """A file of pre-trained weights is also loaded; raises ConfigError."""
     if cfg.MODEL.PRETRAIN_PATH and cfg.MODEL.PRETRAIN_CHOICE == "none":
         raise ConfigError(
             f"MODEL.PRETRAIN_PATH: {cfg.MODEL.PRETRAIN_PATH} would not be loaded, as "

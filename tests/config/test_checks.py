@@ -48,7 +48,7 @@ VIT = ("MODEL.NAME", "ViT-B-16")
         (["SOLVER.STAGE2.CENTER_LOSS_WEIGHT", "0"], r"CENTER_LOSS_WEIGHT.*positive"),
         (
             [*ON_DEVICE, "INPUT.JITTER_PROB", "0.1", "INPUT.AUGMIX_PROB", "0.1"],
-            r"INPUT\.CACHE: .*INPUT\.JITTER_PROB, INPUT\.AUGMIX_PROB would.*set INPUT\.CACHE ram",
+            r"INPUT\.CACHE: .*INPUT\.JITTER_PROB, INPUT\.AUGMIX_PROB would.*INPUT\.CACHE to ram",
         ),
         ([*ON_DEVICE, "INPUT.GRAYSCALE_PROB", "1"], r"INPUT\.GRAYSCALE_PROB would have no effect"),
     ],
