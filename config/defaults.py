@@ -52,7 +52,7 @@ _C.INPUT.PROB = 0.5  # probability of a horizontal flip
 _C.INPUT.PADDING = 10  # black pixels added on every side before the random crop
 _C.INPUT.RE_PROB = 0.5  # probability of random erasing
 _C.INPUT.GRAYSCALE_PROB = 0.0  # probability of a grayscale image
-_C.INPUT.JITTER_PROB = 0.0  # probability of color jitter
+_C.INPUT.JITTER_PROB = 0.0  # probability of colour jitter
 _C.INPUT.JITTER = [0.15, 0.1, 0.05, 0.05]  # its brightness, contrast, saturation, hue
 _C.INPUT.AUGMIX_PROB = 0.0  # probability of AugMix
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from config import ConfigError, load_cfg
-from config.checks import AT_LEAST, CHOICES, patch_size
+from config.checks import CHOICES, patch_size
+from config.ranges import AT_LEAST
 
 TRIPLET = ("DATALOADER.SAMPLER", "softmax_triplet")
 ON_DEVICE = ("INPUT.CACHE", "device")
@@ -80,7 +81,7 @@ def test_shuffling_sampler_takes_any_batch_size(option):
 
 
 @pytest.mark.parametrize("place", ["auto", "none", "ram"])
-def test_color_jitter_works_with_images_from_files_and_ram(place):
+def test_colour_jitter_works_with_images_from_files_and_ram(place):
     cfg = load_cfg(None, ["INPUT.CACHE", place, "INPUT.JITTER_PROB", "0.1"])
     assert (cfg["INPUT"]["CACHE"], cfg["INPUT"]["JITTER_PROB"]) == (place, 0.1)
 

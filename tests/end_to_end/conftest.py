@@ -131,8 +131,8 @@ def straight(train_in, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def typed():
-    """`typed(*base_opts, "KEY", "VALUE")` -> words that give every KEY once: its last value."""
+def each_key_once():
+    """`each_key_once(*base_opts, "KEY", "VALUE")` -> words that give every KEY once: its last value."""
 
     def merge(*arguments):
         words, values = [], {}
@@ -152,7 +152,7 @@ def typed():
 
 
 @pytest.fixture(scope="session")
-def script(typed):
+def script(each_key_once):
     """`script("train.py", "KEY", "VALUE", ...)` runs an entry script in this process."""
 
     def run(name, *arguments):
@@ -163,7 +163,7 @@ def script(typed):
             restored_log(),
             contextlib.redirect_stdout(output),
         ):
-            monkeypatch.setattr(sys, "argv", [name, *typed(*arguments)])
+            monkeypatch.setattr(sys, "argv", [name, *each_key_once(*arguments)])
             try:
                 runpy.run_path(str(ROOT / name), run_name="__main__")
             except SystemExit as exit_:
@@ -174,14 +174,14 @@ def script(typed):
 
 
 @pytest.fixture
-def start_script(typed):
+def start_script(each_key_once):
     """`start_script("train_clipreid.py", ...)` starts an entry script in its own process."""
     started = []
 
     def start(name, *arguments):
         environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
         process = subprocess.Popen(
-            [sys.executable, name, *typed(*arguments)],
+            [sys.executable, name, *each_key_once(*arguments)],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,

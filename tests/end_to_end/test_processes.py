@@ -86,13 +86,13 @@ with distributed.joined_processes():
 
 
 @pytest.fixture(scope="module")
-def torchrun(typed):
+def torchrun(each_key_once):
     """`torchrun("train_clipreid.py", ...)` runs a script in two processes."""
 
     def run(*arguments):
         command = [
             *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"),
-            *("--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", *typed(*arguments)),
+            *("--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", *each_key_once(*arguments)),
         ]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         environment.pop("REID_TRACEBACK", None)
@@ -116,13 +116,13 @@ def torchrun(typed):
 
 
 @pytest.fixture(scope="module")
-def run_cases(torchrun, typed, tmp_path_factory):
+def run_cases(torchrun, each_key_once, tmp_path_factory):
     """`run_cases({name: case})` runs `RUNNER`; returns the finished program and its folder."""
 
     def run(cases):
         folder = tmp_path_factory.mktemp("cases")
         for case in cases.values():
-            case["arguments"] = typed(*case["arguments"])
+            case["arguments"] = each_key_once(*case["arguments"])
             if "event" in case:
                 case["event"]["time"] = str(folder / "time.txt")
         (folder / "cases.json").write_text(json.dumps(cases))
