@@ -132,7 +132,7 @@ def straight(train_in, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def each_key_once():
-    """`each_key_once(*base_opts, "KEY", "VALUE")` -> words that give every KEY once: its last value."""
+    """`each_key_once(*base_opts, "KEY", "VALUE")` -> words with the last value of every KEY."""
 
     def merge(*arguments):
         words, values = [], {}
