@@ -11,15 +11,13 @@ from yacs.config import CfgNode
 
 from config.errors import ConfigError
 from config.presets import PRESETS
+from config.samplers import CLUSTER_SAMPLERS, SAMPLERS, sampler_kind
 
 IMAGENET_MODELS = (
     *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
     "resnet50_ibn_a",
     "resnet101_ibn_a",
 )
-TEXT_SAMPLERS = ("dfgs_text", "gs_text")
-GRAPH_SAMPLERS = (*TEXT_SAMPLERS, "dfgs_image", "gs_image")
-P_X_K_SAMPLERS = ("softmax_triplet", *GRAPH_SAMPLERS)
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "MODEL.DEVICE": ("auto", "cpu", "cuda", "mps"),
@@ -32,7 +30,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "INPUT.ON_BAD_IMAGE": ("error", "skip"),
     "INPUT.TEST_INTERPOLATION": ("bilinear", "bicubic"),
     "INPUT.NORMALIZATION": ("fixed", "instance"),
-    "DATALOADER.SAMPLER": ("softmax", *P_X_K_SAMPLERS),
+    "DATALOADER.SAMPLER": tuple(SAMPLERS),
     "DATALOADER.DFGS.PRESET": ("", *PRESETS),
     "DATALOADER.DFGS.WALK": ("depth_first", "greedy"),
     "DSGL.POOLING": ("gem", "avg", "max", "avg+max", "clip"),
@@ -174,7 +172,7 @@ def check_losses(cfg: CfgNode) -> None:
             "MODEL.METRIC_LOSS_TYPE none switches the triplet loss off"
         )
     metric = cfg.MODEL.METRIC_LOSS_TYPE
-    triplet = "triplet" in metric and cfg.DATALOADER.SAMPLER != "softmax"
+    triplet = "triplet" in metric and sampler_kind(cfg).p_x_k
     center = "center" in metric or cfg.MODEL.IF_WITH_CENTER
     text = cfg.MODEL.TEXT_TOWER and cfg.MODEL.I2T_LOSS_WEIGHT and not cfg.SOLVER.STAGE0.MAX_EPOCHS
     if not (cfg.MODEL.ID_LOSS_WEIGHT or triplet or center or text):
@@ -188,17 +186,20 @@ def check_losses(cfg: CfgNode) -> None:
 
 def check_batch(cfg: CfgNode) -> None:
     """A P x K batch holds whole identities, two at least; raises ConfigError."""
-    if cfg.DATALOADER.SAMPLER not in P_X_K_SAMPLERS:
+    kind, name = sampler_kind(cfg), cfg.DATALOADER.SAMPLER
+    if not kind.p_x_k:
         return
-    if cfg.DATALOADER.DFGS.MUTUAL and cfg.DATALOADER.SAMPLER.startswith("gs_"):
+    if kind.full_rows and cfg.DATALOADER.DFGS.MUTUAL:
+        others = [other for other, row in SAMPLERS.items() if row.graph and not row.full_rows]
         raise ConfigError(
-            "DATALOADER.DFGS.MUTUAL: a batch of gs_* needs P - 1 neighbours for every identity; "
-            "take a dfgs_* sampler or leave it out"
+            f"DATALOADER.DFGS.MUTUAL: a batch of {name} needs P - 1 neighbours for every identity; "
+            f"set it to False, or DATALOADER.SAMPLER to {' or '.join(others)}"
         )
-    if cfg.DATALOADER.SAMPLER in TEXT_SAMPLERS and not cfg.MODEL.TEXT_TOWER:
+    if kind.graph == "text" and not cfg.MODEL.TEXT_TOWER:
+        others = [other for other, row in SAMPLERS.items() if row.graph == "image"]
         raise ConfigError(
-            f"DATALOADER.SAMPLER: {cfg.DATALOADER.SAMPLER} needs learned prompts, a baseline has "
-            "none; take dfgs_image or gs_image"
+            f"DATALOADER.SAMPLER: {name} needs learned prompts, which a baseline does not have; "
+            f"set it to {' or '.join(others)}"
         )
     size, num_instances = cfg.SOLVER.STAGE2.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
     if size % num_instances:
@@ -243,14 +244,12 @@ def check_dsgl(cfg: CfgNode) -> None:
     if cfg.MODEL.SIE_CAMERA or cfg.MODEL.SIE_VIEW:
         raise ConfigError("MODEL.SIE_CAMERA, MODEL.SIE_VIEW: DSGL takes no side information")
     size, num_instances = cfg.SOLVER.STAGE2.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
-    if cfg.DATALOADER.SAMPLER in GRAPH_SAMPLERS:
+    if cfg.DATALOADER.SAMPLER not in CLUSTER_SAMPLERS:
         raise ConfigError(
             f"DATALOADER.SAMPLER: {cfg.DATALOADER.SAMPLER} needs identities; DSGL takes "
             "softmax_triplet (clusters x images) or softmax (shuffled)"
         )
-    if cfg.DATALOADER.SAMPLER == "softmax_triplet" and (
-        size % num_instances or size < 2 * num_instances
-    ):
+    if sampler_kind(cfg).p_x_k and (size % num_instances or size < 2 * num_instances):
         raise ConfigError(
             f"SOLVER.STAGE2.IMS_PER_BATCH: {size} with DATALOADER.NUM_INSTANCE {num_instances} is "
             "no whole number of clusters, two at least"

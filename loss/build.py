@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from yacs.config import CfgNode
 
+from config.samplers import sampler_kind
 from loss.center import CenterLoss
 from loss.dsgl.cluster_memory import ClusterMemory
 from loss.dsgl.losses import UnsupervisedLosses
@@ -23,7 +24,7 @@ def build_image_losses(cfg: CfgNode, num_classes: int, feature_width: int) -> Im
     """
     metric = cfg.MODEL.METRIC_LOSS_TYPE
     # A shuffled batch seldom holds two images of an identity: nothing for a triplet loss to mine.
-    triplet = "triplet" in metric and cfg.DATALOADER.SAMPLER != "softmax"
+    triplet = "triplet" in metric and sampler_kind(cfg).p_x_k
     center = "center" in metric or cfg.MODEL.IF_WITH_CENTER
     return ImageStageLosses(
         id_weight=cfg.MODEL.ID_LOSS_WEIGHT or None,

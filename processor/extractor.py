@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from datasets.images.build import build_evaluation_transform
-from datasets.images.dataset import ImageDataset, ordered_loader
+from datasets.images.dataset import ImageDataset, Loading, limit_workers, ordered_loader
 from datasets.images.decode import BadImageError
 from datasets.images.given import CHANNEL_ORDERS, GivenImage, GivenImages
 from datasets.records import Batch, Sample
@@ -172,15 +172,12 @@ class Extractor:
             samples,
             [UNKNOWN] * len(samples),
             self._transform,
-            pictures=given,
+            source=given,
             skip_bad_images=skip,
         )
-        loader = ordered_loader(
-            dataset,
-            self.batch_size,
-            self.num_workers if len(samples) > self.batch_size else 0,
-            pin_memory=self.precision.on_cuda,
-        )
+        workers = limit_workers(self.num_workers) if len(samples) > self.batch_size else 0
+        loading = Loading(workers, pin_memory=self.precision.on_cuda)
+        loader = ordered_loader(dataset, self.batch_size, loading)
         quiet = None if len(samples) > self.batch_size else True
         batches = tqdm(loader, desc="features", leave=False, disable=quiet)
         try:

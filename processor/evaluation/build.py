@@ -10,9 +10,7 @@ from yacs.config import CfgNode
 
 from config import ConfigError
 from datasets.checks.fingerprint import fingerprint_of_targets
-from datasets.images.build import (
-    build_evaluation_loader,
-)
+from datasets.images.build import build_evaluation_loader
 from datasets.records import DataSplits
 from datasets.registry import locate, num_splits, read_dataset
 from model import ReIDModel

@@ -14,9 +14,10 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from config import load_cfg, require_labels
-from datasets.images.build import build_sources, build_train_sampler
-from datasets.images.build_resident import build_resident_images
+from config.samplers import sampler_kind
+from datasets.images.build import build_training_images
 from datasets.samplers import nearest_identities
+from datasets.samplers.build import build_train_sampler
 from datasets.samplers.neighbours import mean_hits
 from datasets.sources import TrainingSet, join_sources
 from model import CLIPReID
@@ -29,6 +30,7 @@ from processor.runtime.precision import Precision
 from processor.tools.command_line import add_config_file, add_overrides, positive
 from processor.training.build import build_identity_features, build_identity_graph
 from processor.training.image_stage import all_text_features
+from processor.training.plan import build_sources
 
 logger = logging.getLogger(__name__)
 
@@ -168,8 +170,7 @@ def extract_identity_features(
     features = build_identity_features(
         own,
         model,
-        data,
-        build_resident_images(own, data, device),
+        build_training_images(own, data, device),
         all_text_features(model) if kind == "text" else None,
         Precision.of(own.SOLVER.AMP, device),
     )(epoch)
@@ -195,7 +196,7 @@ def sample_batches(
     sampled = []
     for name, sampler in SAMPLERS.items():
         own = _with_options(cfg, "DATALOADER.SAMPLER", sampler)
-        if sampler.startswith("gs"):  # it fills batches with neighbours, near both ways or not
+        if sampler_kind(own).full_rows:  # which mutual neighbours cannot give
             own = _with_options(own, "DATALOADER.DFGS.MUTUAL", "False")
         plan = build_train_sampler(own, data)
         graph = build_identity_graph(own, data, plan, lambda _: features)

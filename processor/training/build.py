@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import cast
 
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
-from datasets.images.build import (
-    build_plain_loader,
-    build_random_sampler,
-    build_train_loader,
-)
-from datasets.images.cache import ResidentImages
-from datasets.images.device_batches import ResidentBatches
-from datasets.samplers import DepthFirstGraphSampler, GraphSampler, RandomIdentitySampler
-from datasets.samplers.epoch_batches import BatchPlan
+from config.samplers import sampler_kind
+from datasets.images.training_images import TrainingImages
+from datasets.samplers import RandomIdentitySampler
+from datasets.samplers.build import build_random_sampler
+from datasets.samplers.planner import EpochPlanner
 from datasets.sources import TrainingSet
 from loss import (
     ImageStageLosses,
@@ -29,11 +24,14 @@ from loss import (
 )
 from model import CLIPReID, UnsupervisedReID
 from processor.features import extract_features
-from processor.runtime import distributed
 from processor.runtime.precision import Precision
 from processor.runtime.signals import StopRequest
 from processor.training.dsgl_stage import Clustering, UnsupervisedStage
-from processor.training.identity_graph import IdentityGraph, ImageFeaturesOfIdentities
+from processor.training.identity_graph import (
+    GraphPlan,
+    IdentityGraph,
+    ImageFeaturesOfIdentities,
+)
 from processor.training.image_stage import (
     ImageStage,
     PriorStage,
@@ -61,8 +59,7 @@ from solver.build import (
 def build_prompt_stage(
     cfg: CfgNode,
     model: CLIPReID,
-    data: TrainingSet,
-    resident: ResidentImages,
+    images: TrainingImages,
     precision: Precision,
     stop: StopRequest,
 ) -> PromptStage:
@@ -70,8 +67,8 @@ def build_prompt_stage(
     model.eval()
     table = extract_features(
         lambda batch: model.encode_image(batch.images).projected,
-        _plain_images(cfg, data, resident, precision),
-        len(data.samples),
+        images.plain,
+        len(images.data.samples),
         precision,
         title="image features for the prompts",
         stop=stop,
@@ -82,8 +79,8 @@ def build_prompt_stage(
     return PromptStage(
         model,
         table,
-        data.samples,
-        data.labels,
+        images.data.samples,
+        images.data.labels,
         optimizer,
         build_prompt_schedule(cfg, optimizer),
         stage.IMS_PER_BATCH,
@@ -94,18 +91,17 @@ def build_prompt_stage(
 def build_prior_stage(
     cfg: CfgNode,
     model: CLIPReID,
-    data: TrainingSet,
-    resident: ResidentImages,
+    images: TrainingImages,
     precision: Precision,
 ) -> PriorStage:
-    """Stage 0; P x K batches of random identities, or shuffled ones for the sampler softmax."""
+    """Stage 0; its batches are random."""
     freeze_text_side(model)
-    losses, optimizers = _losses_and_optimizers(cfg, model, data, precision)
+    losses, optimizers = _losses_and_optimizers(cfg, model, images.data, precision)
     stage = cfg.SOLVER.STAGE2
     return PriorStage(
         model,
-        _training_loader(cfg, data, resident, build_random_sampler(cfg, data), precision),
-        data,
+        images.augmented(build_random_sampler(cfg, images.data)),
+        images.data,
         None,
         losses,
         optimizers,
@@ -117,38 +113,34 @@ def build_prior_stage(
 def build_image_stage(
     cfg: CfgNode,
     model: CLIPReID,
-    data: TrainingSet,
-    resident: ResidentImages,
-    plan: BatchPlan,
+    images: TrainingImages,
+    plan: EpochPlanner,
     precision: Precision,
 ) -> ImageStage:
     """Stage 2; encodes the prompts of all identities."""
     freeze_text_side(model)
-    losses, optimizers = _losses_and_optimizers(cfg, model, data, precision)
+    losses, optimizers = _losses_and_optimizers(cfg, model, images.data, precision)
     text_features = all_text_features(model) if cfg.MODEL.TEXT_TOWER else None
-    identity_features = build_identity_features(
-        cfg, model, data, resident, text_features, precision
-    )
+    identity_features = build_identity_features(cfg, model, images, text_features, precision)
     stage = cfg.SOLVER.STAGE2
     return ImageStage(
         model,
-        _training_loader(cfg, data, resident, plan, precision),
-        data,
+        images.augmented(plan),
+        images.data,
         text_features,
         losses,
         optimizers,
         build_image_schedule(cfg, optimizers[0]),
         StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD, stage.EVAL_PERIOD),
-        build_identity_graph(cfg, data, plan, identity_features),
+        build_identity_graph(cfg, images.data, plan, identity_features),
     )
 
 
 def build_unsupervised_stage(
     cfg: CfgNode,
     model: UnsupervisedReID,
-    data: TrainingSet,
-    resident: ResidentImages,
-    plan: BatchPlan,
+    images: TrainingImages,
+    plan: EpochPlanner,
     precision: Precision,
     stop: StopRequest,
 ) -> UnsupervisedStage:
@@ -160,8 +152,8 @@ def build_unsupervised_stage(
         model.eval()
         table = extract_features(
             lambda batch: model.embed(batch.images),
-            _plain_images(cfg, data, resident, precision),
-            len(data.samples),
+            images.plain,
+            len(images.data.samples),
             precision,
             title="image features to cluster",
             stop=stop,
@@ -174,14 +166,14 @@ def build_unsupervised_stage(
             options.ORDERS,
             cfg.TEST.CHUNK_MB,
         )
-        return make_pseudo_labels(table, data.labels, clustering, make_memory)
+        return make_pseudo_labels(table, images.data.labels, clustering, make_memory)
 
     optimizer = build_image_optimizer(cfg, model)
     stage = cfg.SOLVER.STAGE2
     return UnsupervisedStage(
         model,
-        _training_loader(cfg, data, resident, plan, precision),
-        data.samples,
+        images.augmented(plan),
+        images.data.samples,
         Clustering(
             make,
             partial(restore_pseudo_labels, make_memory=make_memory, device=precision.device),
@@ -191,39 +183,6 @@ def build_unsupervised_stage(
         optimizer,
         build_unsupervised_schedule(cfg, optimizer),
         StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD, stage.EVAL_PERIOD),
-    )
-
-
-def _plain_images(
-    cfg: CfgNode, data: TrainingSet, resident: ResidentImages, precision: Precision
-) -> Callable[[Sequence[int]], DataLoader[Any]]:
-    """Makes a loader of some training images, by position, without augmentation."""
-    return partial(
-        build_plain_loader,
-        cfg,
-        data,
-        resident,
-        processes=distributed.local_size(),
-        pin_memory=precision.on_cuda,
-    )
-
-
-def _training_loader(
-    cfg: CfgNode,
-    data: TrainingSet,
-    resident: ResidentImages,
-    plan: BatchPlan,
-    precision: Precision,
-) -> DataLoader[Any] | ResidentBatches:
-    """This process's parts of the global batches."""
-    return build_train_loader(
-        cfg,
-        data,
-        plan,
-        resident,
-        share=distributed.share,
-        processes=distributed.local_size(),
-        pin_memory=precision.on_cuda,
     )
 
 
@@ -242,18 +201,17 @@ def _losses_and_optimizers(
 def build_identity_features(
     cfg: CfgNode,
     model: CLIPReID,
-    data: TrainingSet,
-    resident: ResidentImages,
+    images: TrainingImages,
     text_features: Tensor | None,
     precision: Precision,
 ) -> Callable[[int], Tensor]:
-    """Epoch -> (I, D) features for the graph of a dfgs_* or gs_* sampler, of texts or of images."""
-    if text_features is not None and cfg.DATALOADER.SAMPLER.endswith("_text"):
+    """Epoch -> (I, D) features for the sampler's graph: of texts or of images."""
+    if text_features is not None and sampler_kind(cfg).graph == "text":
         return lambda _: text_features
     return ImageFeaturesOfIdentities(
         model,
-        data.labels,
-        _plain_images(cfg, data, resident, precision),
+        images.data.labels,
+        images.plain,
         precision,
         cfg.DATALOADER.DFGS.IMAGES_PER_ID,
         cfg.SOLVER.SEED,
@@ -261,9 +219,9 @@ def build_identity_features(
 
 
 def build_identity_graph(
-    cfg: CfgNode, data: TrainingSet, plan: BatchPlan, features: Callable[[int], Tensor]
+    cfg: CfgNode, data: TrainingSet, plan: EpochPlanner, features: Callable[[int], Tensor]
 ) -> IdentityGraph | None:
-    """What makes the graph of a dfgs_* or gs_* sampler; None for the others.
+    """Keeps the sampler's graph up to date; None if the sampler needs no graph.
 
     Args:
         cfg: DATALOADER and SOLVER.SEED count.
@@ -271,22 +229,22 @@ def build_identity_graph(
         plan: the sampler.
         features: of `build_identity_features`.
     """
-    options = cfg.DATALOADER.DFGS
-    if not isinstance(plan, DepthFirstGraphSampler | GraphSampler):
+    kind = sampler_kind(cfg)
+    if kind.graph is None:
         return None
-    walk = isinstance(plan, DepthFirstGraphSampler)
-    by_text = cfg.DATALOADER.SAMPLER.endswith("_text")
+    options = cfg.DATALOADER.DFGS
+    sampler = cast(GraphPlan, plan)
     return IdentityGraph(
-        plan,
+        sampler,
         features,
-        num_neighbours=options.NUM_NEIGHBOURS if walk else plan.num_pids - 1,
+        num_neighbours=sampler.num_pids - 1 if kind.full_rows else options.NUM_NEIGHBOURS,
         num_hits=options.NUM_NEIGHBOURS,
         skip=options.SKIP,
         mutual=options.MUTUAL,
         normalize=options.NORMALIZE,
-        period=None if by_text else options.REFRESH_PERIOD,
+        period=None if kind.graph == "text" else options.REFRESH_PERIOD,
         random_plan=RandomIdentitySampler(
-            data.labels, plan.num_pids, plan.num_instances, cfg.SOLVER.SEED
+            data.labels, sampler.num_pids, sampler.num_instances, cfg.SOLVER.SEED
         ),
         labels=data.labels,
     )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from datasets.images.device_batches import ResidentBatches
+from datasets.images.device_batches import DeviceBatches
 from datasets.records import Batch, Sample
 from datasets.samplers import ClusterSampler, EpochBatches
 from loss import ClusteredBatch, UnsupervisedLosses
@@ -74,7 +74,7 @@ class UnsupervisedStage:
     def __init__(
         self,
         model: UnsupervisedReID,
-        loader: DataLoader[Any] | ResidentBatches,
+        loader: DataLoader[Any] | DeviceBatches,
         samples: list[Sample],
         clustering: Clustering,
         losses: UnsupervisedLosses,
@@ -111,7 +111,7 @@ class UnsupervisedStage:
             raise RuntimeError("start_epoch makes the clusters; call it first")
         return self.clustering.present
 
-    def start_epoch(self, epoch: int, first_batch: int) -> DataLoader[Any] | ResidentBatches:
+    def start_epoch(self, epoch: int, first_batch: int) -> DataLoader[Any] | DeviceBatches:
         """Cluster when it is time; then the epoch's batches. All batch norms learn."""
         clusters = self.clustering.at(epoch, first_batch)
         logger.info("stage %s epoch %d: %s", self.name, epoch, describe(clusters))

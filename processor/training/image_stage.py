@@ -13,10 +13,9 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from datasets.images.dataset import ImageDataset
-from datasets.images.device_batches import ResidentBatches
+from datasets.images.device_batches import DeviceBatches
 from datasets.records import Batch
 from datasets.samplers import EpochBatches
-from datasets.samplers.planner import PlannedSampler
 from datasets.sources import TrainingSet
 from loss import ImageStageLosses, image_to_text_logits
 from model import CLIPReID
@@ -51,7 +50,7 @@ class ImageStage:
     def __init__(
         self,
         model: CLIPReID,
-        loader: DataLoader[Any] | ResidentBatches,
+        loader: DataLoader[Any] | DeviceBatches,
         data: TrainingSet,
         text_features: Tensor | None,
         losses: ImageStageLosses,
@@ -80,7 +79,7 @@ class ImageStage:
         """What decides the content of the loader's batches."""
         return cast(EpochBatches, self.loader.batch_sampler)
 
-    def start_epoch(self, epoch: int, first_batch: int) -> DataLoader[Any] | ResidentBatches:
+    def start_epoch(self, epoch: int, first_batch: int) -> DataLoader[Any] | DeviceBatches:
         """The epoch's batches; all batch norms learn. Inside an epoch the graph stays."""
         if self.graph is not None and first_batch == 0:
             self.graph.refresh(epoch)
@@ -108,7 +107,7 @@ class ImageStage:
         if distributed.size() == 1:
             return [len(labels)]
         may_skip = cast(ImageDataset, self.loader.dataset).skip_bad_images
-        if isinstance(self.batches.plan, PlannedSampler) and not may_skip:
+        if self.batches.plan.equal_shares and not may_skip:
             return [len(labels)] * distributed.size()
         return distributed.all_sizes(labels)
 

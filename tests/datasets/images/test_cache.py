@@ -9,9 +9,9 @@ from torchvision.transforms import Compose, InterpolationMode
 
 from datasets.images import cache as cache_module
 from datasets.images.cache import (
-    CachedPictures,
+    CachedImages,
     ImageCache,
-    ResidentImages,
+    ImageStore,
     read_images,
     shared_levels,
     to_levels,
@@ -56,8 +56,8 @@ def test_cache_holds_the_resized_files(folder, workers, interpolation):
     for position, name in enumerate(GOOD):
         picture = resize(SIZE, interpolation)(Image.open(folder / name))
         assert np.array_equal(cache.images[position].numpy(), np.asarray(picture))
-        assert cache.picture(position).tobytes() == picture.tobytes()
-        assert (cache.picture(position).mode, cache.picture(position).size) == ("RGB", (16, 32))
+        assert cache.image(position).tobytes() == picture.tobytes()
+        assert (cache.image(position).mode, cache.image(position).size) == ("RGB", (16, 32))
 
 
 def test_broken_file_stops_and_is_named(folder):
@@ -76,13 +76,13 @@ def test_broken_files_are_left_out_on_request(folder):
     whole = read_images(dataset_of(folder, GOOD[:2]), SIZE, CPU)
     assert torch.equal(cache.images[[16, 18]], whole.images)
     with pytest.raises(BadImageError):
-        cache.picture(17)
+        cache.image(17)
 
 
 def test_images_of_some_positions(folder):
     cache = read_images(dataset_of(folder, GOOD[:6]), SIZE, CPU)
-    some = CachedPictures(cache, [5, 2])
-    assert [some(i).tobytes() for i in (0, 1)] == [cache.picture(i).tobytes() for i in (5, 2)]
+    some = CachedImages(cache, [5, 2])
+    assert [some(i).tobytes() for i in (0, 1)] == [cache.image(i).tobytes() for i in (5, 2)]
 
 
 def test_global_generator_is_left_alone(folder):
@@ -136,7 +136,7 @@ class Reader:
 
 def resident(place, evaluation, device="cpu"):
     reader = Reader()
-    return reader, ResidentImages(reader, place, torch.device(device), BICUBIC, evaluation, "")
+    return reader, ImageStore(reader, place, torch.device(device), BICUBIC, evaluation, "")
 
 
 def test_nothing_is_read_before_it_is_needed():

@@ -1,5 +1,6 @@
 """Decoding, broken files, and augmentation that depends on the seed of the key alone."""
 
+import os
 import random
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import transforms as T
 
-from datasets.images.dataset import ImageDataset, collate
+from datasets.images.dataset import ImageDataset, collate, limit_workers
 from datasets.images.decode import BadImageError, read_image
 from datasets.images.transforms import Augmentation, evaluation_transform, train_transform
 from datasets.records import Sample
@@ -212,3 +213,9 @@ def test_sixteen_bit_gray_keeps_its_shades(tmp_path):
     picture = np.asarray(read_image(str(tmp_path / "thermal.png")))
     assert picture.shape == (16, 16, 3)
     np.testing.assert_array_equal(picture[..., 0], ramp // 256)
+
+
+def test_never_more_workers_than_cores():
+    assert limit_workers(0) == 0
+    assert limit_workers(1) == 1
+    assert limit_workers(10_000) == os.cpu_count()

@@ -1,5 +1,6 @@
 """How much memory is free, and the place of the training images that follows from it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,7 @@ from datasets.images.placement import (
 )
 
 GB = 2**30
-NEED = Need(num_images=10 * 2**14, image_bytes=2**16, reads=60, colours=False)  # 10 GB
-
-
-def need(**changed):
-    values = {"num_images": NEED.num_images, "image_bytes": NEED.image_bytes, "reads": 60}
-    return Need(**{**values, "colours": False, **changed})
+NEED = Need(num_images=10 * 2**14, image_bytes=2**16, augmented_reads=60)  # 10 GB
 
 
 @pytest.mark.parametrize(
@@ -35,20 +31,23 @@ def need(**changed):
         (19.9, 29.9, {}, "none"),
         (0, None, {}, "none"),
         (100, 100, {"colours": True}, "ram"),
-        (100, 100, {"reads": 1}, "none"),
-        (100, 100, {"reads": 1.1}, "device"),
-        (100, None, {"reads": 1.0}, "none"),
+        (100, 100, {"augmented_reads": 1}, "none"),
+        (100, 100, {"augmented_reads": 1.1}, "device"),
+        (100, None, {"augmented_reads": 1.0}, "none"),
     ],
 )
 def test_auto_takes_what_fits_and_pays(ram, device, changed, place):
     free = FreeMemory(int(ram * GB), None if device is None else int(device * GB))
-    assert choose_place("auto", need(**changed), free)[0] == place
+    assert choose_place("auto", replace(NEED, **changed), free)[0] == place
 
 
 @pytest.mark.parametrize("wanted", ["none", "ram", "device"])
 @pytest.mark.parametrize("reads", [1, 60])
 def test_what_is_wanted_is_taken_where_it_fits(wanted, reads):
-    assert choose_place(wanted, need(reads=reads), FreeMemory(10 * GB, 10 * GB))[0] == wanted
+    assert (
+        choose_place(wanted, replace(NEED, augmented_reads=reads), FreeMemory(10 * GB, 10 * GB))[0]
+        == wanted
+    )
 
 
 @pytest.mark.parametrize(
@@ -61,7 +60,7 @@ def test_what_is_wanted_is_taken_where_it_fits(wanted, reads):
 )
 def test_what_does_not_fit_is_refused_with_numbers_and_remedy(wanted, free):
     message = (
-        rf"INPUT\.CACHE: {wanted} needs 10 GB for 163,840 training images, 9 GB are free; "
+        rf"INPUT\.CACHE: {wanted} needs 10 GB for 163,840 training images, but 9 GB are free; "
         "set it to auto or none"
     )
     with pytest.raises(ValueError, match=message):

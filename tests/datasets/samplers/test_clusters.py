@@ -9,8 +9,9 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from datasets.samplers import ClusterSampler, EpochBatches, paired_share
+from datasets.samplers import ClusterSampler, EpochBatches
 from datasets.samplers.clusters import PassGenerators, cluster_pass
+from datasets.samplers.options import PassOptions
 
 
 def generators(seed):
@@ -45,9 +46,10 @@ def clusterings(draw):
     return labels, camids, draw(st.integers(1, length)), num_instances
 
 
-def sampler_of(case, *options, **more):
+def sampler_of(case, num_batches=0, seed=0, **options):
     labels, camids, batch_size, num_instances = case
-    sampler = ClusterSampler(camids, batch_size, num_instances, *options, **more)
+    options = PassOptions(num_batches, **options)
+    sampler = ClusterSampler(camids, batch_size, num_instances, seed, options)
     sampler.set_clusters(labels)
     return sampler
 
@@ -123,7 +125,9 @@ def test_pairs_stand_behind_the_same_anchors(case, seed):
 
 def test_partners_are_uniform_over_the_cluster_and_do_not_depend_on_the_anchor():
     labels = [0, 0, 0, 0, -1, 1, 1]
-    sampler = ClusterSampler([0, 1, 0, 1, 0, 0, 1], 2, 2, 8000, seed=3, pairs=True)
+    sampler = ClusterSampler(
+        [0, 1, 0, 1, 0, 0, 1], 2, 2, seed=3, options=PassOptions(8000, pairs=True)
+    )
     sampler.set_clusters(labels)
     drawn = Counter()
     for batch in sampler:
@@ -147,13 +151,13 @@ def test_shuffled_images_of_the_clusters():
 
 def test_other_seeds_epochs_and_clusters_give_other_plans():
     labels = [label for label in range(12) for _ in range(6)]
-    sampler = ClusterSampler([0, 1] * 36, 8, 4, 10, seed=1)
+    sampler = ClusterSampler([0, 1] * 36, 8, 4, 1, PassOptions(10))
     plans = []
     for epoch, turn in [(0, 0), (1, 0), (1, 3)]:
         sampler.set_clusters(np.roll(labels, turn))
         sampler.set_epoch(epoch)
         plans.append(list(sampler))
-    other = ClusterSampler([0, 1] * 36, 8, 4, 10, seed=2)
+    other = ClusterSampler([0, 1] * 36, 8, 4, 2, PassOptions(10))
     other.set_clusters(torch.tensor(labels))
     plans.append(list(other))
     assert all(a != b for i, a in enumerate(plans) for b in plans[:i])
@@ -194,7 +198,7 @@ def test_processes_share_anchors_and_their_partners(case, processes):
         EpochBatches(
             sampler_of(case, 3, pairs=True),
             7,
-            paired_share(lambda count, r=rank: range(count)[r * part : (r + 1) * part]),
+            lambda count, r=rank: range(count)[r * part : (r + 1) * part],
         )
         for rank in range(processes)
     ]

@@ -50,16 +50,16 @@ def test_fewer_others_than_asked_gives_them_all(caplog):
     with caplog.at_level("WARNING"):
         found = nearest_identities(torch.tensor([[0.0], [1.0], [3.0]]), 10, skip=1)
     assert found.tolist() == [[2], [2], [0]]
-    assert "only 2 other identities, taking 1" in caplog.text
+    assert "only 2 other identities exist, taking 1" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("features", "k", "skip", "text"),
     [
         (torch.zeros(1, 3), 1, 0, "two identities"),
-        (torch.zeros(3, 3), 0, 0, "at least 1"),
+        (torch.zeros(3, 3), 0, 0, "num_neighbours must be >= 1"),
         (torch.zeros(3, 3), 1, 2, "skip 2"),
-        (torch.tensor([[0.0], [float("nan")]]), 1, 0, "infinite or not numbers"),
+        (torch.tensor([[0.0], [float("nan")]]), 1, 0, "must be finite"),
     ],
 )
 def test_impossible_graphs_are_refused(features, k, skip, text):
