@@ -247,7 +247,7 @@ def check_dsgl(cfg: CfgNode) -> None:
     if cfg.DATALOADER.SAMPLER not in CLUSTER_SAMPLERS:
         raise ConfigError(
             f"DATALOADER.SAMPLER: {cfg.DATALOADER.SAMPLER} needs identities; DSGL takes "
-            "softmax_triplet (clusters x images) or softmax (shuffled)"
+            f"{' or '.join(CLUSTER_SAMPLERS)}"
         )
     if sampler_kind(cfg).p_x_k and (size % num_instances or size < 2 * num_instances):
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Augmented batches of images on the device: a function of their seeds, equal ids to files."""
+"""Batches augmented on the device: the ids of batches from files, changes by seed."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Training images give the same batches from RAM as from files; where they are kept by options."""
+"""Training images: bit-identical from RAM and from files; the place follows from the options."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def epoch_of(loader, epoch=1, first_batch=0):
 
 @pytest.mark.parametrize("workers", ["0", "2"])
 @pytest.mark.parametrize("opts", [(), COLOURS, ("INPUT.NORMALIZATION", "instance")])
-def test_images_in_ram_give_the_batches_of_their_files(
+def test_batches_from_ram_equal_those_from_files(
     data, loader_of, assert_same_batches, opts, workers
 ):
     files = loader_of(data, "none", *opts)
@@ -41,7 +41,7 @@ def test_images_in_ram_give_the_batches_of_their_files(
     assert_same_batches(epoch_of(files, 2, 1), epoch_of(ram, 2, 1))
 
 
-def test_images_in_ram_are_decoded_once(data, loader_of, monkeypatch):
+def test_images_in_ram_are_not_read_again(data, loader_of, monkeypatch):
     ram = loader_of(data, "ram")
     monkeypatch.setattr(dataset, "read_image", lambda path: pytest.fail(f"reads {path}"))
     assert not any(isinstance(step, Resize) for step in ram.dataset.transform.transforms)
@@ -49,7 +49,7 @@ def test_images_in_ram_are_decoded_once(data, loader_of, monkeypatch):
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_broken_files_are_left_out_of_the_same_batches(
+def test_broken_files_are_skipped_alike_from_ram_and_files(
     damaged, broken, loader_of, assert_same_batches, workers
 ):
     opts = (*SKIP, "DATALOADER.NUM_WORKERS", workers)
@@ -60,7 +60,7 @@ def test_broken_files_are_left_out_of_the_same_batches(
 
 
 @pytest.mark.parametrize("place", ["ram", "device"])
-def test_broken_file_stops_before_training(damaged, loader_of, place):
+def test_broken_file_is_an_error_before_training(damaged, loader_of, place):
     with pytest.raises(RuntimeError, match=r"4\.png.*INPUT\.ON_BAD_IMAGE skip"):
         loader_of(damaged, place)
 
@@ -68,19 +68,19 @@ def test_broken_file_stops_before_training(damaged, loader_of, place):
 @pytest.mark.parametrize(
     ("opts", "free", "place", "keeps_plain"),
     [
-        # CLIP-ReID: other interpolations, and stage 1 reads every image once.
+        # CLIP-ReID: different interpolations; stage 1 reads every image once.
         ((), PLENTY, "ram", False),
         # CLIP-DFGS: equal interpolations.
         (BICUBIC, PLENTY, "ram", True),
         ((*BICUBIC, *BASELINE), PLENTY, "ram", False),
         ((*BICUBIC, "SOLVER.STAGE1.WEIGHT", "some.pth"), PLENTY, "ram", False),
-        # A graph of images reads a quarter of them in every epoch.
+        # An image graph reads a quarter of the images per epoch.
         (GRAPH, PLENTY, "ram", True),
         ((*GRAPH, *BASELINE, "SOLVER.STAGE2.MAX_EPOCHS", "4"), PLENTY, "ram", False),
         ((*GRAPH, *BASELINE, "SOLVER.STAGE2.MAX_EPOCHS", "5"), PLENTY, "ram", True),
         ((*GRAPH, *BASELINE, "DATALOADER.DFGS.REFRESH_PERIOD", "25"), PLENTY, "ram", False),
         ((*GRAPH, *BASELINE, *ONE_GRAPH_OF_ALL), PLENTY, "ram", False),
-        # Two caches are too much, one is not.
+        # Memory for one cache or two.
         (GRAPH, FreeMemory(4 * ALL_IMAGES), "ram", True),
         (GRAPH, FreeMemory(3 * ALL_IMAGES), "ram", False),
         ((*GRAPH, *BICUBIC), FreeMemory(2 * ALL_IMAGES), "ram", True),
@@ -97,7 +97,7 @@ def test_broken_file_stops_before_training(damaged, loader_of, place):
         ((*BICUBIC, *BASELINE, "SOLVER.STAGE2.MAX_EPOCHS", "1"), PLENTY, "none", False),
     ],
 )
-def test_place_by_configuration(data, images_of, opts, free, place, keeps_plain):
+def test_place_follows_from_options_and_memory(data, images_of, opts, free, place, keeps_plain):
     store = images_of(data, *opts, free=free).store
     assert store.place == place
     assert store.training == TRAINING_INTERPOLATION
@@ -109,7 +109,7 @@ def test_summary_for_the_log(data, images_of):
 
 
 @pytest.mark.parametrize("place", ["ram", "device"])
-def test_images_that_do_not_fit_are_refused(data, images_of, place):
+def test_images_that_do_not_fit_are_a_config_error(data, images_of, place):
     with pytest.raises(ConfigError, match=r"INPUT\.CACHE: .* needs 0\.000183 GB for 32 training"):
         images_of(data, "INPUT.CACHE", place, free=FreeMemory(ALL_IMAGES - 1))
     images = images_of(data, "INPUT.CACHE", place, free=FreeMemory(ALL_IMAGES))
