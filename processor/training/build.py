@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import cast
 
 from torch import Tensor
-from torch.optim import Optimizer
 from yacs.config import CfgNode
 
 from config.samplers import sampler_kind
@@ -17,16 +16,16 @@ from datasets.samplers.build import build_random_sampler
 from datasets.samplers.planner import EpochPlanner
 from datasets.sources import TrainingSet
 from loss import (
-    ImageStageLosses,
+    WeightedLoss,
     build_cluster_memory,
+    build_dsgl_losses,
     build_image_losses,
-    build_unsupervised_losses,
 )
 from model import CLIPReID, UnsupervisedReID
 from processor.features import extract_features
 from processor.runtime.precision import Precision
 from processor.runtime.signals import StopRequest
-from processor.training.dsgl_stage import Clustering, UnsupervisedStage
+from processor.training.dsgl_stage import Clustering, DSGLStage
 from processor.training.identity_graph import (
     GraphPlan,
     IdentityGraph,
@@ -34,6 +33,7 @@ from processor.training.identity_graph import (
 )
 from processor.training.image_stage import (
     ImageStage,
+    ImagesToLosses,
     PriorStage,
     all_text_features,
     freeze_text_side,
@@ -45,7 +45,7 @@ from processor.training.pseudo_labels import (
     make_pseudo_labels,
     restore_pseudo_labels,
 )
-from processor.training.stage import StageTiming
+from processor.training.stage import Optimization, StageTiming
 from solver.build import (
     build_center_optimizer,
     build_image_optimizer,
@@ -81,32 +81,26 @@ def build_prompt_stage(
         table,
         images.data.samples,
         images.data.labels,
-        optimizer,
-        build_prompt_schedule(cfg, optimizer),
+        Optimization(
+            [optimizer],
+            build_prompt_schedule(cfg, optimizer),
+            StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD),
+        ),
         stage.IMS_PER_BATCH,
-        StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD),
     )
 
 
-def build_prior_stage(
-    cfg: CfgNode,
-    model: CLIPReID,
-    images: TrainingImages,
-    precision: Precision,
-) -> PriorStage:
+def build_prior_stage(cfg: CfgNode, model: CLIPReID, images: TrainingImages) -> PriorStage:
     """Stage 0; its batches are random."""
     freeze_text_side(model)
-    losses, optimizers = _losses_and_optimizers(cfg, model, images.data, precision)
+    losses = _losses(cfg, model, images.data, with_text=False)
     stage = cfg.SOLVER.STAGE2
+    timing = StageTiming(cfg.SOLVER.STAGE0.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD)
     return PriorStage(
-        model,
+        ImagesToLosses(model, losses),
         images.augmented(build_random_sampler(cfg, images.data)),
         images.data,
-        None,
-        losses,
-        optimizers,
-        build_image_schedule(cfg, optimizers[0]),
-        StageTiming(cfg.SOLVER.STAGE0.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD),
+        _optimization(cfg, model, losses, timing),
     )
 
 
@@ -119,31 +113,26 @@ def build_image_stage(
 ) -> ImageStage:
     """Stage 2; encodes the prompts of all identities."""
     freeze_text_side(model)
-    losses, optimizers = _losses_and_optimizers(cfg, model, images.data, precision)
+    losses = _losses(cfg, model, images.data, with_text=cfg.MODEL.TEXT_TOWER)
     text_features = all_text_features(model) if cfg.MODEL.TEXT_TOWER else None
     identity_features = build_identity_features(cfg, model, images, text_features, precision)
-    stage = cfg.SOLVER.STAGE2
     return ImageStage(
-        model,
+        ImagesToLosses(model, losses, text_features),
         images.augmented(plan),
         images.data,
-        text_features,
-        losses,
-        optimizers,
-        build_image_schedule(cfg, optimizers[0]),
-        StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD, stage.EVAL_PERIOD),
+        _optimization(cfg, model, losses, _stage2_timing(cfg)),
         build_identity_graph(cfg, images.data, plan, identity_features),
     )
 
 
-def build_unsupervised_stage(
+def build_dsgl_stage(
     cfg: CfgNode,
     model: UnsupervisedReID,
     images: TrainingImages,
     plan: EpochPlanner,
     precision: Precision,
     stop: StopRequest,
-) -> UnsupervisedStage:
+) -> DSGLStage:
     """The one stage of training without labels."""
     options = cfg.DSGL
     make_memory = partial(build_cluster_memory, cfg)
@@ -169,8 +158,7 @@ def build_unsupervised_stage(
         return make_pseudo_labels(table, images.data.labels, clustering, make_memory)
 
     optimizer = build_image_optimizer(cfg, model)
-    stage = cfg.SOLVER.STAGE2
-    return UnsupervisedStage(
+    return DSGLStage(
         model,
         images.augmented(plan),
         images.data.samples,
@@ -179,23 +167,41 @@ def build_unsupervised_stage(
             partial(restore_pseudo_labels, make_memory=make_memory, device=precision.device),
             options.RECLUSTER_EVERY,
         ),
-        build_unsupervised_losses(cfg),
-        optimizer,
-        build_unsupervised_schedule(cfg, optimizer),
-        StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD, stage.EVAL_PERIOD),
+        build_dsgl_losses(cfg),
+        Optimization([optimizer], build_unsupervised_schedule(cfg, optimizer), _stage2_timing(cfg)),
     )
 
 
-def _losses_and_optimizers(
-    cfg: CfgNode, model: CLIPReID, data: TrainingSet, precision: Precision
-) -> tuple[ImageStageLosses, list[Optimizer]]:
-    """What the image encoder is trained with, in stage 0 and in stage 2."""
-    losses = build_image_losses(cfg, data.num_classes, model.image_encoder.width)
+def _losses(
+    cfg: CfgNode, model: CLIPReID, data: TrainingSet, *, with_text: bool
+) -> dict[str, WeightedLoss]:
+    """The losses of stage 0 or stage 2; their own parameters are on the model's device."""
+    width = model.image_encoder.width
+    losses = build_image_losses(cfg, data.num_classes, width, with_text=with_text)
+    for loss in losses.values():
+        if loss.module is not None:
+            loss.module.to(next(model.parameters()).device)
+    return losses
+
+
+def _optimization(
+    cfg: CfgNode, model: CLIPReID, losses: Mapping[str, WeightedLoss], timing: StageTiming
+) -> Optimization:
+    """How stage 0 and stage 2 update the model and the losses' own parameters."""
     optimizers = [build_image_optimizer(cfg, model)]
-    if losses.center is not None:
-        losses.center.to(precision.device)
-        optimizers.append(build_center_optimizer(cfg, losses.center))
-    return losses, optimizers
+    optimizers += [
+        build_center_optimizer(cfg, loss.module)
+        for loss in losses.values()
+        if loss.module is not None
+    ]
+    return Optimization(optimizers, build_image_schedule(cfg, optimizers[0]), timing)
+
+
+def _stage2_timing(cfg: CfgNode) -> StageTiming:
+    stage = cfg.SOLVER.STAGE2
+    return StageTiming(
+        stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD, stage.EVAL_PERIOD
+    )
 
 
 def build_identity_features(
@@ -205,7 +211,7 @@ def build_identity_features(
     text_features: Tensor | None,
     precision: Precision,
 ) -> Callable[[int], Tensor]:
-    """Epoch -> (I, D) features for the sampler's graph: of texts or of images."""
+    """Epoch -> (I, D) features for the sampler's graph, of texts or of images."""
     if text_features is not None and sampler_kind(cfg).graph == "text":
         return lambda _: text_features
     return ImageFeaturesOfIdentities(
@@ -221,7 +227,7 @@ def build_identity_features(
 def build_identity_graph(
     cfg: CfgNode, data: TrainingSet, plan: EpochPlanner, features: Callable[[int], Tensor]
 ) -> IdentityGraph | None:
-    """Keeps the sampler's graph up to date; None if the sampler needs no graph.
+    """The graph of the sampler's identities; None if the sampler needs no graph.
 
     Args:
         cfg: DATALOADER and SOLVER.SEED count.

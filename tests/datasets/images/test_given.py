@@ -64,7 +64,10 @@ def test_floats_are_rounded_to_the_nearest_level():
         (None, "expected a path, a PIL image, an array or a tensor, got NoneType"),
         (PIXELS.tolist(), "got list"),
         (PIXELS.astype(np.float32), r"float32 \(2, 3, 3\); an array must be uint8"),
-        (PIXELS[:, :2].transpose(2, 0, 1), r"uint8 \(3, 2, 2\); an array must .* shape \(H, W, 3\)"),
+        (
+            PIXELS[:, :2].transpose(2, 0, 1),
+            r"uint8 \(3, 2, 2\); an array .* shape \(H, W, 3\)",
+        ),
         (PIXELS[:, :, :2], r"uint8 \(2, 3, 2\)"),
         (PIXELS[None], r"uint8 \(1, 2, 3, 3\)"),
         (PIXELS[:0], r"uint8 \(0, 3, 3\)"),
