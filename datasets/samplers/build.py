@@ -27,7 +27,7 @@ def build_train_sampler(cfg: CfgNode, data: TrainingSet, processes: int = 1) -> 
     kind = sampler_kind(cfg)
     options = _sampler_options(cfg, kind, data)
     _check_processes(cfg, kind, data, processes)
-    module = import_module(f"{__package__}.{kind.file}")
+    module = import_module(f"{__package__}.{kind.file}")  # as the table names it
     sampler: EpochPlanner = module.make_sampler(data, options)
     return sampler
 
