@@ -13,7 +13,7 @@ from torch import Tensor
 from datasets.image_lists import ImageList, read_image_lists
 from datasets.images.build import build_evaluation_loader
 from datasets.images.decode import read_image
-from model.attention import RESNET_METHODS, VIT_METHODS, attention_maps, attention_methods
+from model.attention import MAP_METHODS, TOKEN_METHODS, attention_maps, attention_methods
 from processor.checkpoints.load import LoadedModel, cameras_of, open_model
 from processor.features import ids_of_model
 from processor.pictures.attention import add_scale, overlay
@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGES", help=IMAGES)
     parser.add_argument(
         "--method",
-        choices=(*VIT_METHODS, *RESNET_METHODS),
-        help=f"of a ViT {VIT_METHODS[0]} (default) or {VIT_METHODS[1]}, of a ResNet grad-cam",
+        choices=(*TOKEN_METHODS, *MAP_METHODS),
+        help=f"of a ViT {TOKEN_METHODS[0]} (default) or {TOKEN_METHODS[1]}, of a ResNet grad-cam",
     )
     parser.add_argument(
         "--output", metavar="FOLDER", help="default: attention beside the checkpoint"
