@@ -7,6 +7,7 @@ from pathlib import Path
 
 from yacs.config import CfgNode
 
+from config.load import load_cfg_text
 from model.clip_reid import CLIPReID, SideInformation, TextSide
 from model.encoders.image_encoder import ImageEncoder
 from model.encoders.kind import Backbone, EncoderOptions
@@ -16,7 +17,8 @@ from model.prompt import PromptLearner, tokenize_prompt
 from model.reid_model import ReIDModel
 from model.text import TextEncoder
 from model.unsupervised import UnsupervisedReID
-from model.weights import load_weights
+from model.weights.load import load_pretrained
+from model.weights.read import WeightsFile, read_weights_file
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +62,7 @@ def build_model(cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int
         side_information=build_side_information(cfg, encoder, num_cameras, num_views),
         text=text,
     )
-    load_pretrained(model, weights)
+    fill(cfg, model, weights)
     return model
 
 
@@ -73,7 +75,7 @@ def build_unsupervised_model(cfg: CfgNode) -> UnsupervisedReID:
     if options.FREEZE_PATCH_CONV:
         freeze_patch_convolution(encoder)
     model = UnsupervisedReID(encoder, pooling, embed_dim=options.EMBED_DIM, dropout=options.DROPOUT)
-    load_pretrained(model, weights)
+    fill(cfg, model, weights)
     return model
 
 
@@ -90,11 +92,27 @@ def find_weights(cfg: CfgNode) -> str | Path | None:
     return cfg.MODEL.PRETRAIN_PATH or kind.find_weights(cfg.MODEL.NAME)
 
 
-def load_pretrained(model: ReIDModel, weights: str | Path | None) -> None:
-    """Load pre-trained weights, if any, and log what they filled; raises as `load_weights`."""
+def fill(cfg: CfgNode, model: ReIDModel, weights: str | Path | None) -> None:
+    """Load pre-trained weights, if any, and log which parts they fill; raises as `load_weights`."""
     if weights is not None:
-        report = load_weights(model, weights, "MODEL.PRETRAIN_PATH")
+        file = read_weights_file(weights, "MODEL.PRETRAIN_PATH")
+        report = load_pretrained(model, file, weights)
         logger.info("pre-trained weights from %s: %s", weights, report.summary())
+        compare_preprocessing(cfg, file)
+
+
+def compare_preprocessing(cfg: CfgNode, file: WeightsFile) -> None:
+    """Warn if a checkpoint of this project was trained on images normalized differently."""
+    if file.config:
+        trained = load_cfg_text(file.config, ["MODEL.NAME", cfg.MODEL.NAME]).INPUT
+        for key in ("NORMALIZATION", "PIXEL_MEAN", "PIXEL_STD"):
+            if trained[key] != cfg.INPUT[key]:
+                logger.warning(
+                    "INPUT.%s: %s here, but the pre-trained weights were trained with %s",
+                    key,
+                    cfg.INPUT[key],
+                    trained[key],
+                )
 
 
 def build_backbone(cfg: CfgNode) -> Backbone:

@@ -20,7 +20,8 @@ from datasets.images.dataset import ImageDataset, ordered_loader
 from datasets.images.decode import BadImageError
 from datasets.images.given import CHANNEL_ORDERS, GivenImage, GivenImages
 from datasets.records import Batch, Sample
-from processor.checkpoints.load import describe_features, open_model
+from processor.checkpoints.description import describe_features
+from processor.checkpoints.load import open_model
 from processor.features import FeatureTable, feature_batches
 from processor.metrics.distance import normalize_features
 from processor.runtime.device import choose_device

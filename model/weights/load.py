@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from model.clip_reid import CLIPReID
 from model.encoders.positions import fit_position_embedding
 from model.reid_model import ReIDModel
-from model.weights.read import read_weights_file
+from model.weights.read import WeightsFile, read_weights_file
 from model.weights.report import LoadReport
 from model.weights.translate import is_plain_clip, translate_names
 
@@ -32,17 +32,34 @@ def load_weights(model: ReIDModel, path: str | Path, option: str = "") -> LoadRe
         FileNotFoundError, ValueError: as `read_weights_file`.
         ValueError: a tensor does not fit; names it, both shapes and the option to change.
     """
-    file = read_weights_file(path, option)
+    return load_file(model, read_weights_file(path, option), path)
+
+
+def load_pretrained(model: ReIDModel, file: WeightsFile, path: str | Path) -> LoadReport:
+    """`load_weights` for the start of a training run.
+
+    Tables with a row per identity or camera are skipped: the file's rows belong to other
+    identities and cameras, even if their number happens to be equal.
+    """
+    return load_file(model, file, path, skip=_ROWS)
+
+
+def load_file(
+    model: ReIDModel, file: WeightsFile, path: str | Path, skip: Collection[str] = ()
+) -> LoadReport:
+    """`load_weights` from a file already read; parameters in `skip` stay as they are."""
     if file.torchscript and any(isinstance(module, nn.GELU) for module in model.modules()):
         raise ValueError(
             f"{path} is an OpenAI archive, trained with QuickGELU, but MODEL.NAME builds "
             "plain GELU: set quick_gelu to true in the JSON model config"
         )
-    return load_state(model, file.state, str(path))
+    return load_state(model, file.state, str(path), skip)
 
 
-def load_state(model: ReIDModel, state: dict[str, Tensor], origin: str) -> LoadReport:
-    """`load_weights` from a state dict; `origin` names it in errors."""
+def load_state(
+    model: ReIDModel, state: dict[str, Tensor], origin: str, skip: Collection[str] = ()
+) -> LoadReport:
+    """`load_file` from a state dict; `origin` names it in errors."""
     source, target = translate_names(state, model), model.state_dict()
     _check_encoder(source, target, origin)
     encoder = model.image_encoder
@@ -55,7 +72,7 @@ def load_state(model: ReIDModel, state: dict[str, Tensor], origin: str) -> LoadR
     for key in [key for key in target if key in source]:
         tensor, shape = source[key], target[key].shape
         same_columns = tensor.shape[1:] == shape[1:]
-        if key.startswith(_NECK) and not same_kind:
+        if key in skip or (key.startswith(_NECK) and not same_kind):
             skipped.append(key)
             continue
         if key == positions and same_columns and (square or tensor.shape != shape):

@@ -14,7 +14,8 @@ from datasets.image_lists import ImageList, read_image_lists
 from datasets.images.build import build_evaluation_loader
 from datasets.images.decode import read_image
 from model.attention import MAP_METHODS, TOKEN_METHODS, attention_maps, attention_methods
-from processor.checkpoints.load import LoadedModel, cameras_of, open_model
+from processor.checkpoints.cameras import cameras_of
+from processor.checkpoints.load import LoadedModel, open_model
 from processor.features import ids_of_model
 from processor.pictures.attention import add_scale, overlay
 from processor.pictures.sheet import Tile, draw_sheet

@@ -23,14 +23,14 @@ from datasets.images.cache import to_levels
 from datasets.images.decode import read_image
 from datasets.images.transforms import resize
 from datasets.synthetic.render import draw_people
-from processor.checkpoints.load import open_model
-from processor.checkpoints.onnx_export import (
+from processor.checkpoints.export import (
     ImageTower,
     MissingPackageError,
     OnnxFile,
     smallest_cosine,
     write_onnx,
 )
+from processor.checkpoints.load import open_model
 from processor.checkpoints.slim import save_slim
 from processor.tools.command_line import IMAGES, add_checkpoint, add_config_file, add_overrides
 

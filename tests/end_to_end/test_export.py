@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from datasets.synthetic.render import draw_people
+from processor.checkpoints.export import OnnxFile
 from processor.checkpoints.load import open_model
-from processor.checkpoints.onnx_export import OnnxFile
 from processor.evaluation.build import build_evaluator, build_targets
 from processor.runtime.precision import Precision
 from processor.tools import export
@@ -107,7 +107,7 @@ def test_without_onnxruntime_the_file_is_there_unchecked(run_export, tmp_path, m
     finished = run_export("--onnx", tmp_path / "model.onnx")
     assert finished.status == 0
     assert "is not compared with the model: the package onnxruntime is not" in finished.output
-    assert "pip install onnxruntime" in finished.output
+    assert "onnx and onnxruntime: pip install '.[export]'" in finished.output
     assert (tmp_path / "model.onnx").is_file()
 
 
