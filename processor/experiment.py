@@ -20,8 +20,9 @@ from datasets.images.placement import FreeMemory, measure_memory
 from datasets.images.training_images import ProcessShare, TrainingImages
 from datasets.samplers.planner import EpochPlanner
 from model import CLIPReID, UnsupervisedReID
-from processor.checkpoints.load import describe_model, open_model
-from processor.checkpoints.resume import build_starting_model, find_start
+from processor.checkpoints.load import open_model
+from processor.checkpoints.meta import ModelSizes, describe_model
+from processor.checkpoints.resume import build_starting_model, find_starting_point
 from processor.evaluation.build import build_evaluator, prepare_evaluation
 from processor.evaluation.evaluator import Evaluator
 from processor.results.files import keep_results, save_results
@@ -71,7 +72,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
     device = choose_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
     precision = Precision.of(cfg.SOLVER.AMP, device)
     output = Path(cfg.OUTPUT_DIR or "runs/unnamed")
-    start = find_start(cfg, output)
+    start = find_starting_point(cfg, output)
     with distributed.first_process_first():  # it draws or extracts pictures that others find
         plan = plan_run(cfg)
     data = plan.data
@@ -107,10 +108,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
             model_name=cfg.MODEL.NAME,
             config_text=dump_cfg(cfg),
             meta=describe_model(
-                cfg,
-                (data.num_classes, data.num_cameras, data.num_views),
-                data.camera_ranges(),
-                use_all=data.use_all,
+                cfg, ModelSizes.of(data), data.camera_ranges(), use_all=data.use_all
             ),
             seed=cfg.SOLVER.SEED,
             evaluate=lambda: evaluator(model),

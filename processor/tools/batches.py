@@ -22,7 +22,7 @@ from datasets.samplers.neighbours import mean_hits
 from datasets.sources import TrainingSet, join_sources
 from model import CLIPReID
 from processor.checkpoints.load import open_model
-from processor.checkpoints.resume import build_starting_model, find_start
+from processor.checkpoints.resume import build_starting_model, find_starting_point
 from processor.pictures.batches import SampledBatch, draw_batches
 from processor.pictures.style import sheet_file
 from processor.runtime.device import choose_device
@@ -142,7 +142,7 @@ def open_configuration(config_file: str, opts: list[str]) -> Subject:
     """The model that a training run would start from, and its training images."""
     cfg = require_labels(load_cfg(config_file, [*opts, *P_X_K]))
     data = join_sources(build_sources(cfg), use_all=cfg.DATASETS.USE_ALL)
-    start = find_start(cfg, Path(cfg.OUTPUT_DIR))
+    start = find_starting_point(cfg, Path(cfg.OUTPUT_DIR))
     model = build_starting_model(cfg, data, start)
     assert isinstance(model, CLIPReID)  # as it is trained with labels
     has_prompts = model.prompt_learner is not None and start.file is not None
