@@ -22,7 +22,7 @@ from datasets.images.given import CHANNEL_ORDERS, GivenImage, GivenImages
 from datasets.records import Batch, Sample
 from processor.checkpoints.load import describe_features, open_model
 from processor.features import FeatureTable, feature_batches
-from processor.metrics.distance import normalize_features
+from processor.metrics.normalize import normalize_features
 from processor.runtime.device import choose_device
 from processor.runtime.precision import Precision
 

@@ -13,7 +13,7 @@ import torch
 
 from datasets.image_lists import read_image_lists
 from processor.extractor import Extractor
-from processor.metrics.distance import normalize_features
+from processor.metrics.normalize import normalize_features
 from processor.pictures.sheet import Tile, write_sheets
 from processor.runtime.files import write_json
 from processor.search.exact import Neighbours, search

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from processor.checkpoints.load import describe_features
 from processor.evaluation.build import open_evaluation
-from processor.evaluation.protocol import Protocol, Retrieval
+from processor.evaluation.protocol import Protocol
+from processor.evaluation.target import Retrieval
 from processor.metrics.verification import FALSE_ACCEPT_RATES, Verification, verify
 from processor.pictures.style import save_figure
 from processor.pictures.verification import draw_verification
@@ -84,10 +85,9 @@ def verify_pairs(retrieval: Retrieval, protocol: Protocol, far: float) -> Verifi
     """Error rates on all pairs of a split; raises ValueError as `verify`."""
     return verify(
         protocol.distances(retrieval.query_features, retrieval.gallery_features),
-        retrieval.candidates(),
-        retrieval.query_features.device,
+        retrieval.identities(),
+        protocol.memory,
         rates=sorted({*FALSE_ACCEPT_RATES, far}, reverse=True),
-        chunk_mb=protocol.chunk_mb,
     )
 
 

@@ -15,7 +15,7 @@ from datasets.records import DataSplits
 from datasets.samplers.epoch_batches import BatchPlan
 from datasets.sources import TrainingSet, join_sources
 from processor.evaluation.build import build_evaluator, build_targets
-from processor.evaluation.protocol import Target
+from processor.evaluation.target import Target
 from processor.runtime import distributed
 from processor.runtime.precision import Precision
 

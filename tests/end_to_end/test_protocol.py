@@ -21,7 +21,7 @@ from datasets.records import DataSplits, Sample
 from datasets.synthetic.render import render_dataset
 from processor.evaluation import evaluator as evaluator_module
 from processor.evaluation.build import build_evaluator, build_targets
-from processor.evaluation.protocol import Target
+from processor.evaluation.target import Target
 from processor.features import extract_features
 from processor.results.published import format_comparison, format_published
 from processor.runtime.precision import Precision
