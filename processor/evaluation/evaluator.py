@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,12 +17,10 @@ from processor.features import FeatureTable, extract_features, ids_of_model
 from processor.metrics.junk_rule import count_valid_queries
 from processor.metrics.memory_limits import check_evaluation
 from processor.metrics.normalize import normalize_in_place
-from processor.results.report import EvaluationReport, TargetResult, result_lines
+from processor.results.report import EvaluationReport, TargetResult
 from processor.runtime import distributed
 from processor.runtime.precision import Precision
 from processor.runtime.signals import StopRequest
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +42,13 @@ class Evaluator:
     stop: StopRequest | None = None
 
     def __call__(self, model: ReIDModel) -> EvaluationReport:
-        """Evaluate on every target and log CLIP-ReID's lines.
+        """Evaluate on every target.
 
         Raises:
             ValueError: a target has no valid query.
             MemoryError: a target is too large for the device.
         """
-        results = []
-        for target in self.targets:
-            results.append(self._evaluate_target(model, target))
-            for line in result_lines(results[-1]):
-                logger.info("%s", line)
-        return EvaluationReport(results)
+        return EvaluationReport([self._evaluate_target(model, target) for target in self.targets])
 
     def check(self) -> None:
         """Check that every target can be evaluated, without a model.

@@ -33,6 +33,7 @@ from processor.metrics.k_reciprocal import Reranking
 from processor.metrics.normalize import normalize_features
 from processor.metrics.single_shot import single_gallery_shot_cmc
 from processor.metrics.working_memory import WorkingMemory
+from processor.results.report import log_results
 from processor.runtime.signals import Interrupted, StopRequest
 
 QUERIES = [(1, 0, 100), (2, 0, 104), (9, 0, 50)]
@@ -452,9 +453,10 @@ def test_check_passes_valid_targets(splits, float32):
     evaluator(float32, Target("greys", [splits])).check()
 
 
-def test_log_has_clip_reids_lines(splits, float32, caplog):
-    with caplog.at_level(logging.INFO, logger="processor.evaluation.evaluator"):
-        evaluator(float32, Target("greys", [splits]))(MeanColour())
+def test_logged_results_are_clip_reids_lines(splits, float32, caplog):
+    report = evaluator(float32, Target("greys", [splits]))(MeanColour())
+    with caplog.at_level(logging.INFO, logger="processor.results.report"):
+        log_results(report)
     lines = [record.getMessage() for record in caplog.records]
     assert lines == [
         "Validation Results on greys",
