@@ -25,8 +25,8 @@ from processor.checkpoints.meta import ModelSizes, describe_model
 from processor.checkpoints.resume import build_starting_model, find_starting_point
 from processor.evaluation.build import build_evaluator, prepare_evaluation
 from processor.evaluation.evaluator import Evaluator
-from processor.results.files import keep_results, save_results
-from processor.results.report import EvaluationReport, format_table
+from processor.results.files import save_evaluation, save_results
+from processor.results.report import EvaluationReport, format_table, log_results
 from processor.runtime import distributed
 from processor.runtime.device import choose_device, describe_device
 from processor.runtime.files import write_json
@@ -227,14 +227,13 @@ def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:
     evaluator = replace(opened.evaluator, targets=_add_remarks(targets, notes))
     evaluator.check()
     report = evaluator(opened.model)
+    log_results(report)
     trained_on = {"sources": list(loaded.cameras), "use_all": loaded.use_all}
     results = {**report.as_dict(), **_how(cfg, evaluator, weight), "training": trained_on}
-    if distributed.is_first():
-        keep_results(output)
-        save_results(output, results)
     table = format_table([(Path(weight).name, report.as_dict())])
     logger.info("%s\n%s", _title(cfg), table)
-    logger.info("written to %s", output / "results.json")
+    if distributed.is_first():
+        logger.info("results: %s", save_evaluation(output, results))
     return report
 
 
@@ -255,10 +254,10 @@ def _title(cfg: CfgNode) -> str:
 
 
 def _closing_table(report: EvaluationReport, before: Path) -> str:
-    """The trained model's results, below the untrained one's when they are on the same targets."""
+    """The trained model's results, below those before training if they are on the same targets."""
     rows = [("trained", report.as_dict())]
     if before.is_file():
-        untrained = json.loads(before.read_text(encoding="utf-8"))
-        if list(untrained["targets"]) == [target.name for target in report.targets]:
-            rows.insert(0, ("untrained", untrained))
+        earlier = json.loads(before.read_text(encoding="utf-8"))
+        if list(earlier["targets"]) == [target.name for target in report.targets]:
+            rows.insert(0, ("before", earlier))
     return format_table(rows)

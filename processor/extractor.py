@@ -23,7 +23,7 @@ from datasets.records import Batch, Sample
 from processor.checkpoints.description import describe_features
 from processor.checkpoints.load import open_model
 from processor.features import FeatureTable, feature_batches
-from processor.metrics.distance import normalize_features
+from processor.metrics.normalize import normalize_features
 from processor.runtime.device import choose_device
 from processor.runtime.precision import Precision
 

@@ -103,7 +103,6 @@ def test_run_writes_every_file(learned):
         "log.txt",
         "metrics.jsonl",
         "results.json",
-        "results.csv",
         "results.md",
         "results_before_training.json",
         "last.pth",
@@ -239,7 +238,7 @@ def test_config_file_of_another_architecture_yields_to_the_checkpoint(learned, s
         *("TEST.WEIGHT", folder / "last.pth", "OUTPUT_DIR", tmp_path / "out"),
     )
     assert finished.status == 0, finished.output
-    assert "MODEL.STRIDE_SIZE: [16, 16] from the checkpoint replaces [8, 8]" in finished.output
+    assert "MODEL.STRIDE_SIZE: [16, 16] from the checkpoint replaces [8, 8]" in finished.unwrapped
     assert_same_numbers(results_of(folder), results_of(tmp_path / "out"))
 
 
@@ -268,7 +267,7 @@ def test_typed_options_need_not_fit_the_defaults(learned, script, tmp_path):
         *("MODEL.STRIDE_SIZE", "[12, 12]"),
     )
     assert finished.status == 0, finished.output
-    assert "1 reshaped (image_encoder.positional_embedding)" in finished.output
+    assert "1 reshaped (image_encoder.positional_embedding)" in finished.unwrapped
     assert 0 < results_of(tmp_path)["average"]["mAP"] < 1
 
 
@@ -280,8 +279,11 @@ def test_evaluating_in_the_run_folder_keeps_the_run_s_results(script, straight, 
         *("TEST.WEIGHT", tmp_path / "run" / "last.pth", "OUTPUT_DIR", tmp_path / "run"),
     )
     assert finished.status == 0, finished.output
-    assert results_of(tmp_path / "run", "results_1.json") == before
-    assert_same_numbers(before, results_of(tmp_path / "run"))
+    (name,) = before["targets"]
+    path = tmp_path / "run" / f"results_last_on_{name}.json"
+    assert f"results: {path}\n" in finished.unwrapped
+    assert results_of(tmp_path / "run") == before
+    assert_same_numbers(before, results_of(tmp_path / "run", path.name))
 
 
 def test_model_with_overlapping_patches_and_cameras_stands_alone(
@@ -363,11 +365,12 @@ def test_baseline_script_trains_without_text(script, base_opts, tmp_path):
     assert not list(tmp_path.glob("*stage1*"))
     state = torch.load(tmp_path / "last.pth", weights_only=True)["model"]
     assert not [key for key in state if key.startswith(("text_encoder", "prompt_learner"))]
-    assert "mAP: " in finished.output
+    assert "mAP: " in finished.unwrapped
 
     again = script("test_clipreid.py", "TEST.WEIGHT", tmp_path / "last.pth", "OUTPUT_DIR", tmp_path)
     assert again.status == 0, again.output
-    assert_same_numbers(results_of(tmp_path, "results_1.json"), results_of(tmp_path))
+    (evaluated,) = tmp_path.glob("results_last_on_*.json")
+    assert_same_numbers(results_of(tmp_path), results_of(tmp_path, evaluated.name))
 
 
 def test_two_sources_are_joined_and_keep_their_cameras_apart(train_in, crowd, people, tmp_path):
