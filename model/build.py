@@ -98,10 +98,10 @@ def fill(cfg: CfgNode, model: ReIDModel, weights: str | Path | None) -> None:
         file = read_weights_file(weights, "MODEL.PRETRAIN_PATH")
         report = load_pretrained(model, file, weights)
         logger.info("pre-trained weights from %s: %s", weights, report.summary())
-        compare_preprocessing(cfg, file)
+        warn_of_other_normalization(cfg, file)
 
 
-def compare_preprocessing(cfg: CfgNode, file: WeightsFile) -> None:
+def warn_of_other_normalization(cfg: CfgNode, file: WeightsFile) -> None:
     """Warn if a checkpoint of this project was trained on images normalized differently."""
     if file.config:
         trained = load_cfg_text(file.config, ["MODEL.NAME", cfg.MODEL.NAME]).INPUT
