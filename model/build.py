@@ -23,17 +23,23 @@ from model.weights.load import load_weights
 
 logger = logging.getLogger(__name__)
 
-VEHICLE_DATASETS = ("veri", "VehicleID", "VehicleID_1600", "VehicleID_2400")
+# CLIP-ReID's vehicle data sets, for callers that have only a configuration. The program passes the
+# noun of its data sets' records instead.
+CLIP_REID_VEHICLES = ("veri", "VehicleID", "VehicleID_1600", "VehicleID_2400")
 
 
-def build_reid_model(cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int) -> ReIDModel:
+def build_reid_model(
+    cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int, noun: str = ""
+) -> ReIDModel:
     """The model of the training that DSGL.ENABLED says; arguments and errors as `build_model`."""
     if cfg.DSGL.ENABLED:
         return build_unsupervised_model(cfg)
-    return build_model(cfg, num_classes, num_cameras, num_views)
+    return build_model(cfg, num_classes, num_cameras, num_views, noun)
 
 
-def build_model(cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int) -> CLIPReID:
+def build_model(
+    cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int, noun: str = ""
+) -> CLIPReID:
     """The model that a configuration describes, with CLIP's weights unless told otherwise.
 
     Args:
@@ -41,6 +47,7 @@ def build_model(cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int
         num_classes: training identities C.
         num_cameras: cameras of the training images; rows of the side-information table.
         num_views: viewpoints of the training images, likewise.
+        noun: what the images show, if MODEL.PROMPT is empty; empty = by DATASETS.NAMES.
 
     Raises:
         FileNotFoundError: CLIP's weights are neither cached, downloadable nor given.
@@ -51,7 +58,7 @@ def build_model(cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int
     encoder = build_clip_encoder(cfg, clip)
     prompts = text = None
     if cfg.MODEL.TEXT_TOWER:
-        tokens = tokenize_prompt(prompt_noun(cfg), clip.context_length)
+        tokens = tokenize_prompt(prompt_noun(cfg, noun), clip.context_length)
         logger.info("prompt: %s", tokens.sentence)
         prompts = PromptLearner(tokens, clip.token_embedding, num_classes)
         text = TextEncoder(clip)
@@ -140,9 +147,9 @@ def build_side_information(
     )
 
 
-def prompt_noun(cfg: CfgNode) -> str:
-    """MODEL.PROMPT, else "vehicle" when all sources are vehicle data sets, else "person"."""
-    if cfg.MODEL.PROMPT:
-        return cfg.MODEL.PROMPT
-    vehicles = all(name in VEHICLE_DATASETS for name in cfg.DATASETS.NAMES)
+def prompt_noun(cfg: CfgNode, noun: str = "") -> str:
+    """MODEL.PROMPT, else `noun`, else "vehicle" if CLIP-ReID says so, else "person"."""
+    if cfg.MODEL.PROMPT or noun:
+        return cfg.MODEL.PROMPT or noun
+    vehicles = all(name in CLIP_REID_VEHICLES for name in cfg.DATASETS.NAMES)
     return "vehicle" if vehicles else "person"

@@ -13,7 +13,7 @@ import torch
 from yacs.config import CfgNode
 
 from config import ConfigError, dump_cfg, load_cfg
-from datasets.checks.fingerprint import fingerprint
+from datasets.checks.fingerprint import ALL, TEST, TRAINING, describe_data
 from datasets.checks.leakage import check_names, note_same_people
 from datasets.images.build_resident import build_resident_images
 from datasets.images.cache import ResidentImages
@@ -158,9 +158,11 @@ def _note_start(
         "seed": cfg.SOLVER.SEED,
         "device": describe_device(device),
         "processes": distributed.size(),
-        "data": [fingerprint(source) for source in plan.sources],
+        "data": [
+            describe_data([source], ALL if data.use_all else TRAINING) for source in plan.sources
+        ],
         "use_all": data.use_all,
-        "targets": [fingerprint(target.splits[0]) for target in plan.targets],
+        "targets": [describe_data(target.splits, TEST) for target in plan.targets],
     }
     folder.write_record(dump_cfg(cfg), record)
 

@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 
 from config import ConfigError, load_cfg
 from config.load import flatten, load_cfg_text
-from datasets.registry import locate
+from datasets.registry import locate, prompt_noun
 from datasets.sources import TrainingSet
 from model import CLIPReID, LoadReport, ReIDModel, build_reid_model
 from model.encoders.clip import architecture_text
@@ -105,7 +105,7 @@ def open_model(
     file = read_weights_file(path)
     cfg = _configuration(file, config_file, opts)
     sizes = _sizes(file, cfg)
-    model = build_reid_model(cfg, *sizes)
+    model = build_reid_model(cfg, *sizes, prompt_noun(cfg.DATASETS.NAMES))
     report = load_state(model, file.state, path)
     logger.info("%s: %s", path, report)
     _check_side_information(model, report, file, path)

@@ -10,6 +10,7 @@ from functools import partial
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from datasets.checks.identities import require_test_images
 from datasets.records import Batch, DataSplits, Sample
 from model import ReIDModel
 from processor.evaluation.protocol import Protocol, Retrieval, Target, ids_of, pool_queries
@@ -67,9 +68,10 @@ class Evaluator:
         """Look for what would make a target's evaluation fail, without a model.
 
         Raises:
-            ValueError: names the target that has no valid query, and why.
+            ValueError: names the target that has no test images or no valid query, and why.
         """
         for target in self.targets:
+            require_test_images(target.splits[0])
             for split in target.splits:
                 try:
                     count_valid_queries(

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.readers import published_sizes
-from datasets.readers.published_sizes import PublishedCounts
+from datasets import registry
+from datasets.readers.benchmark import Benchmark, PublishedSizes
 
 P_X_K = ["DATALOADER.SAMPLER", "softmax_triplet", "DATALOADER.NUM_INSTANCE", "4"]
 SHAPE = ["INPUT.SIZE_TRAIN", "[64, 32]", "INPUT.SIZE_TEST", "[64, 32]"]
@@ -111,7 +111,7 @@ def test_each_planted_fault_is_named(data_check, shop):
     assert "a batch of 16 identities x 4 images needs 16 identities, the training set has 9" in (
         finished.output
     )
-    assert finished.output.splitlines()[-1].endswith("a run would stop on 2 of the faults")
+    assert finished.output.splitlines()[-1].endswith("a run stops on 2 of the faults")
     skipping = [*opts[:-1], "16", "INPUT.ON_BAD_IMAGE", "skip"]
     assert data_check(shop, *skipping)[0].status == 0
 
@@ -128,12 +128,12 @@ def test_data_from_one_camera(data_check, shop):
     assert finished.status == 0
     finished, found = data_check(shop, "MODEL.SIE_CAMERA", "True", "MODEL.NAME", "ViT-B-16")
     assert finished.status == 1
-    assert "MODEL.SIE_CAMERA learns cameras apart" in finished.output
+    assert "MODEL.SIE_CAMERA needs several cameras" in finished.output
 
 
 def test_published_counts(data_check, shop, monkeypatch):
-    published = PublishedCounts((8,), (33,), (), (), ())
-    monkeypatch.setitem(published_sizes.PUBLISHED, "shop", published)
+    published = Benchmark(lambda *_: None, sizes=PublishedSizes(train_ids=(8,), train_images=(33,)))
+    monkeypatch.setitem(registry.BENCHMARKS, "shop", published)
     finished, found = data_check(shop)
     assert kinds(found) == {"other counts than published": "warning"}
     assert "shop: 33 training images expected, 32 found" in finished.output

@@ -168,7 +168,10 @@ def test_features_of_another_checkpoint_are_refused(script, straight, checkpoint
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["extract", "CHECKPOINT", "nothing"], "'nothing' is no file, folder, CSV file, or data"),
+        (
+            ["extract", "CHECKPOINT", "nothing"],
+            "'nothing' is not a file, folder, CSV file or split",
+        ),
         (["extract", "CHECKPOINT", "PEOPLE", "--output", "a.txt"], "has to end in .npz or .npy"),
         (["extract", "gone.pth", "PEOPLE"], "no weights file gone.pth"),
         (["extract", "CHECKPOINT", "PEOPLE", "MODEL.DEVICE", "gpu"], "MODEL.DEVICE"),
