@@ -35,14 +35,14 @@ from processor.runtime.seeding import seed_everything, use_deterministic_kernels
 from processor.runtime.signals import StopRequest
 from processor.runtime.wrapping import compile_encoder
 from processor.training.build import (
+    build_dsgl_stage,
     build_image_stage,
     build_prior_stage,
     build_prompt_stage,
-    build_unsupervised_stage,
 )
 from processor.training.plan import RunPlan, _add_remarks, plan_run
 from processor.training.stage import Stage
-from processor.training.trainer import Training
+from processor.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
             untrained = evaluator(model).as_dict()
             if distributed.is_first():
                 write_json(folder.before_training, untrained)
-        training = Training(
+        trainer = Trainer(
             model=model,
             folder=folder,
             precision=precision,
@@ -114,9 +114,9 @@ def train(cfg: CfgNode) -> EvaluationReport:
             seed=cfg.SOLVER.SEED,
             evaluate=lambda: evaluator(model),
         )
-        stages = _stages(cfg, plan, resident, training)
-        _run_stages(stages, training, state)
-        report = training.report or evaluator(model)
+        stages = _stages(cfg, plan, resident, trainer)
+        _run_stages(stages, trainer, state)
+        report = trainer.report or evaluator(model)
     trained_on = {"sources": list(data.names), "use_all": data.use_all}
     if distributed.is_first():
         results = {**report.as_dict(), **_how(cfg, evaluator, "last"), "training": trained_on}
@@ -168,16 +168,14 @@ def _note_start(
 
 
 def _stages(
-    cfg: CfgNode, plan: RunPlan, resident: ResidentImages, training: Training
+    cfg: CfgNode, plan: RunPlan, resident: ResidentImages, trainer: Trainer
 ) -> dict[int | str, Callable[[], Stage]]:
     """What builds the stages of a run, by name and in order."""
-    model, precision, stop = training.model, training.precision, training.stop
+    model, precision, stop = trainer.model, trainer.precision, trainer.stop
     data, sampler = plan.data, plan.sampler
     if isinstance(model, UnsupervisedReID):
         return {
-            "dsgl": lambda: build_unsupervised_stage(
-                cfg, model, data, resident, sampler, precision, stop
-            )
+            "dsgl": lambda: build_dsgl_stage(cfg, model, data, resident, sampler, precision, stop)
         }
     assert isinstance(model, CLIPReID)
     if not cfg.MODEL.TEXT_TOWER:
@@ -192,7 +190,7 @@ def _stages(
 
 
 def _run_stages(
-    stages: Mapping[int | str, Callable[[], Stage]], training: Training, state: dict[str, Any]
+    stages: Mapping[int | str, Callable[[], Stage]], trainer: Trainer, state: dict[str, Any]
 ) -> None:
     """The stages that are left of a run; `state` is that of a stopped run, or empty."""
     names = list(stages)
@@ -203,8 +201,8 @@ def _run_stages(
             f"{', '.join(map(str, names))} only"
         )
     for name in names[names.index(reached) :]:
-        seed_everything(training.seed, f"stage {name}")  # centers are drawn, resumed or not
-        training.run(stages[name](), state if state.get("stage") == name else None)
+        seed_everything(trainer.seed, f"stage {name}")  # centers are drawn, resumed or not
+        trainer.run(stages[name](), state if state.get("stage") == name else None)
 
 
 def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:

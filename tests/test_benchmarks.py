@@ -37,7 +37,7 @@ def test_ten_splits_score_as_ten_evaluations(run_splits):
     assert "features of 1280 numbers" in output
 
 
-def test_split_that_scores_otherwise_is_found(run_splits, monkeypatch):
+def test_benchmark_detects_a_split_with_other_scores(run_splits, monkeypatch):
     score = Evaluator._score
 
     def wrong(self, retrieval):

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from processor.runtime.files import whole_file
+from processor.runtime.files import atomic_file
 
 INPUT, OUTPUT = "images", "features"
 OPSET = 17  # the first with layer normalization
@@ -90,7 +90,7 @@ def write_onnx(
     onnx = _import("onnx")
     tower.eval()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as beside:
+    with atomic_file(path) as beside:
         with torch.no_grad(), _traceable():
             torch.onnx.export(
                 tower,

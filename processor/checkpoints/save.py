@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from model.weights.read import CHECKPOINT_FORMAT
-from processor.runtime.files import whole_file
+from processor.runtime.files import atomic_file
 
 Meta = dict[str, int | float | str]
 
@@ -41,5 +41,5 @@ def save_checkpoint(
     if training is not None:
         content["training"] = training
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as beside:
+    with atomic_file(path) as beside:
         torch.save(content, beside)

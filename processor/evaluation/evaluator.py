@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,12 +23,10 @@ from processor.metrics.ranking import (
     evaluate_features,
 )
 from processor.metrics.single_shot import single_gallery_shot_cmc
-from processor.results.report import EvaluationReport, TargetResult, result_lines
+from processor.results.report import EvaluationReport, TargetResult
 from processor.runtime import distributed
 from processor.runtime.precision import Precision
 from processor.runtime.signals import StopRequest
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +48,13 @@ class Evaluator:
     stop: StopRequest | None = None
 
     def __call__(self, model: ReIDModel) -> EvaluationReport:
-        """Evaluate on every target and log CLIP-ReID's lines.
+        """Evaluate on every target.
 
         Raises:
             ValueError: a target without a single valid query.
             MemoryError: a target too large for the device.
         """
-        results = []
-        for target in self.targets:
-            results.append(self._evaluate_target(model, target))
-            for line in result_lines(results[-1]):
-                logger.info("%s", line)
-        return EvaluationReport(results)
+        return EvaluationReport([self._evaluate_target(model, target) for target in self.targets])
 
     def check(self) -> None:
         """Look for what would make a target's evaluation fail, without a model.

@@ -17,7 +17,7 @@ from processor.evaluation.protocol import Retrieval
 from processor.metrics.rank_lists import RankEntry, RankList
 from processor.pictures.sheet import Tile, read_scaled, write_sheets
 from processor.pictures.style import MARKS
-from processor.runtime.files import write_whole
+from processor.runtime.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ def write_lists(stem: Path, title: str, facts: Sequence[str], rows: Sequence[Ran
         rows: in that order.
     """
     page = stem.with_name(f"{stem.name}.html")
-    write_whole(page, render_page(title, facts, rows))
+    write_text(page, render_page(title, facts, rows))
     tiles = [row.tiles for row in rows]
     sheets = write_sheets(stem, tiles, title, rows_per_sheet=ROWS_PER_SHEET)
     logger.info("written: %s, sheets of pictures beside it: %d", page, sheets)

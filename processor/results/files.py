@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from processor.results.report import score_list
-from processor.runtime.files import write_json, write_whole
+from processor.runtime.files import write_json, write_text
 
 COLUMNS = ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP")
 
@@ -21,8 +21,8 @@ def save_results(folder: Path, results: dict[str, Any]) -> None:
         results: the content of results.json.
     """
     write_json(folder / "results.json", results)
-    write_whole(folder / "results.csv", to_csv(results))
-    write_whole(folder / "results.md", to_markdown(results))
+    write_text(folder / "results.csv", to_csv(results))
+    write_text(folder / "results.md", to_markdown(results))
 
 
 def keep_results(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from processor.metrics.ranking import RetrievalMetrics
+
+logger = logging.getLogger(__name__)
 
 RANKS = (1, 5, 10)
 
@@ -110,6 +113,13 @@ def result_lines(target: TargetResult) -> list[str]:
     if target.bad_images:
         lines.append(f"{target.bad_images} broken images left out")
     return lines
+
+
+def log_results(report: EvaluationReport, level: int = logging.INFO) -> None:
+    """Log the `result_lines` of every target."""
+    for target in report.targets:
+        for line in result_lines(target):
+            logger.log(level, "%s", line)
 
 
 def format_table(rows: Sequence[tuple[str, dict[str, Any]]]) -> str:

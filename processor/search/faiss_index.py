@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from processor.metrics.distance import FeatureArray, check_features
-from processor.runtime.files import whole_file
+from processor.runtime.files import atomic_file
 from processor.search.exact import SPARE, Neighbours, nearest_of
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def _open_coded_index(faiss: ModuleType, gallery: Tensor, file: Path | None) -> 
         )
     index = _train_coded_index(faiss, gallery.numpy())
     if file is not None:
-        with whole_file(file) as beside:
+        with atomic_file(file) as beside:
             faiss.write_index(index, str(beside))
         logger.info("index written to %s", file)
     return index

@@ -20,7 +20,7 @@ from numpy.lib import format as npy_format
 from torch import Tensor
 
 from datasets.records import Sample
-from processor.runtime.files import whole_file, write_json
+from processor.runtime.files import atomic_file, write_json
 
 Record: TypeAlias = dict[str, Any]
 
@@ -204,7 +204,7 @@ def read_features(path: str | Path) -> StoredFeatures:
 def pack_features(source: Path, target: Path) -> None:
     """Write the features of a finished .npy as one .npz and remove the three files."""
     stored = read_features(source)
-    with whole_file(target) as beside, beside.open("wb") as file:
+    with atomic_file(target) as beside, beside.open("wb") as file:
         np.savez(
             file,
             features=stored.features,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from processor.results.runs import find_runs
 from processor.results.runs_table import group_runs, runs_csv, runs_markdown
-from processor.runtime.files import make_folder, write_whole
+from processor.runtime.files import make_folder, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -41,5 +41,5 @@ def run(arguments: argparse.Namespace) -> None:
     for path, text in ((arguments.output, table), (arguments.csv, runs_csv(groups))):
         if path is not None:
             make_folder(path.parent)
-            write_whole(path, text)
+            write_text(path, text)
             logger.info("written: %s", path)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from torch import Tensor
-from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
@@ -22,20 +21,21 @@ from datasets.samplers import DepthFirstGraphSampler, GraphSampler, RandomIdenti
 from datasets.samplers.epoch_batches import BatchPlan
 from datasets.sources import TrainingSet
 from loss import (
-    ImageStageLosses,
+    WeightedLoss,
     build_cluster_memory,
+    build_dsgl_losses,
     build_image_losses,
-    build_unsupervised_losses,
 )
 from model import CLIPReID, UnsupervisedReID
 from processor.features import extract_features
 from processor.runtime import distributed
 from processor.runtime.precision import Precision
 from processor.runtime.signals import StopRequest
-from processor.training.dsgl_stage import Clustering, UnsupervisedStage
+from processor.training.dsgl_stage import Clustering, DSGLStage
 from processor.training.identity_graph import IdentityGraph, ImageFeaturesOfIdentities
 from processor.training.image_stage import (
     ImageStage,
+    ImagesToLosses,
     PriorStage,
     all_text_features,
     freeze_text_side,
@@ -47,7 +47,7 @@ from processor.training.pseudo_labels import (
     make_pseudo_labels,
     restore_pseudo_labels,
 )
-from processor.training.stage import StageTiming
+from processor.training.stage import Optimization, StageTiming
 from solver.build import (
     build_center_optimizer,
     build_image_optimizer,
@@ -84,10 +84,12 @@ def build_prompt_stage(
         table,
         data.samples,
         data.labels,
-        optimizer,
-        build_prompt_schedule(cfg, optimizer),
+        Optimization(
+            [optimizer],
+            build_prompt_schedule(cfg, optimizer),
+            StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD),
+        ),
         stage.IMS_PER_BATCH,
-        StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD),
     )
 
 
@@ -100,17 +102,14 @@ def build_prior_stage(
 ) -> PriorStage:
     """Stage 0; P x K batches of random identities, or shuffled ones for the sampler softmax."""
     freeze_text_side(model)
-    losses, optimizers = _losses_and_optimizers(cfg, model, data, precision)
+    losses = _losses(cfg, model, data, with_text=False)
     stage = cfg.SOLVER.STAGE2
+    timing = StageTiming(cfg.SOLVER.STAGE0.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD)
     return PriorStage(
-        model,
+        ImagesToLosses(model, losses),
         _training_loader(cfg, data, resident, build_random_sampler(cfg, data), precision),
         data,
-        None,
-        losses,
-        optimizers,
-        build_image_schedule(cfg, optimizers[0]),
-        StageTiming(cfg.SOLVER.STAGE0.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD),
+        _optimization(cfg, model, losses, timing),
     )
 
 
@@ -124,26 +123,21 @@ def build_image_stage(
 ) -> ImageStage:
     """Stage 2; encodes the prompts of all identities."""
     freeze_text_side(model)
-    losses, optimizers = _losses_and_optimizers(cfg, model, data, precision)
+    losses = _losses(cfg, model, data, with_text=cfg.MODEL.TEXT_TOWER)
     text_features = all_text_features(model) if cfg.MODEL.TEXT_TOWER else None
     identity_features = build_identity_features(
         cfg, model, data, resident, text_features, precision
     )
-    stage = cfg.SOLVER.STAGE2
     return ImageStage(
-        model,
+        ImagesToLosses(model, losses, text_features),
         _training_loader(cfg, data, resident, plan, precision),
         data,
-        text_features,
-        losses,
-        optimizers,
-        build_image_schedule(cfg, optimizers[0]),
-        StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD, stage.EVAL_PERIOD),
+        _optimization(cfg, model, losses, _stage2_timing(cfg)),
         build_identity_graph(cfg, data, plan, identity_features),
     )
 
 
-def build_unsupervised_stage(
+def build_dsgl_stage(
     cfg: CfgNode,
     model: UnsupervisedReID,
     data: TrainingSet,
@@ -151,7 +145,7 @@ def build_unsupervised_stage(
     plan: BatchPlan,
     precision: Precision,
     stop: StopRequest,
-) -> UnsupervisedStage:
+) -> DSGLStage:
     """The one stage of training without labels."""
     options = cfg.DSGL
     make_memory = partial(build_cluster_memory, cfg)
@@ -177,8 +171,7 @@ def build_unsupervised_stage(
         return make_pseudo_labels(table, data.labels, clustering, make_memory)
 
     optimizer = build_image_optimizer(cfg, model)
-    stage = cfg.SOLVER.STAGE2
-    return UnsupervisedStage(
+    return DSGLStage(
         model,
         _training_loader(cfg, data, resident, plan, precision),
         data.samples,
@@ -187,10 +180,8 @@ def build_unsupervised_stage(
             partial(restore_pseudo_labels, make_memory=make_memory, device=precision.device),
             options.RECLUSTER_EVERY,
         ),
-        build_unsupervised_losses(cfg),
-        optimizer,
-        build_unsupervised_schedule(cfg, optimizer),
-        StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD, stage.EVAL_PERIOD),
+        build_dsgl_losses(cfg),
+        Optimization([optimizer], build_unsupervised_schedule(cfg, optimizer), _stage2_timing(cfg)),
     )
 
 
@@ -227,16 +218,36 @@ def _training_loader(
     )
 
 
-def _losses_and_optimizers(
-    cfg: CfgNode, model: CLIPReID, data: TrainingSet, precision: Precision
-) -> tuple[ImageStageLosses, list[Optimizer]]:
-    """What the image encoder is trained with, in stage 0 and in stage 2."""
-    losses = build_image_losses(cfg, data.num_classes, model.image_encoder.width)
+def _losses(
+    cfg: CfgNode, model: CLIPReID, data: TrainingSet, *, with_text: bool
+) -> dict[str, WeightedLoss]:
+    """The losses of stage 0 or stage 2; their own parameters are on the model's device."""
+    width = model.image_encoder.width
+    losses = build_image_losses(cfg, data.num_classes, width, with_text=with_text)
+    for loss in losses.values():
+        if loss.module is not None:
+            loss.module.to(next(model.parameters()).device)
+    return losses
+
+
+def _optimization(
+    cfg: CfgNode, model: CLIPReID, losses: Mapping[str, WeightedLoss], timing: StageTiming
+) -> Optimization:
+    """How stage 0 and stage 2 update the model and the losses' own parameters."""
     optimizers = [build_image_optimizer(cfg, model)]
-    if losses.center is not None:
-        losses.center.to(precision.device)
-        optimizers.append(build_center_optimizer(cfg, losses.center))
-    return losses, optimizers
+    optimizers += [
+        build_center_optimizer(cfg, loss.module)
+        for loss in losses.values()
+        if loss.module is not None
+    ]
+    return Optimization(optimizers, build_image_schedule(cfg, optimizers[0]), timing)
+
+
+def _stage2_timing(cfg: CfgNode) -> StageTiming:
+    stage = cfg.SOLVER.STAGE2
+    return StageTiming(
+        stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD, stage.EVAL_PERIOD
+    )
 
 
 def build_identity_features(

@@ -64,7 +64,7 @@ def results_of(folder, name="results.json"):
 # ------------------------------------------------------------------------------------ learning
 
 
-def test_retrieval_is_learned(learned, crowd):
+def test_training_improves_retrieval(learned, crowd):
     folder, report = learned
     before = results_of(folder, "results_before_training.json")["targets"][crowd.name]["mAP"]
     after = report.targets[0].scores()["mAP"]
@@ -74,14 +74,14 @@ def test_retrieval_is_learned(learned, crowd):
     assert after > 0.4
 
 
-def test_prompts_are_learned(learned):
+def test_stage_1_learns_prompts(learned):
     losses = [line["loss"] for line in metrics_of(learned[0], 1)]
     assert len(losses) == 5
     # Chance is ln of the batch size for each direction: 2 ln 50 = 7.8 but for repeated labels.
     assert losses[-1] < losses[0] - 0.5
 
 
-def test_losses_of_stage_2_fall(learned):
+def test_stage_2_losses_decrease(learned):
     lines = metrics_of(learned[0], 2)
     assert len(lines) == 30
     for name in ("id", "triplet", "i2t"):
@@ -92,7 +92,7 @@ def test_losses_of_stage_2_fall(learned):
 # ----------------------------------------------------------------------------------- the folder
 
 
-def test_every_file_of_a_run_is_there(learned):
+def test_run_writes_every_file(learned):
     folder, _ = learned
     names = {path.name for path in folder.iterdir()}
     events = {name for name in names if name.startswith("events.out.tfevents")}
@@ -161,7 +161,7 @@ def test_results_are_those_of_the_last_evaluation(learned, crowd, people):
     assert results["average"]["mAP"] == pytest.approx(last["mAP"])
 
 
-def test_record_of_the_run(learned, crowd):
+def test_run_record_describes_the_run(learned, crowd):
     record = json.loads((learned[0] / "run.json").read_text())
     assert record["seed"] == 1234
     assert record["device"].startswith("cpu")
@@ -173,7 +173,7 @@ def test_record_of_the_run(learned, crowd):
     assert "torch" in record["packages"]
 
 
-def test_log_holds_the_lines_people_search_for(learned):
+def test_log_holds_clip_reids_result_lines(learned):
     log = (learned[0] / "log.txt").read_text(encoding="utf-8")
     results = results_of(learned[0])["targets"]
     for entry in results.values():
@@ -196,7 +196,7 @@ def test_every_checkpoint_loads_without_executing_code(learned):
         assert all(math.isfinite(t.double().sum()) for t in content["model"].values())
 
 
-def test_best_is_the_better_of_the_evaluations(learned):
+def test_best_checkpoint_is_the_one_with_the_higher_map(learned):
     best = torch.load(learned[0] / "best.pth", weights_only=True)["meta"]
     evaluated = {line["epoch"]: line["mAP"] for line in metrics_of(learned[0], 2) if "mAP" in line}
     assert best["mAP"] == max(evaluated.values()) == evaluated[best["epoch"]]
@@ -214,7 +214,7 @@ def assert_same_numbers(one, other):
 
 
 @pytest.mark.parametrize("with_config", [True, False])
-def test_evaluating_last_gives_the_run_s_results(learned, script, tmp_path, with_config):
+def test_evaluating_last_reproduces_the_results_of_the_run(learned, script, tmp_path, with_config):
     folder, _ = learned
     config = ["--config_file", folder / "config.yml"] if with_config else []
     finished = script(
@@ -243,7 +243,7 @@ def test_config_file_of_another_architecture_yields_to_the_checkpoint(learned, s
     assert_same_numbers(results_of(folder), results_of(tmp_path / "out"))
 
 
-def test_options_typed_after_the_checkpoint_count(learned, script, people, tmp_path):
+def test_typed_options_override_the_checkpoint(learned, script, people, tmp_path):
     """Another target and re-ranking, without a configuration file."""
     folder, _ = learned
     finished = script(
@@ -333,7 +333,7 @@ def test_stage_2_starts_from_learned_prompts(straight, train_in, tmp_path):
     assert all(torch.equal(found[key], value) for key, value in expected.items())
 
 
-def test_learned_prompts_may_lie_in_the_run_folder_itself(straight, train_in, tmp_path):
+def test_learned_prompts_in_the_run_folder_itself_are_found(straight, train_in, tmp_path):
     """The earlier run is set aside; the prompts it holds are still found."""
     shutil.copytree(straight, tmp_path / "run")
     train_in(
@@ -383,7 +383,7 @@ def test_two_sources_are_joined_and_keep_their_cameras_apart(train_in, crowd, pe
     assert set(results_of(tmp_path)["targets"]) == {people.name, crowd.name}
 
 
-def test_another_run_in_the_same_folder_sets_the_first_aside(straight, train_in, tmp_path, caplog):
+def test_second_run_in_the_same_folder_moves_the_first_one(straight, train_in, tmp_path, caplog):
     shutil.copytree(straight, tmp_path / "run")
     with caplog.at_level(logging.WARNING):
         train_in(tmp_path / "run", "SOLVER.STAGE1.MAX_EPOCHS", "1", "SOLVER.STAGE2.MAX_EPOCHS", "1")

@@ -27,6 +27,7 @@ from processor.features import FeatureTable
 from processor.metrics import memory_limits
 from processor.metrics.distance import distmat_blocks, normalize_features
 from processor.metrics.single_shot import single_gallery_shot_cmc
+from processor.results.report import log_results
 from processor.runtime.signals import Interrupted, StopRequest
 
 QUERIES = [(1, 0, 100), (2, 0, 104), (9, 0, 50)]
@@ -438,9 +439,10 @@ def test_check_passes_what_can_be_evaluated(splits, float32):
     evaluator(float32, Target("greys", [splits])).check()
 
 
-def test_lines_of_the_log(splits, float32, caplog):
-    with caplog.at_level(logging.INFO, logger="processor.evaluation.evaluator"):
-        evaluator(float32, Target("greys", [splits]))(MeanColour())
+def test_logged_results_are_clip_reids_lines(splits, float32, caplog):
+    report = evaluator(float32, Target("greys", [splits]))(MeanColour())
+    with caplog.at_level(logging.INFO, logger="processor.results.report"):
+        log_results(report)
     lines = [record.getMessage() for record in caplog.records]
     assert lines == [
         "Validation Results on greys",
