@@ -26,7 +26,7 @@ from datasets.images.build_resident import build_resident_images
 from datasets.images.dataset import num_workers
 from datasets.records import Batch
 from datasets.sources import TrainingSet, join_sources
-from datasets.synthetic.render import render_dataset
+from datasets.synthetic.render import DatasetSize, render_dataset
 from processor.runtime.device import choose_device, describe_device
 
 PLACES = ("none", "ram", "device")
@@ -50,11 +50,7 @@ def draw_pictures(arguments: argparse.Namespace, root: Path) -> Path:
     return render_dataset(
         "street",
         root,
-        num_train_pids=arguments.identities,
-        num_test_pids=1,
-        num_cameras=CAMERAS,
-        images_per_camera=SHOTS,
-        seed=0,
+        DatasetSize(arguments.identities, 1, num_cameras=CAMERAS, images_per_camera=SHOTS, seed=0),
         size=(arguments.height, arguments.height // 2),
     )
 

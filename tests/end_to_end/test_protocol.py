@@ -18,7 +18,7 @@ from config import dump_cfg, load_cfg
 from datasets import registry
 from datasets.readers.benchmark import Benchmark
 from datasets.records import DataSplits, Sample
-from datasets.synthetic.render import render_dataset
+from datasets.synthetic.render import DatasetSize, render_dataset
 from processor.evaluation import evaluator as evaluator_module
 from processor.evaluation.build import build_evaluator, build_targets
 from processor.evaluation.protocol import Target
@@ -45,11 +45,7 @@ def world(tmp_path_factory):
         folder = render_dataset(
             domain,
             root,
-            num_train_pids=8,
-            num_test_pids=4,
-            num_cameras=2,
-            images_per_camera=2,
-            seed=1,
+            DatasetSize(8, 4, num_cameras=2, images_per_camera=2, seed=1),
             size=(32, 16),
             num_workers=1,
         )
