@@ -1,4 +1,4 @@
-"""Every data set by name: its record, its images, and the facts that other rooms ask for."""
+"""Every data set by name: its record, its images and its facts."""
 
 from __future__ import annotations
 

@@ -34,9 +34,9 @@ class Benchmark:
         num_splits: splits, or trials, that the protocol averages over.
         family: registry name of the data set whose identities it shows; empty = its own name.
         one_training_split: all data sets of the family have the same training split.
-        noun: what the images show, as a word of the prompt.
+        noun: the word for an identity in prompts.
         sizes: published sizes.
-        deviations: (field of `PublishedSizes`, size found) -> what a copy of that size is.
+        deviations: (field of `PublishedSizes`, size found) -> likely reason.
     """
 
     read: Reader

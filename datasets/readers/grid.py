@@ -71,8 +71,8 @@ def _read_folder(folder: Path) -> list[Sample]:
 
 
 def _find_splits_file(tree: Path) -> Path:
-    beside, above = tree / SPLITS_FILE, tree.parent / SPLITS_FILE
-    return beside if beside.is_file() else above
+    file = tree / SPLITS_FILE
+    return file if file.is_file() else tree.parent / SPLITS_FILE
 
 
 def _read_train_pids(path: Path, split: int, pids: set[int]) -> set[int]:

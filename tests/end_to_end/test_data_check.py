@@ -72,7 +72,7 @@ def test_faultless_data_pass(data_check, shop):
 
 def test_each_planted_fault_is_named(data_check, shop):
     train, query, gallery = (shop / part for part in ("train", "query", "gallery"))
-    (train / "01" / "broken_c1.jpg").write_text("no picture")
+    (train / "01" / "broken_c1.jpg").write_text("not an image")
     cut = save_image(gallery / "09" / "cut_c1.jpg")
     cut.write_bytes(cut.read_bytes()[:-600])
     lone = save_image(train / "lone" / "x_c1.jpg")

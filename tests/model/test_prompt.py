@@ -120,6 +120,11 @@ def test_the_noun_follows_the_data(names, noun):
 def test_the_option_wins_over_the_data():
     opts = ["DATASETS.NAMES", "veri", "MODEL.PROMPT", "cow"]
     assert prompt_noun(load_cfg(None, opts)) == "cow"
+    assert prompt_noun(load_cfg(None, opts), "vehicle") == "cow"
+
+
+def test_given_noun_wins_over_the_names():
+    assert prompt_noun(load_cfg(None, ["DATASETS.NAMES", "trucks"]), "vehicle") == "vehicle"
 
 
 def test_tokenizer(golden_json):

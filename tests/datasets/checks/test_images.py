@@ -18,7 +18,7 @@ from datasets.checks.report import ERROR, WARNING
 from datasets.records import DataSplits, Sample
 
 
-def save_picture(path, seed, size=(64, 32)):
+def save_image(path, seed, size=(64, 32)):
     path.parent.mkdir(parents=True, exist_ok=True)
     levels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
     Image.fromarray(levels).save(path)
@@ -29,7 +29,7 @@ def save_picture(path, seed, size=(64, 32)):
 
 
 def test_readable_file_gives_size_and_hash(tmp_path):
-    path = save_picture(tmp_path / "a.png", 0, (50, 20))
+    path = save_image(tmp_path / "a.png", 0, (50, 20))
     content = hashlib.sha256((tmp_path / "a.png").read_bytes()).hexdigest()
     assert read_file(path) == FileFacts(50, 20, content)
 
@@ -37,7 +37,7 @@ def test_readable_file_gives_size_and_hash(tmp_path):
 @pytest.mark.parametrize("ending", ["jpg", "png"])
 def test_truncated_file_is_broken(tmp_path, ending):
     whole = tmp_path / f"a.{ending}"
-    save_picture(whole, 0)
+    save_image(whole, 0)
     whole.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
     facts = read_file(str(whole))
     assert (facts.height, facts.width, facts.content) == (0, 0, "")
@@ -45,7 +45,7 @@ def test_truncated_file_is_broken(tmp_path, ending):
 
 
 def test_reasons_do_not_repeat_the_path(tmp_path):
-    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "text.jpg").write_text("not an image")
     (tmp_path / "empty.jpg").touch()
     for name in ("text.jpg", "empty.jpg"):
         assert read_file(str(tmp_path / name)).error == "cannot identify image file the file"
@@ -54,7 +54,7 @@ def test_reasons_do_not_repeat_the_path(tmp_path):
 
 @pytest.mark.parametrize("num_workers", [0, 1, 3])
 def test_every_file_is_read_once(tmp_path, num_workers):
-    paths = [save_picture(tmp_path / f"{n}.png", n) for n in range(70)]
+    paths = [save_image(tmp_path / f"{n}.png", n) for n in range(70)]
     facts = read_files([*paths, *paths], num_workers)
     assert list(facts) == paths
     assert facts == {path: read_file(path) for path in paths}

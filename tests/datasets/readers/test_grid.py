@@ -86,7 +86,7 @@ def test_every_split_has_125_queries_and_900_gallery_images(tmp_path, make_tree,
         (".", "."),
     ],
 )
-def test_identities_and_cameras(tmp_path, make_tree, make_files, facts, folder, mat):
+def test_file_names_give_pids_and_cameras(tmp_path, make_tree, make_files, facts, folder, mat):
     make_tree(cells([[2, 3]] * 9 + [[1, 2]]), folder=folder, mat=mat)
     make_files("probe/0000_1_9_9.jpeg", folder=folder)
     prefix = "" if folder == "." else f"{folder}/"

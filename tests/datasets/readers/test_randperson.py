@@ -18,7 +18,7 @@ LAST += [(7, 0, 12), (8, 0, 13), (9, 0, 14), (10, 3, 18)]
         ("randperson_subset/randperson_subset", "randperson_subset/randperson_subset/"),
     ],
 )
-def test_ids_and_cameras(tmp_path, make_files, facts, tree, images):
+def test_scenes_share_no_camera(tmp_path, make_files, facts, tree, images):
     names = [f"{scene:04}_s{scene:02}_c{camera:02}_f000010.jpg" for scene, camera, _ in LAST]
     make_files(*names, "0007_s00_c00_f000000.jpg", "Thumbs.db", folder=tree)
     splits = read_randperson(tmp_path)
