@@ -14,7 +14,7 @@ import torch
 from yacs.config import CfgNode
 
 from config import dump_cfg, load_cfg
-from datasets.checks.fingerprint import fingerprint
+from datasets.checks.fingerprint import ALL, TEST, TRAINING, describe_data
 from datasets.checks.leakage import check_names, note_same_people
 from datasets.images.build import build_training_images
 from datasets.images.placement import FreeMemory, measure_memory
@@ -143,9 +143,12 @@ def _record_run(cfg: CfgNode, plan: RunPlan, folder: RunFolder, device: torch.de
         "seed": cfg.SOLVER.SEED,
         "device": describe_device(device),
         "processes": distributed.size(),
-        "data": [fingerprint(source) for source in plan.sources],
+        "data": [
+            describe_data([source], ALL if plan.data.use_all else TRAINING)
+            for source in plan.sources
+        ],
         "use_all": plan.data.use_all,
-        "targets": [fingerprint(target.splits[0]) for target in plan.targets],
+        "targets": [describe_data(target.splits, TEST) for target in plan.targets],
     }
     folder.write_record(dump_cfg(cfg), record)
 

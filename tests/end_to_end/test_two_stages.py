@@ -12,7 +12,7 @@ from config import load_cfg
 from config.load import load_cfg_text
 from datasets.images.build import build_evaluation_loader
 from datasets.registry import read_dataset
-from datasets.synthetic.render import render_dataset
+from datasets.synthetic.render import DatasetSize, render_dataset
 from processor.checkpoints import resume
 from processor.checkpoints.load import open_model
 
@@ -25,11 +25,7 @@ def crowd(tmp_path_factory):
     return render_dataset(
         "street",
         tmp_path_factory.mktemp("crowd"),
-        num_train_pids=40,
-        num_test_pids=10,
-        num_cameras=3,
-        images_per_camera=4,
-        seed=1,
+        DatasetSize(40, 10, num_cameras=3, images_per_camera=4, seed=1),
         size=(64, 32),
         num_workers=1,
     )
