@@ -138,7 +138,7 @@ def function_growth(size: Size) -> float:
 
 
 def program_growth(size: Size) -> float:
-    """Extra GB of an `Evaluator`, from batches to scores, in addition to one copy of the features."""
+    """Extra GB of an `Evaluator`, from batches to scores, above one copy of the features."""
     pids = torch.randint(size.num_pids, (size.num_query + size.num_gallery,)).tolist()
     samples = [Sample(str(i), pid, i % 6, 0) for i, pid in enumerate(pids)]
     splits = DataSplits("drawn", [], samples[: size.num_query], samples[size.num_query :])

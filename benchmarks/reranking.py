@@ -1,7 +1,7 @@
 """Re-ranking with sparse matrices against dense ones in NumPy: python benchmarks/reranking.py.
 
-The dense implementation is the published algorithm (Zhong et al., CVPR 2017) with (N, N) matrices in
-float32. Both compute the same (Q, G) distances in one process; memory is measured in separate
+The dense implementation is the published algorithm (Zhong et al., CVPR 2017) with float32 (N, N)
+matrices. Both compute the same (Q, G) distances in one process; memory is measured in separate
 processes. `--large` adds a gallery of the size of MSMT17's, re-ranked block by block.
 """
 
