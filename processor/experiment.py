@@ -15,12 +15,14 @@ from yacs.config import CfgNode
 from config import ConfigError, dump_cfg, load_cfg
 from datasets.checks.fingerprint import fingerprint
 from datasets.checks.leakage import check_names, note_same_people
-from datasets.images.build_resident import build_resident_images
-from datasets.images.cache import ResidentImages
+from datasets.images.build import build_training_images
 from datasets.images.placement import FreeMemory, measure_memory
+from datasets.images.training_images import ProcessShare, TrainingImages
+from datasets.samplers.planner import EpochPlanner
 from model import CLIPReID, UnsupervisedReID
-from processor.checkpoints.load import describe_model, open_model
-from processor.checkpoints.resume import build_starting_model, find_start
+from processor.checkpoints.load import open_model
+from processor.checkpoints.meta import ModelSizes, describe_model
+from processor.checkpoints.resume import build_starting_model, find_starting_point
 from processor.evaluation.build import build_evaluator, prepare_evaluation
 from processor.evaluation.evaluator import Evaluator
 from processor.results.files import save_evaluation, save_results
@@ -70,19 +72,19 @@ def train(cfg: CfgNode) -> EvaluationReport:
     device = choose_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
     precision = Precision.of(cfg.SOLVER.AMP, device)
     output = Path(cfg.OUTPUT_DIR or "runs/unnamed")
-    start = find_start(cfg, output)
+    start = find_starting_point(cfg, output)
     with distributed.first_process_first():  # it draws or extracts pictures that others find
         plan = plan_run(cfg)
     data = plan.data
     with StopRequest() as stop:
         evaluator = build_evaluator(cfg, plan.targets, precision, stop)
-        resident = build_resident_images(
+        images = build_training_images(
             cfg,
             data,
             device,
             stop.check,
             free=_free_everywhere(device),
-            processes=distributed.local_size(),
+            share=ProcessShare(distributed.share, distributed.local_size()),
         )
         seed_everything(cfg.SOLVER.SEED)
         with distributed.first_process_first():  # it downloads CLIP's weights
@@ -90,7 +92,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
         if cfg.MODEL.COMPILE:
             compile_encoder(model)
         folder = RunFolder(output, resume=start.continues_in(output))
-        _note_start(cfg, plan, folder, precision, resident.summary)
+        _note_start(cfg, plan, folder, precision, images.summary)
         state = start.training
         del start  # the weights are in the model
         if cfg.TEST.BEFORE_TRAINING and not state:
@@ -106,15 +108,12 @@ def train(cfg: CfgNode) -> EvaluationReport:
             model_name=cfg.MODEL.NAME,
             config_text=dump_cfg(cfg),
             meta=describe_model(
-                cfg,
-                (data.num_classes, data.num_cameras, data.num_views),
-                data.camera_ranges(),
-                use_all=data.use_all,
+                cfg, ModelSizes.of(data), data.camera_ranges(), use_all=data.use_all
             ),
             seed=cfg.SOLVER.SEED,
             evaluate=lambda: evaluator(model),
         )
-        stages = _stages(cfg, plan, resident, trainer)
+        stages = _stages(cfg, images, plan.sampler, trainer)
         _run_stages(stages, trainer, state)
         report = trainer.report or evaluator(model)
     trained_on = {"sources": list(data.names), "use_all": data.use_all}
@@ -166,24 +165,21 @@ def _note_start(
 
 
 def _stages(
-    cfg: CfgNode, plan: RunPlan, resident: ResidentImages, trainer: Trainer
+    cfg: CfgNode, images: TrainingImages, sampler: EpochPlanner, trainer: Trainer
 ) -> dict[int | str, Callable[[], Stage]]:
     """What builds the stages of a run, by name and in order."""
     model, precision, stop = trainer.model, trainer.precision, trainer.stop
-    data, sampler = plan.data, plan.sampler
     if isinstance(model, UnsupervisedReID):
-        return {
-            "dsgl": lambda: build_dsgl_stage(cfg, model, data, resident, sampler, precision, stop)
-        }
+        return {"dsgl": lambda: build_dsgl_stage(cfg, model, images, sampler, precision, stop)}
     assert isinstance(model, CLIPReID)
     if not cfg.MODEL.TEXT_TOWER:
         logger.info("baseline: images only, without prompts and text encoder")
     stages: dict[int | str, Callable[[], Stage]] = {}
     if cfg.SOLVER.STAGE0.MAX_EPOCHS and not cfg.SOLVER.STAGE1.WEIGHT:
-        stages[0] = lambda: build_prior_stage(cfg, model, data, resident, precision)
+        stages[0] = lambda: build_prior_stage(cfg, model, images)
     if cfg.MODEL.TEXT_TOWER and not cfg.SOLVER.STAGE1.WEIGHT:
-        stages[1] = lambda: build_prompt_stage(cfg, model, data, resident, precision, stop)
-    stages[2] = lambda: build_image_stage(cfg, model, data, resident, sampler, precision)
+        stages[1] = lambda: build_prompt_stage(cfg, model, images, precision, stop)
+    stages[2] = lambda: build_image_stage(cfg, model, images, sampler, precision)
     return stages
 
 

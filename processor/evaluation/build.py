@@ -14,7 +14,8 @@ from datasets.images.build import build_evaluation_loader
 from datasets.records import DataSplits
 from datasets.registry import locate, num_splits, read_dataset
 from model import ReIDModel
-from processor.checkpoints.load import LoadedModel, cameras_of, open_model
+from processor.checkpoints.cameras import cameras_of
+from processor.checkpoints.load import LoadedModel, open_model
 from processor.evaluation.evaluator import Evaluator
 from processor.evaluation.protocol import Protocol
 from processor.evaluation.target import Target

@@ -13,7 +13,7 @@ import torch
 
 from datasets.image_lists import ImageList
 from datasets.records import Sample
-from processor.checkpoints.load import cameras_of
+from processor.checkpoints.cameras import cameras_of
 from processor.extractor import Extractor
 from processor.features import FeatureTable, ids_of_model
 from processor.search.feature_file import (

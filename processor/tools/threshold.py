@@ -7,7 +7,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from processor.checkpoints.load import describe_features
+from processor.checkpoints.description import describe_features
 from processor.evaluation.build import open_evaluation
 from processor.evaluation.protocol import Protocol
 from processor.evaluation.target import Retrieval

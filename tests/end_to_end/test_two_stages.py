@@ -238,7 +238,7 @@ def test_config_file_of_another_architecture_yields_to_the_checkpoint(learned, s
         *("TEST.WEIGHT", folder / "last.pth", "OUTPUT_DIR", tmp_path / "out"),
     )
     assert finished.status == 0, finished.output
-    assert "MODEL.STRIDE_SIZE: [16, 16], as the checkpoint says, not [8, 8]" in finished.unwrapped
+    assert "MODEL.STRIDE_SIZE: [16, 16] from the checkpoint replaces [8, 8]" in finished.unwrapped
     assert_same_numbers(results_of(folder), results_of(tmp_path / "out"))
 
 
@@ -348,7 +348,7 @@ def test_learned_prompts_in_the_run_folder_itself_are_found(straight, train_in, 
 
 
 def test_prompts_of_other_identities_are_refused(straight, train_in, crowd, tmp_path):
-    with pytest.raises(ValueError, match=r"SOLVER\.STAGE1\.WEIGHT: .* no prompts of these 40"):
+    with pytest.raises(ValueError, match=r"SOLVER\.STAGE1\.WEIGHT: .* no prompts for these 40"):
         train_in(
             tmp_path,
             *("DATASETS.ROOT_DIR", str(crowd.parent), "DATASETS.NAMES", crowd.name),

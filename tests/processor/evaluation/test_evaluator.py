@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 from config import load_cfg
-from datasets.images.build import build_evaluation_loader, build_sources
+from datasets.images.build import build_evaluation_loader
 from datasets.records import DataSplits, Sample
 from processor.evaluation import evaluate_distmat, rerank
 from processor.evaluation.build import build_evaluator, build_targets
@@ -35,6 +35,7 @@ from processor.metrics.single_shot import single_gallery_shot_cmc
 from processor.metrics.working_memory import WorkingMemory
 from processor.results.report import log_results
 from processor.runtime.signals import Interrupted, StopRequest
+from processor.training.plan import build_sources
 
 QUERIES = [(1, 0, 100), (2, 0, 104), (9, 0, 50)]
 GALLERY = [(1, 0, 101), (2, 1, 103), (1, 1, 106), (3, 1, 110), (1, 2, 120)]
