@@ -20,6 +20,7 @@ from processor.runtime.files import _finite, make_folder, write_json, write_whol
 logger = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.jsonl"
+BEFORE_TRAINING_FILE = "results_before_training.json"
 _PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "numpy", "pillow", "yacs")
 _OWN_FILES = (  # what a run writes; anything else in its folder is somebody's and stays
     "last.pth",
@@ -70,7 +71,7 @@ class RunFolder:
     @property
     def before_training(self) -> Path:
         """Results of the untrained model."""
-        return self.path / "results_before_training.json"
+        return self.path / BEFORE_TRAINING_FILE
 
     def write_record(self, config_text: str, record: dict[str, Any]) -> None:
         """Write config.yml and run.json (versions, command, git hash and `record`).
