@@ -97,9 +97,7 @@ class Rankings:
         )
         score = float(self.average_precision[query])
         first_match = int(self.first_match[query]) or None
-        return RankList(
-            query, entries, None if np.isnan(score) else score, first_match, len(junk)
-        )
+        return RankList(query, entries, None if np.isnan(score) else score, first_match, len(junk))
 
 
 @torch.no_grad()

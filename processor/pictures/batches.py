@@ -76,9 +76,7 @@ def draw_batches(
     return _side_by_side(columns, title, notes)
 
 
-def find_links(
-    labels: Sequence[int], neighbours: Sequence[Sequence[int]]
-) -> list[tuple[int, int]]:
+def find_links(labels: Sequence[int], neighbours: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
     """Pairs of rows (i < j) whose identities are look-alikes: one is a neighbour of the other."""
     return [
         (i, j)

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from processor.pictures.curve_panels import Lines, Panel, Run, arrange_panels, points_of
 from processor.pictures.style import HUES, INK, new_figure, tidy_axes
-
-Lines = Sequence[Mapping[str, Any]]
-"""Lines of a run's metrics.jsonl; epoch 0 stands for the evaluation before training."""
 
 WIDTH, HEIGHT = 3.0, 2.3  # of one quantity's axes, in inches
 PER_ROW = 5
 STROKE, WIDER = 1.5, 3.0  # width of a curve, and how much wider it is per equal curve above it
-DASHES = ("-", "--", ":", "-.")  # of the curves that one run has in the same axes
+Dash = Literal["-", "--", ":", "-."]
+DASHES: tuple[Dash, ...] = ("-", "--", ":", "-.")  # of the curves that a run has in one panel
 MARKERS = "osv^"
 STAGE_TITLES = {
     "0": "Stage 0: image encoder, before the prompts",
@@ -28,7 +26,6 @@ STAGE_TITLES = {
     "2": "Stage 2: image encoder",
     "dsgl": "DSGL: training without labels",
 }
-AFTER_LOSSES = ("mAP", "rank1", "hits", "clusters", "outliers", "ari", "lr")
 LABELS = {
     "loss": "total loss",
     "id": "identity loss",
@@ -48,72 +45,6 @@ LABELS = {
     "ari": "ARI: clusters against identities",
     "lr": "learning rate",
 }
-SHARES = frozenset({"mAP", "mINP", "accuracy"})
-"""Quantities that metrics.jsonl holds as fractions, beside the ranks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """The curves of a run, or the mean of several.
-
-    Attributes:
-        lines: of metrics.jsonl; of several runs, their means.
-        least: the smallest values of several runs, in lines like those.
-        most: and the largest.
-    """
-
-    lines: Lines
-    least: Lines = field(default=())
-    most: Lines = field(default=())
-
-
-@dataclass(frozen=True, slots=True)
-class _Panel:
-    """One quantity of one stage: its key, and label -> key of the curves of a run."""
-
-    stage: str
-    key: str
-    curves: dict[str, str]
-
-
-def mean_of_runs(runs: Sequence[Lines]) -> Run:
-    """Mean, least and largest values over runs, at the epochs and of the keys that all have."""
-    tables = [{(str(line["stage"]), line["epoch"]): line for line in lines} for lines in runs]
-    means, least, most = [], [], []
-    for place, line in tables[0].items():
-        if not all(place in table for table in tables):
-            continue
-        own = [table[place] for table in tables]
-        numbers = {
-            key: [other[key] for other in own]
-            for key in line
-            if key not in ("stage", "epoch") and all(_is_number(other.get(key)) for other in own)
-        }
-        where = {"stage": line["stage"], "epoch": line["epoch"]}
-        means.append(where | {key: sum(x) / len(x) for key, x in numbers.items()})
-        least.append(where | {key: min(x) for key, x in numbers.items()})
-        most.append(where | {key: max(x) for key, x in numbers.items()})
-    return Run(means, least, most)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float)
-
-
-def default_keys(runs: Mapping[str, Run]) -> list[str]:
-    """The usual quantities: losses, accuracy, mAP and Rank-1, hits or clusters, learning rate.
-
-    An epoch's line names its losses and accuracy from "loss" on, up to "lr".
-    """
-    losses: dict[str, None] = {}
-    others: set[str] = set()
-    for line in (line for run in runs.values() for line in run.lines):
-        keys = list(line)
-        if "loss" in line:
-            losses |= dict.fromkeys(keys[keys.index("loss") : keys.index("lr")])
-        others |= {key for key in AFTER_LOSSES if key in line}
-    ordered = sorted(losses, key="accuracy".__eq__)  # the accuracy last
-    return [*ordered, *(key for key in AFTER_LOSSES if key in others)]
 
 
 def draw_curves(runs: Mapping[str, Run], keys: Sequence[str]) -> Figure:
@@ -130,7 +61,7 @@ def draw_curves(runs: Mapping[str, Run], keys: Sequence[str]) -> Figure:
     """
     if len(runs) > len(HUES):
         raise ValueError(f"{len(runs)} runs: at most {len(HUES)} can be told apart by colour")
-    panels = _arrange(runs, keys)
+    panels = arrange_panels(runs, keys)
     if not panels:
         raise ValueError(f"no epoch's line has {' or '.join(keys)}")
     stages = list(dict.fromkeys(panel.stage for panel in panels))
@@ -154,80 +85,63 @@ def draw_curves(runs: Mapping[str, Run], keys: Sequence[str]) -> Figure:
     return figure
 
 
-def _arrange(runs: Mapping[str, Run], keys: Sequence[str]) -> list[_Panel]:
-    """The panels by stage and quantity; those without a value are left out."""
-    lines = [line for run in runs.values() for line in run.lines]
-    panels = []
-    for stage in sorted({str(line["stage"]) for line in lines}):
-        known = dict.fromkeys(key for x in lines if str(x["stage"]) == stage for key in x)
-        for key in keys:
-            targets = [other for other in known if other.endswith(f"/{key}")]
-            if targets:
-                curves = {name.rpartition("/")[0]: name for name in targets}
-            elif key == "hits" and "random_hits" in known:
-                curves = {"this sampler": "hits", "random batches": "random_hits"}
-            else:
-                curves = {"": key} if key in known else {}
-            if curves:
-                panels.append(_Panel(stage, key, curves))
-    return panels
-
-
-def _draw_panel(axes: Axes, panel: _Panel, runs: Mapping[str, Run]) -> None:
-    """The curves of one quantity in one stage."""
+def _draw_panel(axes: Axes, panel: Panel, runs: Mapping[str, Run]) -> None:
+    """The curves of one quantity in one stage; where curves are equal, the lower ones are wider."""
     tidy_axes(axes)
-    score = panel.key.rpartition("/")[2]
-    percent = score in SHARES or score.startswith("rank")
-    scale = 100 if percent else 1
+    scale = 100 if panel.percent else 1
     drawn = [
-        [_points(lines, panel.stage, key, scale) for lines in (run.lines, run.least, run.most)]
-        for run in runs.values()
-        for key in panel.curves.values()
+        (number, style, [points_of(x, panel.stage, curves[label], scale) for x in _parts(run)])
+        for number, (run, curves) in enumerate(zip(runs.values(), panel.curves, strict=True))
+        for style, label in enumerate(panel.labels)
+        if label in curves
     ]
-    for place, (points, least, most) in enumerate(drawn):
-        run, curve = divmod(place, len(panel.curves))
-        hue = HUES[run if len(runs) > 1 else curve]
-        hidden = sum(points == other for other, *_ in drawn[place + 1 :])  # by equal ones above it
+    several_targets = "" not in panel.labels and panel.key != "hits"
+    for place, (number, style, (points, *band)) in enumerate(drawn):
+        hue = HUES[number if len(runs) > 1 else style % len(HUES)]
+        hidden = sum(points == other[0] for *_, other in drawn[place + 1 :])
         axes.plot(
-            *zip(*points, strict=True) if points else ([], []),
+            *zip(*points, strict=True),
             color=hue,
-            linestyle=DASHES[curve % len(DASHES)],
+            linestyle=DASHES[style % len(DASHES)],
             linewidth=STROKE + WIDER * hidden,
-            marker=MARKERS[curve % len(MARKERS)] if panel.key in ("mAP", "rank1") else ".",
+            marker=MARKERS[style % len(MARKERS)] if several_targets else ".",
             markersize=4 + WIDER * hidden,
         )
-        if least:
-            epochs, low = zip(*least, strict=True)
-            axes.fill_between(epochs, low, [y for _, y in most], color=hue, alpha=0.2, linewidth=0)
-    values = [y for points, *_ in drawn for _, y in points]
-    if panel.key == "lr" and min(values) > 0:
+        if band:
+            epochs, low = zip(*band[0], strict=True)
+            axes.fill_between(
+                epochs, low, [y for _, y in band[1]], color=hue, alpha=0.2, linewidth=0
+            )
+    points = [point for *_, parts in drawn for point in parts[0]]
+    if panel.key == "lr" and min(value for _, value in points) > 0:
         axes.set_yscale("log")
-    if percent or panel.key == "hits":
+    if panel.percent or panel.key == "hits":
         axes.set_ylim(bottom=0)
-    before = any(epoch == 0 for points, *_ in drawn for epoch, _ in points)
-    title = LABELS.get(panel.key, f"{panel.key} [%]" if percent else panel.key)
+    title = LABELS.get(panel.key, f"{panel.key} [%]" if panel.percent else panel.key)
+    before = any(epoch == 0 for epoch, _ in points)
     axes.set_title(title + ", epoch 0 = before training" * before, fontsize="medium")
     _label(axes, panel, one_run=len(runs) == 1)
 
 
-def _points(lines: Lines, stage: str, key: str, scale: float) -> list[tuple[int, float]]:
-    """(epoch, value) of a curve; a value that was not finite is a gap."""
-    return [
-        (line["epoch"], math.nan if line[key] is None else scale * line[key])
-        for line in lines
-        if str(line["stage"]) == stage and key in line
-    ]
+def _parts(run: Run) -> list[Lines]:
+    """The lines of a run, followed by those of its band if it is a mean."""
+    return [run.lines, run.least, run.most] if run.least else [run.lines]
 
 
-def _label(axes: Axes, panel: _Panel, *, one_run: bool) -> None:
+def _label(axes: Axes, panel: Panel, *, one_run: bool) -> None:
     """Ticks, and a legend where a run has several curves."""
     axes.set_xlabel("epoch", fontsize="small")
     axes.tick_params(labelsize="small", which="both")
     axes.tick_params(axis="x", labelbottom=True)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-    if len(panel.curves) > 1:
+    if len(panel.labels) > 1:
         handles = [
-            Line2D([], [], color=HUES[i] if one_run else INK, linestyle=DASHES[i % 4], label=name)
-            for i, name in enumerate(panel.curves)
+            Line2D(
+                *([], []),
+                color=HUES[style % len(HUES)] if one_run else INK,
+                linestyle=DASHES[style % len(DASHES)],
+                label=label,
+            )
+            for style, label in enumerate(panel.labels)
         ]
         axes.legend(handles=handles, fontsize="small", frameon=False)

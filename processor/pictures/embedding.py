@@ -17,7 +17,7 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from processor.evaluation.identity_sample import Identity
 from processor.pictures.plane import Plane, find_medoid
 from processor.pictures.sheet import read_scaled
-from processor.pictures.style import FAINT_INK, HUES, INK, PAPER, new_figure, tidy_axes
+from processor.pictures.style import FAINT_INK, GREY, HUES, INK, PAPER, new_figure, tidy_axes
 
 WIDTH, HEIGHT = 12.0, 9.0  # inches
 SHAPES = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h", "8")
@@ -152,8 +152,7 @@ def _add_legend(figure: Figure, shapes: dict[str, str], *, prompts: bool) -> Non
     """Below the axes, the meaning of the shapes; none where there is a single one."""
 
     def handle(shape: str, label: str) -> Line2D:
-        gray = {"markerfacecolor": "gray", "markeredgecolor": "gray"}
-        return Line2D([], [], linestyle="", marker=shape, markersize=SIZE, label=label, **gray)
+        return Line2D([], [], linestyle="", marker=shape, markersize=SIZE, color=GREY, label=label)
 
     by_shape: dict[str, list[str]] = {}
     for name, shape in shapes.items():

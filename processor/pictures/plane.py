@@ -67,7 +67,7 @@ def without_gap(images: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def find_medoid(points: np.ndarray) -> int:
-    """Row of the point (N, 2) with the least sum of distances to all others; the first of equals."""
+    """Row of the point (of (N, 2)) with the smallest sum of distances to the others."""
     distances = np.linalg.norm(points[:, None] - points, axis=2)
     return int(distances.sum(1).argmin())
 

@@ -82,9 +82,7 @@ def _embed(path: str) -> _Embedded:
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=JPEG_QUALITY)
     text = base64.b64encode(stream.getvalue()).decode("ascii")
-    return _Embedded(
-        f"data:image/jpeg;base64,{text}", image.width * SHOWN_HEIGHT / EMBEDDED_HEIGHT
-    )
+    return _Embedded(f"data:image/jpeg;base64,{text}", image.width * SHOWN_HEIGHT / EMBEDDED_HEIGHT)
 
 
 def _controls(rows: Sequence[RankRow], *, with_junk: bool) -> str:

@@ -84,7 +84,9 @@ def draw_sheet(
     """
     if not any(tile for row in rows for tile in row):
         raise ValueError("a sheet needs at least one image")
-    images = [[tile and read_scaled(tile.path, tile_height) for tile in row] for row in rows]
+    images = [
+        [read_scaled(tile.path, tile_height) if tile else None for tile in row] for row in rows
+    ]
     columns = _place_columns(rows, images)
     captions = [[_wrap_caption(*pair) for pair in zip(row, columns, strict=False)] for row in rows]
     right = columns[-1].left + columns[-1].width

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from processor.pictures.curves import Lines, Run, default_keys, draw_curves, mean_of_runs
+from processor.pictures.curve_panels import Lines, Run, default_keys, mean_of_runs
+from processor.pictures.curves import draw_curves
 from processor.pictures.style import plot_file, save_figure
 from processor.results.runs import find_runs
 from processor.runtime.run_folder import BEFORE_TRAINING_FILE, METRICS_FILE, read_metrics_file
@@ -38,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mean",
         action="store_true",
-        help="draw runs that differ only in their seed as one curve, their mean, in a band from the "
-        "smallest to the largest value",
+        help="draw runs that differ only in their seed as one curve: their mean, in a band from "
+        "the smallest to the largest value",
     )
 
 
@@ -125,4 +126,8 @@ def average_seeds(folders: Mapping[str, Path], lines: Mapping[str, Lines]) -> di
         else:
             title = f"mean of {', '.join(names)}; band: smallest to largest"
             runs[title] = mean_of_runs([lines[name] for name in names])
+            longest = max(len(lines[name]) for name in names)
+            if len(runs[title].lines) < longest:
+                left_out = longest - len(runs[title].lines)
+                logger.info("%s: %d epochs left out that not all runs have", title, left_out)
     return runs
