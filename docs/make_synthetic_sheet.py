@@ -59,10 +59,8 @@ def describe(person: Identity, first: Identity) -> list[str]:
         for field in fields(person.appearance)
         if getattr(person.appearance, field.name) != getattr(first.appearance, field.name)
     ]
-    return [
-        f"identity {person.pid}, look-alike of identity {first.pid}",
-        f"differs in: {', '.join(differing)}",
-    ]
+    name = f"identity {person.pid}, look-alike of identity {first.pid}"
+    return [name, "differs in: " + "; ".join(differing)]
 
 
 def draw_row(sheet: Image.Image, top: int, domain: Domain) -> None:
@@ -96,7 +94,7 @@ def draw_sheet() -> Image.Image:
     write_lines(sheet, (MARGIN, MARGIN), ADVICE, CAPTION, INK)
     for index, domain in enumerate(DOMAINS.values()):
         draw_row(sheet, MARGIN + header + index * row, domain)
-    return sheet.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    return sheet.quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE)
 
 
 def main() -> None:

@@ -64,7 +64,9 @@ def reduce(figure: Image.Image) -> Image.Image:
         height = round(figure.height * WIDEST / figure.width)
         figure = figure.resize((WIDEST, height), Image.Resampling.LANCZOS)
     flat = figure.convert("RGB")
-    return flat.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    return flat.quantize(
+        COLOURS, method=Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE
+    )
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ SIZE, STAR_SIZE = 6.5, 17  # points
 THUMBNAIL_HEIGHT = 160  # pixels read from the file
 THUMBNAIL_POINTS = 42.0  # height on the figure for up to MANY identities, then less
 MANY = 24
-LABEL_SHARE = 0.1  # of the axes' height, left free for the label of the topmost point
+LABEL_SHARE = 0.07  # of the axes' height, left free for the label of the topmost point
 LEGEND_LETTERS = 110  # in a line below the axes, 5 of them around each entry
 
 

@@ -51,7 +51,7 @@ def test_captions_name_rank_folder_and_file_and_mark_the_query_itself(
     findings, tmp_path, monkeypatch
 ):
     drawn = []
-    monkeypatch.setattr(search, "write_sheets", lambda _, rows, *a, **k: drawn.extend(rows))
+    monkeypatch.setattr(search, "write_sheets", lambda *args, **_: drawn.extend(args[1]))
     write_findings(findings, tmp_path / "out", {})
     folder = f"{tmp_path.name}/"
     assert [tile.caption for tile in drawn[0]] == [
