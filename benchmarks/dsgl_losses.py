@@ -24,8 +24,8 @@ from torch import Tensor
 from loss import (
     ClusteredBatch,
     ClusterMemory,
+    DSGLLosses,
     InstanceBank,
-    UnsupervisedLosses,
     irrelevant_labels,
 )
 
@@ -163,7 +163,7 @@ def step_vectorized(
     epoch: Epoch, memory: ClusterMemory, bank: InstanceBank, *, faithful: bool
 ) -> Step:
     """The program's step; the default one does without what depends on the order of the batch."""
-    way = UnsupervisedLosses(
+    way = DSGLLosses(
         temperature=TEMPERATURE,
         mix=MIX,
         positive_mix=PULL,

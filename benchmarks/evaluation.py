@@ -32,7 +32,9 @@ from torch import Tensor, nn
 from datasets.records import Batch, DataSplits, Sample
 from processor.evaluation import evaluate_features
 from processor.evaluation.evaluator import Evaluator
-from processor.evaluation.protocol import Protocol, Target
+from processor.evaluation.protocol import Protocol
+from processor.evaluation.target import Target
+from processor.metrics.working_memory import WorkingMemory
 from processor.runtime.precision import Precision
 
 MARKET = Size(3_368, 15_913, 1_280, 751, spread=3.0)
@@ -142,7 +144,7 @@ def program_growth(size: Size) -> float:
     splits = DataSplits("drawn", [], samples[: size.num_query], samples[size.num_query :])
     evaluator = Evaluator(
         [Target("drawn", [splits])],
-        Protocol(chunk_mb=CHUNK_MB),
+        Protocol(memory=WorkingMemory(CHUNK_MB)),
         lambda chosen: DrawnBatches(chosen, size.dim),  # type: ignore[arg-type, return-value]
         Precision(None, torch.device("cpu")),
     )

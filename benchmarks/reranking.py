@@ -27,9 +27,12 @@ from drawn_features import (
 )
 
 from processor.evaluation import evaluate_distmat, rerank
+from processor.metrics.identities import Identities
+from processor.metrics.k_reciprocal import Reranking
 from processor.metrics.memory_limits import rerank_memory
 from processor.metrics.ranking import evaluate_blocks
 from processor.metrics.reranking import rerank_blocks
+from processor.metrics.working_memory import WorkingMemory
 
 MARKET = Size(3_368, 15_913, 512, 1_501, spread=2.5)
 MSMT = Size(11_659, 82_161, 512, 4_101, spread=2.5)
@@ -121,8 +124,9 @@ def by_blocks(size: Size) -> tuple[float, float]:
     data = draw(size)
 
     def task() -> None:
-        source = rerank_blocks(data.query, data.gallery, K1, K2, LAMBDA, chunk_mb=CHUNK_MB)
-        evaluate_blocks(source, *data.ids, chunk_mb=CHUNK_MB)
+        memory = WorkingMemory(CHUNK_MB)
+        source = rerank_blocks(data.query, data.gallery, Reranking(K1, K2, LAMBDA), memory)
+        evaluate_blocks(source, Identities.check(*data.ids), memory)
 
     return _measured(task)
 

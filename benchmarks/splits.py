@@ -21,9 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from datasets.readers.frozen_splits import load_splits
 from datasets.records import DataSplits, Sample
 from processor.evaluation.evaluator import Evaluator
-from processor.evaluation.protocol import Protocol, Target
+from processor.evaluation.protocol import Protocol
+from processor.evaluation.target import Target
 from processor.features import FeatureTable
-from processor.metrics.distance import normalize_features
+from processor.metrics.normalize import normalize_features
 from processor.metrics.ranking import RetrievalMetrics, evaluate_features
 from processor.runtime.precision import Precision
 

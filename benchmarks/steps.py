@@ -24,11 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from config import load_cfg
 from loss import contrastive_loss
 from loss.build import build_image_losses
-from loss.image_stage import image_to_text_logits
 from model import CLIPReID, build_model
 from processor.runtime.device import choose_device, describe_device
 from processor.runtime.precision import Precision, choose_precision
-from processor.training.image_stage import freeze_text_side
+from processor.training.image_stage import ImagesToLosses, freeze_text_side
 from processor.training.prompt_stage import freeze_all_but_prompts
 from solver.build import build_image_optimizer
 
@@ -122,7 +121,10 @@ def image_step(device: torch.device, repeats: int, batch_size: int) -> None:
         torch.manual_seed(0)
         model = build_model(cfg, NUM_CLASSES, 1, 1).to(device).train()
         freeze_text_side(model)
-        criterion = build_image_losses(cfg, NUM_CLASSES, model.image_encoder.width)
+        losses_of_cfg = build_image_losses(
+            cfg, NUM_CLASSES, model.image_encoder.width, with_text=True
+        )
+        images_to_losses = ImagesToLosses(model, losses_of_cfg, texts)
         optimizer = build_image_optimizer(cfg, model)
         for group in optimizer.param_groups:
             group["fused"] = fused
@@ -130,9 +132,7 @@ def image_step(device: torch.device, repeats: int, batch_size: int) -> None:
 
         def step() -> None:
             with precision.autocast():
-                output = model(images)
-                i2t = image_to_text_logits(output.projected, texts)
-                parts = criterion(output.logits, output.features, labels, i2t)
+                parts, _ = images_to_losses(images, None, None, labels, None)
             loss = torch.stack(list(parts.values())).sum()
             losses.setdefault(name, loss.item())
             precision.step(loss, [optimizer])

@@ -2,46 +2,60 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor
 from yacs.config import CfgNode
 
+from config.samplers import sampler_kind
 from loss.center import CenterLoss
 from loss.dsgl.cluster_memory import ClusterMemory
-from loss.dsgl.losses import UnsupervisedLosses
-from loss.image_stage import ImageStageLosses
+from loss.dsgl.losses import DSGLLosses
+from loss.image_stage import WeightedLoss, center_loss, i2t_loss, id_loss, triplet_losses
 
 SMOOTHING = 0.1
 
 
-def build_image_losses(cfg: CfgNode, num_classes: int, feature_width: int) -> ImageStageLosses:
-    """The image stage's losses as MODEL.* weigh them.
+def build_image_losses(
+    cfg: CfgNode, num_classes: int, feature_width: int, *, with_text: bool
+) -> dict[str, WeightedLoss]:
+    """The image stage's losses, by the name under which they are logged.
 
     Args:
-        cfg: MODEL, SOLVER.MARGIN, SOLVER.STAGE2.CENTER_LOSS_WEIGHT, DATALOADER.SAMPLER count.
+        cfg: MODEL, SOLVER.MARGIN, SOLVER.STAGE2.CENTER_LOSS_WEIGHT and DATALOADER.SAMPLER count.
         num_classes: C, for the center loss.
         feature_width: D of the final feature, for the center loss.
+        with_text: the stage has the text features of all identities.
     """
     metric = cfg.MODEL.METRIC_LOSS_TYPE
-    # A shuffled batch seldom holds two images of an identity: nothing for a triplet loss to mine.
-    triplet = "triplet" in metric and cfg.DATALOADER.SAMPLER != "softmax"
-    center = "center" in metric or cfg.MODEL.IF_WITH_CENTER
-    return ImageStageLosses(
-        id_weight=cfg.MODEL.ID_LOSS_WEIGHT or None,
-        triplet_weight=cfg.MODEL.TRIPLET_LOSS_WEIGHT if triplet else None,
-        triplet_features=tuple(cfg.MODEL.TRIPLET_FEATURES),
-        i2t_weight=cfg.MODEL.I2T_LOSS_WEIGHT if cfg.MODEL.TEXT_TOWER else None,
-        center_weight=cfg.SOLVER.STAGE2.CENTER_LOSS_WEIGHT if center else None,
-        smoothing=SMOOTHING if cfg.MODEL.IF_LABELSMOOTH else 0.0,
-        margin=None if cfg.MODEL.NO_MARGIN else cfg.SOLVER.MARGIN,
-        center=CenterLoss(num_classes, feature_width) if center else None,
-    )
+    smoothing = SMOOTHING if cfg.MODEL.IF_LABELSMOOTH else 0.0
+    losses: dict[str, WeightedLoss] = {}
+    if cfg.MODEL.ID_LOSS_WEIGHT:
+        losses["id"] = WeightedLoss(cfg.MODEL.ID_LOSS_WEIGHT, partial(id_loss, smoothing=smoothing))
+    # A shuffled batch rarely holds two images of an identity: there is no triplet to mine.
+    if "triplet" in metric and sampler_kind(cfg).p_x_k:
+        margin = None if cfg.MODEL.NO_MARGIN else cfg.SOLVER.MARGIN
+        features = tuple(cfg.MODEL.TRIPLET_FEATURES)
+        losses["triplet"] = WeightedLoss(
+            cfg.MODEL.TRIPLET_LOSS_WEIGHT, partial(triplet_losses, features=features, margin=margin)
+        )
+    if with_text:
+        losses["i2t"] = WeightedLoss(
+            cfg.MODEL.I2T_LOSS_WEIGHT, partial(i2t_loss, smoothing=smoothing)
+        )
+    if "center" in metric or cfg.MODEL.IF_WITH_CENTER:
+        centers = CenterLoss(num_classes, feature_width)
+        losses["center"] = WeightedLoss(
+            cfg.SOLVER.STAGE2.CENTER_LOSS_WEIGHT, partial(center_loss, centers=centers), centers
+        )
+    return losses
 
 
-def build_unsupervised_losses(cfg: CfgNode) -> UnsupervisedLosses:
+def build_dsgl_losses(cfg: CfgNode) -> DSGLLosses:
     """The losses of training without labels as DSGL.* weigh them."""
     options = cfg.DSGL
     disentangles = options.MEMORY == "DLhybrid"  # other memories learn from their own loss alone
-    return UnsupervisedLosses(
+    return DSGLLosses(
         disentangled_weight=options.W_DIS if disentangles else 0.0,
         entropy_weight=options.W_KL if disentangles else 0.0,
         temperature=options.TEMPERATURE,

@@ -18,7 +18,7 @@ def contrastive_loss(
         candidate_labels: (M,); the candidates of an anchor's label are its positives.
 
     Returns:
-        Scalar. Anchors without a positive do not count; 0 when no anchor has one.
+        Scalar, averaged over the anchors that have a positive; 0 when none has.
     """
     with torch.autocast(anchors.device.type, enabled=False):
         log_shares = (anchors.float() @ candidates.float().T).log_softmax(dim=1)

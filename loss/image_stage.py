@@ -1,71 +1,83 @@
-"""The losses of the image stage, by name and already weighted (CLIP-ReID, eq. 8)."""
+"""The losses of the image stage, by name and weight (CLIP-ReID, eq. 8)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from loss.center import CenterLoss
 from loss.identity import identity_loss
 from loss.triplet import triplet_loss
 
-FEATURES = ("last", "final", "projected")
 
-
-@dataclass(frozen=True)
-class ImageStageLosses:
-    """Weights of the losses; one that is None is not computed.
+@dataclass(frozen=True, slots=True)
+class LossInputs:
+    """The B images of a global batch, as the losses see them.
 
     Attributes:
-        id_weight: of the classifiers' cross-entropies.
-        triplet_weight: of the triplet losses.
-        triplet_features: the features with a triplet loss, some of `FEATURES`.
-        i2t_weight: of the cross-entropy over the identities' text features.
-        center_weight: of the center loss on the final feature.
-        smoothing: label smoothing of id and i2t.
-        margin: of the triplet loss; None = soft margin.
-        center: holds the class centers.
+        logits: (B, C) per classifier.
+        features: (B, .) by name, before the BNNecks: "last", "final" and "projected".
+        labels: (B,) in 0..C-1.
+        i2t_logits: (B, C) of `image_to_text_logits`; None without prompts.
     """
 
-    id_weight: float | None = 1.0
-    triplet_weight: float | None = 1.0
-    triplet_features: tuple[str, ...] = FEATURES
-    i2t_weight: float | None = 1.0
-    center_weight: float | None = None
-    smoothing: float = 0.1
-    margin: float | None = 0.3
-    center: CenterLoss | None = None
+    logits: Sequence[Tensor]
+    features: Mapping[str, Tensor]
+    labels: Tensor
+    i2t_logits: Tensor | None = None
 
-    def __call__(
-        self,
-        logits: Sequence[Tensor],
-        features: Sequence[Tensor],
-        labels: Tensor,
-        i2t_logits: Tensor | None,
-    ) -> dict[str, Tensor]:
-        """Named, weighted losses of B images in float32.
 
-        Args:
-            logits: (B, C) each.
-            features: those of `FEATURES`, before the BNNecks.
-            labels: (B,).
-            i2t_logits: (B, C) of `image_to_text_logits`; None for the baseline.
-        """
-        losses = {}
-        if self.id_weight is not None:
-            losses["id"] = self.id_weight * identity_loss(logits, labels, self.smoothing)
-        if self.triplet_weight is not None:
-            chosen = [features[FEATURES.index(name)] for name in self.triplet_features]
-            triplets = [triplet_loss(x, labels, self.margin) for x in chosen]
-            losses["triplet"] = self.triplet_weight * torch.stack(triplets).sum()
-        if i2t_logits is not None and self.i2t_weight is not None:
-            losses["i2t"] = self.i2t_weight * identity_loss([i2t_logits], labels, self.smoothing)
-        if self.center is not None and self.center_weight is not None:
-            losses["center"] = self.center_weight * self.center(features[1], labels)
-        return losses
+@dataclass(frozen=True, slots=True)
+class WeightedLoss:
+    """One term of the sum that the image stage minimizes.
+
+    Attributes:
+        weight: factor on the loss.
+        function: `LossInputs` -> scalar in float32.
+        module: parameters of the loss itself, which an optimizer of their own trains.
+    """
+
+    weight: float
+    function: Callable[[LossInputs], Tensor]
+    module: nn.Module | None = None
+
+
+def compute_losses(losses: Mapping[str, WeightedLoss], batch: LossInputs) -> dict[str, Tensor]:
+    """The weighted losses of a batch, by name; their sum is minimized."""
+    return {name: loss.weight * loss.function(batch) for name, loss in losses.items()}
+
+
+def id_loss(batch: LossInputs, *, smoothing: float = 0.1) -> Tensor:
+    """Cross-entropies of all classifiers, summed."""
+    return identity_loss(batch.logits, batch.labels, smoothing)
+
+
+def triplet_losses(
+    batch: LossInputs, *, features: Sequence[str], margin: float | None = 0.3
+) -> Tensor:
+    """Triplet losses of the named features, summed; a margin of None is the soft margin."""
+    losses = [triplet_loss(batch.features[name], batch.labels, margin) for name in features]
+    return torch.stack(losses).sum()
+
+
+def i2t_loss(batch: LossInputs, *, smoothing: float = 0.1) -> Tensor:
+    """Cross-entropy over the identities' text features (CLIP-ReID, eq. 7).
+
+    Raises:
+        ValueError: the batch has no image-to-text logits.
+    """
+    if batch.i2t_logits is None:
+        raise ValueError("the image-to-text loss needs the text features of all identities")
+    return identity_loss([batch.i2t_logits], batch.labels, smoothing)
+
+
+def center_loss(batch: LossInputs, *, centers: CenterLoss) -> Tensor:
+    """Center loss on the final feature."""
+    loss: Tensor = centers(batch.features["final"], batch.labels)
+    return loss
 
 
 def image_to_text_logits(projected: Tensor, text_features: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ from torch import Tensor
 def triplet_loss(
     features: Tensor, labels: Tensor, margin: float | None = 0.3, hard_factor: float = 0.0
 ) -> Tensor:
-    """Mean over anchors of how much the hardest positive is farther than the hardest negative.
+    """Mean over anchors of the gap between the hardest positive and the hardest negative.
 
-    Any number of images per identity works; an identity with one image is its own positive.
+    Any number of images per identity works; a single image of an identity is its own positive.
 
     Args:
         features: (B, D), compared by Euclidean distance as they are.

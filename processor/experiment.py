@@ -15,16 +15,18 @@ from yacs.config import CfgNode
 from config import ConfigError, dump_cfg, load_cfg
 from datasets.checks.fingerprint import fingerprint
 from datasets.checks.leakage import check_names, note_same_people
-from datasets.images.build_resident import build_resident_images
-from datasets.images.cache import ResidentImages
+from datasets.images.build import build_training_images
 from datasets.images.placement import FreeMemory, measure_memory
+from datasets.images.training_images import ProcessShare, TrainingImages
+from datasets.samplers.planner import EpochPlanner
 from model import CLIPReID, UnsupervisedReID
-from processor.checkpoints.load import describe_model, open_model
-from processor.checkpoints.resume import build_starting_model, find_start
+from processor.checkpoints.load import open_model
+from processor.checkpoints.meta import ModelSizes, describe_model
+from processor.checkpoints.resume import build_starting_model, find_starting_point
 from processor.evaluation.build import build_evaluator, prepare_evaluation
 from processor.evaluation.evaluator import Evaluator
-from processor.results.files import keep_results, save_results
-from processor.results.report import EvaluationReport, format_table
+from processor.results.files import save_evaluation, save_results
+from processor.results.report import EvaluationReport, format_table, log_results
 from processor.runtime import distributed
 from processor.runtime.device import choose_device, describe_device
 from processor.runtime.files import write_json
@@ -35,14 +37,14 @@ from processor.runtime.seeding import seed_everything, use_deterministic_kernels
 from processor.runtime.signals import StopRequest
 from processor.runtime.wrapping import compile_encoder
 from processor.training.build import (
+    build_dsgl_stage,
     build_image_stage,
     build_prior_stage,
     build_prompt_stage,
-    build_unsupervised_stage,
 )
 from processor.training.plan import RunPlan, _add_remarks, plan_run
 from processor.training.stage import Stage
-from processor.training.trainer import Training
+from processor.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -70,19 +72,19 @@ def train(cfg: CfgNode) -> EvaluationReport:
     device = choose_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
     precision = Precision.of(cfg.SOLVER.AMP, device)
     output = Path(cfg.OUTPUT_DIR or "runs/unnamed")
-    start = find_start(cfg, output)
+    start = find_starting_point(cfg, output)
     with distributed.first_process_first():  # it draws or extracts pictures that others find
         plan = plan_run(cfg)
     data = plan.data
     with StopRequest() as stop:
         evaluator = build_evaluator(cfg, plan.targets, precision, stop)
-        resident = build_resident_images(
+        images = build_training_images(
             cfg,
             data,
             device,
             stop.check,
             free=_free_everywhere(device),
-            processes=distributed.local_size(),
+            share=ProcessShare(distributed.share, distributed.local_size()),
         )
         seed_everything(cfg.SOLVER.SEED)
         with distributed.first_process_first():  # it downloads CLIP's weights
@@ -90,7 +92,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
         if cfg.MODEL.COMPILE:
             compile_encoder(model)
         folder = RunFolder(output, resume=start.continues_in(output))
-        _note_start(cfg, plan, folder, precision, resident.summary)
+        _note_start(cfg, plan, folder, precision, images.summary)
         state = start.training
         del start  # the weights are in the model
         if cfg.TEST.BEFORE_TRAINING and not state:
@@ -98,7 +100,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
             untrained = evaluator(model).as_dict()
             if distributed.is_first():
                 write_json(folder.before_training, untrained)
-        training = Training(
+        trainer = Trainer(
             model=model,
             folder=folder,
             precision=precision,
@@ -106,17 +108,14 @@ def train(cfg: CfgNode) -> EvaluationReport:
             model_name=cfg.MODEL.NAME,
             config_text=dump_cfg(cfg),
             meta=describe_model(
-                cfg,
-                (data.num_classes, data.num_cameras, data.num_views),
-                data.camera_ranges(),
-                use_all=data.use_all,
+                cfg, ModelSizes.of(data), data.camera_ranges(), use_all=data.use_all
             ),
             seed=cfg.SOLVER.SEED,
             evaluate=lambda: evaluator(model),
         )
-        stages = _stages(cfg, plan, resident, training)
-        _run_stages(stages, training, state)
-        report = training.report or evaluator(model)
+        stages = _stages(cfg, images, plan.sampler, trainer)
+        _run_stages(stages, trainer, state)
+        report = trainer.report or evaluator(model)
     trained_on = {"sources": list(data.names), "use_all": data.use_all}
     if distributed.is_first():
         results = {**report.as_dict(), **_how(cfg, evaluator, "last"), "training": trained_on}
@@ -166,31 +165,26 @@ def _note_start(
 
 
 def _stages(
-    cfg: CfgNode, plan: RunPlan, resident: ResidentImages, training: Training
+    cfg: CfgNode, images: TrainingImages, sampler: EpochPlanner, trainer: Trainer
 ) -> dict[int | str, Callable[[], Stage]]:
     """What builds the stages of a run, by name and in order."""
-    model, precision, stop = training.model, training.precision, training.stop
-    data, sampler = plan.data, plan.sampler
+    model, precision, stop = trainer.model, trainer.precision, trainer.stop
     if isinstance(model, UnsupervisedReID):
-        return {
-            "dsgl": lambda: build_unsupervised_stage(
-                cfg, model, data, resident, sampler, precision, stop
-            )
-        }
+        return {"dsgl": lambda: build_dsgl_stage(cfg, model, images, sampler, precision, stop)}
     assert isinstance(model, CLIPReID)
     if not cfg.MODEL.TEXT_TOWER:
         logger.info("baseline: images only, without prompts and text encoder")
     stages: dict[int | str, Callable[[], Stage]] = {}
     if cfg.SOLVER.STAGE0.MAX_EPOCHS and not cfg.SOLVER.STAGE1.WEIGHT:
-        stages[0] = lambda: build_prior_stage(cfg, model, data, resident, precision)
+        stages[0] = lambda: build_prior_stage(cfg, model, images)
     if cfg.MODEL.TEXT_TOWER and not cfg.SOLVER.STAGE1.WEIGHT:
-        stages[1] = lambda: build_prompt_stage(cfg, model, data, resident, precision, stop)
-    stages[2] = lambda: build_image_stage(cfg, model, data, resident, sampler, precision)
+        stages[1] = lambda: build_prompt_stage(cfg, model, images, precision, stop)
+    stages[2] = lambda: build_image_stage(cfg, model, images, sampler, precision)
     return stages
 
 
 def _run_stages(
-    stages: Mapping[int | str, Callable[[], Stage]], training: Training, state: dict[str, Any]
+    stages: Mapping[int | str, Callable[[], Stage]], trainer: Trainer, state: dict[str, Any]
 ) -> None:
     """The stages that are left of a run; `state` is that of a stopped run, or empty."""
     names = list(stages)
@@ -201,8 +195,8 @@ def _run_stages(
             f"{', '.join(map(str, names))} only"
         )
     for name in names[names.index(reached) :]:
-        seed_everything(training.seed, f"stage {name}")  # centers are drawn, resumed or not
-        training.run(stages[name](), state if state.get("stage") == name else None)
+        seed_everything(trainer.seed, f"stage {name}")  # centers are drawn, resumed or not
+        trainer.run(stages[name](), state if state.get("stage") == name else None)
 
 
 def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:
@@ -233,14 +227,13 @@ def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:
     evaluator = replace(opened.evaluator, targets=_add_remarks(targets, notes))
     evaluator.check()
     report = evaluator(opened.model)
+    log_results(report)
     trained_on = {"sources": list(loaded.cameras), "use_all": loaded.use_all}
     results = {**report.as_dict(), **_how(cfg, evaluator, weight), "training": trained_on}
-    if distributed.is_first():
-        keep_results(output)
-        save_results(output, results)
     table = format_table([(Path(weight).name, report.as_dict())])
     logger.info("%s\n%s", _title(cfg), table)
-    logger.info("written to %s", output / "results.json")
+    if distributed.is_first():
+        logger.info("results: %s", save_evaluation(output, results))
     return report
 
 
@@ -261,10 +254,10 @@ def _title(cfg: CfgNode) -> str:
 
 
 def _closing_table(report: EvaluationReport, before: Path) -> str:
-    """The trained model's results, below the untrained one's when they are on the same targets."""
+    """The trained model's results, below those before training if they are on the same targets."""
     rows = [("trained", report.as_dict())]
     if before.is_file():
-        untrained = json.loads(before.read_text(encoding="utf-8"))
-        if list(untrained["targets"]) == [target.name for target in report.targets]:
-            rows.insert(0, ("untrained", untrained))
+        earlier = json.loads(before.read_text(encoding="utf-8"))
+        if list(earlier["targets"]) == [target.name for target in report.targets]:
+            rows.insert(0, ("before", earlier))
     return format_table(rows)

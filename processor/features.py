@@ -1,4 +1,4 @@
-"""Features of many images."""
+"""The one extraction loop: features of many images."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from datasets.records import Batch
 from processor.runtime import distributed
 from processor.runtime.precision import Precision
+from processor.runtime.progress import Progress
 from processor.runtime.signals import Interrupted, StopRequest
 
 logger = logging.getLogger(__name__)
@@ -21,12 +21,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FeatureTable:
-    """Features of images of a data set, in its order.
+    """Features of a data set's images, in its order.
 
     Attributes:
         features: (N, D) float32 on the model's device.
-        indices: (N,) positions in the data set; broken images that were skipped are absent.
-        bad_images: the files of those.
+        indices: (N,) positions in the data set; skipped broken images are missing.
+        bad_images: the files that were skipped.
     """
 
     features: Tensor
@@ -44,19 +44,19 @@ def extract_features(
     stop: StopRequest | None = None,
     check_width: Callable[[int], None] | None = None,
 ) -> FeatureTable:
-    """Run an encoder over images; several processes share the work and all have the whole table.
+    """Run an encoder over images; several processes share the work, and each gets the whole table.
 
-    The rows are written into one tensor, made when the first batch is through, so that no second
-    copy of the features exists at any time.
+    Rows are written into one tensor, allocated after the first batch, so that there is never a
+    second copy of the features.
 
     Args:
         encode: (B, 3, H, W) batch on the device -> (B, D).
         loader: yields consecutive images in order; its indices count from the first of them.
         num_images: N.
         precision: device and number format.
-        title: of the progress bar, shown on a terminal only.
-        stop: a request to stop that is looked at between batches.
-        check_width: is told D before memory for all rows is taken, and may raise.
+        title: names the work in progress and warnings.
+        stop: a request to stop, checked between batches.
+        check_width: called with D before memory for all rows is allocated; may raise.
 
     Raises:
         Interrupted: a stop was requested.
@@ -86,17 +86,15 @@ def _extract(
     title: str,
     stop: StopRequest | None,
 ) -> FeatureTable:
-    """Features of this process's images, or of the first of them when a stop was requested."""
+    """Features of this process's images, or of the first ones if a stop was requested."""
     indices = [torch.empty(0, dtype=torch.long)]
     bad: list[str] = []
-    quiet = None if distributed.is_first() else True
-    batches = tqdm(loader, desc=title, leave=False, disable=quiet)
-    for table in feature_batches(encode, batches, precision):
+    for table in feature_batches(encode, Progress(loader, title), precision):
         bad += table.bad_images
         if len(table.indices):
             rows.append(table.features)
         indices.append(table.indices)
-        if stop is not None and stop.requested:  # before a slow loader is waited for
+        if stop is not None and stop.requested:  # before waiting for a slow loader
             break
     features = rows.filled().to(precision.device)
     return FeatureTable(features, torch.cat(indices), tuple(bad))
@@ -105,7 +103,7 @@ def _extract(
 def feature_batches(
     encode: Callable[[Batch], Tensor], batches: Iterable[Batch], precision: Precision
 ) -> Iterator[FeatureTable]:
-    """Features batch by batch; of a batch without a readable image, (0, 0).
+    """Features batch by batch; (0, 0) for a batch without a readable image.
 
     Args:
         encode: (B, 3, H, W) batch on the device -> (B, D).
@@ -121,13 +119,13 @@ def feature_batches(
 
 
 def ids_of_model(camids: Tensor, viewids: Tensor, cameras: range | None) -> tuple[Tensor, Tensor]:
-    """Cameras and viewpoints of a data set as the model knows them; -1 = not known to it.
+    """Cameras and viewpoints of a data set in the model's numbering; -1 = unknown to the model.
 
     Args:
         camids: (N,) of the data set.
         viewids: (N,).
-        cameras: rows of the data set's cameras in the model's camera table; None when the model was
-            not trained on it, so that its cameras mean nothing to the model.
+        cameras: rows of the data set's cameras in the model's camera table; None if the model was
+            not trained on the data set.
     """
     unknown = torch.full_like(camids, -1)
     if cameras is None:
@@ -146,13 +144,13 @@ def mean_by_label(features: Tensor, labels: Tensor, num_labels: int) -> Tensor:
     counts = torch.bincount(labels, minlength=num_labels)
     if bool((counts == 0).any()):
         missing = int((counts == 0).nonzero()[0])
-        raise ValueError(f"no readable image of the identity with label {missing} for its graph")
+        raise ValueError(f"the identity with label {missing} has no readable image")
     sums = features.new_zeros(num_labels, features.shape[1]).index_add_(0, labels, features)
     return sums / counts[:, None]
 
 
 def _gather_tables(table: FeatureTable, start: int) -> FeatureTable:
-    """The tables of all processes as one; `start` is where this one's images begin."""
+    """Concatenate the tables of all processes; this one's images begin at `start`."""
     width = max(distributed.collect(table.features.shape[1]))
     sizes = distributed.all_sizes(table.features)
     features = distributed.gather(table.features.reshape(len(table.indices), width), sizes)
@@ -163,9 +161,9 @@ def _gather_tables(table: FeatureTable, start: int) -> FeatureTable:
 
 @dataclass
 class _Rows:
-    """A matrix that is filled from the top."""
+    """A matrix filled from the top."""
 
-    expected: int  # rows to come; more may
+    expected: int  # number of rows; more are possible
     check_width: Callable[[int], None] | None
     _memory: Tensor = field(default_factory=lambda: torch.empty(0, 0), init=False)
     _count: int = field(default=0, init=False)

@@ -20,7 +20,7 @@ from datasets.checks.leakage import LeakageError, check_leakage
 from datasets.checks.report import ERROR, WARNING, Fault
 from datasets.readers.published_sizes import check_counts
 from datasets.records import DataSplits
-from datasets.samplers.chunks import check_batch_shape
+from datasets.samplers.planner import check_batch_shape
 from datasets.sources import join_sources
 
 

@@ -15,15 +15,15 @@ from loss.dsgl.instance_bank import InstanceBank
 KINDS = ("CM", "CMhard", "DLhybrid", "DLhybrid_v2")
 LOSS_ON = ("hard", "mean", "both")
 SMOOTHING = 0.1
-CLUSTERS_PER_SHARE = 50  # one in so many clusters gets a part of the smoothed target
+CLUSTERS_PER_SHARE = 50  # C / 50 clusters share the smoothed part of the target
 DISENTANGLED_MIX = 0.2  # of DLhybrid_v2
 
 
 class ClusterMemory(nn.Module):
     """Prototypes of C clusters: the loss reads them, `update` moves them after the optimizer step.
 
-    CM and CMhard have one set of rows, which both `hard` and `mean` show; DLhybrid and
-    DLhybrid_v2 have two. A row moves to norm(momentum * row + (1 - momentum) * x), where x is
+    CM and CMhard have one set of rows, returned by both `hard` and `mean`; DLhybrid and
+    DLhybrid_v2 have two. A row becomes norm(momentum * row + (1 - momentum) * x), where x is
         CM: each image of the cluster in turn, in batch order;
         CMhard, and `hard`: the image of the cluster least similar to the row;
         `mean`: the mean of the cluster's images in the batch.
@@ -32,11 +32,11 @@ class ClusterMemory(nn.Module):
         prototypes: (C, D) cluster centroids; normalized here.
         temperature: T of the logits f . row / T.
         momentum: weight of the old row, 0..1.
-        loss_on: the rows of the cross-entropy: "hard" (the published Market-1501 file), "mean"
-            (its MSMT17 file) or "both", weighted.
+        loss_on: rows in the cross-entropy: "hard" (as published for Market-1501), "mean" (as
+            published for MSMT17) or "both", weighted.
         kind: one of KINDS.
-        hard_weight: weight of `hard` where the loss is on both.
-        smoothing: smooth the target as the original's `--smooth` does; see `smoothed_loss`.
+        hard_weight: weight of `hard` if the loss is on both.
+        smoothing: smooth the target like the original's `--smooth`; see `smoothed_loss`.
 
     Raises:
         ValueError: unknown `kind` or `loss_on`, or constants out of range.
@@ -62,8 +62,8 @@ class ClusterMemory(nn.Module):
             raise ValueError(f"DSGL.MEM_LOSS: unknown {loss_on!r}; known: {', '.join(LOSS_ON)}")
         if temperature <= 0 or not 0 <= momentum <= 1:
             raise ValueError(
-                "DSGL.TEMPERATURE and DSGL.MOMENTUM: expected above 0 and 0..1, "
-                f"got {temperature} and {momentum}"
+                f"DSGL.TEMPERATURE must be above 0 (got {temperature}), DSGL.MOMENTUM in 0..1 "
+                f"(got {momentum})"
             )
         self.temperature = temperature
         self.momentum = momentum
@@ -90,9 +90,9 @@ class ClusterMemory(nn.Module):
         irrelevant: Tensor | None = None,
         bank: InstanceBank | None = None,
     ) -> Tensor:
-        """Cross-entropy over the clusters, in float32; a gradient reaches the features only.
+        """Cross-entropy over the clusters in float32, with gradients for the features only.
 
-        DLhybrid_v2 takes `disentangled_loss` with mix 0.2 instead.
+        DLhybrid_v2 uses `disentangled_loss` with mix 0.2 instead.
 
         Args:
             features: (B, D), unit rows.
@@ -114,7 +114,7 @@ class ClusterMemory(nn.Module):
         )
 
     def _weigh(self, loss: Callable[[Tensor], Tensor]) -> Tensor:
-        """The loss on both sets of rows, or on the only one that counts."""
+        """The weighted loss over both sets of rows, or over the one that has all the weight."""
         share = self._hard_share
         if share in (0, 1):
             return loss(self.hard if share else self.mean)
@@ -127,7 +127,7 @@ class ClusterMemory(nn.Module):
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor) -> None:
-        """Move the rows of the batch's clusters; of several processes, gather the batch first.
+        """Move the rows of the batch's clusters; with several processes, gather the batch first.
 
         Args:
             features: (B, D), unit rows, as the loss saw them.
@@ -166,7 +166,7 @@ def smoothed_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _least_similar(features: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
-    """(B,) place of the image least similar to the row of its cluster, the first of equals."""
+    """(B,) position of the image least similar to its cluster's row; the first one on ties."""
     similarity = (features * rows[labels]).sum(1)
     same = labels[:, None] == labels[None, :]
     similarity = torch.where(same, similarity, torch.inf)  # row b: the images of b's cluster
@@ -176,7 +176,7 @@ def _least_similar(features: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
 
 
 def _cluster_means(features: Tensor, labels: Tensor) -> Tensor:
-    """(B, D) mean of the images of each image's cluster; equal rows are equal to the last bit."""
+    """(B, D) mean over each image's cluster; images of one cluster get bit-identical rows."""
     first = first_of_equal(labels)
     sums = torch.zeros_like(features)
     add_rows(sums, first, features)

@@ -1,4 +1,4 @@
-"""Images against the prototypes that DSGL's losses put together, computed once for all of them."""
+"""Similarities between images and prototypes, computed once and shared by DSGL's losses."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ class ComparedOrder:
 
     Attributes:
         irrelevant: (B,) r.
-        positives: (B, D) mean feature of the image's cluster y without the images whose label is r
-            too; y's prototype where there is none.
+        positives: (B, D) mean feature of the image's cluster y, excluding images whose label is
+            also r; y's prototype if no image remains.
         negatives: mean features of the images of other clusters that share r.
-        products: (B, G') dot products with all negatives, with gradient; not all are the image's.
+        products: (B, G') dot products with all negatives, also those of other images; with
+            gradient.
     """
 
     irrelevant: Tensor
@@ -32,14 +33,14 @@ class ComparedOrder:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """B images with what they are compared with, in float32.
+    """B images and their similarities to prototypes, in float32.
 
     Attributes:
         features: (B, D), unit rows, with gradient.
         labels: (B,) clusters.
         prototypes: (C, D), unit rows, without gradient.
         cosines: (B, C) of features and prototypes, with gradient.
-        orders: one for each irrelevant label.
+        orders: one per irrelevant label.
     """
 
     features: Tensor
@@ -66,8 +67,8 @@ def compare(
         irrelevant: (B, k) of these images.
         bank: without gradient; not changed.
         prototypes: (C, D), unit rows, without gradient: the memory's means.
-        first_column: the bank's first irrelevant label counts for all k, as in the published
-            relative entropy; otherwise each has its own.
+        first_column: use the bank's first column for all k labels, as the published relative
+            entropy does; otherwise each label has its own column.
     """
     prototypes = prototypes.detach().float()
     orders = []

@@ -1,4 +1,4 @@
-"""DSGL's irrelevant labels and its contrast with disentangled prototypes (DiseSGL, 2024, code)."""
+"""DSGL's irrelevant labels and its disentangled contrastive loss (DiseSGL, 2024, code)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROWS_PER_CHUNK = 4096  # images compared with all clusters at once
 def irrelevant_labels(
     features: Tensor, mean_prototypes: Tensor, labels: Tensor, count: int = 2
 ) -> Tensor:
-    """The other clusters each image looks most like: what it shares with them is not its identity.
+    """The other clusters that each image resembles most; shared traits do not tell identity.
 
     Args:
         features: (N, D), unit rows.
@@ -36,8 +36,8 @@ def irrelevant_labels(
     num_clusters = len(mean_prototypes)
     if num_clusters <= count:
         raise ValueError(
-            f"{num_clusters} clusters are too few for {count} irrelevant labels per image; change "
-            "DSGL.EPS until there are more, or lower DSGL.ORDERS"
+            f"{num_clusters} clusters are too few for {count} irrelevant labels per image; adjust "
+            "DSGL.EPS to get more clusters, or lower DSGL.ORDERS"
         )
     labels = labels.to(features.device)
     prototypes = mean_prototypes.detach().to(features.device).float()
@@ -63,11 +63,12 @@ def disentangled_loss(
     *,
     faithful: bool = False,
 ) -> Tensor:
-    """Contrast of images with prototypes that differ in what their clusters have in common.
+    """Contrast of images with prototypes freed of the traits that their clusters share.
 
     For an image f of cluster y with irrelevant labels r_a, a = 1..k, and the prototypes U:
-    p_a is the mean feature of cluster y without the images whose label is r_a too, n_ac that of the
-    images of another cluster c that share r_a; where there is none, U_y and the single U_{r_a}.
+    p_a is the mean feature of cluster y, excluding images whose label is also r_a (U_y if none
+    remains); n_ac is the mean feature of the images of another cluster c that share r_a (the
+    single U_{r_a} if there is none).
 
         L = -log( e^{z_y} / (sum_c e^{z_c} + mix/k sum_{a,c} e^{f . norm(n_ac) / T}) )
 
@@ -81,9 +82,9 @@ def disentangled_loss(
         bank: without gradient; not changed.
         prototypes: (C, D), unit rows, without gradient: the memory's means.
         temperature: T.
-        mix: in 0..1 without 0.
-        faithful: the published form, in which the mixed row of y, that of the last image of the
-            cluster in the batch, stands in U for all images.
+        mix: above 0, at most 1.
+        faithful: the published form: in U, the mixed row of y is that of the cluster's last image
+            in the batch, for all images.
 
     Returns:
         Scalar, mean over the batch.
@@ -98,9 +99,9 @@ def disentangled_loss(
 def contrast_disentangled(
     compared: Comparison, temperature: float = 0.05, mix: float = 0.5, *, faithful: bool = False
 ) -> Tensor:
-    """`disentangled_loss` of a batch that has been compared already."""
+    """`disentangled_loss` of an already compared batch."""
     if not 0 < mix <= 1:
-        raise ValueError(f"disentangled loss: expected a mix above 0 and up to 1, got {mix}")
+        raise ValueError(f"DSGL.TAU_DIS: the mix must be above 0 and at most 1, got {mix}")
     features, labels, prototypes = compared.features, compared.labels, compared.prototypes
     with torch.autocast(features.device.type, enabled=False):
         positives = torch.stack([order.positives for order in compared.orders])
@@ -122,9 +123,9 @@ def contrast_disentangled(
 
 
 def _negative_cosines(cosines: Tensor, order: ComparedOrder) -> Tensor:
-    """(B, G' + 1) cosines to the negatives, -inf where one is not the image's own.
+    """(B, G' + 1) cosines to the negatives, -inf for other images' negatives.
 
-    The last column is the prototype that takes the place of missing negatives.
+    The last column is the prototype that replaces missing negatives.
     """
     mine = order.negatives.mine
     lengths = order.negatives.lengths.clamp(min=SMALLEST_LENGTH)

@@ -1,4 +1,4 @@
-"""Features of all images with their sums over groups that share a cluster and a confusing one."""
+"""Features of all images, and their sums per pair of cluster and irrelevant label."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from loss.dsgl.batch_rows import add_rows, last_of_equal
 class _Groups:
     """The G non-empty groups (cluster c, irrelevant label j) of one column of irrelevant labels."""
 
-    keys: Tensor  # (G,) j * C + c, ascending; a last one, C * C, holds the outliers
-    of_image: Tensor  # (N,) place in keys
+    keys: Tensor  # (G,) j * C + c, ascending; the last one, C * C, holds the outliers
+    of_image: Tensor  # (N,) position in keys
     counts: Tensor  # (G,) images
-    sums: Tensor  # (G, D) of their features
+    sums: Tensor  # (G, D) sums of their features
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,14 @@ class NegativePrototypes:
     means: Tensor  # (G', D), not normalized
     lengths: Tensor  # (G',) of the means
     clusters: Tensor  # (G',)
-    mine: Tensor  # (B, G') bool: which of them are an image's own negatives
+    mine: Tensor  # (B, G') bool: the negatives of each image
 
 
 class InstanceBank:
     """Every image's feature and the group sums from which DSGL's prototypes are read.
 
-    A step costs O(B D): a changed feature changes one group and one cluster. Made anew after each
-    clustering. All tensors are float32 on the device of `features`, without gradients.
+    An update costs O(B D): a changed feature changes one group and one cluster. Every clustering
+    makes a new bank. All tensors are float32 on the device of `features`, without gradients.
 
     Args:
         features: (N, D), unit rows.
@@ -43,7 +43,7 @@ class InstanceBank:
         irrelevant: (N, count) of `irrelevant_labels`.
 
     Raises:
-        ValueError: shapes that do not fit, or nothing but outliers.
+        ValueError: mismatched shapes, or outliers only.
     """
 
     def __init__(self, features: Tensor, labels: Tensor, irrelevant: Tensor) -> None:
@@ -75,7 +75,7 @@ class InstanceBank:
         return _Groups(keys, of_image, counts, sums)
 
     def state_dict(self) -> dict[str, Tensor | list[Tensor]]:
-        """What `update` changes, for a checkpoint; new sums would differ in their last bits."""
+        """State for a checkpoint; recomputed sums would differ in their last bits."""
         return {
             "features": self.features,
             "cluster_sums": self._cluster_sums,
@@ -83,7 +83,7 @@ class InstanceBank:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put `state_dict` back into a bank of the same labels."""
+        """Restore `state_dict` in a bank of the same labels."""
         self.features.copy_(state["features"])
         self._cluster_sums.copy_(state["cluster_sums"])
         for groups, sums in zip(self._columns, state["group_sums"], strict=True):
@@ -95,10 +95,10 @@ class InstanceBank:
         Args:
             labels: (B,).
             irrelevant: (B,) labels j to differ from.
-            column: of the bank's irrelevant labels, the one that is compared.
+            column: the bank's column of irrelevant labels to compare with.
 
         Returns:
-            (B, D) means, not normalized, and (B,) bool: False where there is no such image.
+            (B, D) means, not normalized, and (B,) bool: False if there is no such image.
         """
         groups = self._columns[column]
         wanted = irrelevant * self.num_clusters + labels
@@ -114,7 +114,7 @@ class InstanceBank:
         Args:
             labels: (B,).
             irrelevant: (B,) labels j to share.
-            column: of the bank's irrelevant labels, the one that is compared.
+            column: the bank's column of irrelevant labels to compare with.
         """
         groups = self._columns[column]
         shared = groups.keys // self.num_clusters
@@ -127,10 +127,10 @@ class InstanceBank:
 
     @torch.no_grad()
     def update(self, indices: Tensor, features: Tensor) -> None:
-        """Replace the features of some images; of one that occurs twice the last feature stays.
+        """Replace the features of some images; if an image occurs twice, its last feature wins.
 
         Args:
-            indices: (B,) places in the bank.
+            indices: (B,) positions in the bank.
             features: (B, D).
         """
         last = last_of_equal(indices)

@@ -1,4 +1,4 @@
-"""The losses of training without labels, by name and already weighted (DiseSGL, 2024, code)."""
+"""DSGL's losses, by name and already weighted (DiseSGL, 2024, code)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from loss.dsgl.relative_entropy import compare_predictions, relative_entropy_los
 
 @dataclass(frozen=True, slots=True)
 class ClusteredBatch:
-    """What is known of the images of a batch.
+    """Pseudo labels of a batch.
 
     Attributes:
-        indices: (B,) their places in the instance bank.
+        indices: (B,) positions in the instance bank.
         labels: (B,) clusters.
         irrelevant: (B, orders) irrelevant labels.
     """
@@ -30,8 +30,8 @@ class ClusteredBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class UnsupervisedLosses:
-    """L = memory + disentangled + relative entropy; the last two are for the memory DLhybrid.
+class DSGLLosses:
+    """L = memory + disentangled + relative entropy; the last two for the memory DLhybrid only.
 
     Attributes:
         disentangled_weight: 0 leaves the loss out.
@@ -42,8 +42,7 @@ class UnsupervisedLosses:
         negative_mix: of `relative_entropy_loss`.
         detach: of `relative_entropy_loss`.
         faithful: the published forms. The disentangled loss is then the mean over one pass per
-            order, each with the first irrelevant label, after each of which the bank takes the
-            batch's features.
+            order, each with the first irrelevant label and followed by an update of the bank.
     """
 
     disentangled_weight: float = 1.0
@@ -73,8 +72,8 @@ class UnsupervisedLosses:
         Args:
             features: (B, D), unit rows, with gradient.
             positives: (B, D), unit rows, with gradient: another image of the same cluster each;
-                None where they are not needed.
-            batch: of the images.
+                None if not needed.
+            batch: pseudo labels of the images.
             memory: not changed.
             bank: changed by the published form only; see `update`.
         """
@@ -134,13 +133,13 @@ class UnsupervisedLosses:
     def update(
         self, features: Tensor, batch: ClusteredBatch, memory: ClusterMemory, bank: InstanceBank
     ) -> None:
-        """Memory and bank take the features of a batch, after the optimizer step.
+        """Update memory and bank with a batch, after the optimizer step.
 
         Args:
             features: (B, D), unit rows, as the losses saw them.
-            batch: of the images.
+            batch: pseudo labels of the images.
             memory: changed.
-            bank: changed, where the losses have not done so already.
+            bank: changed, unless the losses have done so already.
         """
         memory.update(features, batch.labels)
         if not (self.faithful and self.disentangled_weight):

@@ -1,4 +1,4 @@
-"""DSGL's consistency of two images of a cluster (DiseSGL, 2024, code)."""
+"""DSGL's consistency loss between two images of a cluster (DiseSGL, 2024, code)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from loss.dsgl.comparison import SMALLEST_LENGTH, ComparedOrder, Comparison, com
 from loss.dsgl.instance_bank import InstanceBank, NegativePrototypes
 
 
-def relative_entropy_loss(  # noqa: PLR0913
+def relative_entropy_loss(  # noqa: PLR0913 - a fixed public signature
     features: Tensor,
     positives: Tensor,
     labels: Tensor,
@@ -29,8 +29,8 @@ def relative_entropy_loss(  # noqa: PLR0913
     q = softmax(g U^T / T) of the second image g. p = softmax(f G_a^T / T) of the first, for each of
     its k irrelevant labels: G_a is U with, in row y, norm((1 - positive_mix) U_y + positive_mix
     p_a) and, in the row of each cluster c with a negative, norm((1 - negative_mix) U_c +
-    negative_mix n_ac); p_a and n_ac are those of `disentangled_loss`, a missing n_ac changes
-    nothing. The mean over the k labels counts.
+    negative_mix n_ac); p_a and n_ac are those of `disentangled_loss`; without n_ac the row is
+    unchanged. The loss is the mean over the k labels.
 
     Args:
         features: (B, D), unit rows, with gradient.
@@ -65,7 +65,7 @@ def compare_predictions(
     faithful: bool = False,
     detach: bool = False,
 ) -> Tensor:
-    """`relative_entropy_loss` of a batch that has been compared already.
+    """`relative_entropy_loss` of an already compared batch.
 
     `mixes` are `positive_mix` and `negative_mix`.
     """
@@ -83,16 +83,16 @@ def compare_predictions(
 def _guide_each(
     compared: Comparison, order: ComparedOrder, positive_mix: float, negative_mix: float
 ) -> Tensor:
-    """(B, C) cosines of each image to the prototypes as its own guidance moves them.
+    """(B, C) cosines of each image to the prototypes moved by its own guidance.
 
-    The few that differ replace those to the prototypes as they are.
+    Only few prototypes move for an image: their cosines replace those to the unmoved ones.
     """
     prototypes, labels, push = compared.prototypes, compared.labels, order.negatives
     pull = F.normalize(torch.lerp(prototypes[labels], order.positives, positive_mix))
     own = (compared.features * pull).sum(1, keepdim=True)
     image, group = push.mine.nonzero(as_tuple=True)
     cluster = push.clusters[group]
-    # The moved rows are never made: their products and lengths follow from those of their parts.
+    # Moved rows are never built: their products and lengths follow from those of their parts.
     cosines = compared.cosines
     moved = torch.lerp(cosines[image, cluster], order.products[image, group], negative_mix)
     moved = moved / _mixed_lengths(prototypes, push, negative_mix)[group]
@@ -110,7 +110,7 @@ def _mixed_lengths(prototypes: Tensor, push: NegativePrototypes, share: float) -
 def _guide_in_turn(
     compared: Comparison, order: ComparedOrder, positive_mix: float, negative_mix: float
 ) -> Tensor:
-    """(B, C) cosines to prototypes that are moved by one image of the batch after the other."""
+    """(B, C) cosines to prototypes moved by the images of the batch one after the other."""
     table, push = compared.prototypes.clone(), order.negatives
     for i, (label, mine) in enumerate(zip(compared.labels.tolist(), push.mine, strict=True)):
         pulled = torch.lerp(table[label], order.positives[i], positive_mix)

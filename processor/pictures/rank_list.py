@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.records import Sample
-from processor.evaluation.protocol import Retrieval
+from processor.evaluation.target import Retrieval
 from processor.metrics.rank_lists import RankEntry, RankList
 from processor.pictures.sheet import Row, Tile
 from processor.pictures.style import name_camera

@@ -20,7 +20,7 @@ from processor.pictures.style import (
     new_figure,
     tidy_axes,
 )
-from processor.results.threshold import Recommendation, to_euclidean
+from processor.results.threshold import Recommendation, explain_no_threshold, to_euclidean
 
 WIDTH, HEIGHT = 11.5, 5.0  # inches
 NUM_BINS = 80
@@ -35,22 +35,21 @@ def draw_verification(
 
     Args:
         found: on squared distances.
-        recommended: by its Euclidean distance; None where no threshold is worth using.
+        recommended: by its Euclidean distance; None if no threshold is usable.
         title: above both.
     """
     figure = new_figure(WIDTH, HEIGHT)
     point = recommended.point if recommended else None
-    figure.suptitle(f"{title}\n{describe_point(point)}", x=0.01, ha="left")
+    reason = f"No threshold recommended: {explain_no_threshold(found)}."
+    figure.suptitle(f"{title}\n{describe_point(point) if point else reason}", x=0.01, ha="left")
     left, right = figure.subplots(1, 2)
     _draw_distances(left, found, point)
     _draw_rates(right, found, point)
     return figure
 
 
-def describe_point(point: OperatingPoint | None) -> str:
-    """What a threshold accepts, as a sentence."""
-    if point is None:
-        return "No threshold is recommended."
+def describe_point(point: OperatingPoint) -> str:
+    """The pairs that a threshold accepts, as a sentence."""
     return (
         f"Threshold {point.threshold:.4f} accepts {point.tar:.1%} of the same-identity pairs at "
         f"{100 * point.far:.2g}% false accepts."

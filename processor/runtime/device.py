@@ -1,4 +1,4 @@
-"""The device a run works on; the only place that chooses one."""
+"""The device of a run and the memory available on it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def choose_device(name: str, device_id: str = "0") -> torch.device:
     """The torch device of MODEL.DEVICE and MODEL.DEVICE_ID.
 
     Args:
-        name: auto | cpu | cuda | mps; auto takes the first that is present of cuda, mps, cpu.
-        device_id: number of the CUDA device; of a list "0,1" the first.
+        name: auto | cpu | cuda | mps; auto takes the first available of cuda, mps, cpu.
+        device_id: index of the CUDA device; the first of a list "0,1".
 
     Raises:
-        ValueError: the device asked for is unknown or not there.
+        ValueError: the requested device is unknown or not available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
@@ -28,8 +28,8 @@ def choose_device(name: str, device_id: str = "0") -> torch.device:
             index = distributed.local_rank()
             if distributed.local_size() > torch.cuda.device_count():
                 raise ValueError(
-                    f"torchrun --nproc_per_node: {distributed.local_size()} processes on this "
-                    f"machine, which has {torch.cuda.device_count()} GPUs; start one per GPU"
+                    f"torchrun --nproc_per_node: {distributed.local_size()} processes on a machine "
+                    f"with {torch.cuda.device_count()} GPUs; start one process per GPU"
                 )
         if index >= torch.cuda.device_count():
             raise ValueError(
@@ -57,10 +57,10 @@ def _has_mps() -> bool:
 
 
 def available_bytes(device: torch.device) -> int | None:
-    """Bytes that can still be taken on a device; None where nobody tells.
+    """Bytes that can still be allocated on a device; None if unknown.
 
-    Of main memory, what the machine and this process's limits leave; of a CUDA device, what the
-    driver has free and this process holds without using it.
+    For main memory, what the machine and this process's limits leave; for a CUDA device, the
+    driver's free memory plus what this process has reserved without using it.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)

@@ -1,6 +1,6 @@
-"""Several processes that train one model, as torchrun starts them; alone, everything is a no-op.
+"""Several processes that train one model, started by torchrun; in a single one, all are no-ops.
 
-A process group is a matter of the whole process, so these are functions that ask torch for it.
+A process group is global to its process, so these are functions rather than a class.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 TIMEOUT = timedelta(hours=2)  # the first process scores large galleries while the others wait
-SPEAK_SECONDS = 5  # for the first process to say an error and for torchrun to end the others
+SPEAK_SECONDS = 5  # for the first process to report an error and torchrun to end the others
 
 Value = TypeVar("Value")
 
 
 @contextmanager
 def joined_processes() -> Iterator[None]:
-    """Join the processes that torchrun's environment tells of, if any; leave them at the end."""
+    """Join the process group that torchrun's environment describes, if any; leave it at the end."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
-    # MODEL.DEVICE is not known yet, and may be cpu where there are GPUs.
+    # MODEL.DEVICE is not known yet; it may be cpu on a machine with GPUs.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=TIMEOUT)
     try:
@@ -40,22 +40,22 @@ def joined_processes() -> Iterator[None]:
 
 
 def rank() -> int:
-    """This process among all, from 0."""
+    """This process's number among all, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def size() -> int:
-    """Processes on all machines."""
+    """Number of processes on all machines."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def local_rank() -> int:
-    """This process on its machine, from 0."""
+    """This process's number on its machine, from 0."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def local_size() -> int:
-    """Processes on this machine."""
+    """Number of processes on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
@@ -65,50 +65,50 @@ def is_first() -> bool:
 
 
 def share(count: int) -> range:
-    """This process's part of `count` things in order."""
+    """This process's contiguous share of `count` items."""
     return shares(count)[rank()]
 
 
 def shares(count: int) -> list[range]:
-    """Every process's part of `count` things in order; lengths differ by one at most."""
+    """The contiguous share of `count` items per process; lengths differ by at most one."""
     ends = [number * count // size() for number in range(size() + 1)]
     return [range(*pair) for pair in pairwise(ends)]
 
 
 def wait_for_all() -> None:
-    """Go on when every process has come here."""
+    """Block until every process has arrived here."""
     if size() > 1:
         dist.barrier()
 
 
 @contextmanager
 def first_process_first() -> Iterator[None]:
-    """Let the first process do this before the others, for files that it makes and they find."""
+    """Run the block on the first process before the others: it creates files that they find."""
     if not is_first():
         wait_for_all()
     try:
         yield
     finally:
-        if is_first():  # also when it failed: the others then meet the same error
+        if is_first():  # after a failure too: the others then raise the same error
             wait_for_all()
 
 
 def let_first_process_speak() -> None:
-    """Wait with an error that all processes have until the first one has said it.
+    """Delay reporting an error that all processes share until the first one has reported it.
 
-    torchrun then ends the others; one that comes back from here is alone with its error.
+    torchrun then ends the others; a process that returns from here is the only one with its error.
     """
     if not is_first():
         time.sleep(SPEAK_SECONDS)
 
 
 def is_lost_process(error: RuntimeError) -> bool:
-    """Whether an error means that another process has ended while this one waited for it."""
+    """Whether an error means that another process ended while this one waited for it."""
     return size() > 1 and "gloo/transport" in str(error)
 
 
 def from_first(make: Callable[[], Value]) -> Value:
-    """What the first process makes, on every process; it has to be picklable."""
+    """Call `make` on the first process and return its picklable result on every process."""
     if size() == 1:
         return make()
     box: list[Any] = [make() if is_first() else None]
@@ -118,12 +118,12 @@ def from_first(make: Callable[[], Value]) -> Value:
 
 
 def broadcast(value: Value) -> Value:
-    """The first process's value on every process; it has to be picklable."""
+    """The first process's picklable value, on every process."""
     return from_first(lambda: value)
 
 
 def collect(value: Value) -> list[Value]:
-    """The values of all processes, by rank; they have to be picklable."""
+    """The picklable values of all processes, by rank."""
     if size() == 1:
         return [value]
     box: list[Any] = [None] * size()
@@ -132,7 +132,7 @@ def collect(value: Value) -> list[Value]:
 
 
 def all_sizes(rows: Tensor) -> list[int]:
-    """How many rows every process has."""
+    """The number of rows of every process, by rank."""
     if size() == 1:
         return [len(rows)]
     own = torch.tensor([len(rows)], device=rows.device)
@@ -143,15 +143,15 @@ def all_sizes(rows: Tensor) -> list[int]:
 
 
 def gather(rows: Tensor, sizes: Sequence[int]) -> Tensor:
-    """The rows of all processes, by rank; gradients flow to this one's.
+    """The rows of all processes, by rank; gradients flow to this process's rows.
 
-    Every process has to compute the same loss from all rows, and the gradients of the parameters
-    that made the rows have to be averaged over the processes, as `DistributedDataParallel` does:
-    the result is the gradient of that one loss.
+    If every process computes the same loss from all rows and the gradients of the parameters behind
+    the rows are averaged over the processes, as `DistributedDataParallel` does, the result is the
+    gradient of that one loss.
 
     Args:
-        rows: (n, ...) of this process. Rows beyond n, which stand in where a process has nothing of
-            its own to encode, are left out.
+        rows: (n, ...) of this process. Rows beyond n are dropped: they are placeholders where a
+            process has nothing of its own to encode.
         sizes: n of every process.
     """
     if size() == 1:
@@ -163,11 +163,11 @@ def gather(rows: Tensor, sizes: Sequence[int]) -> Tensor:
 def average_gradients(
     module: nn.Module, *, find_unused_parameters: bool = False
 ) -> DistributedDataParallel:
-    """The module in a wrapper that averages its gradients over the processes.
+    """Wrap a module so that its gradients are averaged over the processes.
 
     Args:
-        module: the same on every process; its buffers are left to themselves.
-        find_unused_parameters: a loss may leave parameters out.
+        module: the same on every process; its buffers are not synchronized.
+        find_unused_parameters: some parameters may have no gradient.
     """
     wrapped = DistributedDataParallel(module, find_unused_parameters=find_unused_parameters)
     wrapped.broadcast_buffers = False  # the argument of this name is deprecated
@@ -177,8 +177,8 @@ def average_gradients(
 class _Gather(torch.autograd.Function):
     """All rows; backward, the own rows' gradient times the number of processes.
 
-    Every process has the gradient of the whole loss already, so nothing is sent. The factor makes
-    up for the average over processes that follows.
+    Every process already has the gradient of the whole loss, so nothing is sent. The factor
+    compensates for the average over processes that follows.
     """
 
     @staticmethod
@@ -193,7 +193,7 @@ class _Gather(torch.autograd.Function):
 
 
 def _all_rows(rows: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Rows of all processes; where they are not equally many, padded on the way."""
+    """Rows of all processes, padded to equal numbers for the transfer."""
     padded = rows.new_zeros(max(sizes), *rows.shape[1:])
     padded[: len(rows)] = rows
     parts = [torch.empty_like(padded) for _ in sizes]

@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all."""
+"""Atomic file writes: readers see the old file or the new one, never a part."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A path beside the file, to be written to; what is there takes the file's place at the end.
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder, which replaces `path` at the end.
 
-    After an error nothing of it is left, and the file is as before. What a killed process left is
-    overwritten by the next.
+    After an error the temporary file is removed and `path` is unchanged. Leftovers of a killed
+    process are overwritten by the next write.
     """
     beside = path.with_name(f".{path.name}.partial")
     try:
@@ -26,10 +26,10 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def make_folder(path: Path, option: str = "OUTPUT_DIR") -> None:
-    """Make the folder a run writes to.
+    """Create a folder and its parents.
 
     Raises:
-        ValueError: it cannot be made; names the option.
+        ValueError: it cannot be created; names the option.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -38,17 +38,17 @@ def make_folder(path: Path, option: str = "OUTPUT_DIR") -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON, whole or not at all."""
-    write_whole(path, json.dumps(content, indent=2) + "\n")
+    """Write JSON atomically."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is there as a whole or not at all."""
-    with whole_file(path) as beside:
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_file(path) as beside:
         beside.write_text(text, encoding="utf-8")
 
 
-def _finite(line: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN and no infinity."""
+def replace_non_finite(line: dict[str, Any]) -> dict[str, Any]:
+    """The line with None for NaN and infinity, which JSON cannot express."""
     bad = (key for key, v in line.items() if isinstance(v, float) and not math.isfinite(v))
     return {**line, **dict.fromkeys(bad)}

@@ -1,4 +1,4 @@
-"""Mixed precision: which number format a device computes in, and the scaled optimizer step."""
+"""Mixed precision: the number format for a device, and the scaled optimizer step."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def choose_precision(mode: str, device: torch.device) -> torch.dtype | None:
     """The autocast format of SOLVER.AMP; None computes in float32.
 
     Args:
-        mode: off | fp16 | bf16 | auto; auto takes bf16 where the device computes it natively, fp16
-            on older GPUs, none elsewhere.
+        mode: off | fp16 | bf16 | auto; auto takes bf16 if the device supports it natively, fp16 on
+            older GPUs, float32 otherwise.
         device: where the model runs.
 
     Raises:
@@ -43,7 +43,7 @@ def _native_format(device: torch.device) -> str:
 def _cpu_has_bf16() -> bool:
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:  # not Linux: no way to ask without a further package
+    except OSError:  # not Linux: asking would need another package
         return False
     return any(flag in flags for flag in _BF16_CPU_FLAGS)
 
@@ -64,12 +64,12 @@ class Precision:
 
     @classmethod
     def of(cls, mode: str, device: torch.device) -> Precision:
-        """What SOLVER.AMP asks for on a device; raises as `choose_precision`."""
+        """The precision of SOLVER.AMP on a device; raises as `choose_precision`."""
         return cls(choose_precision(mode, device), device)
 
     @property
     def on_cuda(self) -> bool:
-        """Whether batches should come from page-locked memory."""
+        """Whether batches should be in page-locked memory."""
         return self.device.type == "cuda"
 
     def autocast(self) -> torch.autocast:
@@ -87,9 +87,9 @@ class Precision:
         self._scaler.update()
 
     def step_happened(self) -> bool:
-        """Whether the last step changed the weights; ask after every step or after none.
+        """Whether the last step changed the weights; call after every step or never.
 
-        An fp16 step whose gradients overflow is left out and lowers the loss scale, which is read
+        An fp16 step whose gradients overflow is skipped and lowers the loss scale, which is read
         from the device.
         """
         before, self._scale = self._scale, self._scaler.get_scale()
@@ -100,7 +100,7 @@ class Precision:
         return self._scaler.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with a saved loss scale."""
+        """Restore a saved loss scale."""
         if state and self._scaler.is_enabled():
             self._scaler.load_state_dict(state)
             self._scale = self._scaler.get_scale()

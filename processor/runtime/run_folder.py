@@ -1,4 +1,4 @@
-"""The folder a run writes: configuration, log, metrics, record of the environment."""
+"""The output folder of a run: configuration, log, metrics, record of the environment."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from processor.runtime import distributed
-from processor.runtime.files import _finite, make_folder, write_json, write_whole
+from processor.runtime.files import make_folder, replace_non_finite, write_json, write_text
 
 logger = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.jsonl"
 BEFORE_TRAINING_FILE = "results_before_training.json"
 _PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "numpy", "pillow", "yacs")
-_OWN_FILES = (  # what a run writes; anything else in its folder is somebody's and stays
+_OWN_FILES = (  # written by runs; any other file in the folder belongs to the user and stays
     "last.pth",
     "best.pth",
     "*_[0-9]*.pth",
@@ -46,18 +46,18 @@ _OWN_FILES = (  # what a run writes; anything else in its folder is somebody's a
 class RunFolder:
     """OUTPUT_DIR of a training run.
 
-    With several processes the first one alone writes; all of them have to call every method.
+    With several processes only the first one writes, but all must call every method.
 
     Args:
-        path: the folder; made when absent. The files of a run that is already there are moved to
-            `previous_N` below it, unless it is resumed.
-        resume: keep what is there.
+        path: the folder, created if absent. Files of an earlier run in it are moved to
+            `previous_N` below it, unless that run is resumed.
+        resume: keep the files of the earlier run in place.
     """
 
     def __init__(self, path: Path, *, resume: bool = False) -> None:
         self.path = path
         self._tensorboard: SummaryWriter | None = None
-        distributed.wait_for_all()  # nobody reads any more what is moved now
+        distributed.wait_for_all()  # no process may still be reading the files moved now
         if distributed.is_first():
             make_folder(path)
             if not resume:
@@ -70,13 +70,13 @@ class RunFolder:
 
     @property
     def before_training(self) -> Path:
-        """Results of the untrained model."""
+        """Results of the model before this training."""
         return self.path / BEFORE_TRAINING_FILE
 
     def write_record(self, config_text: str, record: dict[str, Any]) -> None:
         """Write config.yml and run.json (versions, command, git hash and `record`).
 
-        A resumed run adds run_2.json, run_3.json, ... and keeps what it was started with.
+        A resumed run adds run_2.json, run_3.json, ... and keeps the earlier records.
         """
         if not distributed.is_first():
             return
@@ -87,23 +87,23 @@ class RunFolder:
         write_json(self.path / name, {**environment_record(), **record})
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl so far; one that was cut off by a crash does not count."""
+        """The lines of metrics.jsonl so far, without one that a crash cut off."""
         path = self.path / METRICS_FILE
         mine = distributed.is_first() and path.is_file()
         return distributed.broadcast(read_metrics_file(path) if mine else [])
 
     def keep_metrics(self, lines: list[dict[str, Any]]) -> None:
-        """Replace metrics.jsonl: a resumed run drops lines of epochs it does again."""
+        """Replace metrics.jsonl: a resumed run drops the lines of epochs that it repeats."""
         if not distributed.is_first():
             return
-        write_whole(self.path / METRICS_FILE, "".join(map(_json_line, lines)))
+        write_text(self.path / METRICS_FILE, "".join(map(_json_line, lines)))
 
     def add_metrics(self, line: dict[str, Any]) -> None:
         """Append one epoch's line to metrics.jsonl and its numbers to TensorBoard."""
         if not distributed.is_first():
             return
         with (self.path / METRICS_FILE).open("a", encoding="utf-8") as file:
-            file.write(_json_line(_finite(line)))
+            file.write(_json_line(replace_non_finite(line)))
         if self._tensorboard is None:
             self._tensorboard = SummaryWriter(str(self.path))
         for key, value in line.items():
@@ -118,10 +118,10 @@ class RunFolder:
 
 
 def read_metrics_file(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; one that is not finished, of a run that writes it, is left out.
+    """The lines of a metrics.jsonl, without an unfinished last one of a run that is writing.
 
     Raises:
-        ValueError: a line is no JSON; names the file and the line.
+        ValueError: a line is not JSON; names the file and the line.
     """
     lines = []
     for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), 1):
@@ -130,7 +130,7 @@ def read_metrics_file(path: Path) -> list[dict[str, Any]]:
         try:
             lines.append(json.loads(text))
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number}: no JSON ({error.msg})") from error
+            raise ValueError(f"{path}, line {number}: not JSON ({error.msg})") from error
     return lines
 
 
@@ -150,7 +150,7 @@ def _json_line(line: dict[str, Any]) -> str:
 
 
 def _set_aside(path: Path) -> None:
-    """Move the files of an earlier run into a subfolder; nothing is overwritten."""
+    """Move the files of an earlier run into a new subfolder."""
     if not (path / "config.yml").is_file():
         return
     number = 1
@@ -172,7 +172,7 @@ def _version(package: str) -> str:
 
 
 def _git_hash() -> str:
-    """Commit of the program's own folder, with + when it has uncommitted changes."""
+    """Commit of the program's own folder, with + if there are uncommitted changes."""
     here = Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str:

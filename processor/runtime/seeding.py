@@ -20,7 +20,7 @@ def seed_everything(*parts: int | str) -> None:
 
 
 def use_deterministic_kernels() -> None:
-    """Prefer deterministic GPU kernels, and say where there is none; call it before using a GPU."""
+    """Prefer deterministic GPU kernels, warning where there is none; call before using a GPU."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
     torch.backends.cudnn.benchmark = False
@@ -39,7 +39,7 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
-    """Put the states of `random_state` back."""
+    """Restore the states of `random_state`."""
     torch.set_rng_state(state["torch"])
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal.tolist()), gauss))

@@ -9,13 +9,14 @@ from typing import Any
 
 
 class Interrupted(Exception):  # noqa: N818 - a request, not an error
-    """The run was asked to stop; what it needs to go on has been saved."""
+    """The run was asked to stop; the state needed to resume has been saved."""
 
 
 class StopRequest:
-    """Notes a SIGTERM, so that a loop can stop between two steps.
+    """Records a SIGTERM, so that a loop can stop between two steps.
 
-    Use as a context; outside the main thread, where Python delivers no signals, it never fires.
+    Use as a context manager; outside the main thread, where Python delivers no signals, it never
+    fires.
     """
 
     def __init__(self) -> None:
@@ -32,7 +33,7 @@ class StopRequest:
             signal.signal(signal.SIGTERM, self._previous)
 
     def check(self) -> None:
-        """Raise Interrupted when a stop was requested."""
+        """Raise Interrupted if a stop was requested."""
         if self.requested:
             raise Interrupted
 

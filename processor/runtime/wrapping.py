@@ -1,4 +1,4 @@
-"""torch.compile for the part of a model that takes the time."""
+"""Wrappers around a model: torch.compile, and averaged gradients of several processes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from torch.nn import BatchNorm2d, SyncBatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from model import ReIDModel
-from model.encoders.clip_resnet import ResNetEncoder
-from model.encoders.clip_vit import ViTEncoder
 from processor.runtime import distributed
+
+logger = logging.getLogger(__name__)
+
+Wrapped = TypeVar("Wrapped", bound=nn.Module)
 
 
 def compile_encoder(model: ReIDModel) -> None:
-    """Compile the image encoder when it first runs; names and values of its weights stay.
+    """Compile the image encoder on its first use; names and values of its weights stay.
 
     Raises:
         ValueError: the model is on a CPU and there is no C++ compiler.
@@ -26,39 +28,33 @@ def compile_encoder(model: ReIDModel) -> None:
     device = next(model.parameters()).device
     if device.type == "cpu" and not (shutil.which("g++") or shutil.which("clang++")):
         raise ValueError(
-            "MODEL.COMPILE: on a CPU it needs a C++ compiler, g++ or clang++; install one or set "
+            "MODEL.COMPILE: compiling for a CPU needs g++ or clang++; install one or set "
             "MODEL.COMPILE False"
         )
     encoder = model.image_encoder
     encoder.compile()
-    if isinstance(encoder, ViTEncoder | ResNetEncoder):  # a second way through it
-        encoder.maps = torch.compile(encoder.maps)  # type: ignore[method-assign]
-
-
-logger = logging.getLogger(__name__)
-
-Wrapped = TypeVar("Wrapped", bound=nn.Module)
+    encoder.maps = torch.compile(encoder.maps)  # type: ignore[method-assign]
 
 
 def average_over_processes(
     module: Wrapped, model: ReIDModel, *, find_unused_parameters: bool = False
 ) -> Wrapped | DistributedDataParallel:
-    """The same, or with several processes in a wrapper that averages gradients over them.
+    """Wrap a module to average its gradients over all processes; one process needs no wrapper.
 
-    Batch norms inside a ResNet see the images of all processes on GPUs; on CPUs, where torch cannot
-    do that, those of their own.
+    On GPUs the batch norms inside a ResNet see the images of all processes. torch cannot
+    synchronize them on CPUs, where they see those of their own process.
 
     Args:
-        module: holds the model.
+        module: contains the model.
         model: its image encoder's batch norms are replaced.
-        find_unused_parameters: a loss may leave parameters out.
+        find_unused_parameters: some parameters may have no gradient.
     """
     if distributed.size() == 1:
         return module
     device = next(model.parameters()).device
     has_norms = any(isinstance(x, BatchNorm2d) for x in model.image_encoder.modules())
     if has_norms and device.type == "cpu":
-        logger.warning("on CPUs the ResNet's batch norms see the images of their own process only")
+        logger.warning("on CPUs, a ResNet's batch norms see the images of their own process only")
     elif has_norms:
         model.image_encoder = SyncBatchNorm.convert_sync_batchnorm(model.image_encoder)
     return distributed.average_gradients(module, find_unused_parameters=find_unused_parameters)

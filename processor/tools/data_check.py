@@ -11,7 +11,7 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from config import load_cfg
-from config.checks import P_X_K_SAMPLERS
+from config.samplers import sampler_kind
 from datasets.checks.data_sets import (
     Use,
     check_data_set,
@@ -21,7 +21,7 @@ from datasets.checks.data_sets import (
 )
 from datasets.checks.images import read_files
 from datasets.checks.report import ERROR, Fault, Findings, format_report
-from datasets.images.dataset import num_workers
+from datasets.images.dataset import limit_workers
 from datasets.records import DataSplits
 from datasets.registry import num_splits, read_dataset
 from processor.runtime.files import make_folder, write_json
@@ -78,7 +78,7 @@ def check(cfg: CfgNode, names: Sequence[str] = ()) -> Findings:
     sources = list(names or cfg.DATASETS.NAMES)
     targets = list(names or cfg.DATASETS.TARGETS or cfg.DATASETS.NAMES)
     data, faults = read_all([*sources, *targets], cfg.DATASETS.ROOT_DIR)
-    facts = read_files(image_files(data), num_workers(cfg.DATALOADER.NUM_WORKERS))
+    facts = read_files(image_files(data), limit_workers(cfg.DATALOADER.NUM_WORKERS))
     for name, splits in data.items():
         use = Use(
             trains=not names and name in sources,
@@ -125,7 +125,7 @@ def image_files(data: Mapping[str, Sequence[DataSplits]]) -> Iterator[str]:
 
 def batch_shape(cfg: CfgNode) -> tuple[int, int] | None:
     """P and K of the configuration's batches; None for shuffled ones."""
-    if cfg.DATALOADER.SAMPLER not in P_X_K_SAMPLERS:
+    if not sampler_kind(cfg).p_x_k:
         return None
     num_instances = cfg.DATALOADER.NUM_INSTANCE
     return cfg.SOLVER.STAGE2.IMS_PER_BATCH // num_instances, num_instances

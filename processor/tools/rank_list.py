@@ -13,13 +13,14 @@ from datasets.image_lists import read_image_lists
 from datasets.records import DataSplits, Sample
 from processor.checkpoints.load import open_model
 from processor.evaluation.build import OpenEvaluation, open_evaluation, prepare_evaluation
-from processor.evaluation.protocol import Protocol, Retrieval, Target
+from processor.evaluation.protocol import Protocol
+from processor.evaluation.target import Retrieval, Target
 from processor.metrics.rank_lists import ORDERS, Rankings, choose_queries, find_rankings
 from processor.pictures.rank_list import RankRow, rank_row
 from processor.pictures.rank_page import render_page
 from processor.pictures.sheet import write_sheets
 from processor.runtime import distributed
-from processor.runtime.files import make_folder, write_whole
+from processor.runtime.files import make_folder, write_text
 from processor.tools.command_line import (
     IMAGES,
     add_checkpoint,
@@ -133,7 +134,7 @@ def _write_lists(
         title = f"{target.name}: {describe_order(order, len(chosen), len(among), pids)}"
         stem = output / f"{target.name}_{order}"
         page = stem.with_name(f"{stem.name}.html")
-        write_whole(page, render_page(title, facts, rows))
+        write_text(page, render_page(title, facts, rows))
         logger.info("written: %s", page)
         if arguments.sheets:
             _write_sheets(stem, title, facts[0], rows)
@@ -190,11 +191,10 @@ def rank(retrieval: Retrieval, protocol: Protocol, top: int) -> Rankings:
     """Rank the gallery for all queries, exactly as the evaluation does."""
     return find_rankings(
         protocol.distances(retrieval.query_features, retrieval.gallery_features),
-        retrieval.candidates(),
-        retrieval.query_features.device,
+        retrieval.identities(),
+        protocol.memory,
         top=top,
         most_junk=MOST_JUNK,
-        chunk_mb=protocol.chunk_mb,
     )
 
 

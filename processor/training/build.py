@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import cast
 
 from torch import Tensor
-from torch.optim import Optimizer
-from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
-from datasets.images.build import (
-    build_plain_loader,
-    build_random_sampler,
-    build_train_loader,
-)
-from datasets.images.cache import ResidentImages
-from datasets.images.device_batches import ResidentBatches
-from datasets.samplers import DepthFirstGraphSampler, GraphSampler, RandomIdentitySampler
-from datasets.samplers.epoch_batches import BatchPlan
+from config.samplers import sampler_kind
+from datasets.images.training_images import TrainingImages
+from datasets.samplers import RandomIdentitySampler
+from datasets.samplers.build import build_random_sampler
+from datasets.samplers.planner import EpochPlanner
 from datasets.sources import TrainingSet
 from loss import (
-    ImageStageLosses,
+    WeightedLoss,
     build_cluster_memory,
+    build_dsgl_losses,
     build_image_losses,
-    build_unsupervised_losses,
 )
 from model import CLIPReID, UnsupervisedReID
 from processor.features import extract_features
-from processor.runtime import distributed
 from processor.runtime.precision import Precision
 from processor.runtime.signals import StopRequest
-from processor.training.dsgl_stage import Clustering, UnsupervisedStage
-from processor.training.identity_graph import IdentityGraph, ImageFeaturesOfIdentities
+from processor.training.dsgl_stage import Clustering, DSGLStage
+from processor.training.identity_graph import (
+    GraphPlan,
+    IdentityGraph,
+    ImageFeaturesOfIdentities,
+)
 from processor.training.image_stage import (
     ImageStage,
+    ImagesToLosses,
     PriorStage,
     all_text_features,
     freeze_text_side,
@@ -47,7 +45,7 @@ from processor.training.pseudo_labels import (
     make_pseudo_labels,
     restore_pseudo_labels,
 )
-from processor.training.stage import StageTiming
+from processor.training.stage import Optimization, StageTiming
 from solver.build import (
     build_center_optimizer,
     build_image_optimizer,
@@ -61,8 +59,7 @@ from solver.build import (
 def build_prompt_stage(
     cfg: CfgNode,
     model: CLIPReID,
-    data: TrainingSet,
-    resident: ResidentImages,
+    images: TrainingImages,
     precision: Precision,
     stop: StopRequest,
 ) -> PromptStage:
@@ -70,8 +67,8 @@ def build_prompt_stage(
     model.eval()
     table = extract_features(
         lambda batch: model.encode_image(batch.images).projected,
-        _plain_images(cfg, data, resident, precision),
-        len(data.samples),
+        images.plain,
+        len(images.data.samples),
         precision,
         title="image features for the prompts",
         stop=stop,
@@ -82,76 +79,60 @@ def build_prompt_stage(
     return PromptStage(
         model,
         table,
-        data.samples,
-        data.labels,
-        optimizer,
-        build_prompt_schedule(cfg, optimizer),
+        images.data.samples,
+        images.data.labels,
+        Optimization(
+            [optimizer],
+            build_prompt_schedule(cfg, optimizer),
+            StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD),
+        ),
         stage.IMS_PER_BATCH,
-        StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD),
     )
 
 
-def build_prior_stage(
-    cfg: CfgNode,
-    model: CLIPReID,
-    data: TrainingSet,
-    resident: ResidentImages,
-    precision: Precision,
-) -> PriorStage:
-    """Stage 0; P x K batches of random identities, or shuffled ones for the sampler softmax."""
+def build_prior_stage(cfg: CfgNode, model: CLIPReID, images: TrainingImages) -> PriorStage:
+    """Stage 0; its batches are random."""
     freeze_text_side(model)
-    losses, optimizers = _losses_and_optimizers(cfg, model, data, precision)
+    losses = _losses(cfg, model, images.data, with_text=False)
     stage = cfg.SOLVER.STAGE2
+    timing = StageTiming(cfg.SOLVER.STAGE0.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD)
     return PriorStage(
-        model,
-        _training_loader(cfg, data, resident, build_random_sampler(cfg, data), precision),
-        data,
-        None,
-        losses,
-        optimizers,
-        build_image_schedule(cfg, optimizers[0]),
-        StageTiming(cfg.SOLVER.STAGE0.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD),
+        ImagesToLosses(model, losses),
+        images.augmented(build_random_sampler(cfg, images.data)),
+        images.data,
+        _optimization(cfg, model, losses, timing),
     )
 
 
 def build_image_stage(
     cfg: CfgNode,
     model: CLIPReID,
-    data: TrainingSet,
-    resident: ResidentImages,
-    plan: BatchPlan,
+    images: TrainingImages,
+    plan: EpochPlanner,
     precision: Precision,
 ) -> ImageStage:
     """Stage 2; encodes the prompts of all identities."""
     freeze_text_side(model)
-    losses, optimizers = _losses_and_optimizers(cfg, model, data, precision)
+    losses = _losses(cfg, model, images.data, with_text=cfg.MODEL.TEXT_TOWER)
     text_features = all_text_features(model) if cfg.MODEL.TEXT_TOWER else None
-    identity_features = build_identity_features(
-        cfg, model, data, resident, text_features, precision
-    )
-    stage = cfg.SOLVER.STAGE2
+    identity_features = build_identity_features(cfg, model, images, text_features, precision)
     return ImageStage(
-        model,
-        _training_loader(cfg, data, resident, plan, precision),
-        data,
-        text_features,
-        losses,
-        optimizers,
-        build_image_schedule(cfg, optimizers[0]),
-        StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD, stage.EVAL_PERIOD),
-        build_identity_graph(cfg, data, plan, identity_features),
+        ImagesToLosses(model, losses, text_features),
+        images.augmented(plan),
+        images.data,
+        _optimization(cfg, model, losses, _stage2_timing(cfg)),
+        build_identity_graph(cfg, images.data, plan, identity_features),
     )
 
 
-def build_unsupervised_stage(
+def build_dsgl_stage(
     cfg: CfgNode,
     model: UnsupervisedReID,
-    data: TrainingSet,
-    resident: ResidentImages,
-    plan: BatchPlan,
+    images: TrainingImages,
+    plan: EpochPlanner,
     precision: Precision,
     stop: StopRequest,
-) -> UnsupervisedStage:
+) -> DSGLStage:
     """The one stage of training without labels."""
     options = cfg.DSGL
     make_memory = partial(build_cluster_memory, cfg)
@@ -160,8 +141,8 @@ def build_unsupervised_stage(
         model.eval()
         table = extract_features(
             lambda batch: model.embed(batch.images),
-            _plain_images(cfg, data, resident, precision),
-            len(data.samples),
+            images.plain,
+            len(images.data.samples),
             precision,
             title="image features to cluster",
             stop=stop,
@@ -174,86 +155,69 @@ def build_unsupervised_stage(
             options.ORDERS,
             cfg.TEST.CHUNK_MB,
         )
-        return make_pseudo_labels(table, data.labels, clustering, make_memory)
+        return make_pseudo_labels(table, images.data.labels, clustering, make_memory)
 
     optimizer = build_image_optimizer(cfg, model)
-    stage = cfg.SOLVER.STAGE2
-    return UnsupervisedStage(
+    return DSGLStage(
         model,
-        _training_loader(cfg, data, resident, plan, precision),
-        data.samples,
+        images.augmented(plan),
+        images.data.samples,
         Clustering(
             make,
             partial(restore_pseudo_labels, make_memory=make_memory, device=precision.device),
             options.RECLUSTER_EVERY,
         ),
-        build_unsupervised_losses(cfg),
-        optimizer,
-        build_unsupervised_schedule(cfg, optimizer),
-        StageTiming(stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD, stage.EVAL_PERIOD),
+        build_dsgl_losses(cfg),
+        Optimization([optimizer], build_unsupervised_schedule(cfg, optimizer), _stage2_timing(cfg)),
     )
 
 
-def _plain_images(
-    cfg: CfgNode, data: TrainingSet, resident: ResidentImages, precision: Precision
-) -> Callable[[Sequence[int]], DataLoader[Any]]:
-    """Makes a loader of some training images, by position, without augmentation."""
-    return partial(
-        build_plain_loader,
-        cfg,
-        data,
-        resident,
-        processes=distributed.local_size(),
-        pin_memory=precision.on_cuda,
-    )
+def _losses(
+    cfg: CfgNode, model: CLIPReID, data: TrainingSet, *, with_text: bool
+) -> dict[str, WeightedLoss]:
+    """The losses of stage 0 or stage 2; their own parameters are on the model's device."""
+    width = model.image_encoder.width
+    losses = build_image_losses(cfg, data.num_classes, width, with_text=with_text)
+    for loss in losses.values():
+        if loss.module is not None:
+            loss.module.to(next(model.parameters()).device)
+    return losses
 
 
-def _training_loader(
-    cfg: CfgNode,
-    data: TrainingSet,
-    resident: ResidentImages,
-    plan: BatchPlan,
-    precision: Precision,
-) -> DataLoader[Any] | ResidentBatches:
-    """This process's parts of the global batches."""
-    return build_train_loader(
-        cfg,
-        data,
-        plan,
-        resident,
-        share=distributed.share,
-        processes=distributed.local_size(),
-        pin_memory=precision.on_cuda,
-    )
-
-
-def _losses_and_optimizers(
-    cfg: CfgNode, model: CLIPReID, data: TrainingSet, precision: Precision
-) -> tuple[ImageStageLosses, list[Optimizer]]:
-    """What the image encoder is trained with, in stage 0 and in stage 2."""
-    losses = build_image_losses(cfg, data.num_classes, model.image_encoder.width)
+def _optimization(
+    cfg: CfgNode, model: CLIPReID, losses: Mapping[str, WeightedLoss], timing: StageTiming
+) -> Optimization:
+    """How stage 0 and stage 2 update the model and the losses' own parameters."""
     optimizers = [build_image_optimizer(cfg, model)]
-    if losses.center is not None:
-        losses.center.to(precision.device)
-        optimizers.append(build_center_optimizer(cfg, losses.center))
-    return losses, optimizers
+    optimizers += [
+        build_center_optimizer(cfg, loss.module)
+        for loss in losses.values()
+        if loss.module is not None
+    ]
+    return Optimization(optimizers, build_image_schedule(cfg, optimizers[0]), timing)
+
+
+def _stage2_timing(cfg: CfgNode) -> StageTiming:
+    stage = cfg.SOLVER.STAGE2
+    return StageTiming(
+        stage.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD, stage.EVAL_PERIOD
+    )
 
 
 def build_identity_features(
     cfg: CfgNode,
     model: CLIPReID,
-    data: TrainingSet,
-    resident: ResidentImages,
+    images: TrainingImages,
     text_features: Tensor | None,
     precision: Precision,
 ) -> Callable[[int], Tensor]:
-    """Epoch -> (I, D) features for the graph of a dfgs_* or gs_* sampler, of texts or of images."""
-    if text_features is not None and cfg.DATALOADER.SAMPLER.endswith("_text"):
+    """Epoch -> (I, D) features for the sampler's graph, of texts or of images."""
+    if text_features is not None and sampler_kind(cfg).graph == "text":
         return lambda _: text_features
     return ImageFeaturesOfIdentities(
         model,
-        data.labels,
-        _plain_images(cfg, data, resident, precision),
+        images.data.labels,
+        images.plain,
         precision,
         cfg.DATALOADER.DFGS.IMAGES_PER_ID,
         cfg.SOLVER.SEED,
@@ -261,9 +225,9 @@ def build_identity_features(
 
 
 def build_identity_graph(
-    cfg: CfgNode, data: TrainingSet, plan: BatchPlan, features: Callable[[int], Tensor]
+    cfg: CfgNode, data: TrainingSet, plan: EpochPlanner, features: Callable[[int], Tensor]
 ) -> IdentityGraph | None:
-    """What makes the graph of a dfgs_* or gs_* sampler; None for the others.
+    """The graph of the sampler's identities; None if the sampler needs no graph.
 
     Args:
         cfg: DATALOADER and SOLVER.SEED count.
@@ -271,22 +235,22 @@ def build_identity_graph(
         plan: the sampler.
         features: of `build_identity_features`.
     """
-    options = cfg.DATALOADER.DFGS
-    if not isinstance(plan, DepthFirstGraphSampler | GraphSampler):
+    kind = sampler_kind(cfg)
+    if kind.graph is None:
         return None
-    walk = isinstance(plan, DepthFirstGraphSampler)
-    by_text = cfg.DATALOADER.SAMPLER.endswith("_text")
+    options = cfg.DATALOADER.DFGS
+    sampler = cast(GraphPlan, plan)
     return IdentityGraph(
-        plan,
+        sampler,
         features,
-        num_neighbours=options.NUM_NEIGHBOURS if walk else plan.num_pids - 1,
+        num_neighbours=sampler.num_pids - 1 if kind.full_rows else options.NUM_NEIGHBOURS,
         num_hits=options.NUM_NEIGHBOURS,
         skip=options.SKIP,
         mutual=options.MUTUAL,
         normalize=options.NORMALIZE,
-        period=None if by_text else options.REFRESH_PERIOD,
+        period=None if kind.graph == "text" else options.REFRESH_PERIOD,
         random_plan=RandomIdentitySampler(
-            data.labels, plan.num_pids, plan.num_instances, cfg.SOLVER.SEED
+            data.labels, sampler.num_pids, sampler.num_instances, cfg.SOLVER.SEED
         ),
         labels=data.labels,
     )

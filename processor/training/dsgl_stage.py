@@ -1,4 +1,4 @@
-"""The stage without identity labels: cluster, learn from the clusters, repeat (DSGL)."""
+"""The DSGL stage, without identity labels: cluster, learn from the clusters, repeat."""
 
 from __future__ import annotations
 
@@ -8,29 +8,27 @@ from functools import partial
 from typing import Any, cast
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from datasets.images.device_batches import ResidentBatches
+from datasets.images.device_batches import DeviceBatches
 from datasets.records import Batch, Sample
 from datasets.samplers import ClusterSampler, EpochBatches
-from loss import ClusteredBatch, UnsupervisedLosses
+from loss import ClusteredBatch, DSGLLosses
 from model import UnsupervisedReID
 from processor.runtime import distributed
 from processor.runtime.wrapping import average_over_processes
 from processor.training.pseudo_labels import SIZE_NAMES, PseudoLabels
-from processor.training.stage import StageTiming, StepResult
-from solver.schedule import Schedule
+from processor.training.stage import Optimization, StepResult
 
 logger = logging.getLogger(__name__)
 
 
 class Clustering:
-    """The present clusters, and when there are new ones.
+    """The current clusters and the schedule of new ones.
 
     Args:
         make: embeds and clusters the training images.
-        restore: makes the clusters that a checkpoint holds.
+        restore: rebuilds the clusters from a checkpoint.
         period: epochs between clusterings.
     """
 
@@ -46,27 +44,25 @@ class Clustering:
         self.present: PseudoLabels | None = None
 
     def at(self, epoch: int, first_batch: int) -> PseudoLabels:
-        """The clusters of an epoch; inside one, after a resumption, they stay."""
+        """The clusters of an epoch; a run resumed inside the epoch keeps them."""
         due = first_batch == 0 and (epoch - 1) % self.period == 0
         if due or self.present is None:
-            self.present = None  # two banks need not be in memory
+            self.present = None  # frees the old bank before the new one is built
             self.present = self.make()
         return self.present
 
 
-class UnsupervisedStage:
+class DSGLStage:
     """Trains the whole encoder on clusters of the training images; never reads their identities.
 
     Args:
         model: the network.
-        loader: augmented batches: the anchors and, where the losses need pairs, as many images more
-            that are their partners. Its batch sampler is an `EpochBatches` of a `ClusterSampler`.
+        loader: augmented batches of anchors, followed by one partner per anchor if the losses need
+            pairs. Its batch sampler is an `EpochBatches` of a `ClusterSampler`.
         samples: the training images.
-        clustering: gives the clusters.
-        losses: what a batch costs.
-        optimizer: of the model.
-        schedule: of the optimizer.
-        timing: epochs and periods.
+        clustering: the source of clusters.
+        losses: the losses of a batch.
+        optimization: optimizer of the model, schedule, epochs.
     """
 
     name: int | str = "dsgl"
@@ -74,54 +70,50 @@ class UnsupervisedStage:
     def __init__(
         self,
         model: UnsupervisedReID,
-        loader: DataLoader[Any] | ResidentBatches,
+        loader: DataLoader[Any] | DeviceBatches,
         samples: list[Sample],
         clustering: Clustering,
-        losses: UnsupervisedLosses,
-        optimizer: Optimizer,
-        schedule: Schedule,
-        timing: StageTiming,
+        losses: DSGLLosses,
+        optimization: Optimization,
     ) -> None:
         self.model = model
         self.views = average_over_processes(_Views(model), model)
         self.loader = loader
         self.samples = samples
         self.clustering = clustering
-        self.unsupervised_losses = losses
-        self.optimizers = [optimizer]
-        self.schedule = schedule
-        self.timing = timing
+        self.losses = losses
+        self.optimization = optimization
         self.device = next(model.parameters()).device
         self._seen: tuple[Tensor, ClusteredBatch] | None = None
 
     @property
     def batches(self) -> EpochBatches:
-        """What decides the content of the loader's batches."""
+        """The sampler behind the loader: which images are in which batch."""
         return cast(EpochBatches, self.loader.batch_sampler)
 
     @property
     def sampler(self) -> ClusterSampler:
-        """Plans the batches."""
+        """The sampler that plans the batches."""
         return cast(ClusterSampler, self.batches.plan)
 
     @property
     def clusters(self) -> PseudoLabels:
-        """The epoch's; raises RuntimeError before the first epoch."""
+        """The clusters of this epoch; raises RuntimeError before the first epoch."""
         if self.clustering.present is None:
-            raise RuntimeError("start_epoch makes the clusters; call it first")
+            raise RuntimeError("call start_epoch first: it makes the clusters")
         return self.clustering.present
 
-    def start_epoch(self, epoch: int, first_batch: int) -> DataLoader[Any] | ResidentBatches:
-        """Cluster when it is time; then the epoch's batches. All batch norms learn."""
+    def start_epoch(self, epoch: int, first_batch: int) -> DataLoader[Any] | DeviceBatches:
+        """Cluster if due, then return the epoch's batches; batch norms are in training mode."""
         clusters = self.clustering.at(epoch, first_batch)
-        logger.info("stage %s epoch %d: %s", self.name, epoch, describe(clusters))
+        logger.debug("stage %s epoch %d: %s", self.name, epoch, describe(clusters))
         self.sampler.set_clusters(clusters.labels.tolist())
         self.model.train()
         self.batches.set_epoch(epoch, first_batch)
         return self.loader
 
-    def losses(self, batch: Batch) -> StepResult:
-        """The losses of the global batch, and the share of images nearest to their own cluster."""
+    def compute_losses(self, batch: Batch) -> StepResult:
+        """The losses of the global batch; accuracy = share of images nearest to their cluster."""
         batch = batch.to(self.device)
         images, partners, indices = batch.images, None, batch.indices.to(self.device)
         if self.sampler.pairs:
@@ -132,7 +124,7 @@ class UnsupervisedStage:
         features, positives = self.views(images, partners, gather)
         clusters = self.clusters
         seen = clusters.batch(gather(indices))
-        losses = self.unsupervised_losses(features, positives, seen, clusters.memory, clusters.bank)
+        losses = self.losses(features, positives, seen, clusters.memory, clusters.bank)
         self._seen = features.detach(), seen
         nearest = (self._seen[0] @ clusters.memory.hard.T).argmax(1)
         return StepResult(
@@ -140,10 +132,10 @@ class UnsupervisedStage:
         )
 
     def after_step(self, happened: Callable[[], bool]) -> None:
-        """Memory and bank take the batch's features, unless the optimizer left the batch out."""
+        """Update memory and bank with the batch's features, unless the step was skipped."""
         if self._seen is not None and happened():
             clusters = self.clusters
-            self.unsupervised_losses.update(*self._seen, clusters.memory, clusters.bank)
+            self.losses.update(*self._seen, clusters.memory, clusters.bank)
         self._seen = None
 
     def image_paths(self, batch: Batch) -> list[str]:
@@ -151,36 +143,36 @@ class UnsupervisedStage:
         return [self.samples[i].path for i in batch.indices.tolist()]
 
     def extra_state(self) -> dict[str, Any]:
-        """The clusters, with the memory's prototypes and the bank's features."""
+        """The clusters, including the memory's prototypes and the bank's features."""
         return {"clusters": self.clusters.state_dict()}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Put the clusters back."""
+        """Restore the clusters."""
         self.clustering.present = self.clustering.restore(state["clusters"])
 
     def epoch_statistics(self) -> dict[str, float]:
-        """The clusters' and the sampler's."""
+        """Numbers about the clusters and the sampler's batches."""
         plan = self.sampler
         return {**self.clusters.statistics, **plan.stats, "plan_seconds": plan.plan_seconds}
 
 
 def describe(clusters: PseudoLabels) -> str:
-    """One line about a clustering."""
+    """A clustering in one line."""
     numbers = clusters.statistics
     sizes = "/".join(f"{numbers[f'size_{name}']:g}" for name in SIZE_NAMES)
     text = (
-        f"{numbers['clusters']} clusters of {sizes} images (least, quartiles, most), "
+        f"{numbers['clusters']} clusters of {sizes} images (min/quartiles/max), "
         f"{numbers['outliers']} outliers of {len(clusters.labels)} images"
     )
     if "ari" in numbers:
-        text += f"; for information: ARI {numbers['ari']:.3f}, NMI {numbers['nmi']:.3f}"
+        text += f"; against identities: ARI {numbers['ari']:.3f}, NMI {numbers['nmi']:.3f}"
     return text
 
 
 class _Views(nn.Module):
-    """Both images of every pair in one forward pass of a module, which can be wrapped.
+    """Both images of every pair in one forward pass of a module that can be wrapped.
 
-    They go through the network one after the other, so that its batch norms learn from each.
+    They pass through the network one after the other, so that its batch norms learn from each.
     """
 
     def __init__(self, model: UnsupervisedReID) -> None:

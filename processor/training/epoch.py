@@ -1,4 +1,4 @@
-"""One epoch of any stage."""
+"""The one training loop: an epoch of any stage."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from processor.runtime import distributed
 from processor.runtime.precision import Precision
+from processor.runtime.progress import Progress
 from processor.runtime.seeding import restore_random_state
 from processor.runtime.signals import StopRequest
 from processor.training.stage import Stage, StepResult
 
 logger = logging.getLogger(__name__)
 
-AGREE_PERIOD = 10  # batches between two questions whether a process was asked to stop
+AGREE_PERIOD = 10  # batches between two exchanges of stop requests among processes
 
 
 class NonFiniteLossError(RuntimeError):
-    """A loss became infinite or not a number; `paths` are the images of its batch."""
+    """A loss became infinite or NaN; `paths` are the images of its batch."""
 
     def __init__(self, message: str, paths: list[str]) -> None:
         super().__init__(message)
@@ -32,16 +32,16 @@ class NonFiniteLossError(RuntimeError):
 
 @dataclass
 class EpochMeters:
-    """Sums over the batches of an epoch, kept on the device until somebody asks.
+    """Sums over the batches of an epoch, kept on the device until they are read.
 
     Attributes:
-        sums: of every loss and average, weighted by the images of the batch.
-        loss_names: which of them are losses.
-        images: seen so far.
+        sums: sum of every loss and average, weighted by the images of the batch.
+        loss_names: the sums that are losses.
+        images: images seen so far.
         iteration: batches done.
-        seconds: spent on them.
-        bad_images: files left out.
-        bad_paths: those of them that this process has met since it started.
+        seconds: time spent on them.
+        bad_images: number of broken files skipped.
+        bad_paths: the broken files that this process has met since it started.
     """
 
     sums: dict[str, Tensor] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class EpochMeters:
 
     @classmethod
     def from_state(cls, state: dict[str, Any], device: torch.device) -> EpochMeters:
-        """Meters that go on counting from `state_dict`."""
+        """Meters that continue from `state_dict`."""
         sums = {name: torch.tensor(value, device=device) for name, value in state["sums"].items()}
         return cls(**{**state, "sums": sums})
 
@@ -90,7 +90,7 @@ def train_epoch(
     stop: StopRequest,
     random_numbers: dict[str, Any] | None = None,
 ) -> bool:
-    """Train on the epoch's batches from `meters.iteration` on, counting into `meters`.
+    """Train on the epoch's batches from `meters.iteration` on, accumulating into `meters`.
 
     Losses are read from the device every `log_period` iterations only.
 
@@ -99,15 +99,15 @@ def train_epoch(
         epoch: counted from 1.
         meters: empty, or those of the batches already done.
         precision: device and number format.
-        stop: looked at before every batch.
-        random_numbers: generator states to go on with inside an epoch.
+        stop: checked before every batch.
+        random_numbers: generator states, when resuming inside an epoch.
 
     Returns:
-        False when a stop was requested before the last batch.
+        False if a stop was requested before the last batch.
 
     Raises:
         NonFiniteLossError: names epoch, iteration and images.
-        ValueError: not one batch could be trained on.
+        ValueError: no batch had enough readable images.
     """
     batches = stage.start_epoch(epoch, meters.iteration)
     if random_numbers is not None:
@@ -117,27 +117,16 @@ def train_epoch(
     started = time.perf_counter() - meters.seconds
     if any(distributed.collect(stop.requested)):
         return False
-    title = f"stage {stage.name} epoch {epoch}"
-    quiet = None if distributed.is_first() else True
-    for batch in tqdm(batches, desc=title, leave=False, disable=quiet):
-        bad = getattr(batch, "bad_images", ())
-        for path in bad:
-            logger.warning("skipped the broken image %s", path)
-        meters.bad_images += len(bad)
-        meters.bad_paths += bad
+    title = f"stage {stage.name} epoch {epoch}/{stage.optimization.timing.num_epochs}"
+    progress = Progress(batches, title)
+    for batch in progress:
         meters.iteration += 1
-        with precision.autocast():
-            result = stage.losses(batch)
-        if result is not None:
-            loss = torch.stack(list(result.losses.values())).sum()
-            watch.note(loss, batch, meters.iteration)
-            precision.step(loss, stage.optimizers)
-            stage.after_step(precision.step_happened)
-            meters.add(result)
-        if meters.iteration % stage.timing.log_period == 0:
-            watch.check()  # waits for the device, so that the time is true
+        _count_bad_images(batch, meters)
+        _train_step(stage, batch, meters, precision, watch)
+        if meters.iteration % stage.optimization.timing.log_period == 0:
+            watch.check()  # waits for the device, so that the measured time is right
             meters.seconds = time.perf_counter() - started
-            _log_progress(stage, epoch, meters, total)
+            progress.note = _log_progress(stage, epoch, meters, total)
         if meters.iteration < total and _agree_to_stop(stop, meters.iteration):
             watch.check()
             meters.seconds = time.perf_counter() - started
@@ -151,10 +140,33 @@ def train_epoch(
     return True
 
 
-def _agree_to_stop(stop: StopRequest, iteration: int) -> bool:
-    """Whether to stop before the next batch, which a slow loader need not have ready.
+def _train_step(
+    stage: Stage, batch: Any, meters: EpochMeters, precision: Precision, watch: _LossWatch
+) -> None:
+    """Minimize the losses of one batch; nothing happens if it has too few images."""
+    with precision.autocast():
+        result = stage.compute_losses(batch)
+    if result is None:
+        return
+    loss = torch.stack(list(result.losses.values())).sum()
+    watch.note(loss, batch, meters.iteration)
+    precision.step(loss, stage.optimization.optimizers)
+    stage.after_step(precision.step_happened)
+    meters.add(result)
 
-    Several processes have to stop after the same batch, so they ask each other now and then.
+
+def _count_bad_images(batch: Any, meters: EpochMeters) -> None:
+    bad = getattr(batch, "bad_images", ())
+    for path in bad:
+        logger.warning("skipped the broken image %s", path)
+    meters.bad_images += len(bad)
+    meters.bad_paths += bad
+
+
+def _agree_to_stop(stop: StopRequest, iteration: int) -> bool:
+    """Whether to stop before waiting for the next batch.
+
+    Several processes must stop after the same batch, so they exchange their requests periodically.
     """
     if distributed.size() == 1:
         return stop.requested
@@ -162,7 +174,7 @@ def _agree_to_stop(stop: StopRequest, iteration: int) -> bool:
 
 
 class _LossWatch:
-    """Finds the first non-finite loss; on a GPU it looks only when asked to."""
+    """Finds the first non-finite loss; on a GPU it reads losses only in `check`."""
 
     def __init__(self, stage: Stage, epoch: int, device: torch.device) -> None:
         self.stage = stage
@@ -171,13 +183,13 @@ class _LossWatch:
         self.pending: list[tuple[int, Tensor, list[str]]] = []
 
     def note(self, loss: Tensor, batch: Any, iteration: int) -> None:
-        """Remember a loss; on a CPU, check it before the optimizer step."""
+        """Record a loss; on a CPU, check it before the optimizer step."""
         self.pending.append((iteration, loss.detach(), self.stage.image_paths(batch)))
         if self.immediate:
             self.check()
 
     def check(self) -> None:
-        """Raise NonFiniteLossError for the first bad loss noted since the last check."""
+        """Raise NonFiniteLossError for the first bad loss recorded since the last check."""
         pending, self.pending = self.pending, []
         if not pending:
             return
@@ -194,21 +206,20 @@ class _LossWatch:
                 )
 
 
-def _log_progress(stage: Stage, epoch: int, meters: EpochMeters, total: int) -> None:
+def _log_progress(stage: Stage, epoch: int, meters: EpochMeters, total: int) -> str:
+    """Log the means so far to the file; returns loss and speed in a few words."""
     means = meters.means()
-    left = (stage.timing.num_epochs - epoch + 1) * total - meters.iteration
-    seconds = int(left * meters.seconds / meters.iteration)
-    logger.info(
-        "stage %s epoch %d/%d [%d/%d] %s lr %.3g, %.3g images/s, %d:%02d:%02d left",
+    speed = meters.images / max(meters.seconds, 1e-9)
+    logger.debug(
+        "stage %s epoch %d/%d [%d/%d] %s lr %.3g, %.3g images/s",
         stage.name,
         epoch,
-        stage.timing.num_epochs,
+        stage.optimization.timing.num_epochs,
         meters.iteration,
         total,
         " ".join(f"{name} {value:.3f}" for name, value in means.items()),
-        stage.optimizers[0].param_groups[0]["lr"],
-        meters.images / max(meters.seconds, 1e-9),
-        seconds // 3600,
-        seconds // 60 % 60,
-        seconds % 60,
+        stage.optimization.optimizers[0].param_groups[0]["lr"],
+        speed,
     )
+    loss = sum(means[name] for name in meters.loss_names)
+    return f"loss {loss:.2f}, {speed:,.0f} images/s"

@@ -1,4 +1,4 @@
-"""Keeps the graph of look-alike identities that a sampler walks over up to date."""
+"""Keeps a sampler's graph of look-alike identities up to date (CLIP-DFGS, TOMM 2024)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from torch.utils.data import DataLoader
 from datasets.records import Batch
 from datasets.samplers import RandomIdentitySampler, nearest_identities
 from datasets.samplers.chunks import indices_by_label
-from datasets.samplers.epoch_batches import BatchPlan
 from datasets.samplers.neighbours import mean_hits, mutual_neighbours
 from model import CLIPReID
 from processor.features import extract_features, mean_by_label
@@ -24,11 +23,14 @@ from processor.runtime import distributed
 from processor.runtime.precision import Precision
 
 
-class GraphPlan(BatchPlan, Protocol):
-    """A sampler that plans its batches over a graph of identities."""
+class GraphPlan(Protocol):
+    """A sampler that plans P x K batches over a graph of identities."""
+
+    num_pids: int
+    num_instances: int
 
     def set_graph(self, neighbours: Tensor, nearest: Tensor | None = None) -> None:
-        """Take a graph: (I, .) neighbours to batch with, (I, k) true nearest ones."""
+        """Set the graph: (I, .) neighbours to batch together, (I, k) true nearest ones."""
 
 
 @dataclass
@@ -36,15 +38,15 @@ class IdentityGraph:
     """Computes a sampler's graph from features of the identities.
 
     Attributes:
-        plan: the sampler that gets the graph.
+        plan: the sampler that uses the graph.
         features: epoch -> (I, D) features, one row per label.
-        num_neighbours: neighbours per identity that the sampler needs.
+        num_neighbours: neighbours per identity in the graph.
         num_hits: nearest identities that count as hits.
-        skip: nearest identities that are left out of the graph.
-        mutual: keep only neighbours that are near both ways.
+        skip: nearest identities excluded from the graph.
+        mutual: keep only mutual neighbours.
         normalize: L2-normalize the features first.
-        period: epochs between two graphs; None = the first one stays.
-        random_plan: P x K batches of the same images, to compare hits with.
+        period: epochs between graphs; None = the first one stays.
+        random_plan: random P x K batches of the same images, as a reference for hits.
         labels: label of every image.
     """
 
@@ -63,7 +65,7 @@ class IdentityGraph:
     _seconds: float = field(default=0.0, init=False)
 
     def refresh(self, epoch: int) -> None:
-        """Make a new graph when this epoch is due for one."""
+        """Compute a new graph if one is due in this epoch."""
         due = self.period is not None and (epoch - 1) % self.period == 0
         if self._neighbours is not None and not due:
             return
@@ -80,7 +82,7 @@ class IdentityGraph:
         self._seconds = time.perf_counter() - started
 
     def statistics(self, epoch: int) -> dict[str, float]:
-        """Hits of random P x K batches on the same images, and the seconds the graph took."""
+        """Hits of random P x K batches of the same images, and the seconds the graph took."""
         self.random_plan.set_epoch(epoch)
         step = self.random_plan.num_instances
         batches = [[self.labels[i] for i in batch[::step]] for batch in self.random_plan]
@@ -88,11 +90,11 @@ class IdentityGraph:
         return {"random_hits": mean_hits(batches, nearest), "graph_seconds": self._seconds}
 
     def state_dict(self) -> dict[str, Any]:
-        """The graph: inside an epoch it cannot be made again, the encoder has moved on."""
+        """The graph; inside an epoch it cannot be recomputed, as the encoder has changed."""
         return {"neighbours": self._neighbours, "nearest": self._nearest}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put a graph back."""
+        """Restore a graph."""
         if state["neighbours"] is not None:
             self._set(state["neighbours"], state["nearest"])
 
@@ -106,12 +108,12 @@ class ImageFeaturesOfIdentities:
     """Features of identities from the current image encoder, in evaluation mode.
 
     Attributes:
-        model: the network; the feature is final beside projected, before the BNNecks.
-        labels: of the training images.
-        loader: makes a loader of training images, given by position, without augmentation.
+        model: the network; its feature is final and projected concatenated, before the BNNecks.
+        labels: labels of the training images.
+        loader: positions of training images -> loader of them without augmentation.
         precision: device and number format.
-        images_per_id: images drawn of every identity; their mean feature stands for it.
-        seed: with the epoch, decides which images.
+        images_per_id: images drawn per identity; their mean feature represents it.
+        seed: with the epoch, decides which images are drawn.
     """
 
     model: CLIPReID

@@ -2,47 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from datasets.images.dataset import ImageDataset
-from datasets.images.device_batches import ResidentBatches
+from datasets.images.device_batches import DeviceBatches
 from datasets.records import Batch
 from datasets.samplers import EpochBatches
-from datasets.samplers.planner import PlannedSampler
 from datasets.sources import TrainingSet
-from loss import ImageStageLosses, image_to_text_logits
+from loss import LossInputs, WeightedLoss, compute_losses, image_to_text_logits
 from model import CLIPReID
 from processor.runtime import distributed
 from processor.runtime.wrapping import average_over_processes
 from processor.training.identity_graph import IdentityGraph
-from processor.training.stage import StageTiming, StepResult
-from solver.schedule import Schedule
+from processor.training.stage import Optimization, StepResult
 
 SMALLEST_BATCH = 2  # batch norm cannot learn from one image
 _FROZEN = ("text_encoder.", "prompt_learner.")
 _FROZEN_BIASES = ("bottleneck.bias", "bottleneck_proj.bias")
 
 
+class ImagesToLosses(nn.Module):
+    """From images to weighted losses, as one module that can be wrapped for several processes.
+
+    The wrapper finds parameters without a gradient only if no output but the losses has a graph.
+
+    Args:
+        model: the network.
+        losses: by name.
+        text_features: (C, E) of all prompts, on the model's device; None = no image-to-text loss.
+    """
+
+    def __init__(
+        self,
+        model: CLIPReID,
+        losses: Mapping[str, WeightedLoss],
+        text_features: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.losses = losses
+        self.text_features = text_features
+
+    def forward(
+        self,
+        images: Tensor,
+        camids: Tensor | None,
+        viewids: Tensor | None,
+        labels: Tensor,
+        gather: Callable[[Tensor], Tensor] | None,
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Losses by name and the accuracy; labels are those of the global batch."""
+        output = self.model(images, camids, viewids, gather)
+        i2t_logits = None
+        if self.text_features is not None:
+            i2t_logits = image_to_text_logits(output.projected, self.text_features)
+        features = dict(zip(("last", "final", "projected"), output.features, strict=True))
+        batch = LossInputs(output.logits, features, labels, i2t_logits)
+        scores = output.logits[0] if i2t_logits is None else i2t_logits
+        accuracy = (scores.argmax(1) == labels).float().mean()
+        return compute_losses(self.losses, batch), accuracy
+
+
 class ImageStage:
     """Trains everything but prompts, text encoder and the BNNecks' biases.
 
     Args:
-        model: the network.
+        images_to_losses: the model and its losses.
         loader: augmented batches; its batch sampler is an `EpochBatches`.
         data: the training images.
-        text_features: (C, E) of all prompts, on the model's device; None for the baseline.
-        losses: what a batch costs.
-        optimizers: of the model and, when there are some, of the class centers.
-        schedule: of the first optimizer.
-        timing: epochs and periods.
+        optimization: optimizers of the model and of the losses' own parameters, schedule, epochs.
         graph: makes the sampler's graph, when it needs one.
     """
 
@@ -50,48 +85,45 @@ class ImageStage:
 
     def __init__(
         self,
-        model: CLIPReID,
-        loader: DataLoader[Any] | ResidentBatches,
+        images_to_losses: ImagesToLosses,
+        loader: DataLoader[Any] | DeviceBatches,
         data: TrainingSet,
-        text_features: Tensor | None,
-        losses: ImageStageLosses,
-        optimizers: list[Optimizer],
-        schedule: Schedule,
-        timing: StageTiming,
+        optimization: Optimization,
         graph: IdentityGraph | None = None,
     ) -> None:
-        self.model = model
-        self.costs = average_over_processes(
-            _Costs(model, losses, text_features),
-            model,
-            find_unused_parameters=losses.id_weight is None,  # the classifiers
+        self.model = images_to_losses.model
+        self.losses = images_to_losses.losses
+        self.images_to_losses = average_over_processes(
+            images_to_losses,
+            self.model,
+            find_unused_parameters="id" not in self.losses,  # the classifiers
         )
         self.loader = loader
         self.data = data
-        self.weighted_losses = losses
-        self.optimizers = optimizers
-        self.schedule = schedule
-        self.timing = timing
+        self.optimization = optimization
         self.graph = graph
-        self.device = next(model.parameters()).device
+        self.device = next(self.model.parameters()).device
 
     @property
     def batches(self) -> EpochBatches:
-        """What decides the content of the loader's batches."""
+        """The sampler behind the loader: which images are in which batch."""
         return cast(EpochBatches, self.loader.batch_sampler)
 
-    def start_epoch(self, epoch: int, first_batch: int) -> DataLoader[Any] | ResidentBatches:
-        """The epoch's batches; all batch norms learn. Inside an epoch the graph stays."""
+    def start_epoch(self, epoch: int, first_batch: int) -> DataLoader[Any] | DeviceBatches:
+        """The epoch's batches; batch norms are in training mode.
+
+        A run resumed inside an epoch keeps that epoch's graph.
+        """
         if self.graph is not None and first_batch == 0:
             self.graph.refresh(epoch)
         self.model.train()
         self.batches.set_epoch(epoch, first_batch)
         return self.loader
 
-    def losses(self, batch: Batch) -> StepResult | None:
-        """Identity, triplet, image-to-text and center loss, and the accuracy of the global batch.
+    def compute_losses(self, batch: Batch) -> StepResult | None:
+        """The losses and the accuracy of the global batch.
 
-        With several processes every one computes the same losses from all features.
+        With several processes, each computes the same losses from all features.
         """
         batch = batch.to(self.device)
         sizes = self._all_sizes(batch.labels)
@@ -100,43 +132,47 @@ class ImageStage:
         gather = partial(distributed.gather, sizes=sizes)
         seen = batch if all(sizes) else _with_an_image(batch)
         labels = gather(batch.labels)
-        losses, accuracy = self.costs(seen.images, seen.camids, seen.viewids, labels, gather)
+        losses, accuracy = self.images_to_losses(
+            seen.images, seen.camids, seen.viewids, labels, gather
+        )
         return StepResult(losses, len(labels), {"accuracy": accuracy})
 
     def _all_sizes(self, labels: Tensor) -> list[int]:
-        """Images of this batch on every process; asked for only where they can differ."""
+        """The batch's number of images on every process; exchanged only if they can differ."""
         if distributed.size() == 1:
             return [len(labels)]
         may_skip = cast(ImageDataset, self.loader.dataset).skip_bad_images
-        if isinstance(self.batches.plan, PlannedSampler) and not may_skip:
+        if self.batches.plan.equal_shares and not may_skip:
             return [len(labels)] * distributed.size()
         return distributed.all_sizes(labels)
 
     def after_step(self, happened: Callable[[], bool]) -> None:
-        """Nothing follows a step."""
+        """Nothing to update."""
 
     def image_paths(self, batch: Batch) -> list[str]:
         """The batch's files."""
         return [self.data.samples[i].path for i in batch.indices.tolist()]
 
     def extra_state(self) -> dict[str, Any]:
-        """The class centers and the sampler's graph, which are no part of the model."""
-        state = {}
-        if self.weighted_losses.center is not None:
-            state["center"] = self.weighted_losses.center.state_dict()
+        """The losses' own parameters and the sampler's graph, which are not part of the model."""
+        state = {name: module.state_dict() for name, module in self._loss_modules()}
         if self.graph is not None:
             state["graph"] = self.graph.state_dict()
         return state
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Put the class centers and the graph back."""
+        """Restore the losses' own parameters and the graph."""
         if self.graph is not None and "graph" in state:
             self.graph.load_state_dict(state["graph"])
-        if self.weighted_losses.center is not None and "center" in state:
-            self.weighted_losses.center.load_state_dict(state["center"])
+        for name, module in self._loss_modules():
+            if name in state:
+                module.load_state_dict(state[name])
+
+    def _loss_modules(self) -> list[tuple[str, nn.Module]]:
+        return [(name, x.module) for name, x in self.losses.items() if x.module is not None]
 
     def epoch_statistics(self) -> dict[str, float]:
-        """The sampler's: batches, coverage, hits, ...; and how the sources mix in them."""
+        """The sampler's numbers (batches, coverage, hits, ...) and how the sources mix."""
         plan = self.batches.plan
         stats = {**plan.stats, "plan_seconds": plan.plan_seconds}
         if self.graph is not None:
@@ -148,11 +184,11 @@ class ImageStage:
 
 
 def _with_an_image(batch: Batch) -> Batch:
-    """A blank image where a process has none: gradients are averaged over all processes.
+    """Add a blank image to an empty batch, as every process must take part in the backward pass.
 
-    No loss sees it, but a ResNet's batch norms do. Every process has to come here.
+    Losses do not see it, but a ResNet's batch norms do. All processes must call this.
     """
-    shape = max(distributed.collect(tuple(batch.images.shape[1:])))  # () of those without images
+    shape = max(distributed.collect(tuple(batch.images.shape[1:])))  # () where there are no images
     if len(batch):
         return batch
     ids = batch.camids.new_zeros(1)
@@ -166,40 +202,8 @@ class PriorStage(ImageStage):
     name: int | str = 0
 
 
-class _Costs(nn.Module):
-    """From images to losses as a module of its own, which can be wrapped.
-
-    The wrapper finds parameters without a gradient only when no output but the losses has a graph.
-    """
-
-    def __init__(
-        self, model: CLIPReID, losses: ImageStageLosses, text_features: Tensor | None
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self.losses = losses
-        self.text_features = text_features
-
-    def forward(
-        self,
-        images: Tensor,
-        camids: Tensor,
-        viewids: Tensor,
-        labels: Tensor,
-        gather: Callable[[Tensor], Tensor],
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """Losses by name and the accuracy; labels are those of the global batch."""
-        output = self.model(images, camids, viewids, gather)
-        i2t_logits = None
-        if self.text_features is not None:
-            i2t_logits = image_to_text_logits(output.projected, self.text_features)
-        losses = self.losses(output.logits, output.features, labels, i2t_logits)
-        scores = output.logits[0] if i2t_logits is None else i2t_logits
-        return losses, (scores.argmax(1) == labels).float().mean()
-
-
 def freeze_text_side(model: CLIPReID) -> None:
-    """Everything gets gradients but prompts, text encoder and the BNNecks' biases."""
+    """Enable gradients for everything but prompts, text encoder and the BNNecks' biases."""
     for name, parameter in model.named_parameters():
         frozen = name.startswith(_FROZEN) or name in _FROZEN_BIASES
         parameter.requires_grad_(not frozen)
@@ -207,7 +211,7 @@ def freeze_text_side(model: CLIPReID) -> None:
 
 @torch.no_grad()
 def all_text_features(model: CLIPReID, batch_size: int = 256) -> Tensor:
-    """(C, E) text features of all identities, in float32; computed once, the prompts are frozen."""
+    """(C, E) float32 text features of all identities; fixed in stage 2, as prompts are frozen."""
     prefix = model.encode_prefix()
     device = next(model.parameters()).device
     labels = torch.arange(model.num_classes, device=device).split(batch_size)

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from datasets.records import Sample
 from loss import contrastive_loss
@@ -16,19 +15,18 @@ from model import CLIPReID
 from model.text import PrefixStates
 from processor.features import FeatureTable
 from processor.runtime import distributed
-from processor.training.stage import StageTiming, StepResult
-from solver.schedule import Schedule
+from processor.training.stage import Optimization, StepResult
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureBatch:
-    """Cached features of a few images.
+    """A batch of cached image features.
 
     Attributes:
         features: (B, E) projected image features.
         labels: (B,) on the device.
-        distinct: (U,) the labels that occur, each once, on the device.
-        places: (B,) position in `distinct` of every image's label, on the device.
+        distinct: (U,) the batch's labels without repetition, on the device.
+        places: (B,) position of every image's label in `distinct`, on the device.
         indices: (B,) positions in the training set, on the CPU.
     """
 
@@ -49,8 +47,8 @@ class FeatureBatches:
         table: features (N, E) on the device.
         labels: (N,) on the CPU.
         order: (N,) the epoch's order.
-        batch_size: features in a batch.
-        first_batch: batches left out at the start.
+        batch_size: features per batch.
+        first_batch: number of batches to skip.
     """
 
     def __init__(
@@ -72,7 +70,7 @@ class FeatureBatches:
     def __iter__(self) -> Iterator[FeatureBatch]:
         if not self.parts:
             return
-        # One transfer for the whole epoch: the device is not waited for between two batches.
+        # One transfer for the whole epoch, so that no batch waits for the device.
         device = self.table.features.device
         rows, labels = torch.cat(self.parts).to(device), torch.cat(self.labels).to(device)
         distinct = torch.cat([values for values, _ in self.distinct]).to(device)
@@ -99,10 +97,8 @@ class PromptStage:
         table: projected features (N, E) of the training images, on the model's device.
         samples: the training images.
         labels: label of every training image.
-        optimizer: of the context tokens.
-        schedule: of the optimizer.
-        batch_size: features in a batch.
-        timing: epochs and periods.
+        optimization: of the context tokens.
+        batch_size: features per batch.
     """
 
     name: int | str = 1
@@ -113,10 +109,8 @@ class PromptStage:
         table: FeatureTable,
         samples: Sequence[Sample],
         labels: Sequence[int],
-        optimizer: Optimizer,
-        schedule: Schedule,
+        optimization: Optimization,
         batch_size: int,
-        timing: StageTiming,
     ) -> None:
         freeze_all_but_prompts(model)
         self.model = model
@@ -126,26 +120,24 @@ class PromptStage:
         with torch.no_grad():
             self.prefix = model.encode_prefix()
         self.encode_text = distributed_prompts(model)
-        self.optimizers = [optimizer]
-        self.schedule = schedule
+        self.optimization = optimization
         self.batch_size = batch_size
-        self.timing = timing
 
     def start_epoch(self, epoch: int, first_batch: int) -> FeatureBatches:
-        """The features in an order drawn from torch's generator, which the epoch has seeded."""
+        """The features in random order, drawn from torch's generator, which is seeded per epoch."""
         del epoch
         self.model.eval()
         order = torch.randperm(len(self.labels))
         return FeatureBatches(self.table, self.labels, order, self.batch_size, first_batch)
 
-    def losses(self, batch: FeatureBatch) -> StepResult:
-        """Image-to-text and text-to-image contrast; a label that occurs twice is encoded once.
+    def compute_losses(self, batch: FeatureBatch) -> StepResult:
+        """Image-to-text and text-to-image contrastive losses; each distinct label is encoded once.
 
-        With several processes every one encodes a part of the labels and all contrast the batch.
+        With several processes, each encodes a share of the labels and all contrast the batch.
         """
         parts = distributed.shares(len(batch.distinct))
         own = parts[distributed.rank()]
-        # A process without a label encodes one all the same: gradients are averaged over all.
+        # A process without a label encodes one too, as every process takes part in backward.
         mine = batch.distinct[own.start : own.stop] if own else batch.distinct[:1]
         texts = self.encode_text(mine, self.prefix)
         texts = distributed.gather(texts, [len(part) for part in parts])[batch.places]
@@ -159,26 +151,26 @@ class PromptStage:
         )
 
     def after_step(self, happened: Callable[[], bool]) -> None:
-        """Nothing follows a step."""
+        """Nothing to update."""
 
     def image_paths(self, batch: FeatureBatch) -> list[str]:
         """The files whose features are in the batch."""
         return [self.samples[i].path for i in batch.indices.tolist()]
 
     def extra_state(self) -> dict[str, Any]:
-        """Nothing: features are computed again from the frozen encoder."""
+        """Empty: features are recomputed from the frozen encoder."""
         return {}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Nothing to put back."""
+        """Nothing to restore."""
 
     def epoch_statistics(self) -> dict[str, float]:
-        """Nothing: every image occurs once."""
+        """Empty: every image occurs once."""
         return {}
 
 
 class _Prompts(nn.Module):
-    """The text side of a model as a module of its own, which can be wrapped."""
+    """The text side of a model as one module that can be wrapped for several processes."""
 
     def __init__(self, model: CLIPReID) -> None:
         super().__init__()
@@ -190,13 +182,13 @@ class _Prompts(nn.Module):
 
 
 def distributed_prompts(model: CLIPReID) -> Callable[[Tensor, PrefixStates], Tensor]:
-    """The text encoder; with several processes, gradients are averaged over them."""
+    """The text encoder, wrapped to average gradients if there are several processes."""
     if distributed.size() == 1:
         return model.encode_text
     return distributed.average_gradients(_Prompts(model))
 
 
 def freeze_all_but_prompts(model: CLIPReID) -> None:
-    """Only the context tokens get gradients, so none is computed for the weights of the towers."""
+    """Enable gradients for the context tokens only; none are computed for the towers' weights."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name == "prompt_learner.cls_ctx")

@@ -1,4 +1,4 @@
-"""Clusters of the training images and what is learned from them until the next clustering."""
+"""Pseudo labels: clusters of the training images, with the memory and bank built on them."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from processor.features import FeatureTable, mean_by_label
 from processor.runtime import distributed
 
 SIZE_NAMES = ("smallest", "quartile1", "median", "quartile3", "largest")
-"""What the log calls `ClusterStatistics.sizes`."""
+"""Names of `ClusterStatistics.sizes` in the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterOptions:
-    """How features become clusters.
+    """Parameters of the clustering.
 
     Attributes:
         eps: largest Jaccard distance of neighbours.
         min_samples: neighbours of a core image.
-        k1: images in a neighbourhood, itself included.
-        k2: nearest images whose neighbourhoods are averaged.
+        k1: images in a neighbourhood, including the image itself.
+        k2: nearest images over whose neighbourhoods weights are averaged.
         orders: irrelevant labels per image.
         chunk_mb: MiB of working memory for one chunk of distances.
     """
@@ -51,7 +51,7 @@ class PseudoLabels:
     """One clustering of N training images.
 
     Attributes:
-        labels: (N,) clusters, -1 = outlier or unreadable.
+        labels: (N,) clusters, -1 = outlier or unreadable image.
         irrelevant: (N, orders) of `irrelevant_labels`.
         memory: prototypes of the clusters.
         bank: the images' features.
@@ -65,7 +65,7 @@ class PseudoLabels:
     statistics: dict[str, float]
 
     def batch(self, indices: Tensor) -> ClusteredBatch:
-        """What is known of some images; (B,) positions on the device."""
+        """Pseudo labels of a batch, given (B,) positions on the device."""
         return ClusteredBatch(indices, self.labels[indices], self.irrelevant[indices])
 
     def state_dict(self) -> dict[str, Any]:
@@ -90,16 +90,16 @@ def make_pseudo_labels(
     options: ClusterOptions,
     make_memory: MakeMemory,
 ) -> PseudoLabels:
-    """Cluster the features; the first process does, and all have the result.
+    """Cluster the features; the first process does so and shares the result.
 
     Args:
-        table: unit features of the training images, those that could be read.
-        identities: (N,) what is known of them, for the log only.
-        options: how to cluster.
-        make_memory: makes the memory.
+        table: unit features of the readable training images.
+        identities: (N,) identities if known, for the log only.
+        options: parameters of the clustering.
+        make_memory: builds the memory.
 
     Raises:
-        ValueError: too few clusters; says where to move DSGL.EPS.
+        ValueError: too few clusters; says how to change DSGL.EPS.
     """
     device = table.features.device
     features = torch.zeros(len(identities), table.features.shape[1], device=device)
@@ -107,7 +107,7 @@ def make_pseudo_labels(
     found = distributed.from_first(lambda: _cluster(table, options))
     all_labels = np.full(len(identities), OUTLIER, dtype=np.int64)
     all_labels[table.indices.numpy()] = found
-    known = len(set(identities)) > 1  # pictures without identities have all the same
+    known = len(set(identities)) > 1  # images without identities share one label
     statistics = describe_clusters(all_labels, identities if known else None)
     labels = torch.from_numpy(all_labels).to(device)
     clustered = labels >= 0
@@ -121,7 +121,7 @@ def make_pseudo_labels(
 def restore_pseudo_labels(
     state: dict[str, Any], make_memory: MakeMemory, device: torch.device
 ) -> PseudoLabels:
-    """What `PseudoLabels.state_dict` holds, on `device`."""
+    """Rebuild pseudo labels on `device` from `PseudoLabels.state_dict`."""
     labels, irrelevant = state["labels"].to(device), state["irrelevant"].to(device)
     memory = make_memory(state["prototypes"][0].to(device)).to(device)
     memory.prototypes.copy_(state["prototypes"])
@@ -142,7 +142,7 @@ def _cluster(table: FeatureTable, options: ClusterOptions) -> np.ndarray:
 
 
 def _as_numbers(statistics: ClusterStatistics) -> dict[str, float]:
-    """The statistics under the names of the log."""
+    """The statistics under their names in the log."""
     numbers: dict[str, float] = {
         "clusters": statistics.clusters,
         "outliers": statistics.outliers,

@@ -1,4 +1,4 @@
-"""What a training stage is to the loop that runs it."""
+"""The interface between a training stage and the loop that runs it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from solver.schedule import Schedule
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a batch costs, and what is worth logging of it; all on the device.
+    """The losses of a batch and the numbers to log beside them, all on the device.
 
     Attributes:
         losses: weighted, by name; their sum is minimized.
-        averages: numbers to average over the epoch, such as the accuracy.
         num_images: images of the global batch.
+        averages: numbers to average over the epoch, such as the accuracy.
     """
 
     losses: dict[str, Tensor]
@@ -29,7 +29,7 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class StageTiming:
-    """How long a stage is and when it reports.
+    """The length of a stage and how often it reports.
 
     Attributes:
         num_epochs: epochs, counted from 1.
@@ -44,46 +44,58 @@ class StageTiming:
     eval_period: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Optimization:
+    """How a stage's parameters are updated, and for how long.
+
+    Attributes:
+        optimizers: stepped after every batch; the first one's "weights" rate is logged.
+        schedule: sets the first optimizer's rates for an epoch.
+        timing: epochs and periods.
+    """
+
+    optimizers: list[Optimizer]
+    schedule: Schedule
+    timing: StageTiming
+
+
 class Stage(Protocol):
     """One stage of training: its batches, its losses, its optimizers.
 
     Attributes:
         name: 0, 1, 2 or "dsgl", as in metrics.jsonl.
-        optimizers: stepped after every batch; the first one's "weights" rate is logged.
-        schedule: sets the rates of an epoch.
-        timing: epochs and periods.
+        optimization: optimizers, schedule, epochs.
     """
 
     name: int | str
-    optimizers: list[Optimizer]
-    schedule: Schedule
-    timing: StageTiming
+    optimization: Optimization
 
     def start_epoch(self, epoch: int, first_batch: int) -> BatchSource:
         """The epoch's batches from `first_batch` on; sets the model's mode."""
 
-    def losses(self, batch: Any) -> StepResult | None:
-        """What this batch costs, computed under autocast; None = too few images to learn from.
+    def compute_losses(self, batch: Any) -> StepResult | None:
+        """The losses of a batch, computed under autocast; None = too few images to learn from.
 
-        With several processes, the batch is this one's part, and the result that of the global one.
+        With several processes, the batch is this process's share and the result that of the global
+        batch.
         """
 
     def after_step(self, happened: Callable[[], bool]) -> None:
-        """What follows the optimizers' step on the batch of the last `losses`.
+        """Update state that follows the optimizers' step on the last batch.
 
         Args:
-            happened: tells whether it took place, as fp16 gradients that overflow are left out;
-                can wait for the device.
+            happened: tells whether the step took place, as fp16 gradients that overflow skip it;
+                may wait for the device.
         """
 
     def image_paths(self, batch: Any) -> list[str]:
-        """The batch's files, to name them when something is wrong."""
+        """The batch's files, to name them in errors."""
 
     def extra_state(self) -> dict[str, Any]:
-        """What a checkpoint must hold beside model and optimizers."""
+        """State that a checkpoint must hold in addition to model and optimizers."""
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Put `extra_state` back."""
+        """Restore `extra_state`."""
 
     def epoch_statistics(self) -> dict[str, float]:
         """Numbers about the epoch's batches for the log, e.g. the sampler's coverage."""

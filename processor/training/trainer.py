@@ -1,10 +1,10 @@
-"""The epochs of a stage: train, save, evaluate, log; and going on where a run stopped."""
+"""All epochs of a stage: train, save, evaluate, log; resuming where a run stopped."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,14 @@ from torch.optim import Optimizer
 from config.errors import ConfigError
 from model import ReIDModel
 from processor.checkpoints.save import Meta, save_checkpoint
-from processor.results.report import EvaluationReport
+from processor.results.report import EvaluationReport, log_results
 from processor.runtime import distributed
 from processor.runtime.files import write_json
 from processor.runtime.precision import Precision
 from processor.runtime.run_folder import RunFolder
 from processor.runtime.seeding import random_state, seed_everything
 from processor.runtime.signals import Interrupted, StopRequest
+from processor.training.console import EpochTable, scores_line
 from processor.training.epoch import EpochMeters, NonFiniteLossError, train_epoch
 from processor.training.stage import Stage
 
@@ -27,17 +28,17 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Training:
-    """A training run: what all its stages share.
+class Trainer:
+    """Trains one stage after the other; holds the parts of a run that all stages share.
 
     Attributes:
         model: the network.
-        folder: where everything is written.
+        folder: OUTPUT_DIR.
         precision: device and number format.
         stop: a request to save and stop.
         model_name: MODEL.NAME, in the names of kept checkpoints.
         config_text: the configuration as YAML, saved with every checkpoint.
-        meta: what a checkpoint says about the model.
+        meta: facts about the model, saved with every checkpoint.
         seed: with stage and epoch, seeds every epoch.
         evaluate: scores the model on the targets.
         report: the latest evaluation.
@@ -53,18 +54,20 @@ class Training:
     seed: int
     evaluate: Callable[[], EvaluationReport]
     report: EvaluationReport | None = None
+    _table: EpochTable = field(default_factory=lambda: EpochTable(0), init=False, repr=False)
 
     def run(self, stage: Stage, resume: dict[str, Any] | None = None) -> None:
-        """All epochs of a stage, or those left when it is resumed.
+        """Train all epochs of a stage, or the remaining ones when it is resumed.
 
         Args:
-            stage: what to train.
+            stage: the stage to train.
             resume: the "training" part of a `last.pth` written in this stage.
 
         Raises:
             Interrupted: a stop was requested; `last.pth` holds the state.
             NonFiniteLossError: the batch's files are in non_finite_batch.json.
         """
+        self._table = EpochTable(stage.optimization.timing.num_epochs)
         first_epoch, meters, random_numbers = 1, EpochMeters(), None
         if resume is not None:
             self._restore(stage, resume)
@@ -74,36 +77,42 @@ class Training:
                 first_epoch += 1
             else:
                 meters = EpochMeters.from_state(resume["meters"], self.precision.device)
-                meters.bad_images *= distributed.is_first()  # that of all processes together
+                meters.bad_images *= distributed.is_first()  # the count of all processes together
                 random_numbers = resume["random"]
-        for epoch in range(first_epoch, stage.timing.num_epochs + 1):
+        for epoch in range(first_epoch, stage.optimization.timing.num_epochs + 1):
             seed_everything(self.seed, stage.name, epoch)
-            stage.schedule.step(epoch)
-            try:
-                finished = train_epoch(
-                    stage, epoch, meters, self.precision, self.stop, random_numbers
-                )
-            except NonFiniteLossError as error:
-                if distributed.is_first():
-                    write_json(self.folder.path / "non_finite_batch.json", error.paths)
-                raise
+            stage.optimization.schedule.step(epoch)
+            finished = self._train_epoch(stage, epoch, meters, random_numbers)
             _join_bad_images(meters)
             if not finished:
-                self._save_last(stage, epoch, {"finished": False, "meters": meters.state_dict()})
-                logger.info(
-                    "stopped in stage %s, epoch %d after %d batches; SOLVER.RESUME auto goes on",
-                    stage.name,
-                    epoch,
-                    meters.iteration,
-                )
-                raise Interrupted
+                self._stop(stage, epoch, meters)
             record = _epoch_record(stage, epoch, meters)
             self._save_last(stage, epoch, {"finished": True, "record": record})
             self._close_epoch(stage, epoch, record)
             meters, random_numbers = EpochMeters(), None
 
+    def _train_epoch(
+        self, stage: Stage, epoch: int, meters: EpochMeters, random_numbers: dict[str, Any] | None
+    ) -> bool:
+        try:
+            return train_epoch(stage, epoch, meters, self.precision, self.stop, random_numbers)
+        except NonFiniteLossError as error:
+            if distributed.is_first():
+                write_json(self.folder.path / "non_finite_batch.json", error.paths)
+            raise
+
+    def _stop(self, stage: Stage, epoch: int, meters: EpochMeters) -> None:
+        self._save_last(stage, epoch, {"finished": False, "meters": meters.state_dict()})
+        logger.info(
+            "stopped in stage %s, epoch %d after %d batches; resume with SOLVER.RESUME auto",
+            stage.name,
+            epoch,
+            meters.iteration,
+        )
+        raise Interrupted
+
     def _restore(self, stage: Stage, state: dict[str, Any]) -> None:
-        _load_optimizers(stage.optimizers, state["optimizers"])
+        _load_optimizers(stage.optimization.optimizers, state["optimizers"])
         self.precision.load_state_dict(state["scaler"])
         stage.load_extra_state(state["extra"])
         lines = self.folder.read_metrics()
@@ -114,37 +123,43 @@ class Training:
         training = {
             "stage": stage.name,
             "epoch": epoch,
-            "optimizers": [optimizer.state_dict() for optimizer in stage.optimizers],
+            "optimizers": [optimizer.state_dict() for optimizer in stage.optimization.optimizers],
             "scaler": self.precision.state_dict(),
             "random": random_state(),
             "extra": stage.extra_state(),
             **progress,
         }
-        meta = {**self.meta, "stage": stage.name, "epoch": epoch}
-        self._save(self.folder.last, meta, training)
+        self._save(self.folder.last, self._meta(stage, epoch), training)
 
     def _save(self, path: Path, meta: Meta, training: dict[str, Any] | None = None) -> None:
         if distributed.is_first():
             save_checkpoint(path, self.model, self.config_text, meta, training)
 
+    def _meta(self, stage: Stage, epoch: int) -> Meta:
+        return {**self.meta, "stage": stage.name, "epoch": epoch}
+
     def _close_epoch(self, stage: Stage, epoch: int, record: dict[str, Any]) -> None:
-        """Evaluate when it is time, log the epoch, keep checkpoints; safe to do again."""
+        """Log the epoch, keep checkpoints, evaluate when due; idempotent."""
         lines = self.folder.read_metrics()
         if any((line["stage"], line["epoch"]) == (stage.name, epoch) for line in lines):
             return
-        timing = stage.timing
-        logger.info("%s", _epoch_summary(record, timing.num_epochs))
+        timing = stage.optimization.timing
+        self._table.log(record)
         is_last = epoch == timing.num_epochs
-        meta = {**self.meta, "stage": stage.name, "epoch": epoch}
-        best_file = self.folder.path / "best.pth"
+        meta = self._meta(stage, epoch)
         if is_last or epoch % timing.checkpoint_period == 0:
             self._save(self._kept_file(stage, epoch), meta)
         if timing.eval_period and (is_last or epoch % timing.eval_period == 0):
             self.report = self.evaluate()
             record = {**record, **self.report.scalars()}
+            best_file = self.folder.path / "best.pth"
             best = max((line.get("mAP", 0.0) for line in lines), default=0.0)
-            if record["mAP"] > best or not best_file.is_file():
+            is_best = record["mAP"] > best or not best_file.is_file()
+            if is_best:
                 self._save(best_file, {**meta, "mAP": record["mAP"]})
+            mark = "  best so far" if is_best else ""
+            logger.info("   test  %s%s", scores_line(self.report), mark)
+            log_results(self.report, logging.INFO if is_last else logging.DEBUG)
         self.folder.add_metrics(record)
 
     def _kept_file(self, stage: Stage, epoch: int) -> Path:
@@ -155,7 +170,7 @@ class Training:
 
 
 def _join_bad_images(meters: EpochMeters) -> None:
-    """Count the broken images of all processes; the log names those of the first one already."""
+    """Sum the broken images of all processes; the first process has logged its own already."""
     parts = distributed.collect((meters.bad_images, meters.bad_paths))
     for path in [path for _, paths in parts[1:] for path in paths]:
         logger.warning("skipped the broken image %s", path)
@@ -163,7 +178,7 @@ def _join_bad_images(meters: EpochMeters) -> None:
 
 
 def _load_optimizers(optimizers: list[Optimizer], states: list[dict[str, Any]]) -> None:
-    """Put saved optimizer states back; raises ConfigError when they are of other optimizers."""
+    """Restore optimizer states; raises ConfigError if they belong to other optimizers."""
     try:
         for optimizer, state in zip(optimizers, states, strict=True):
             missing = optimizer.defaults.keys() - state["param_groups"][0].keys()
@@ -172,7 +187,7 @@ def _load_optimizers(optimizers: list[Optimizer], states: list[dict[str, Any]]) 
             options = [{**group} for group in optimizer.param_groups]
             optimizer.load_state_dict(state)
             for group, given in zip(optimizer.param_groups, options, strict=True):
-                # The configuration's rates and decays count, should they have changed.
+                # Rates and decays come from the configuration, which may have changed.
                 group.update({key: value for key, value in given.items() if key != "params"})
     except ValueError as error:
         raise ConfigError(
@@ -189,23 +204,10 @@ def _epoch_record(stage: Stage, epoch: int, meters: EpochMeters) -> dict[str, An
         "epoch": epoch,
         "loss": sum(means[name] for name in meters.loss_names),
         **means,
-        "lr": stage.optimizers[0].param_groups[0]["lr"],
+        "lr": stage.optimization.optimizers[0].param_groups[0]["lr"],
         "images_per_second": meters.images / max(meters.seconds, 1e-9),
         "seconds": meters.seconds,
         "images": meters.images,
         "bad_images": meters.bad_images,
         **stage.epoch_statistics(),
     }
-
-
-def _epoch_summary(record: dict[str, Any], num_epochs: int) -> str:
-    elsewhere = ("stage", "epoch", "lr", "images_per_second", "seconds", "images", "bad_images")
-    shown = {key: value for key, value in record.items() if key not in elsewhere}
-    numbers = " ".join(
-        f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}"
-        for key, value in shown.items()
-    )
-    return (
-        f"stage {record['stage']} epoch {record['epoch']}/{num_epochs} done: {numbers} "
-        f"lr {record['lr']:.3g}, {record['images_per_second']:.3g} images/s"
-    )

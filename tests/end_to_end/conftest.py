@@ -41,6 +41,11 @@ class Finished:
     status: int
     output: str
 
+    @property
+    def unwrapped(self):
+        """The output without the console's line breaks in long messages."""
+        return self.output.replace("\n" + " " * 9, " ")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():

@@ -52,13 +52,13 @@ def test_run_with_a_graph_resumes_bit_identically(train_in, tmp_path, monkeypatc
         if (stage.name, epoch) != (2, moment[0]):
             return original(stage, epoch, meters, precision, stop, random_numbers)
         counted = Stop()
-        losses = stage.losses
+        losses = stage.compute_losses
 
         def counting(batch):
             counted.requested = meters.iteration >= moment[1]
             return losses(batch)
 
-        stage.losses = counting
+        stage.compute_losses = counting
         return original(stage, epoch, meters, precision, counted, random_numbers)
 
     with monkeypatch.context() as patch:

@@ -29,7 +29,7 @@ def run(train_in, tmp_path_factory):
     return folder
 
 
-def test_three_stages_in_their_order(run):
+def test_stages_run_in_order(run):
     lines = metrics_of(run)
     assert [(line["stage"], line["epoch"]) for line in lines] == [
         (0, 1),
@@ -45,7 +45,7 @@ def test_three_stages_in_their_order(run):
     assert "hits" in lines[-1]
 
 
-def test_prior_stage_trains_the_image_encoder_and_nothing_else(run):
+def test_prior_stage_trains_only_the_image_encoder(run):
     (file,) = run.glob("*_stage0_2.pth")
     (after,) = run.glob("*_stage1_2.pth")
     prior, prompts = weights_of(file), weights_of(after)
@@ -87,14 +87,16 @@ def test_resumes_bit_identically(run, train_in, tmp_path, monkeypatch, moment):
     )
 
 
-def test_learned_prompts_leave_the_prior_stage_out(run, train_in, tmp_path):
+def test_learned_prompts_skip_the_prior_stage(run, train_in, tmp_path):
     (file,) = run.glob("*_stage1_2.pth")
     train_in(tmp_path, *PRIOR, "SOLVER.STAGE1.WEIGHT", str(file))
     assert [line["stage"] for line in metrics_of(tmp_path)] == [2, 2]
     assert metrics_of(tmp_path) == metrics_of(run)[4:]
 
 
-def test_prompts_for_a_run_that_stopped_in_the_prior_stage(run, train_in, tmp_path, monkeypatch):
+def test_prompts_are_refused_for_a_run_stopped_in_the_prior_stage(
+    run, train_in, tmp_path, monkeypatch
+):
     (prompts,) = run.glob("*_stage1_2.pth")
 
     def stopped(*_):
@@ -102,14 +104,14 @@ def test_prompts_for_a_run_that_stopped_in_the_prior_stage(run, train_in, tmp_pa
 
     folder = tmp_path / "stopped"
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.Training, "_close_epoch", stopped)
+        patch.setattr(trainer.Trainer, "_close_epoch", stopped)
         with pytest.raises(Interrupted):
             train_in(folder, *PRIOR)
     with pytest.raises(ConfigError, match="stopped inside stage 0"):
         train_in(folder, *PRIOR, "SOLVER.RESUME", "auto", "SOLVER.STAGE1.WEIGHT", str(prompts))
 
 
-def test_something_to_learn_from():
+def test_options_that_contradict_each_other_are_refused():
     no_triplet = ["MODEL.ID_LOSS_WEIGHT", "0", "MODEL.METRIC_LOSS_TYPE", "none"]
     with pytest.raises(ConfigError, match="ID_LOSS_WEIGHT: 0 leaves"):
         load_cfg(None, ["SOLVER.STAGE0.MAX_EPOCHS", "1", *no_triplet])

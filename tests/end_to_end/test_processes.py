@@ -14,10 +14,11 @@ import pytest
 import torch
 
 from config import load_cfg
-from datasets.images.build import build_random_sampler, build_sources
+from datasets.samplers.build import build_random_sampler
 from datasets.sources import join_sources
 from processor.runtime.signals import Interrupted
 from processor.training.image_stage import ImageStage
+from processor.training.plan import build_sources
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +33,7 @@ from pathlib import Path
 from processor.training.image_stage import ImageStage
 from processor.runtime import distributed
 
-start_epoch, losses = ImageStage.start_epoch, ImageStage.losses
+start_epoch, losses = ImageStage.start_epoch, ImageStage.compute_losses
 
 
 def send(event):
@@ -57,12 +58,12 @@ def expect(event):
             send(event)
         return losses(stage, batch)
 
-    ImageStage.start_epoch, ImageStage.losses = start, watch
+    ImageStage.start_epoch, ImageStage.compute_losses = start, watch
 
 
 def run(case, output):
     sys.argv = list(case["arguments"])
-    ImageStage.start_epoch, ImageStage.losses = start_epoch, losses
+    ImageStage.start_epoch, ImageStage.compute_losses = start_epoch, losses
     if "event" in case:
         expect(case["event"])
     with contextlib.redirect_stdout(output):
@@ -267,7 +268,7 @@ def one(script, base_opts, damaged, tmp_path_factory):
 def begun(train_in, tmp_path_factory):
     """Folder of a run that one process began and a SIGTERM stopped inside stage 2."""
     folder = tmp_path_factory.mktemp("begun")
-    losses = ImageStage.losses
+    losses = ImageStage.compute_losses
     seen = []
 
     def watch(stage, batch):
@@ -277,7 +278,7 @@ def begun(train_in, tmp_path_factory):
         return losses(stage, batch)
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(ImageStage, "losses", watch)
+        monkeypatch.setattr(ImageStage, "compute_losses", watch)
         with pytest.raises(Interrupted):
             train_in(folder)
     return folder
@@ -320,7 +321,7 @@ def output_of(two, name):
     return [(two / "log" / f"{name}.{rank}.txt").read_text() for rank in (0, 1)]
 
 
-def test_three_stages_are_those_of_one_process(one, two):
+def test_two_processes_train_three_stages_like_one(one, two):
     """By SGD, so that all weights show all gradients; with classifiers that get none."""
     assert status_of(two, "stages") == [0, 0]
     assert_close_runs(one / "stages", two / "stages", exceptions=0)
@@ -331,7 +332,7 @@ def test_three_stages_are_those_of_one_process(one, two):
     assert all(torch.allclose(a[name], b[name], rtol=0, atol=1e-4) for name in a)
 
 
-def test_training_without_labels_is_that_of_one_process(one, two):
+def test_two_processes_train_dsgl_like_one(one, two):
     """Clusters, prototypes and features of all images are those of the global batches."""
     assert status_of(two, "clusters") == [0, 0]
     assert_close_runs(one / "clusters", two / "clusters", exceptions=0)
@@ -341,7 +342,7 @@ def test_training_without_labels_is_that_of_one_process(one, two):
     assert torch.allclose(a["bank"]["features"], b["bank"]["features"], rtol=0, atol=1e-4)
 
 
-def test_first_process_alone_writes_and_speaks(one, two):
+def test_only_the_first_process_writes_and_logs(one, two):
     def files(folder):
         return sorted(path.name.partition(".tfevents")[0] for path in folder.iterdir())
 
@@ -391,14 +392,14 @@ def test_evaluation_of_an_odd_number_of_images(script, two, straight, odd, tmp_p
     assert log_of(two / "tested", "test_log.txt") == log_of(tmp_path, "test_log.txt")
 
 
-def test_run_of_one_process_goes_on_with_two(straight, begun, two):
+def test_run_of_one_process_resumes_with_two(straight, begun, two):
     assert training_of(begun)["meters"]["iteration"] == 2
     assert status_of(two, "resumed") == [0, 0]
     assert_close_runs(straight, two / "resumed")
     assert json.loads((two / "resumed" / "run_2.json").read_text())["processes"] == 2
 
 
-def test_signal_to_one_process_stops_both_and_one_goes_on(one, two, damaged, train_in, tmp_path):
+def test_signal_to_one_process_stops_both_and_one_can_resume(one, two, damaged, train_in, tmp_path):
     """Processes ask each other every ten batches; the last, uneven batch is still to come."""
     assert status_of(two, "stopped") == [0, 0]
     text, of_the_other = output_of(two, "stopped")
@@ -412,7 +413,7 @@ def test_signal_to_one_process_stops_both_and_one_goes_on(one, two, damaged, tra
     assert_close_runs(one / "shuffled", tmp_path / "run")
 
 
-def test_loss_that_is_no_number_names_the_images_of_both(script, base_opts, two, tmp_path):
+def test_nan_loss_names_the_images_of_both_processes(script, base_opts, two, tmp_path):
     assert status_of(two, "infinite") == [1, 1]
     finished = script("train_clipreid.py", *base_opts, *INFINITE, "OUTPUT_DIR", tmp_path)
     assert finished.status == 1
@@ -437,7 +438,7 @@ def errors_in(output):
     return [line for line in output.splitlines() if " ERROR processor" in line]
 
 
-def test_killed_process_ends_the_job_which_one_goes_on_with(
+def test_killed_process_ends_the_job_and_one_process_can_resume(
     run_cases, base_opts, straight, train_in, tmp_path
 ):
     """The kill comes in the middle of an epoch, after a finished one."""
@@ -474,7 +475,7 @@ def test_sigterm_to_torchrun_saves(run_cases, base_opts, straight, train_in, tmp
     assert_close_runs(straight, tmp_path)
 
 
-def test_batches_that_do_not_divide_are_one_error(torchrun, base_opts, tmp_path):
+def test_indivisible_batches_are_reported_once(torchrun, base_opts, tmp_path):
     """All processes end with what one of them says."""
     wrong = ["SOLVER.STAGE2.IMS_PER_BATCH", "36", "OUTPUT_DIR", tmp_path / "run"]
     finished = torchrun("train_clipreid.py", *base_opts, *wrong)

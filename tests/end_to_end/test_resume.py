@@ -119,7 +119,7 @@ def test_stopped_and_resumed_run_is_bit_identical(straight, stopped, train_in, t
     assert_same_run(straight, tmp_path)
 
 
-def test_run_stopped_three_times(straight, stopped, train_in, tmp_path):
+def test_run_stopped_three_times_is_bit_identical(straight, stopped, train_in, tmp_path):
     stopped(tmp_path, 1, 1, 1)
     stopped(tmp_path, 1, 1, 1, "SOLVER.RESUME", "auto")
     stopped(tmp_path, 2, 2, 2, "SOLVER.RESUME", "auto")
@@ -164,7 +164,7 @@ def test_every_variant_resumes(stopped, train_in, tmp_path, variant):
 
 
 @pytest.mark.parametrize("opts", [(), CENTER])
-def test_run_killed_between_the_stages(train_in, monkeypatch, tmp_path, opts):
+def test_run_killed_between_the_stages_is_bit_identical(train_in, monkeypatch, tmp_path, opts):
     """Stage 1 is saved, nothing of stage 2: what stage 2 draws at its start is drawn again."""
 
     class Killed(Exception):  # noqa: N818 - stands for a signal
@@ -191,7 +191,7 @@ def test_finished_run_is_only_evaluated_again(straight, train_in, tmp_path):
     assert not list((tmp_path / "run").glob("previous_*"))
 
 
-def test_finished_run_goes_on_with_more_epochs(straight, train_in, tmp_path):
+def test_finished_run_continues_with_more_epochs(straight, train_in, tmp_path):
     shutil.copytree(straight, tmp_path / "run")
     train_in(tmp_path / "run", "SOLVER.RESUME", "auto", "SOLVER.STAGE2.MAX_EPOCHS", "3")
     train_in(tmp_path / "whole", "SOLVER.STAGE2.MAX_EPOCHS", "3")
@@ -200,7 +200,7 @@ def test_finished_run_goes_on_with_more_epochs(straight, train_in, tmp_path):
     assert_same(dict(one["model"]), dict(two["model"]))
 
 
-def test_auto_without_a_checkpoint_starts(straight, train_in, tmp_path):
+def test_auto_without_a_checkpoint_starts_a_new_run(straight, train_in, tmp_path):
     train_in(tmp_path, "SOLVER.RESUME", "auto")
     assert_same_run(straight, tmp_path)
 
@@ -246,7 +246,7 @@ def test_checkpoint_of_other_optimizers_is_an_error(straight, train_in, tmp_path
         )
 
 
-def test_two_stage_checkpoint_is_no_baseline(straight, train_in, tmp_path):
+def test_two_stage_checkpoint_cannot_resume_a_baseline(straight, train_in, tmp_path):
     with pytest.raises(ValueError, match=r"SOLVER\.RESUME: .* another run: .*unexpected"):
         train_in(
             tmp_path,
@@ -254,7 +254,7 @@ def test_two_stage_checkpoint_is_no_baseline(straight, train_in, tmp_path):
         )
 
 
-def test_resumed_model_is_never_reported_as_untrained(stopped, train_in, tmp_path):
+def test_resumed_model_is_not_evaluated_as_before_training(stopped, train_in, tmp_path):
     """Evaluation before training is of the model before training, or is left out."""
     stopped(tmp_path / "one", 2, 2, 1)
     train_in(
@@ -283,7 +283,7 @@ def test_run_resumed_with_other_targets_still_ends_with_its_table(
     assert "results\ntarget" in (tmp_path / "log.txt").read_text(encoding="utf-8")
 
 
-def test_stop_while_features_are_extracted_leaves_a_folder_to_start_from(
+def test_stop_during_extraction_leaves_a_resumable_folder(
     straight, train_in, monkeypatch, tmp_path
 ):
     class Impatient(experiment.StopRequest):
@@ -363,7 +363,7 @@ def test_sigterm_saves_and_exits_cleanly(start_script, script, base_opts, long_s
     assert_same_run(long_straight, tmp_path)
 
 
-def test_start_that_cannot_work_leaves_the_earlier_run_alone(straight, train_in, tmp_path):
+def test_refused_start_leaves_the_earlier_run_in_place(straight, train_in, tmp_path):
     shutil.copytree(straight, tmp_path / "run")
     before = sorted(path.name for path in (tmp_path / "run").iterdir())
     with pytest.raises(FileNotFoundError):
@@ -371,7 +371,7 @@ def test_start_that_cannot_work_leaves_the_earlier_run_alone(straight, train_in,
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == before
 
 
-def test_prompts_and_an_unfinished_stage_1_contradict_each_other(
+def test_prompts_and_an_unfinished_stage_1_are_refused_together(
     straight, stopped, train_in, tmp_path
 ):
     stopped(tmp_path / "run", 1, 1, 1)
@@ -380,10 +380,12 @@ def test_prompts_and_an_unfinished_stage_1_contradict_each_other(
         train_in(tmp_path / "run", "SOLVER.RESUME", "auto", *prompts)
 
 
-def test_changed_rate_counts_after_a_resumption_and_is_named(stopped, train_in, tmp_path, caplog):
+def test_changed_learning_rate_applies_on_resume_and_is_logged(stopped, train_in, tmp_path, caplog):
     stopped(tmp_path / "run", 2, 1, 1)
     with caplog.at_level("WARNING"):
         train_in(tmp_path / "run", "SOLVER.RESUME", "auto", "SOLVER.STAGE2.BASE_LR", "1e-4")
-    assert "SOLVER.STAGE2.BASE_LR is 0.0001 now and was 0.0005" in caplog.text
+    assert (
+        "SOLVER.STAGE2.BASE_LR changed from 0.0005 to 0.0001 since the run stopped" in caplog.text
+    )
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["lr"] == pytest.approx(1e-4)

@@ -64,7 +64,7 @@ def results_of(folder, name="results.json"):
 # ------------------------------------------------------------------------------------ learning
 
 
-def test_retrieval_is_learned(learned, crowd):
+def test_training_improves_retrieval(learned, crowd):
     folder, report = learned
     before = results_of(folder, "results_before_training.json")["targets"][crowd.name]["mAP"]
     after = report.targets[0].scores()["mAP"]
@@ -74,14 +74,14 @@ def test_retrieval_is_learned(learned, crowd):
     assert after > 0.4
 
 
-def test_prompts_are_learned(learned):
+def test_stage_1_learns_prompts(learned):
     losses = [line["loss"] for line in metrics_of(learned[0], 1)]
     assert len(losses) == 5
     # Chance is ln of the batch size for each direction: 2 ln 50 = 7.8 but for repeated labels.
     assert losses[-1] < losses[0] - 0.5
 
 
-def test_losses_of_stage_2_fall(learned):
+def test_stage_2_losses_decrease(learned):
     lines = metrics_of(learned[0], 2)
     assert len(lines) == 30
     for name in ("id", "triplet", "i2t"):
@@ -92,7 +92,7 @@ def test_losses_of_stage_2_fall(learned):
 # ----------------------------------------------------------------------------------- the folder
 
 
-def test_every_file_of_a_run_is_there(learned):
+def test_run_writes_every_file(learned):
     folder, _ = learned
     names = {path.name for path in folder.iterdir()}
     events = {name for name in names if name.startswith("events.out.tfevents")}
@@ -103,7 +103,6 @@ def test_every_file_of_a_run_is_there(learned):
         "log.txt",
         "metrics.jsonl",
         "results.json",
-        "results.csv",
         "results.md",
         "results_before_training.json",
         "last.pth",
@@ -161,7 +160,7 @@ def test_results_are_those_of_the_last_evaluation(learned, crowd, people):
     assert results["average"]["mAP"] == pytest.approx(last["mAP"])
 
 
-def test_record_of_the_run(learned, crowd):
+def test_run_record_describes_the_run(learned, crowd):
     record = json.loads((learned[0] / "run.json").read_text())
     assert record["seed"] == 1234
     assert record["device"].startswith("cpu")
@@ -173,7 +172,7 @@ def test_record_of_the_run(learned, crowd):
     assert "torch" in record["packages"]
 
 
-def test_log_holds_the_lines_people_search_for(learned):
+def test_log_holds_clip_reids_result_lines(learned):
     log = (learned[0] / "log.txt").read_text(encoding="utf-8")
     results = results_of(learned[0])["targets"]
     for entry in results.values():
@@ -196,7 +195,7 @@ def test_every_checkpoint_loads_without_executing_code(learned):
         assert all(math.isfinite(t.double().sum()) for t in content["model"].values())
 
 
-def test_best_is_the_better_of_the_evaluations(learned):
+def test_best_checkpoint_is_the_one_with_the_higher_map(learned):
     best = torch.load(learned[0] / "best.pth", weights_only=True)["meta"]
     evaluated = {line["epoch"]: line["mAP"] for line in metrics_of(learned[0], 2) if "mAP" in line}
     assert best["mAP"] == max(evaluated.values()) == evaluated[best["epoch"]]
@@ -214,7 +213,7 @@ def assert_same_numbers(one, other):
 
 
 @pytest.mark.parametrize("with_config", [True, False])
-def test_evaluating_last_gives_the_run_s_results(learned, script, tmp_path, with_config):
+def test_evaluating_last_reproduces_the_results_of_the_run(learned, script, tmp_path, with_config):
     folder, _ = learned
     config = ["--config_file", folder / "config.yml"] if with_config else []
     finished = script(
@@ -239,11 +238,11 @@ def test_config_file_of_another_architecture_yields_to_the_checkpoint(learned, s
         *("TEST.WEIGHT", folder / "last.pth", "OUTPUT_DIR", tmp_path / "out"),
     )
     assert finished.status == 0, finished.output
-    assert "MODEL.STRIDE_SIZE: [16, 16], as the checkpoint says, not [8, 8]" in finished.output
+    assert "MODEL.STRIDE_SIZE: [16, 16] from the checkpoint replaces [8, 8]" in finished.unwrapped
     assert_same_numbers(results_of(folder), results_of(tmp_path / "out"))
 
 
-def test_options_typed_after_the_checkpoint_count(learned, script, people, tmp_path):
+def test_typed_options_override_the_checkpoint(learned, script, people, tmp_path):
     """Another target and re-ranking, without a configuration file."""
     folder, _ = learned
     finished = script(
@@ -268,7 +267,7 @@ def test_typed_options_need_not_fit_the_defaults(learned, script, tmp_path):
         *("MODEL.STRIDE_SIZE", "[12, 12]"),
     )
     assert finished.status == 0, finished.output
-    assert "1 reshaped (image_encoder.positional_embedding)" in finished.output
+    assert "1 reshaped (image_encoder.positional_embedding)" in finished.unwrapped
     assert 0 < results_of(tmp_path)["average"]["mAP"] < 1
 
 
@@ -280,8 +279,11 @@ def test_evaluating_in_the_run_folder_keeps_the_run_s_results(script, straight, 
         *("TEST.WEIGHT", tmp_path / "run" / "last.pth", "OUTPUT_DIR", tmp_path / "run"),
     )
     assert finished.status == 0, finished.output
-    assert results_of(tmp_path / "run", "results_1.json") == before
-    assert_same_numbers(before, results_of(tmp_path / "run"))
+    (name,) = before["targets"]
+    path = tmp_path / "run" / f"results_last_on_{name}.json"
+    assert f"results: {path}\n" in finished.unwrapped
+    assert results_of(tmp_path / "run") == before
+    assert_same_numbers(before, results_of(tmp_path / "run", path.name))
 
 
 def test_model_with_overlapping_patches_and_cameras_stands_alone(
@@ -333,7 +335,7 @@ def test_stage_2_starts_from_learned_prompts(straight, train_in, tmp_path):
     assert all(torch.equal(found[key], value) for key, value in expected.items())
 
 
-def test_learned_prompts_may_lie_in_the_run_folder_itself(straight, train_in, tmp_path):
+def test_learned_prompts_in_the_run_folder_itself_are_found(straight, train_in, tmp_path):
     """The earlier run is set aside; the prompts it holds are still found."""
     shutil.copytree(straight, tmp_path / "run")
     train_in(
@@ -346,7 +348,7 @@ def test_learned_prompts_may_lie_in_the_run_folder_itself(straight, train_in, tm
 
 
 def test_prompts_of_other_identities_are_refused(straight, train_in, crowd, tmp_path):
-    with pytest.raises(ValueError, match=r"SOLVER\.STAGE1\.WEIGHT: .* no prompts of these 40"):
+    with pytest.raises(ValueError, match=r"SOLVER\.STAGE1\.WEIGHT: .* no prompts for these 40"):
         train_in(
             tmp_path,
             *("DATASETS.ROOT_DIR", str(crowd.parent), "DATASETS.NAMES", crowd.name),
@@ -363,11 +365,12 @@ def test_baseline_script_trains_without_text(script, base_opts, tmp_path):
     assert not list(tmp_path.glob("*stage1*"))
     state = torch.load(tmp_path / "last.pth", weights_only=True)["model"]
     assert not [key for key in state if key.startswith(("text_encoder", "prompt_learner"))]
-    assert "mAP: " in finished.output
+    assert "mAP: " in finished.unwrapped
 
     again = script("test_clipreid.py", "TEST.WEIGHT", tmp_path / "last.pth", "OUTPUT_DIR", tmp_path)
     assert again.status == 0, again.output
-    assert_same_numbers(results_of(tmp_path, "results_1.json"), results_of(tmp_path))
+    (evaluated,) = tmp_path.glob("results_last_on_*.json")
+    assert_same_numbers(results_of(tmp_path), results_of(tmp_path, evaluated.name))
 
 
 def test_two_sources_are_joined_and_keep_their_cameras_apart(train_in, crowd, people, tmp_path):
@@ -383,7 +386,7 @@ def test_two_sources_are_joined_and_keep_their_cameras_apart(train_in, crowd, pe
     assert set(results_of(tmp_path)["targets"]) == {people.name, crowd.name}
 
 
-def test_another_run_in_the_same_folder_sets_the_first_aside(straight, train_in, tmp_path, caplog):
+def test_second_run_in_the_same_folder_moves_the_first_one(straight, train_in, tmp_path, caplog):
     shutil.copytree(straight, tmp_path / "run")
     with caplog.at_level(logging.WARNING):
         train_in(tmp_path / "run", "SOLVER.STAGE1.MAX_EPOCHS", "1", "SOLVER.STAGE2.MAX_EPOCHS", "1")

@@ -13,7 +13,7 @@ import torch
 
 from datasets import read_dataset
 from processor.runtime.signals import Interrupted
-from processor.training.dsgl_stage import UnsupervisedStage
+from processor.training.dsgl_stage import DSGLStage
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +72,7 @@ def assert_same_weights(one, other):
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_run_writes_what_any_run_writes(plain):
+def test_dsgl_run_writes_every_file(plain):
     names = {path.name.partition(".tfevents")[0] for path in plain.iterdir()}
     assert names >= {"last.pth", "best.pth", "little_2.pth", "results.json", "run.json", "log.txt"}
     lines = metrics_of(plain)
@@ -96,7 +96,7 @@ def test_run_writes_what_any_run_writes(plain):
     assert meta["num_classes"] == 0
 
 
-def test_weights_of_the_whole_encoder_change(plain, train_without_labels, tmp_path):
+def test_dsgl_trains_the_whole_encoder(plain, train_without_labels, tmp_path):
     """But for the neck's bias and the attention pool, which the pooled feature does not use."""
     train_without_labels(tmp_path, "SOLVER.STAGE2.MAX_EPOCHS", "1", "SOLVER.STAGE2.BASE_LR", "0")
     start, end = checkpoint_of(tmp_path)["model"], checkpoint_of(plain)["model"]
@@ -105,7 +105,7 @@ def test_weights_of_the_whole_encoder_change(plain, train_without_labels, tmp_pa
     assert "bottleneck.bias" in same
 
 
-def test_no_identity_label_is_used(people, plain, train_without_labels, tmp_path):
+def test_dsgl_never_uses_identity_labels(people, plain, train_without_labels, tmp_path):
     """Other identities for the same images, and even a single one, give the same weights."""
     splits = read_dataset(people.name, str(people.parent))
     rng = random.Random(0)
@@ -155,7 +155,7 @@ def test_stopped_and_resumed_run_is_bit_identical(
         straight = tmp_path / "straight"
         train_without_labels(straight, *more)
     stopped = tmp_path / "stopped"
-    losses, count = UnsupervisedStage.losses, 0
+    losses, count = DSGLStage.compute_losses, 0
 
     def watch(stage, images):
         nonlocal count
@@ -165,7 +165,7 @@ def test_stopped_and_resumed_run_is_bit_identical(
         return losses(stage, images)
 
     with monkeypatch.context() as patch:
-        patch.setattr(UnsupervisedStage, "losses", watch)
+        patch.setattr(DSGLStage, "compute_losses", watch)
         with pytest.raises(Interrupted):
             train_without_labels(stopped, *more)
     assert not (stopped / "results.json").exists()
@@ -179,7 +179,7 @@ def test_stopped_and_resumed_run_is_bit_identical(
     assert torch.equal(a["bank"]["features"], b["bank"]["features"])
 
 
-def test_clusters_stay_for_as_many_epochs_as_asked(train_without_labels, tmp_path):
+def test_clusters_stay_for_the_configured_epochs(train_without_labels, tmp_path):
     train_without_labels(tmp_path, "DSGL.RECLUSTER_EVERY", "2", *("SOLVER.STAGE2.MAX_EPOCHS", "3"))
     lines = metrics_of(tmp_path)
     names = ("clusters", "outliers", "size_largest", "ari", "nmi")
@@ -202,7 +202,7 @@ HYBRID = {"memory", "disentangled", "relative_entropy"}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_variants_train(train_without_labels, tmp_path, variant):
+def test_dsgl_variants_train(train_without_labels, tmp_path, variant):
     train_without_labels(tmp_path, "SOLVER.STAGE2.MAX_EPOCHS", "1", *VARIANTS[variant])
     (line,) = metrics_of(tmp_path)
     expected = HYBRID
@@ -232,7 +232,7 @@ def test_transformer_trains_with_and_without_its_patches_frozen(
     assert tensors == len(names) - len(frozen)
 
 
-def test_checkpoint_evaluates_to_the_results_of_its_run(plain, script):
+def test_dsgl_checkpoint_reproduces_the_results_of_its_run(plain, script):
     shutil.copyfile(plain / "results.json", plain / "of_the_run.json")
     finished = script("test_clipreid.py", "TEST.WEIGHT", plain / "last.pth")
     assert finished.status == 0, finished.output
@@ -252,14 +252,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_useless_clusters_stop_the_run_with_advice(script, opts, tmp_path, case):
+def test_too_few_clusters_stop_the_run_with_advice(script, opts, tmp_path, case):
     given, advice = REFUSED[case]
     finished = script("train_dsgl.py", *opts, "OUTPUT_DIR", tmp_path, *given)
     assert finished.status == 1
     assert advice in finished.output.splitlines()[-1] + finished.output.splitlines()[-2]
 
 
-def test_run_of_another_kind_is_not_resumed(plain, straight, script, opts, base_opts, tmp_path):
+def test_run_of_another_kind_cannot_be_resumed(plain, straight, script, opts, base_opts, tmp_path):
     finished = script(
         "train_clipreid.py", *base_opts, "SOLVER.RESUME", plain / "last.pth", "OUTPUT_DIR", tmp_path
     )

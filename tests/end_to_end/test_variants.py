@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from config import ConfigError
-from datasets.images import build_resident, dataset
+from datasets.images import build, dataset
 from datasets.images.placement import FreeMemory
 from processor import experiment
 from processor.runtime.signals import Interrupted
@@ -36,7 +36,7 @@ def assert_finite(folder):
 # ------------------------------------------------------------------------------------- options
 
 
-def test_number_of_workers_does_not_matter(straight, train_in, tmp_path):
+def test_number_of_workers_does_not_change_the_run(straight, train_in, tmp_path):
     train_in(tmp_path, "DATALOADER.NUM_WORKERS", "2")
     expected, found = weights_of(straight), weights_of(tmp_path)
     assert all(torch.equal(found[key], value) for key, value in expected.items())
@@ -44,7 +44,7 @@ def test_number_of_workers_does_not_matter(straight, train_in, tmp_path):
     assert losses[0] == losses[1]
 
 
-def test_same_seed_same_run_and_another_seed_another(straight, train_in, tmp_path):
+def test_seed_decides_the_run(straight, train_in, tmp_path):
     train_in(tmp_path / "same")
     train_in(tmp_path / "other", "SOLVER.SEED", "1")
     expected, found = weights_of(straight), weights_of(tmp_path / "same")
@@ -94,7 +94,7 @@ def test_other_optimizers_train(train_in, straight, tmp_path, name):
     assert set(saved["state"][0]) == parts
 
 
-def test_bf16_trains_float32_weights(train_in, straight, tmp_path):
+def test_bf16_training_keeps_float32_weights(train_in, straight, tmp_path):
     train_in(tmp_path, "SOLVER.AMP", "bf16")
     assert_finite(tmp_path)
     kinds = {value.dtype for value in weights_of(tmp_path).values()}
@@ -130,7 +130,7 @@ IMAGE_GRAPH = ("DATALOADER.SAMPLER", "dfgs_image", "DATALOADER.DFGS.NUM_NEIGHBOU
 
 
 @pytest.mark.parametrize("options", [(), IMAGE_GRAPH, (*BICUBIC, *IMAGE_GRAPH)])
-def test_run_from_memory_is_that_from_files(train_in, tmp_path, options):
+def test_run_from_memory_equals_one_from_files(train_in, tmp_path, options):
     """Augmented images, features for the prompts, features for the graph: every bit."""
     options = (*options, "SOLVER.STAGE0.MAX_EPOCHS", "1")
     for place in ("none", "ram"):
@@ -145,7 +145,7 @@ def test_run_from_memory_is_that_from_files(train_in, tmp_path, options):
         assert losses[0] == losses[1] != []
 
 
-def test_images_are_read_from_their_files_once(train_in, monkeypatch, tmp_path):
+def test_cached_images_are_read_from_files_once(train_in, monkeypatch, tmp_path):
     """By three stages with equal interpolations; evaluation reads its own images every time."""
     read = []
     original = dataset.read_image
@@ -157,7 +157,7 @@ def test_images_are_read_from_their_files_once(train_in, monkeypatch, tmp_path):
     assert re.search(r"training images \(0\.000824 GB\): kept in RAM; \S+ GB are free\n", log)
 
 
-def test_batches_augmented_as_a_whole_train_as_well(train_in, tmp_path):
+def test_device_augmentation_trains_equally_well(train_in, tmp_path):
     train_in(tmp_path / "whole", "INPUT.CACHE", "device", *BICUBIC, *IMAGE_GRAPH)
     assert_finite(tmp_path / "whole")
     assert metrics_of(tmp_path / "whole")[1]["loss"] < metrics_of(tmp_path / "whole")[0]["loss"]
@@ -176,16 +176,16 @@ def test_images_that_do_not_fit_stop_a_run_before_it_writes(
     assert not (tmp_path / "run").exists()
 
 
-def test_stop_while_images_are_read(straight, train_in, monkeypatch, tmp_path):
+def test_stop_while_images_are_cached_interrupts(straight, train_in, monkeypatch, tmp_path):
     """Between the stages: what stage 1 has learned is kept, and the run goes on from there."""
-    original = build_resident.read_images
+    original = build.read_images
 
     def stopped(*arguments, check, **options):
         monkeypatch.setattr(check.__self__, "requested", True)
         return original(*arguments, check=check, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(build_resident, "read_images", stopped)
+        patch.setattr(build, "read_images", stopped)
         with pytest.raises(Interrupted):
             train_in(tmp_path)
     saved = torch.load(tmp_path / "last.pth", weights_only=True)["training"]
@@ -285,7 +285,7 @@ def test_single_camera_with_the_junk_rule_names_cameras_and_remedy(
     assert not (tmp_path / "run" / "metrics.jsonl").exists()  # found before any training
 
 
-def test_gallery_of_five(people, train_in, tmp_path):
+def test_gallery_of_five_images_evaluates(people, train_in, tmp_path):
     """Rank 10 of five gallery images is rank 5."""
     root = tmp_path / "own"
     copy_people(people, root / "train", ids=6)
@@ -312,7 +312,7 @@ def test_csv_file_as_a_data_set(people, train_in, tmp_path):
     assert_finite(tmp_path / "run")
 
 
-def test_camera_embeddings_of_one_camera_are_refused(people, train_in, tmp_path):
+def test_camera_embeddings_with_one_camera_are_refused(people, train_in, tmp_path):
     copy_people(people, tmp_path / "own", ids=8, cameras=False)
     with pytest.raises(ConfigError, match=r"MODEL.SIE_CAMERA: .* of one camera; leave it out"):
         train_in(tmp_path / "run", *own_data(tmp_path, "own"), "MODEL.SIE_CAMERA", "True")

@@ -8,7 +8,7 @@ from torch import nn
 
 from datasets.records import Batch
 from processor.runtime.precision import Precision
-from processor.training.stage import StageTiming, StepResult
+from processor.training.stage import Optimization, StageTiming, StepResult
 from solver.schedule import WarmupMultiStep
 
 
@@ -52,14 +52,14 @@ class ToyStage:
         self.name = name
         self.model = model or ToyModel()
         self.sizes = sizes
-        self.timing = timing or StageTiming(3, 2, 2, 1)
         self.bad = bad
         self.noise = noise
         group = {"name": "weights", "params": list(self.model.parameters()), "lr": 0.1}
-        self.optimizers = [torch.optim.SGD([group], lr=0.1, momentum=0.9)]
-        self.schedule = WarmupMultiStep(
-            self.optimizers[0], milestones=[3], gamma=0.1, warmup_epochs=0, warmup_factor=1.0
+        optimizer = torch.optim.SGD([group], lr=0.1, momentum=0.9)
+        schedule = WarmupMultiStep(
+            optimizer, milestones=[3], gamma=0.1, warmup_epochs=0, warmup_factor=1.0
         )
+        self.optimization = Optimization([optimizer], schedule, timing or StageTiming(3, 2, 2, 1))
         self.extra = 0
         self.seen = []
         self.after_steps = []
@@ -76,7 +76,7 @@ class ToyStage:
             start += size
         return batches[first_batch:]
 
-    def losses(self, batch):
+    def compute_losses(self, batch):
         if len(batch) < 2:
             return None
         start = batch.indices[0].item()

@@ -33,7 +33,7 @@ def mean(batch):
     return batch.images.mean((2, 3))
 
 
-def test_rows_are_in_order(float32):
+def test_features_are_in_the_order_of_the_images(float32):
     table = extract_features(mean, *loader(3, 3, 1), float32, title="test")
     assert table.indices.tolist() == list(range(7))
     assert table.features[:, 0].tolist() == list(range(7))
@@ -46,7 +46,7 @@ def test_no_gradient_is_kept(float32):
     assert not table.features.requires_grad
 
 
-def test_features_are_float32_whatever_the_encoder_computes():
+def test_features_are_float32_for_any_encoder_dtype():
     layer = torch.nn.Linear(3, 2)
     seen = []
 
@@ -59,19 +59,19 @@ def test_features_are_float32_whatever_the_encoder_computes():
     assert table.features.dtype == torch.float32
 
 
-def test_broken_files_are_counted_and_empty_batches_left_out(float32, caplog):
+def test_broken_files_are_counted_and_empty_batches_skipped(float32, caplog):
     table = extract_features(mean, *loader(0, 2, bad=["a.jpg", "b.jpg"]), float32, title="gallery")
     assert table.indices.tolist() == [0, 1]
     assert "gallery: skipped the broken image a.jpg" in caplog.text
     assert "gallery: 2 broken images skipped" in caplog.text
 
 
-def test_nothing_readable_is_an_error(float32):
+def test_no_readable_image_is_an_error(float32):
     with pytest.raises(ValueError, match="gallery: no image could be read"):
         extract_features(mean, *loader(0, bad=["a.jpg"]), float32, title="gallery")
 
 
-def test_stop_request(float32):
+def test_stop_request_interrupts_the_extraction(float32):
     stop = StopRequest()
     stop.requested = True
     with pytest.raises(Interrupted):
@@ -79,7 +79,7 @@ def test_stop_request(float32):
 
 
 @pytest.mark.parametrize("num_images", [0, 3, 7, 12])
-def test_number_of_images_is_only_a_hint(float32, num_images):
+def test_wrong_number_of_images_still_gives_all_rows(float32, num_images):
     """Broken images come short of it."""
     make, _ = loader(3, 3, 1)
     table = extract_features(mean, make, num_images, float32, title="test")
@@ -87,13 +87,13 @@ def test_number_of_images_is_only_a_hint(float32, num_images):
     assert table.features.tolist() == [[i] * 3 for i in range(7)]
 
 
-def test_rows_are_set_aside_once(float32):
+def test_memory_for_rows_is_allocated_once(float32):
     """Batch after batch goes into the same memory."""
     table = extract_features(mean, *loader(3, 3, 1), float32, title="test")
     assert table.features.untyped_storage().nbytes() == 7 * 3 * 4
 
 
-def test_width_is_told_before_the_second_batch_and_may_be_refused(float32):
+def test_width_is_checked_before_the_second_batch(float32):
     told, seen = [], []
 
     def encode(batch):
@@ -112,7 +112,7 @@ def test_width_is_told_before_the_second_batch_and_may_be_refused(float32):
     assert seen == [2]
 
 
-def test_camera_beyond_those_of_training_is_unknown():
+def test_camera_unseen_in_training_is_unknown():
     """It would otherwise take the embedding of the next source's first camera."""
     camids, views = torch.tensor([0, 3, 4, -1]), torch.tensor([0, 1, 2, 3])
     cameras, viewids = ids_of_model(camids, views, range(6, 10))
@@ -120,6 +120,6 @@ def test_camera_beyond_those_of_training_is_unknown():
     assert viewids.tolist() == [0, 1, 2, 3]
 
 
-def test_cameras_of_a_data_set_that_was_not_trained_on_are_unknown():
+def test_cameras_of_an_untrained_data_set_are_unknown():
     ids = ids_of_model(torch.tensor([0, 1]), torch.tensor([1, 0]), None)
     assert [values.tolist() for values in ids] == [[-1, -1], [-1, -1]]

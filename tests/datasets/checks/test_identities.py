@@ -13,7 +13,8 @@ from datasets.checks.identities import (
 )
 from datasets.checks.report import ERROR, WARNING
 from datasets.records import DataSplits, Sample
-from processor.metrics.ranking import count_valid_queries
+from processor.metrics.identities import Identities
+from processor.metrics.junk_rule import count_valid_queries
 
 
 def images(folder, *ids, camid=0):
@@ -97,11 +98,12 @@ def test_unmatched_queries_are_those_the_evaluation_drops(query, gallery, ignore
     data = splits(query=query, gallery=gallery)
     unmatched = queries_without_match(data, ignore_same_camera=ignore_same_camera)
     arrays = [[x[place] for x in side] for place in (0, 1) for side in (query, gallery)]
+    ids = Identities.check(*arrays, ignore_same_camera=ignore_same_camera)
     if len(unmatched) == len(query):
         with pytest.raises(ValueError, match="0 of"):
-            count_valid_queries(*arrays, ignore_same_camera=ignore_same_camera)
+            count_valid_queries(ids)
     else:
-        valid = count_valid_queries(*arrays, ignore_same_camera=ignore_same_camera)
+        valid = count_valid_queries(ids)
         assert len(query) - len(unmatched) == valid
 
 

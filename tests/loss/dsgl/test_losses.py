@@ -9,8 +9,8 @@ import torch
 from loss import (
     ClusteredBatch,
     ClusterMemory,
+    DSGLLosses,
     InstanceBank,
-    UnsupervisedLosses,
     disentangled_loss,
     relative_entropy_loss,
 )
@@ -39,7 +39,7 @@ def batch(original):
 
 
 def test_published_form_is_the_mean_of_the_originals_passes(original, memory, bank, batch):
-    losses = UnsupervisedLosses(entropy_weight=0, faithful=True)
+    losses = DSGLLosses(entropy_weight=0, faithful=True)
     features = original.inputs.clone().requires_grad_()
     found = losses(features, None, batch, memory, bank)["disentangled"]
     expected = ((original.loss_pass0 + original.loss_pass1) / 2).float()
@@ -51,7 +51,7 @@ def test_published_form_is_the_mean_of_the_originals_passes(original, memory, ba
 
 
 def test_default_is_one_pass_over_all_orders_and_leaves_the_bank(original, memory, bank, batch):
-    found = UnsupervisedLosses()(original.inputs, original.inputs.flip(0), batch, memory, bank)
+    found = DSGLLosses()(original.inputs, original.inputs.flip(0), batch, memory, bank)
     parts = (original.targets, original.irre_targets, bank, memory.mean)
     assert found["memory"] == memory(original.inputs, original.targets)
     assert found["disentangled"] == disentangled_loss(original.inputs, *parts)
@@ -62,22 +62,20 @@ def test_default_is_one_pass_over_all_orders_and_leaves_the_bank(original, memor
 
 def test_weights_multiply_and_zero_leaves_out(original, memory, bank, batch):
     pairs = original.inputs.flip(0)
-    once = UnsupervisedLosses()(original.inputs, pairs, batch, memory, bank)
-    weighted = UnsupervisedLosses(disentangled_weight=3.0, entropy_weight=0.5)
+    once = DSGLLosses()(original.inputs, pairs, batch, memory, bank)
+    weighted = DSGLLosses(disentangled_weight=3.0, entropy_weight=0.5)
     found = weighted(original.inputs, pairs, batch, memory, bank)
     assert found["memory"] == once["memory"]
     assert found["disentangled"] == 3 * once["disentangled"]
     assert found["relative_entropy"] == once["relative_entropy"] / 2
-    none = UnsupervisedLosses(disentangled_weight=0, entropy_weight=0)
+    none = DSGLLosses(disentangled_weight=0, entropy_weight=0)
     assert not none.need_pairs
     assert list(none(original.inputs, None, batch, memory, bank)) == ["memory"]
 
 
 def test_constants_reach_the_losses(original, memory, bank, batch):
     pairs = original.inputs.flip(0)
-    losses = UnsupervisedLosses(
-        temperature=0.1, mix=0.3, positive_mix=0.6, negative_mix=0.2, detach=True
-    )
+    losses = DSGLLosses(temperature=0.1, mix=0.3, positive_mix=0.6, negative_mix=0.2, detach=True)
     found = losses(original.inputs, pairs, batch, memory, bank)
     parts = (original.targets, original.irre_targets, bank, memory.mean)
     assert found["disentangled"] == disentangled_loss(original.inputs, *parts, 0.1, 0.3)
@@ -89,7 +87,7 @@ def test_constants_reach_the_losses(original, memory, bank, batch):
 def test_update_moves_the_memory_and_puts_each_feature_into_the_bank_once(
     original, memory, bank, batch, faithful
 ):
-    losses = UnsupervisedLosses(faithful=faithful)
+    losses = DSGLLosses(faithful=faithful)
     pairs = original.inputs.flip(0)
     expected = ClusterMemory(original.clu_memory)
     expected.update(original.inputs, original.targets)

@@ -170,5 +170,5 @@ def test_unfinished_line_is_left_out_and_a_broken_one_is_named(tmp_path):
     path.write_text(json.dumps(RUN[0]) + "\n" + '{"stage": 1, "ep')
     assert read_metrics_file(path) == RUN[:1]
     path.write_text('{"stage": 1, "ep\n' + json.dumps(RUN[0]) + "\n")
-    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 1: no JSON"):
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 1: not JSON"):
         read_metrics_file(path)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from datasets.records import Sample
-from processor.evaluation.protocol import Retrieval
+from processor.evaluation.target import Retrieval
 from processor.metrics.rank_lists import RankEntry, RankList
 from processor.pictures.rank_list import rank_row
 

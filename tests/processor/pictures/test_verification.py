@@ -4,12 +4,12 @@ from functools import partial
 
 import numpy as np
 import pytest
-import torch
 from matplotlib.patches import StepPatch
 
 from processor.metrics.distance import distmat_blocks
-from processor.metrics.matches import Candidates, Identities
+from processor.metrics.identities import Identities
 from processor.metrics.verification import OperatingPoint, verify
+from processor.metrics.working_memory import WorkingMemory
 from processor.pictures.verification import describe_point, draw_verification
 from processor.results.threshold import recommend
 
@@ -23,8 +23,7 @@ def found():
     distmat = np.where(same, rng.normal(0.3, 0.1, same.shape), rng.normal(1.0, 0.2, same.shape))
     distmat = distmat.clip(0.01).astype(np.float32)
     ids = Identities.check(pids, pids, np.zeros(100), np.ones(100))
-    candidates = Candidates.find(ids, ignore_same_camera=True)
-    return verify(partial(distmat_blocks, distmat), candidates, torch.device("cpu"))
+    return verify(partial(distmat_blocks, distmat), ids, WorkingMemory())
 
 
 def test_distances_and_rates_are_drawn(found, tmp_path):
@@ -69,9 +68,9 @@ def test_plot_says_what_the_threshold_accepts(found):
     assert figure.get_suptitle() == f"a title\n{describe_point(recommended.point)}"
 
 
-def test_without_a_recommendation_the_plot_says_so_and_has_no_line(found, tmp_path):
+def test_without_a_recommendation_the_plot_says_why_and_has_no_line(found, tmp_path):
     figure = draw_verification(found, None, "a title")
-    assert figure.get_suptitle() == "a title\nNo threshold is recommended."
+    assert figure.get_suptitle().startswith("a title\nNo threshold recommended: the distances do")
     left, right = figure.axes
     assert len(left.lines) == 0
     labels = [*left.get_legend_handles_labels()[1], *right.get_legend_handles_labels()[1]]

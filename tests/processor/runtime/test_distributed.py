@@ -222,7 +222,7 @@ def assert_same(found, expected):
 # ------------------------------------------------------------------------------- three processes
 
 
-def test_every_process_knows_its_place(three):
+def test_every_process_knows_its_rank(three):
     assert [found["place"] for found in three] == [
         (0, 3, True, 0, 3),
         (1, 3, False, 1, 3),
@@ -232,7 +232,7 @@ def test_every_process_knows_its_place(three):
 
 
 @pytest.mark.parametrize("count", range(8))
-def test_shares_are_all_things_once_and_in_order(three, count):
+def test_shares_cover_all_items_once_in_order(three, count):
     for rank, found in enumerate(three):
         parts = found["shares"][count]
         assert [i for part in parts for i in part] == list(range(count))
@@ -241,7 +241,7 @@ def test_shares_are_all_things_once_and_in_order(three, count):
         assert found["share"][count] == parts[rank]
 
 
-def test_values_are_exchanged(three):
+def test_values_are_exchanged_among_processes(three):
     for found in three:
         assert found["broadcast"] == {"from": 0}
         assert found["collected"] == ["from 0", "from 1", "from 2"]
@@ -283,7 +283,7 @@ def test_every_process_has_the_whole_feature_table(three, name, arguments):
         assert_same(found[name], expected)
 
 
-def test_nothing_readable_is_the_same_error_everywhere(three):
+def test_unreadable_data_raises_the_same_error_on_every_process(three):
     expected = ("ValueError", "gallery: no image could be read")
     assert [found["broken images only"] for found in three] == [expected] * 3
 
@@ -293,7 +293,7 @@ def test_all_processes_stop_when_one_was_asked_to(three):
 
 
 @pytest.mark.parametrize("name", ["P x K", "resumed", "shuffled"])
-def test_parts_make_up_the_batches_and_seeds_of_one_process(three, name):
+def test_shares_add_up_to_the_batches_and_seeds_of_one_process(three, name):
     expected = all_batches()[name]
     parts = [found["batches"][name] for found in three]
     assert [list(chain(*own)) for own in zip(*parts, strict=True)] == expected
@@ -306,7 +306,7 @@ def test_first_process_goes_first(three):
     assert all("process0" in found["turns"] for found in three[1:])
 
 
-def test_failure_of_the_first_process_does_not_keep_the_others_waiting(three):
+def test_failure_of_the_first_process_releases_the_others(three):
     assert three[0]["first one fails"] == ([True], ("ValueError", "nothing to find"))
     assert [found["first one fails"] for found in three[1:]] == [([True], None)] * 2
 
@@ -315,7 +315,7 @@ def test_failure_of_the_first_process_does_not_keep_the_others_waiting(three):
 
 
 @pytest.mark.parametrize("environment", [{}, {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}])
-def test_alone_nothing_happens(monkeypatch, environment):
+def test_single_process_needs_no_process_group(monkeypatch, environment):
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
@@ -339,7 +339,7 @@ def test_alone_nothing_happens(monkeypatch, environment):
         assert not distributed.is_lost_process(RuntimeError("gloo/transport: closed by peer"))
 
 
-def test_more_processes_than_gpus(monkeypatch):
+def test_more_processes_than_gpus_are_refused(monkeypatch):
     chosen = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

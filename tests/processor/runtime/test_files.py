@@ -2,25 +2,25 @@
 
 import pytest
 
-from processor.runtime.files import whole_file
+from processor.runtime.files import atomic_file
 
 
-def test_file_takes_its_place_at_the_end(tmp_path):
+def test_file_appears_when_its_writing_ends(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("before")
-    with whole_file(path) as beside:
+    with atomic_file(path) as beside:
         beside.write_text("after")
         assert path.read_text() == "before"
     assert path.read_text() == "after"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_error_leaves_the_file_as_it_was(tmp_path):
+def test_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("before")
 
     def fail_in_the_middle():
-        with whole_file(path) as beside:
+        with atomic_file(path) as beside:
             beside.write_text("half")
             raise RuntimeError
 

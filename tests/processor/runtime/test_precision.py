@@ -6,8 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from loss import ImageStageLosses, contrastive_loss, image_to_text_logits, triplet_loss
-from loss.center import CenterLoss
+from config import load_cfg
+from loss import (
+    LossInputs,
+    build_image_losses,
+    compute_losses,
+    contrastive_loss,
+    image_to_text_logits,
+    triplet_loss,
+)
 from processor.runtime import precision
 from processor.runtime.precision import Precision, choose_precision
 
@@ -25,7 +32,7 @@ CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
         ("auto", MPS, None),
     ],
 )
-def test_choice(mode, device, expected):
+def test_precision_follows_mode_and_device(mode, device, expected):
     assert choose_precision(mode, device) == expected
 
 
@@ -43,7 +50,7 @@ def test_fp16_on_a_cpu_is_refused():
         (None, None),
     ],
 )
-def test_auto_on_a_cpu_asks_the_cpu(monkeypatch, flags, expected):
+def test_auto_on_a_cpu_follows_its_bf16_flags(monkeypatch, flags, expected):
     def read_text(_self, **_):
         if flags is None:
             raise FileNotFoundError
@@ -57,7 +64,7 @@ def test_auto_on_a_cpu_asks_the_cpu(monkeypatch, flags, expected):
     ("capability", "expected"),
     [((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)],
 )
-def test_auto_on_a_gpu_goes_by_its_generation(monkeypatch, capability, expected):
+def test_auto_on_a_gpu_follows_its_compute_capability(monkeypatch, capability, expected):
     monkeypatch.setattr(precision.torch.cuda, "get_device_capability", lambda _: capability)
     assert choose_precision("auto", CUDA) == expected
 
@@ -75,17 +82,21 @@ def test_losses_are_float32_under_bf16():
     labels = torch.tensor([0, 0, 1, 1])
     features = [torch.randn(4, 8).bfloat16() for _ in range(3)]
     logits = [torch.randn(4, 2).bfloat16() for _ in range(2)]
-    losses = ImageStageLosses(center_weight=0.1, center=CenterLoss(2, 8))
+    cfg = load_cfg(None, ["MODEL.IF_WITH_CENTER", "True", "DATALOADER.SAMPLER", "softmax_triplet"])
+    losses = build_image_losses(cfg, 2, 8, with_text=True)
+    names = ("last", "final", "projected")
     with Precision(torch.bfloat16, CPU).autocast():
         i2t = image_to_text_logits(features[2], torch.randn(2, 8))
-        named = losses(logits, features, labels, i2t)
+        batch = LossInputs(logits, dict(zip(names, features, strict=True)), labels, i2t)
+        named = compute_losses(losses, batch)
         contrast = contrastive_loss(features[0], features[1], labels, labels)
         triplet = triplet_loss(features[0], labels)
     assert set(named) == {"id", "triplet", "i2t", "center"}
     assert i2t.dtype == contrast.dtype == triplet.dtype == torch.float32
     assert {value.dtype for value in named.values()} == {torch.float32}
-    wide = [feature.float() for feature in features]
-    same = losses([logit.float() for logit in logits], wide, labels, i2t)
+    wide = {name: feature.float() for name, feature in batch.features.items()}
+    wide_batch = LossInputs([logit.float() for logit in logits], wide, labels, i2t)
+    same = compute_losses(losses, wide_batch)
     for name, value in named.items():
         assert value.item() == pytest.approx(same[name].item(), abs=1e-6), name
 
@@ -106,7 +117,7 @@ def test_state_is_empty_without_loss_scaling():
     steps.load_state_dict({"scale": 4.0})  # of a run on another device
 
 
-def test_step_that_overflows_does_not_happen():
+def test_overflowing_step_is_skipped():
     weight = nn.Parameter(torch.tensor([1.0]))
     optimizer = torch.optim.SGD([weight], lr=0.5)
     steps = Precision(torch.float16, CPU)
@@ -118,7 +129,7 @@ def test_step_that_overflows_does_not_happen():
     assert weight.item() == pytest.approx(1 - 0.5 - 1)
 
 
-def test_step_without_loss_scaling_always_happens():
+def test_step_without_loss_scaling_is_never_skipped():
     weight = nn.Parameter(torch.tensor([1.0]))
     steps = Precision(None, CPU)
     steps.step(weight.sum(), [torch.optim.SGD([weight], lr=0.5)])

@@ -29,7 +29,7 @@ def names(path):
     return sorted(file.name for file in path.iterdir() if "tfevents" not in file.name)
 
 
-def test_earlier_run_is_set_aside(used):
+def test_earlier_run_is_moved_to_a_subfolder(used):
     before = {file: (used.path / file).read_bytes() for file in names(used.path)}
     RunFolder(used.path)
     assert [path.name for path in used.path.iterdir()] == ["previous_1"]
@@ -43,20 +43,20 @@ def test_earlier_run_is_set_aside(used):
     assert (used.path / "previous_2" / "config.yml").read_text() == "second: run"
 
 
-def test_resumed_run_stays_where_it_is(used):
+def test_resumed_run_keeps_its_files(used):
     folder = RunFolder(used.path, resume=True)
     assert [line["epoch"] for line in folder.read_metrics()] == [1, 2]
     assert folder.last.is_file()
 
 
-def test_folder_with_other_files_is_left_alone(tmp_path):
+def test_other_files_in_the_folder_are_not_moved(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     folder = RunFolder(tmp_path)
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert folder.read_metrics() == []
 
 
-def test_lines_that_are_done_again_are_dropped(used):
+def test_lines_of_repeated_epochs_are_dropped(used):
     folder = RunFolder(used.path, resume=True)
     folder.keep_metrics(folder.read_metrics()[:1])
     assert folder.read_metrics() == [{"stage": 1, "epoch": 1, "loss": 2.0}]
@@ -77,7 +77,7 @@ def test_failing_rewrite_of_the_metrics_loses_nothing(used, monkeypatch):
     assert folder.read_metrics() == lines
 
 
-def test_line_that_was_cut_off_counts_as_not_written(used):
+def test_truncated_last_line_is_ignored(used):
     """A power cut in the middle of a line: the epoch is logged again, the rest stays readable."""
     metrics = used.path / "metrics.jsonl"
     metrics.write_text(metrics.read_text()[:-9])
@@ -103,7 +103,7 @@ def test_nan_and_infinity_are_never_written(tmp_path):
     assert read == {**line, "loss": None, "id": None}
 
 
-def test_record_of_a_run(tmp_path):
+def test_run_record_holds_command_versions_and_git_hash(tmp_path):
     cfg = load_cfg(None, ["SOLVER.SEED", "5"])
     RunFolder(tmp_path).write_record(
         dump_cfg(cfg), {"seed": 5, "device": "cpu (1 threads)", "data": []}
@@ -119,12 +119,12 @@ def test_record_of_a_run(tmp_path):
     assert len(record["git"].rstrip("+")) in (40, len("unknown"))
 
 
-def test_record_without_git(monkeypatch):
+def test_run_record_without_git_says_unknown(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert environment_record()["git"] == "unknown"
 
 
-def test_scalars_of_tensorboard(tmp_path):
+def test_tensorboard_gets_the_numbers_of_each_epoch(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     folder = RunFolder(tmp_path)
@@ -137,7 +137,7 @@ def test_scalars_of_tensorboard(tmp_path):
     assert "stage1/epoch" not in events.Tags()["scalars"]
 
 
-def test_json_is_written_whole_or_not_at_all(tmp_path):
+def test_failed_json_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "results.json"
     write_json(path, {"mAP": 0.5})
     with pytest.raises(TypeError):

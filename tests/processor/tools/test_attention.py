@@ -1,4 +1,4 @@
-"""The sub-command `attention`: which pictures it takes and which cameras the model is told."""
+"""`run.py attention`: selected images and the cameras passed to the model."""
 
 import torch
 
@@ -20,15 +20,15 @@ def lists(*lengths):
     ]
 
 
-def test_few_of_many_pictures_are_evenly_spaced():
+def test_limit_selects_evenly_spaced_images():
     chosen = limit_images(lists(3, 5), 4)
     assert [[x.path for x in part.samples] for part in chosen] == [["0/0", "0/2"], ["1/1", "1/3"]]
     assert limit_images(lists(3, 5), 8) == lists(3, 5)
     assert [len(part.samples) for part in limit_images(lists(3, 5), 1)] == [1, 0]
 
 
-def test_model_is_told_the_cameras_it_knows(tmp_path, tiny_opts):
-    """Cameras of the training data by their rows, those of other pictures as unknown."""
+def test_model_receives_the_cameras_it_knows(tmp_path, tiny_opts):
+    """Training cameras by their rows, other images as unknown."""
     shape = {"num_train_pids": 2, "num_test_pids": 2, "num_cameras": 2, "images_per_camera": 2}
     people = render_dataset("street", tmp_path, **shape, seed=1, size=(64, 32), num_workers=1)
     opts = [

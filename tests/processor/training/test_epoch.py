@@ -39,7 +39,7 @@ def test_one_step_by_hand(toy_stage, float32):
     assert stage.model.weight.item() == pytest.approx(0.5)
 
 
-def test_stage_is_told_of_every_step_after_the_weights_have_changed(toy_stage, float32):
+def test_after_step_runs_after_each_weight_update(toy_stage, float32):
     stage = toy_stage(sizes=(4, 1, 3))  # the batch of one image is left out
     one_epoch(stage, float32)
     assert stage.after_steps == [(True, True), (True, True)]
@@ -54,7 +54,7 @@ def test_means_are_weighted_by_the_images_of_a_batch():
     assert meters.images == 4
 
 
-def test_meters_come_back_from_their_state(toy_stage, float32):
+def test_meters_continue_from_their_state(toy_stage, float32):
     _, meters = one_epoch(toy_stage(), float32)
     again = EpochMeters.from_state(meters.state_dict(), torch.device("cpu"))
     assert again.means() == meters.means()
@@ -62,7 +62,7 @@ def test_meters_come_back_from_their_state(toy_stage, float32):
     assert all(isinstance(v, float) for v in meters.state_dict()["sums"].values())
 
 
-def test_broken_images_are_counted_and_a_batch_of_one_is_left_out(toy_stage, float32, caplog):
+def test_broken_images_are_counted_and_a_batch_of_one_is_skipped(toy_stage, float32, caplog):
     stage = toy_stage(sizes=(4, 1, 0, 3))
     with caplog.at_level(logging.WARNING):
         finished, meters = one_epoch(stage, float32)
@@ -105,7 +105,7 @@ def test_epoch_in_two_parts_equals_the_whole(toy_stage, float32, stopped_after):
     assert meters.means() == expected.means()
 
 
-def test_nan_loss_names_place_and_images_and_changes_nothing(toy_stage, float32):
+def test_nan_loss_names_iteration_and_images_and_leaves_weights_unchanged(toy_stage, float32):
     stage = toy_stage(sizes=(4, 4, 2), bad=1)
     with pytest.raises(NonFiniteLossError) as error:
         one_epoch(stage, float32)
@@ -139,12 +139,12 @@ def test_long_batches_are_abbreviated_in_the_message(toy_stage, float32):
         one_epoch(toy_stage(sizes=(6,), bad=0), float32)
 
 
-def test_log_lines_come_every_log_period(toy_stage, float32, caplog):
+def test_log_file_has_a_line_every_log_period(toy_stage, float32, caplog):
     stage = toy_stage(sizes=(4, 4, 4, 4, 4), timing=StageTiming(3, 2, 1))
-    with caplog.at_level(logging.INFO, logger="processor.training.epoch"):
+    with caplog.at_level(logging.DEBUG, logger="processor.training.epoch"):
         one_epoch(stage, float32)
     lines = [record.getMessage() for record in caplog.records]
-    assert len(lines) == 2
+    assert [record.levelno for record in caplog.records] == [logging.DEBUG, logging.DEBUG]
     assert lines[0].startswith("stage 2 epoch 1/3 [2/5] half ")
-    for part in ("rest ", "accuracy 0.500", "lr 0.1", "images/s", "0:00:0", "left"):
+    for part in ("rest ", "accuracy 0.500", "lr 0.1", "images/s"):
         assert part in lines[0]

@@ -32,7 +32,7 @@ def graph_of(features, **options):
 @pytest.mark.parametrize(
     ("period", "epochs"), [(None, [1]), (1, [1, 2, 3, 4, 5]), (2, [1, 3, 5]), (3, [1, 4])]
 )
-def test_graph_is_made_when_due(period, epochs):
+def test_graph_is_computed_only_when_due(period, epochs):
     features = Features()
     graph = graph_of(features, period=period)
     for epoch in range(1, 6):
@@ -60,7 +60,7 @@ def test_resumed_graph_is_the_saved_one():
     assert list(other.plan) == list(graph.plan)
 
 
-def test_directions_alone_count_on_request():
+def test_normalized_features_compare_by_direction():
     points = torch.tensor([[1.0, 0.0], [100.0, 1.0], [1.0, 1.0], [0.0, 1.0]])
     labels = [0, 0, 1, 1, 2, 2, 3, 3]
     for normalize, nearest in ((False, 2), (True, 1)):
@@ -82,7 +82,7 @@ def test_directions_alone_count_on_request():
         assert graph.state_dict()["neighbours"][0].tolist() == [nearest]
 
 
-def test_mean_by_label():
+def test_mean_by_label_averages_each_identity():
     features = torch.tensor([[1.0, 0.0], [3.0, 2.0], [5.0, 5.0]])
     means = mean_by_label(features, torch.tensor([1, 1, 0]), 2)
     assert means.tolist() == [[5.0, 5.0], [2.0, 1.0]]

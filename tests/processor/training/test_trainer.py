@@ -20,10 +20,15 @@ from processor.runtime.precision import Precision
 from processor.runtime.run_folder import RunFolder
 from processor.runtime.signals import Interrupted, StopRequest
 from processor.training.epoch import EpochMeters, NonFiniteLossError, train_epoch
-from processor.training.image_stage import ImageStage, all_text_features, freeze_text_side
+from processor.training.image_stage import (
+    ImageStage,
+    ImagesToLosses,
+    all_text_features,
+    freeze_text_side,
+)
 from processor.training.prompt_stage import PromptStage, freeze_all_but_prompts
-from processor.training.stage import StageTiming
-from processor.training.trainer import Training
+from processor.training.stage import Optimization, StageTiming
+from processor.training.trainer import Trainer
 from solver.build import (
     build_image_optimizer,
     build_image_schedule,
@@ -90,7 +95,7 @@ class StoredBatches:
 def train_and_record(stage, num_epochs):
     """Every step's summed loss and shares, and every epoch's rates."""
     steps, rates = [], []
-    compute = stage.losses
+    compute = stage.compute_losses
 
     def recording(batch):
         result = compute(batch)
@@ -98,10 +103,10 @@ def train_and_record(stage, num_epochs):
         steps.append((total, {name: value.item() for name, value in result.averages.items()}))
         return result
 
-    stage.losses = recording
+    stage.compute_losses = recording
     for epoch in range(1, num_epochs + 1):
-        stage.schedule.step(epoch)
-        groups = stage.optimizers[0].param_groups
+        stage.optimization.schedule.step(epoch)
+        groups = stage.optimization.optimizers[0].param_groups
         rates.append({group["name"]: group["lr"] for group in groups})
         assert train_epoch(stage, epoch, EpochMeters(), FLOAT32, StopRequest())
     return steps, rates
@@ -148,10 +153,8 @@ def run(golden, tiny_clip_json, tiny_clip_file):
         FeatureTable(features, order),
         [Sample(f"{i}.jpg", int(pid), 0) for i, pid in enumerate(data["pids"])],
         data["pids"].tolist(),
-        optimizer,
-        build_prompt_schedule(cfg, optimizer),
+        Optimization([optimizer], build_prompt_schedule(cfg, optimizer), StageTiming(3, 100, 100)),
         20,
-        StageTiming(3, 100, 100),
     )
     permutations = iter(torch.from_numpy(data["stage1_perms"]))
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -164,16 +167,12 @@ def run(golden, tiny_clip_json, tiny_clip_file):
     result["texts"] = texts
     optimizer = build_image_optimizer(cfg, model)
     stage2 = ImageStage(
-        model,
+        ImagesToLosses(model, build_image_losses(cfg, 8, 128, with_text=True), texts),
         loader,
         TrainingSet(
             [Sample(f"{i}.jpg", 0, 0) for i in range(64)], [0] * 64, [0] * 64, 8, 4, 1, ("x",), (0,)
         ),
-        texts,
-        build_image_losses(cfg, 8, 128),
-        [optimizer],
-        build_image_schedule(cfg, optimizer),
-        StageTiming(2, 100, 100),
+        Optimization([optimizer], build_image_schedule(cfg, optimizer), StageTiming(2, 100, 100)),
     )
     result["steps2"], result["rates2"] = train_and_record(stage2, 2)
     result["state"] = {key: value.clone() for key, value in model.state_dict().items()}
@@ -187,18 +186,18 @@ def stored(golden):
     return golden("train_vit")
 
 
-def test_stage_1_losses(run, stored):
+def test_stage_1_losses_equal_the_original(run, stored):
     losses = [loss for loss, _ in run["steps1"]]
     assert len(losses) == 12  # 20, 20, 20, 4: the last, partial batch is kept
     np.testing.assert_allclose(losses, stored["stage1/losses"], atol=2e-4, rtol=0)
 
 
-def test_stage_1_rates(run, stored):
+def test_stage_1_learning_rates_equal_the_original(run, stored):
     rates = [groups["weights"] for groups in run["rates1"]]
     np.testing.assert_allclose(rates, stored["stage1/lr_per_epoch"], rtol=1e-12)
 
 
-def test_stage_1_prompts_and_their_text_features(run, stored):
+def test_stage_1_prompts_and_text_features_equal_the_original(run, stored):
     # Adam moves every entry by up to the rate, so 1e-4 is a hundredth of one step.
     np.testing.assert_allclose(run["cls_ctx"].numpy(), stored["stage1/cls_ctx_final"], atol=1e-4)
     np.testing.assert_allclose(
@@ -206,7 +205,7 @@ def test_stage_1_prompts_and_their_text_features(run, stored):
     )
 
 
-def test_stage_2_losses(run, stored):
+def test_stage_2_losses_equal_the_original(run, stored):
     losses = [loss for loss, _ in run["steps2"]]
     np.testing.assert_allclose(losses, stored["stage2/losses"], atol=2e-4, rtol=0)
 
@@ -216,20 +215,20 @@ def test_stage_2_accuracy_is_of_the_image_to_text_logits(run, stored):
     np.testing.assert_allclose(accuracies, stored["stage2/i2t_acc"], atol=1e-6)
 
 
-def test_stage_2_rates(run, stored):
+def test_stage_2_learning_rates_equal_the_original(run, stored):
     rates = [groups["weights"] for groups in run["rates2"]]
     np.testing.assert_allclose(rates, stored["stage2/lr_per_epoch"], rtol=1e-12)
     assert [g["biases"] for g in run["rates2"]] == pytest.approx([2 * rate for rate in rates])
 
 
-def test_final_norm_of_every_tensor(run, stored):
+def test_final_norm_of_every_tensor_equals_the_original(run, stored):
     keys = [str(key) for key in stored["final/keys"]]
     assert list(run["state"]) == keys
     norms = [run["state"][key].double().norm().item() for key in keys]
     np.testing.assert_allclose(norms, stored["final/norms"], rtol=1e-5)
 
 
-def test_final_sum_of_every_tensor(run, stored):
+def test_final_sum_of_every_tensor_equals_the_original(run, stored):
     # Where tensors cancel to a small sum, the scale of rounding is that of their norm.
     for key, total, norm in zip(
         stored["final/keys"], stored["final/sums"], stored["final/norms"], strict=True
@@ -238,7 +237,7 @@ def test_final_sum_of_every_tensor(run, stored):
         assert tensor.sum().item() == pytest.approx(total, abs=2e-5 * norm * tensor.numel() ** 0.5)
 
 
-def test_final_tensors(run, stored):
+def test_final_tensors_equal_the_original(run, stored):
     names = [key for key in stored if key.startswith("final/") and f"{key[6:]}" in run["state"]]
     assert len(names) == 7
     for name in names:
@@ -246,7 +245,7 @@ def test_final_tensors(run, stored):
         np.testing.assert_allclose(tensor.numpy(), stored[name], atol=1e-4)
 
 
-def test_final_evaluation_features(run, stored):
+def test_final_evaluation_features_equal_the_original(run, stored):
     features = run["features"].numpy()
     np.testing.assert_allclose(features, stored["final/eval_features_first8"], atol=1e-4)
 
@@ -281,7 +280,7 @@ class Scores:
 
 
 def training(path, stage, *, stop=None, evaluate=None, resume=False, opts=()):
-    return Training(
+    return Trainer(
         model=stage.model,
         folder=RunFolder(path, resume=resume),
         precision=FLOAT32,
@@ -325,7 +324,7 @@ def test_lines_of_metrics(tmp_path, toy_stage):
         assert line["mAP"] == line["mINP"] == line["rank1"] == line["rank5"] == 0.25
 
 
-def test_files_of_a_run(tmp_path, toy_stage):
+def test_run_writes_its_files(tmp_path, toy_stage):
     stage = toy_stage(timing=StageTiming(5, 10, 2, 5))
     training(tmp_path, stage, opts=["MODEL.NAME", "ViT-B-16"]).run(stage)
     names = {path.name for path in tmp_path.iterdir()}
@@ -387,7 +386,7 @@ def test_stopped_and_resumed_run_equals_a_straight_one(tmp_path, toy_stage, stop
 
 
 @pytest.mark.parametrize("lost", ["evaluation", "metrics line"])
-def test_run_killed_between_saving_and_logging_an_epoch(tmp_path, toy_stage, lost):
+def test_run_killed_between_saving_and_logging_an_epoch_resumes(tmp_path, toy_stage, lost):
     """last.pth says epoch 2 is finished, but it was killed before the epoch was closed."""
     straight = toy_stage(noise=1.0)
     training(tmp_path / "a", straight).run(straight)
@@ -456,7 +455,7 @@ def test_finished_stage_is_not_trained_again(tmp_path, toy_stage):
     assert torch.equal(again.model.weight, stage.model.weight)
 
 
-def test_nan_loss_leaves_its_files_behind(tmp_path, toy_stage):
+def test_nan_loss_writes_the_names_of_its_images(tmp_path, toy_stage):
     stage = toy_stage(bad=1)
     with pytest.raises(NonFiniteLossError):
         training(tmp_path, stage).run(stage)
@@ -465,11 +464,28 @@ def test_nan_loss_leaves_its_files_behind(tmp_path, toy_stage):
     assert not (tmp_path / "last.pth").exists()
 
 
-def test_epoch_is_summed_up_in_one_line(tmp_path, toy_stage, caplog):
+def test_epoch_and_evaluation_are_a_line_each(tmp_path, toy_stage, caplog):
     stage = toy_stage(sizes=(4,), timing=StageTiming(1, 10, 1, 1))
-    with caplog.at_level(logging.INFO, logger="processor.training.trainer"):
+    with caplog.at_level(logging.INFO, logger="processor"):
         training(tmp_path, stage, evaluate=Scores(0.125)).run(stage)
-    (line,) = [r.getMessage() for r in caplog.records if "done" in r.getMessage()]
-    assert line.startswith("stage 2 epoch 1/1 done: loss 7.500 half 3.750 rest 3.750 accuracy 0.5")
-    assert "lr 0.1" in line
-    assert "images/s" in line
+    head, row, scores = [
+        r.getMessage() for r in caplog.records if "console" in r.name or "trainer" in r.name
+    ]
+    assert head.split() == [
+        "epoch",
+        "loss",
+        "half",
+        "rest",
+        "acc",
+        "%",
+        "lr",
+        "img/s",
+        "time",
+        "left",
+    ]
+    cells = row.split()
+    assert cells[:6] == ["1/1", "7.50", "3.75", "3.75", "50.0", "1.0e-01"]
+    assert cells[-1] == "done"
+    assert scores == "   test  toys mAP 12.5 R1 12.5 R5 12.5  best so far"
+    lines = [r.getMessage() for r in caplog.records if r.name == "processor.results.report"]
+    assert lines[:3] == ["Validation Results on toys", "mAP: 12.5%", "CMC curve, Rank-1  :12.5%"]

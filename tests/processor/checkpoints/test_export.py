@@ -1,4 +1,4 @@
-"""An ONNX file computes what the model computes, for any number of images."""
+"""An ONNX file computes the model's features, for any number of images."""
 
 import sys
 import warnings
@@ -12,8 +12,8 @@ from PIL import Image
 from config import load_cfg
 from datasets.images.build import build_evaluation_transform, build_level_normalization
 from model import build_model
-from processor.checkpoints import onnx_export
-from processor.checkpoints.onnx_export import (
+from processor.checkpoints import export
+from processor.checkpoints.export import (
     ImageTower,
     MissingPackageError,
     OnnxFile,
@@ -134,7 +134,7 @@ def test_failed_writing_leaves_nothing(build, tmp_path, monkeypatch):
         Path(path).write_text("half of it")
         raise RuntimeError("an operator is missing")
 
-    monkeypatch.setattr(onnx_export.torch.onnx, "export", fail)
+    monkeypatch.setattr(export.torch.onnx, "export", fail)
     _, model = build("vit")
     with pytest.raises(RuntimeError, match="an operator is missing"):
         write_onnx(tmp_path / "model.onnx", ImageTower(model), torch.randn(2, 3, 64, 32), {})
@@ -155,13 +155,14 @@ def test_file_that_fails_its_check_does_not_replace_another(build, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_missing_packages_are_named(build, tmp_path, monkeypatch):
+def test_missing_package_names_a_complete_remedy(build, tmp_path, monkeypatch):
     for package in ("onnx", "onnxruntime"):
         monkeypatch.setitem(sys.modules, package, None)
     _, model = build("vit")
-    with pytest.raises(MissingPackageError, match=r"package onnx is .*: pip install onnx$"):
+    complete = r".*needs onnx and onnxruntime: pip install '\.\[export\]'$"
+    with pytest.raises(MissingPackageError, match=r"package onnx is not installed" + complete):
         write_onnx(tmp_path / "model.onnx", ImageTower(model), torch.randn(2, 3, 64, 32), {})
-    with pytest.raises(MissingPackageError, match=r"pip install onnxruntime$"):
+    with pytest.raises(MissingPackageError, match=r"package onnxruntime is not" + complete):
         OnnxFile(tmp_path / "model.onnx")
 
 
