@@ -13,19 +13,19 @@ from processor.tools.command_line import parse_anywhere
 
 # One line per file in processor/tools. Only the chosen one is imported, as most need torch.
 TOOLS = {
-    "attention": "show where a model looks in images",
-    "batches": "compare the batches of random, DFGS and GS samplers",
+    "attention": "draw attention maps over images",
+    "batches": "draw the batches of random, DFGS and GS samplers side by side",
     "compare": "decide whether two images show the same identity",
     "curves": "plot training curves of one or several runs",
     "data-check": "find broken files, leaks and other faults in data sets",
-    "embedding": "plot image features in the plane by t-SNE or PCA",
-    "export": "write a checkpoint as ONNX, or only what retrieval needs",
-    "extract": "write the features of images to a file",
+    "embedding": "plot image features by t-SNE or PCA",
+    "export": "write a checkpoint as ONNX, or slimmed to what retrieval needs",
+    "extract": "write features of images to a file",
     "protocol": "train on DATASETS.NAMES, evaluate on all DATASETS.TARGETS",
-    "rank-list": "show the ranking of queries as HTML and as images",
-    "results": "tabulate runs, with means over seeds",
-    "search": "find the gallery images that are most similar to queries",
-    "threshold": "find a distance threshold and its error rates",
+    "rank-list": "show the images found for queries, as an HTML page",
+    "results": "tabulate training runs, with means over their seeds",
+    "search": "find the gallery images that are most similar to query images",
+    "threshold": "find a same/different threshold and its error rates",
 }
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from config import load_cfg
 from config.options import flatten
-from datasets.registry import READERS
+from datasets.registry import BENCHMARKS
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 FOLDER = CONFIGS / "generalization"
@@ -84,7 +84,7 @@ def test_files_have_the_sources_and_targets_of_the_protocol(recipe, file):
 @pytest.mark.parametrize(("recipe", "file"), ALL)
 def test_names_are_known_and_targets_are_not_sources(recipe, file):
     options = load(recipe, file).DATASETS
-    assert set(options.NAMES + options.TARGETS) <= set(READERS)
+    assert set(options.NAMES + options.TARGETS) <= set(BENCHMARKS)
     datasets = [name.removesuffix("_labeled") for name in options.NAMES + options.TARGETS]
     assert len(set(datasets)) == len(datasets)
 
