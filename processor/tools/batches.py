@@ -90,8 +90,6 @@ def run(arguments: argparse.Namespace) -> None:
             asked for that are not there.
     """
     checkpoint, opts = arguments.checkpoint, arguments.opts
-    if checkpoint is not None and len(opts) % 2:  # options come in pairs: it is the first of them
-        checkpoint, opts = None, [checkpoint, *opts]
     if checkpoint is None and arguments.config_file is None:
         raise ValueError("batches: name a CHECKPOINT, or a YAML file with --config_file")
     if checkpoint is not None:
