@@ -22,7 +22,7 @@ from datasets.samplers.neighbours import mean_hits
 from datasets.sources import TrainingSet, join_sources
 from model import CLIPReID
 from processor.checkpoints.load import open_model
-from processor.checkpoints.resume import build_starting_model, find_start
+from processor.checkpoints.resume import build_starting_model, find_starting_point
 from processor.pictures.batches import SampledBatch, draw_batches
 from processor.pictures.style import sheet_file
 from processor.runtime.device import choose_device
@@ -118,11 +118,14 @@ def run(arguments: argparse.Namespace) -> None:
         )
     path = arguments.output or beside / "batches.png"
     path.parent.mkdir(parents=True, exist_ok=True)
+    columns = min(cfg.DATALOADER.DFGS.NUM_NEIGHBOURS, len(features) - 1)
+    nearest = nearest_identities(features, columns).tolist()
+    what = "learned prompts" if kind == "text" else "image features"
     title = (
-        f"{subject.name}, epoch {arguments.epoch}, identities compared by {kind} features; "
-        f"hits: of the {cfg.DATALOADER.DFGS.NUM_NEIGHBOURS} nearest"
+        f"Which identities share a batch? {subject.name}, epoch {arguments.epoch}, first batch; "
+        f"identities compared by {what}"
     )
-    draw_batches(batches, data, title, arguments.identities).save(path)
+    draw_batches(batches, data, nearest, title, arguments.identities).save(path)
     logger.info("written: %s", path)
 
 
@@ -142,7 +145,7 @@ def open_configuration(config_file: str, opts: list[str]) -> Subject:
     """The model that a training run would start from, and its training images."""
     cfg = require_labels(load_cfg(config_file, [*opts, *P_X_K]))
     data = join_sources(build_sources(cfg), use_all=cfg.DATASETS.USE_ALL)
-    start = find_start(cfg, Path(cfg.OUTPUT_DIR))
+    start = find_starting_point(cfg, Path(cfg.OUTPUT_DIR))
     model = build_starting_model(cfg, data, start)
     assert isinstance(model, CLIPReID)  # as it is trained with labels
     has_prompts = model.prompt_learner is not None and start.file is not None

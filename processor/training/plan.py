@@ -16,7 +16,7 @@ from datasets.samplers.build import build_train_sampler
 from datasets.samplers.planner import EpochPlanner
 from datasets.sources import TrainingSet, join_sources
 from processor.evaluation.build import build_evaluator, build_targets
-from processor.evaluation.protocol import Target
+from processor.evaluation.target import Target
 from processor.runtime import distributed
 from processor.runtime.precision import Precision
 

@@ -1,4 +1,4 @@
-"""What a search found, as JSON and as sheets."""
+"""The neighbours of a search, as JSON and as sheets."""
 
 import json
 
@@ -9,17 +9,20 @@ from PIL import Image
 
 from processor.search.exact import Neighbours
 from processor.search.feature_file import StoredFeatures
+from processor.tools import search
 from processor.tools.search import Findings, write_findings
 
 
 def stored(paths, pids):
+    """Features of images; the camera is known where the pid is."""
     ids = np.array(pids)
-    return StoredFeatures(np.zeros((len(paths), 2)), paths, ids, np.full_like(ids, -1), {})
+    camids = np.where(ids >= 0, 2, -1)
+    return StoredFeatures(np.zeros((len(paths), 2)), paths, ids, camids, {})
 
 
 @pytest.fixture
 def findings(tmp_path):
-    """Twelve queries in a gallery of three; the last place of each is empty."""
+    """Twelve queries in a gallery of three; the third neighbour of each is missing."""
     for name in "abc":
         Image.new("RGB", (16, 32), "teal").save(tmp_path / f"{name}.png")
     paths = [str(tmp_path / f"{name}.png") for name in "abc"]
@@ -29,7 +32,7 @@ def findings(tmp_path):
     return Findings(stored(paths * 4, [-1] * 12), stored(paths, [7, -1, -1]), neighbours)
 
 
-def test_json(findings, tmp_path):
+def test_json_lists_the_neighbours_of_every_query(findings, tmp_path):
     write_findings(findings, tmp_path / "new" / "out", {"index": "flat"})
     written = json.loads((tmp_path / "new" / "out" / "neighbours.json").read_text())
     a, _, c = findings.gallery.paths
@@ -39,12 +42,28 @@ def test_json(findings, tmp_path):
         "query": a,
         "nearest": [
             {"rank": 1, "path": c, "row": 2, "distance": 0.0},
-            {"rank": 2, "path": a, "row": 0, "distance": 0.25, "pid": 7},
+            {"rank": 2, "path": a, "row": 0, "distance": 0.25, "pid": 7, "camid": 2},
         ],
     }
 
 
-def test_sheets_of_ten_queries(findings, tmp_path):
+def test_captions_name_rank_folder_and_file_and_mark_the_query_itself(
+    findings, tmp_path, monkeypatch
+):
+    drawn = []
+    monkeypatch.setattr(search, "write_sheets", lambda *args, **_: drawn.extend(args[1]))
+    write_findings(findings, tmp_path / "out", {})
+    folder = f"{tmp_path.name}/"
+    assert [tile.caption for tile in drawn[0]] == [
+        ("query", folder, "a.png"),
+        ("rank 1", "distance 0.000", folder, "c.png"),
+        ("rank 2", "the query itself", "distance 0.250", "camera 3", "a.png"),
+    ]
+    assert [tile.frame for tile in drawn[0]] == ["query", None, "query"]
+    assert [tile.frame for tile in drawn[1]] == ["query", None, None]  # b is not in its list
+
+
+def test_a_sheet_has_ten_queries(findings, tmp_path):
     write_findings(findings, tmp_path / "out", {})
     names = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
     assert names == ["neighbours_1.png", "neighbours_2.png"]
@@ -52,9 +71,9 @@ def test_sheets_of_ten_queries(findings, tmp_path):
     assert tall.height > 4 * short.height
 
 
-def test_gallery_that_has_moved_has_no_sheet(findings, tmp_path, caplog):
+def test_moved_gallery_has_no_sheet(findings, tmp_path, caplog):
     (tmp_path / "c.png").rename(tmp_path / "moved.png")
     write_findings(findings, tmp_path / "out", {})
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["neighbours.json"]
-    assert "no sheet of pictures: 1 of them are not there any more, such as" in caplog.text
+    assert "no sheet of images: 1 of them no longer exist, such as" in caplog.text
     assert str(tmp_path / "c.png") in caplog.text
