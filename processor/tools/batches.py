@@ -34,7 +34,6 @@ from processor.training.plan import build_sources
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = "what random, DFGS and GS batches hold, side by side"
 P_X_K = ["DATALOADER.SAMPLER", "softmax_triplet"]  # checked as such; each sampler sets its own
 
 
