@@ -18,7 +18,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.readers.frozen_splits import load_splits
+from datasets.readers import viper
 from datasets.records import DataSplits, Sample
 from processor.evaluation.evaluator import Evaluator
 from processor.evaluation.protocol import Protocol
@@ -37,7 +37,7 @@ def draw_target(width: int) -> tuple[Target, list[Sample], FeatureTable]:
         [Sample(f"{camid}/{pid}.bmp", pid, camid) for pid in range(NUM_PAIRS)] for camid in range(2)
     ]
     splits = []
-    for tested in load_splits("viper"):
+    for tested in viper.FROZEN.load():
         query, gallery = ([view[pid] for pid in tested] for view in views)
         splits.append(DataSplits("pairs", [], query, gallery))
     generator = torch.Generator().manual_seed(0)
