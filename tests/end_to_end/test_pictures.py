@@ -194,7 +194,7 @@ def test_batches_of_a_configuration(script, base_opts, straight, tmp_path):
     assert (tmp_path / "batches.png").is_file()
     finished = script(*command, "--features", "text", *where)
     assert finished.status == 1
-    assert "--features text: own.yml has no learned prompts; take image" in finished.output
+    assert "--features text: own.yml has no learned prompts; use image" in finished.output
     prompts = ("SOLVER.STAGE1.WEIGHT", straight / "small_stage1_2.pth")
     finished = script(*command, "--features", "text", *where, *prompts)
     assert finished.status == 0, finished.output
