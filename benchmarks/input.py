@@ -26,7 +26,7 @@ from datasets.images.dataset import limit_workers
 from datasets.records import Batch
 from datasets.samplers.build import build_train_sampler
 from datasets.sources import TrainingSet, join_sources
-from datasets.synthetic.render import render_dataset
+from datasets.synthetic.render import DatasetSize, render_dataset
 from processor.runtime.device import choose_device, describe_device
 from processor.training.plan import build_sources
 
@@ -51,11 +51,7 @@ def draw_pictures(arguments: argparse.Namespace, root: Path) -> Path:
     return render_dataset(
         "street",
         root,
-        num_train_pids=arguments.identities,
-        num_test_pids=1,
-        num_cameras=CAMERAS,
-        images_per_camera=SHOTS,
-        seed=0,
+        DatasetSize(arguments.identities, 1, num_cameras=CAMERAS, images_per_camera=SHOTS, seed=0),
         size=(arguments.height, arguments.height // 2),
     )
 

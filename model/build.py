@@ -22,17 +22,23 @@ from model.weights.read import WeightsFile, read_weights_file
 
 logger = logging.getLogger(__name__)
 
-VEHICLE_DATASETS = ("veri", "VehicleID", "VehicleID_1600", "VehicleID_2400")
+# CLIP-ReID's vehicle data sets, for callers that have only a configuration. The program passes the
+# noun of its data sets' records instead.
+CLIP_REID_VEHICLES = ("veri", "VehicleID", "VehicleID_1600", "VehicleID_2400")
 
 
-def build_reid_model(cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int) -> ReIDModel:
+def build_reid_model(
+    cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int, noun: str = ""
+) -> ReIDModel:
     """`build_unsupervised_model` if DSGL.ENABLED, else `build_model`."""
     if cfg.DSGL.ENABLED:
         return build_unsupervised_model(cfg)
-    return build_model(cfg, num_classes, num_cameras, num_views)
+    return build_model(cfg, num_classes, num_cameras, num_views, noun)
 
 
-def build_model(cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int) -> CLIPReID:
+def build_model(
+    cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int, noun: str = ""
+) -> CLIPReID:
     """CLIP-ReID's model or its baseline, with the weights of MODEL.PRETRAIN_*.
 
     Args:
@@ -40,6 +46,7 @@ def build_model(cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int
         num_classes: training identities C.
         num_cameras: cameras of the training images; rows of the side-information table.
         num_views: viewpoints of the training images, likewise.
+        noun: what the images show, if MODEL.PROMPT is empty; empty = by DATASETS.NAMES.
 
     Raises:
         FileNotFoundError: the pre-trained weights are neither cached, downloadable nor given.
@@ -53,7 +60,9 @@ def build_model(cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int
             f"MODEL.NAME: {cfg.MODEL.NAME} has no space shared with text; train it without labels "
             "(train_dsgl.py)"
         )
-    text = build_text_side(cfg, backbone, num_classes) if cfg.MODEL.TEXT_TOWER else None
+    text = None
+    if cfg.MODEL.TEXT_TOWER:
+        text = build_text_side(cfg, backbone, num_classes, prompt_noun(cfg, noun))
     model = CLIPReID(
         encoder,
         num_classes,
@@ -98,10 +107,10 @@ def fill(cfg: CfgNode, model: ReIDModel, weights: str | Path | None) -> None:
         file = read_weights_file(weights, "MODEL.PRETRAIN_PATH")
         report = load_pretrained(model, file, weights)
         logger.info("pre-trained weights from %s: %s", weights, report.summary())
-        compare_preprocessing(cfg, file)
+        warn_of_other_normalization(cfg, file)
 
 
-def compare_preprocessing(cfg: CfgNode, file: WeightsFile) -> None:
+def warn_of_other_normalization(cfg: CfgNode, file: WeightsFile) -> None:
     """Warn if a checkpoint of this project was trained on images normalized differently."""
     if file.config:
         trained = load_cfg_text(file.config, ["MODEL.NAME", cfg.MODEL.NAME]).INPUT
@@ -128,8 +137,8 @@ def build_backbone(cfg: CfgNode) -> Backbone:
     return find_encoder_kind(cfg.MODEL.NAME).build(cfg.MODEL.NAME, options)
 
 
-def build_text_side(cfg: CfgNode, backbone: Backbone, num_classes: int) -> TextSide:
-    """Prompts of MODEL.PROMPT and the backbone's text tower.
+def build_text_side(cfg: CfgNode, backbone: Backbone, num_classes: int, noun: str) -> TextSide:
+    """Prompts about a noun, or in a sentence, and the backbone's text tower.
 
     Raises:
         ValueError: the backbone has no text tower, or the prompt does not fit it.
@@ -139,7 +148,7 @@ def build_text_side(cfg: CfgNode, backbone: Backbone, num_classes: int) -> TextS
         raise ValueError(
             f"MODEL.TEXT_TOWER: {cfg.MODEL.NAME} has no text tower; set it to False (baseline)"
         )
-    tokens = tokenize_prompt(prompt_noun(cfg), clip.context_length)
+    tokens = tokenize_prompt(noun, clip.context_length)
     logger.info("prompt: %s", tokens.sentence)
     return TextSide(PromptLearner(tokens, clip.token_embedding, num_classes), TextEncoder(clip))
 
@@ -171,9 +180,9 @@ def freeze_patch_convolution(encoder: ImageEncoder) -> None:
         convolution.requires_grad_(requires_grad=False)
 
 
-def prompt_noun(cfg: CfgNode) -> str:
-    """MODEL.PROMPT, else "vehicle" if all sources are vehicle data sets, else "person"."""
-    if cfg.MODEL.PROMPT:
-        return cfg.MODEL.PROMPT
-    vehicles = all(name in VEHICLE_DATASETS for name in cfg.DATASETS.NAMES)
+def prompt_noun(cfg: CfgNode, noun: str = "") -> str:
+    """MODEL.PROMPT, else `noun`, else "vehicle" for CLIP-ReID's vehicle data sets or "person"."""
+    if cfg.MODEL.PROMPT or noun:
+        return cfg.MODEL.PROMPT or noun
+    vehicles = all(name in CLIP_REID_VEHICLES for name in cfg.DATASETS.NAMES)
     return "vehicle" if vehicles else "person"

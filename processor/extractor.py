@@ -55,7 +55,7 @@ class Extractor:
         opts: overrides `KEY VALUE ...` of the checkpoint's configuration, such as TEST.NECK_FEAT.
 
     Attributes:
-        description: everything the features depend on besides the images; see `describe_features`.
+        description: weights and options that the features depend on; see `describe_features`.
         cfg: the configuration that the model was rebuilt with.
         cameras: per training data set, the rows of its cameras in the camera table.
 

@@ -1,4 +1,4 @@
-"""Everything a model's features depend on besides the images."""
+"""The description of a model's features: weights and options they depend on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 
 import torch
 
-from config.load import flatten
+from config.options import flatten
 from model.encoders.clip import architecture_text
 from processor.checkpoints.configuration import ARCHITECTURE
 from processor.checkpoints.load import LoadedModel
@@ -16,7 +16,7 @@ _WEIGHTS_WITHOUT_EFFECT = ("text_encoder.", "prompt_learner.", "classifier")
 
 
 def describe_features(loaded: LoadedModel) -> dict[str, str]:
-    """What a model's features depend on; features compare only if their descriptions are equal.
+    """Weights and options that features depend on; only features with equal ones compare.
 
     Returns:
         Options by name, and under "weights" a SHA-256 of the weights. Text encoder, prompts and

@@ -89,24 +89,24 @@ def write_onnx(
     onnx = _import("onnx")
     tower.eval()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as beside:
+    with atomic_file(path) as partial:
         with torch.no_grad(), _traceable():
             torch.onnx.export(
                 tower,
                 (example,),
-                str(beside),
+                str(partial),
                 dynamo=False,
                 opset_version=OPSET,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
                 dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}},
             )
-        file = onnx.load(str(beside))
+        file = onnx.load(str(partial))
         metadata = {key: json.dumps(value) for key, value in description.items()}
         onnx.helper.set_model_props(file, metadata)
-        onnx.save(file, str(beside))
+        onnx.save(file, str(partial))
         if check is not None:
-            check(beside)
+            check(partial)
 
 
 @contextmanager

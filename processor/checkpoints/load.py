@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from yacs.config import CfgNode
 
 from config import ConfigError
+from datasets.registry import prompt_noun
 from datasets.sources import TrainingSet
 from model import CLIPReID, LoadReport, ReIDModel, build_reid_model
 from model.weights.load import load_state
@@ -30,7 +31,7 @@ class LoadedModel:
         cfg: the configuration it was rebuilt with.
         cameras: per training source, the rows of its cameras in the camera table.
         use_all: whether it was trained on the sources' query and gallery images as well.
-        meta: facts that a checkpoint of it carries beside weights and configuration.
+        meta: facts for its checkpoints; see `describe_model`.
         before_prompts: whether the file is from stage 0, before prompts are learned.
     """
 
@@ -72,7 +73,13 @@ def open_model(
     file = read_weights_file(path)
     cfg = choose_configuration(file, config_file, opts)
     sizes = read_sizes(file, cfg)
-    model = build_reid_model(cfg, sizes.num_classes, sizes.num_cameras, sizes.num_views)
+    model = build_reid_model(
+        cfg,
+        sizes.num_classes,
+        sizes.num_cameras,
+        sizes.num_views,
+        prompt_noun(cfg.DATASETS.NAMES),
+    )
     report = load_state(model, file.state, path)
     logger.info("%s: %s", path, report)
     _check_side_information(model, report, file, path)

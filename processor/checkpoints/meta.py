@@ -1,4 +1,4 @@
-"""Facts a checkpoint carries beside weights and configuration."""
+"""Facts that a checkpoint carries in addition to weights and configuration."""
 
 from __future__ import annotations
 

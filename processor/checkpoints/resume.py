@@ -10,7 +10,9 @@ from typing import Any
 from yacs.config import CfgNode
 
 from config import ConfigError
-from config.load import flatten, load_cfg_text
+from config.load import load_cfg_text
+from config.options import flatten
+from datasets.registry import prompt_noun
 from datasets.sources import TrainingSet
 from model import ReIDModel, build_reid_model
 from model.encoders.registry import find_encoder_kind
@@ -86,14 +88,15 @@ def build_starting_model(cfg: CfgNode, data: TrainingSet, start: StartingPoint) 
         FileNotFoundError, ValueError: see `build_reid_model`.
     """
     sizes = (data.num_classes, data.num_cameras, data.num_views)
+    noun = prompt_noun(cfg.DATASETS.NAMES)
     if start.file is None:
         if cfg.MODEL.PRETRAIN_CHOICE == "none":
             logger.warning("MODEL.PRETRAIN_CHOICE none: the model starts from random weights")
-        return build_reid_model(cfg, *sizes)
+        return build_reid_model(cfg, *sizes, noun)
     bare = cfg.clone()  # pre-trained weights are not needed
     bare.defrost()
     bare.MODEL.PRETRAIN_CHOICE = "none"
-    model = build_reid_model(bare, *sizes)
+    model = build_reid_model(bare, *sizes, noun)
     report = load_state(model, start.file.state, str(start.path))
     if start.resumed:
         if report.skipped or report.missing or report.unexpected or report.reshaped:

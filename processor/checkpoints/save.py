@@ -39,5 +39,5 @@ def save_checkpoint(
     if training is not None:
         content["training"] = training
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as beside:
-        torch.save(content, beside)
+    with atomic_file(path) as partial:
+        torch.save(content, partial)

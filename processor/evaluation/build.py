@@ -9,7 +9,7 @@ from functools import partial
 from yacs.config import CfgNode
 
 from config import ConfigError
-from datasets.checks.fingerprint import fingerprint_of_targets
+from datasets.checks.fingerprint import TEST, fingerprint
 from datasets.images.build import build_evaluation_loader
 from datasets.records import DataSplits
 from datasets.registry import locate, num_splits, read_dataset
@@ -102,10 +102,12 @@ def build_targets(
     targets = []
     for name in cfg.DATASETS.TARGETS or cfg.DATASETS.NAMES:
         rows = cameras_of(cfg, name, cameras)
-        first = read.get(locate(name, root)) or read_dataset(name, root)
+        place = locate(name, root)
+        untrained = rows is None and place not in trained
+        first = read.get(place) or read_dataset(name, root, tested_only=untrained)
         splits = [first, *(read_dataset(name, root, i) for i in range(1, num_splits(name)))]
         target = splits[0].name
-        targets.append(Target(target, splits, rows, fingerprint_of_targets(splits)))
+        targets.append(Target(target, splits, rows, fingerprint(splits, TEST)))
     names = [target.name for target in targets]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

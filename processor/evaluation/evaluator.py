@@ -9,6 +9,7 @@ from functools import partial
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from datasets.checks.identities import require_test_images
 from datasets.records import Batch, DataSplits, Sample
 from model import ReIDModel
 from processor.evaluation.protocol import Protocol
@@ -54,9 +55,10 @@ class Evaluator:
         """Check that every target can be evaluated, without a model.
 
         Raises:
-            ValueError: names the target that has no valid query, and why.
+            ValueError: names the target that has no test images or no valid query, and why.
         """
         for target in self.targets:
+            require_test_images(target.splits[0])
             for split in target.splits:
                 junk_rule = self._junk_rule(split)
                 ids = identities_of(split.query, split.gallery, ignore_same_camera=junk_rule)

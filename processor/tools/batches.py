@@ -34,7 +34,6 @@ from processor.training.plan import build_sources
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = "draw random, DFGS and GS batches side by side"
 P_X_K = ["DATALOADER.SAMPLER", "softmax_triplet"]  # passes all checks; each sampler sets its own
 
 

@@ -36,7 +36,6 @@ from processor.tools.command_line import add_checkpoint, add_overrides, place_ou
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = "t-SNE or PCA of image features, by identity and camera"
 MARKS = ("camera", "domain")
 
 

@@ -27,7 +27,6 @@ from processor.tools.command_line import add_checkpoint, add_data, add_overrides
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = "find a same/different threshold and its error rates on labelled images"
 IN_FLOAT32 = ("SOLVER.AMP", "off")  # like `run.py compare`
 
 

@@ -1,4 +1,4 @@
-"""Parts of a run that depend on the configuration."""
+"""The stages of a configuration."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from loss import (
     build_dsgl_losses,
     build_image_losses,
 )
-from model import CLIPReID, UnsupervisedReID
+from model import CLIPReID, ReIDModel, UnsupervisedReID
 from processor.features import extract_features
 from processor.runtime.precision import Precision
 from processor.runtime.signals import StopRequest
@@ -45,7 +45,7 @@ from processor.training.pseudo_labels import (
     make_pseudo_labels,
     restore_pseudo_labels,
 )
-from processor.training.stage import Optimization, StageTiming
+from processor.training.stage import Optimization, PlannedStage, StageTiming
 from solver.build import (
     build_center_optimizer,
     build_image_optimizer,
@@ -54,6 +54,46 @@ from solver.build import (
     build_prompt_schedule,
     build_unsupervised_schedule,
 )
+
+
+def build_stages(
+    cfg: CfgNode,
+    model: ReIDModel,
+    images: TrainingImages,
+    plan: EpochPlanner,
+    precision: Precision,
+    stop: StopRequest,
+) -> list[PlannedStage]:
+    """The stages of a run, in order.
+
+    Stage 0, if requested, trains the image encoder without text, stage 1 the prompts, stage 2 the
+    image encoder. A baseline (MODEL.TEXT_TOWER False) has no stage 1, learned prompts
+    (SOLVER.STAGE1.WEIGHT) replace stages 0 and 1, and DSGL has a stage of its own.
+    """
+    size, k = cfg.SOLVER.STAGE2.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+    shape = f"{size // k} x {k} images" if sampler_kind(cfg).p_x_k else f"{size} images"
+    if isinstance(model, UnsupervisedReID):
+        title = f"whole encoder, batches of clusters ({shape})"
+        return [
+            PlannedStage(
+                "dsgl", title, lambda: build_dsgl_stage(cfg, model, images, plan, precision, stop)
+            )
+        ]
+    assert isinstance(model, CLIPReID)
+    stages = []
+    if cfg.SOLVER.STAGE0.MAX_EPOCHS and not cfg.SOLVER.STAGE1.WEIGHT:
+        title = f"image encoder without text, random batches ({shape})"
+        stages.append(PlannedStage(0, title, lambda: build_prior_stage(cfg, model, images)))
+    if cfg.MODEL.TEXT_TOWER and not cfg.SOLVER.STAGE1.WEIGHT:
+        title = f"prompts of {images.data.num_classes:,} identities, encoders frozen"
+        stages.append(
+            PlannedStage(1, title, lambda: build_prompt_stage(cfg, model, images, precision, stop))
+        )
+    title = f"image encoder, {cfg.DATALOADER.SAMPLER} batches ({shape})"
+    stages.append(
+        PlannedStage(2, title, lambda: build_image_stage(cfg, model, images, plan, precision))
+    )
+    return stages
 
 
 def build_prompt_stage(

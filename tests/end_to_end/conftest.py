@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from config import load_cfg
-from datasets.synthetic.render import render_dataset
+from config.overrides import is_key
+from datasets.synthetic.render import DatasetSize, render_dataset
 from processor.experiment import train
 
 ROOT = Path(__file__).parents[2]
@@ -83,11 +84,7 @@ def people(tmp_path_factory):
     return render_dataset(
         "street",
         tmp_path_factory.mktemp("data"),
-        num_train_pids=24,
-        num_test_pids=8,
-        num_cameras=3,
-        images_per_camera=2,
-        seed=1,
+        DatasetSize(24, 8, num_cameras=3, images_per_camera=2, seed=1),
         size=(64, 32),
         num_workers=1,
     )
@@ -135,7 +132,28 @@ def straight(train_in, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def script():
+def each_key_once():
+    """`each_key_once(*base_opts, "KEY", "VALUE")` -> words with the last value of every KEY."""
+
+    def merge(*arguments):
+        words, values = [], {}
+        rest = iter(map(str, arguments))
+        for word in rest:
+            value = next(rest, None) if is_key(word) else None
+            if value is None:
+                words.append(word)
+            elif word in values:
+                words[values[word]] = value
+            else:
+                values[word] = len(words) + 1
+                words += [word, value]
+        return words
+
+    return merge
+
+
+@pytest.fixture(scope="session")
+def script(each_key_once):
     """`script("train.py", "KEY", "VALUE", ...)` runs an entry script in this process."""
 
     def run(name, *arguments):
@@ -146,7 +164,7 @@ def script():
             restored_log(),
             contextlib.redirect_stdout(output),
         ):
-            monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+            monkeypatch.setattr(sys, "argv", [name, *each_key_once(*arguments)])
             try:
                 runpy.run_path(str(ROOT / name), run_name="__main__")
             except SystemExit as exit_:
@@ -157,14 +175,14 @@ def script():
 
 
 @pytest.fixture
-def start_script():
+def start_script(each_key_once):
     """`start_script("train_clipreid.py", ...)` starts an entry script in its own process."""
     started = []
 
     def start(name, *arguments):
         environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
         process = subprocess.Popen(
-            [sys.executable, name, *map(str, arguments)],
+            [sys.executable, name, *each_key_once(*arguments)],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,

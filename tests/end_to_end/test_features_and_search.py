@@ -170,7 +170,10 @@ def test_features_of_another_checkpoint_are_rejected(
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["extract", "CHECKPOINT", "nothing"], "'nothing' is no file, folder, CSV file, or data"),
+        (
+            ["extract", "CHECKPOINT", "nothing"],
+            "'nothing' is not a file, folder, CSV file or split",
+        ),
         (["extract", "CHECKPOINT", "PEOPLE", "--output", "a.txt"], "must end in .npz or .npy"),
         (["extract", "gone.pth", "PEOPLE"], "no weights file gone.pth"),
         (["extract", "CHECKPOINT", "PEOPLE", "MODEL.DEVICE", "gpu"], "MODEL.DEVICE"),

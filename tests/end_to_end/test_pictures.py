@@ -94,7 +94,7 @@ def test_attention_says_what_is_wrong(script, checkpoint, resnet_file, images, t
         ((resnet_file, images, "--method", "rollout"), "rollout: this ResNet has grad-cam"),
         ((checkpoint, images, "--method", "grad-cam"), "this ViT has rollout or class-token"),
         ((checkpoint, tmp_path), f"no images in {tmp_path}"),
-        ((checkpoint, tmp_path / "gone.jpg"), "is no file, folder, CSV file"),
+        ((checkpoint, tmp_path / "gone.jpg"), "is not a file, folder, CSV file"),
         ((tmp_path / "gone.pth", images), "no weights file"),
     ):
         finished = script("run.py", "attention", *arguments)

@@ -16,9 +16,9 @@ from torch import nn
 
 from config import dump_cfg, load_cfg
 from datasets import registry
-from datasets import sources as sources_module
+from datasets.readers.benchmark import Benchmark
 from datasets.records import DataSplits, Sample
-from datasets.synthetic.render import render_dataset
+from datasets.synthetic.render import DatasetSize, render_dataset
 from processor.evaluation import evaluator as evaluator_module
 from processor.evaluation.build import build_evaluator, build_targets
 from processor.evaluation.target import Target
@@ -47,11 +47,7 @@ def world(tmp_path_factory):
         folder = render_dataset(
             domain,
             root,
-            num_train_pids=8,
-            num_test_pids=4,
-            num_cameras=2,
-            images_per_camera=2,
-            seed=1,
+            DatasetSize(8, 4, num_cameras=2, images_per_camera=2, seed=1),
             size=(32, 16),
             num_workers=1,
         )
@@ -392,17 +388,18 @@ def test_checkpoint_needs_no_training_data(done, script, world, tmp_path):
 
 def test_target_with_people_of_the_training_is_noted(done, script, tmp_path, monkeypatch):
     """`mall` stands for another flavour of `campus`; `street` is the source itself."""
-    monkeypatch.setitem(sources_module._FAMILIES, "mall", "campus")
+    flavour = Benchmark(lambda *_: None, family="campus")
+    monkeypatch.setitem(registry.BENCHMARKS, "mall", flavour)
     shutil.copyfile(done.folder / "last.pth", tmp_path / "last.pth")
     arguments = ["TEST.WEIGHT", tmp_path / "last.pth", "DATASETS.TARGETS", "('campus', 'street')"]
     finished = script("test_clipreid.py", *arguments)
     assert finished.status == 0, finished.output
-    note = "trained on mall of the same people"
+    note = "trained on mall, which shows the same identities"
     targets = read_json(tmp_path / "results.json")["targets"]
     assert targets["campus"]["notes"] == [note]
     assert targets["street"]["notes"] == []
     assert note in (tmp_path / "results.md").read_text(encoding="utf-8")
-    (line,) = [text for text in finished.unwrapped.splitlines() if "same people" in text]
+    (line,) = [text for text in finished.unwrapped.splitlines() if "same identities" in text]
     assert line.startswith("warning: ")
 
 
@@ -529,8 +526,8 @@ def extractions(monkeypatch):
 
 
 def test_ten_splits_score_as_ten_evaluations(drawn_splits, extractions, base_opts, monkeypatch):
-    monkeypatch.setitem(registry.READERS, "colours", lambda _root, split: drawn_splits[split])
-    monkeypatch.setitem(registry.NUM_SPLITS, "colours", 10)
+    colours = Benchmark(lambda _root, split: drawn_splits[split], num_splits=10)
+    monkeypatch.setitem(registry.BENCHMARKS, "colours", colours)
     cfg = load_cfg(None, [*base_opts, "DATASETS.TARGETS", "('colours',)"])
     score = partial(
         build_evaluator, cfg, precision=Precision.of(cfg.SOLVER.AMP, torch.device("cpu"))

@@ -120,6 +120,11 @@ def test_noun_follows_the_data_sets(names, noun):
 def test_option_overrides_the_noun():
     opts = ["DATASETS.NAMES", "veri", "MODEL.PROMPT", "cow"]
     assert prompt_noun(load_cfg(None, opts)) == "cow"
+    assert prompt_noun(load_cfg(None, opts), "vehicle") == "cow"
+
+
+def test_given_noun_wins_over_the_names():
+    assert prompt_noun(load_cfg(None, ["DATASETS.NAMES", "trucks"]), "vehicle") == "vehicle"
 
 
 def test_tokenizer_equals_the_originals(golden_json):

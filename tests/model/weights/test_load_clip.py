@@ -93,7 +93,7 @@ def test_clips_square_grid_is_resized_to_an_equal_number_of_positions(
     build, tiny_clip_state, tiny_clip_file
 ):
     model = build("INPUT.SIZE_TRAIN", "[448, 112]", "INPUT.SIZE_TEST", "[448, 112]")
-    assert model.image_encoder.grid == (28, 7)  # as many patches as CLIP's 14x14
+    assert model.image_encoder.grid == (28, 7)  # 196 patches like CLIP's 14x14
     report = load_weights(model, tiny_clip_file)
     assert report.reshaped == ("image_encoder.positional_embedding",)
     expected = resize_position_embedding(tiny_clip_state["visual.positional_embedding"], (28, 7))

@@ -1,4 +1,4 @@
-"""Reports of what a weights file filled."""
+"""Load reports, in full and as one line."""
 
 from model import LoadReport, load_weights
 

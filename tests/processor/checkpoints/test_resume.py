@@ -4,8 +4,11 @@ import pytest
 import torch
 
 from config import ConfigError, dump_cfg, load_cfg
+from datasets import registry
+from datasets.readers.benchmark import Benchmark
 from datasets.sources import TrainingSet
 from model import UnsupervisedReID, build_reid_model
+from processor.checkpoints import resume
 from processor.checkpoints.resume import (
     StartingPoint,
     build_starting_model,
@@ -85,3 +88,13 @@ def test_another_kind_of_training_cannot_resume(stopped, tiny_opts):
     cfg = load_cfg(None, [*OPTS, "SOLVER.RESUME", "auto"])
     with pytest.raises(ConfigError, match=r"stopped in stage 2, but DSGL\.ENABLED is now True"):
         find_starting_point(cfg, folder)
+
+
+@pytest.mark.parametrize(("noun", "names"), [("vehicle", "trucks"), ("person", "trucks,people")])
+def test_noun_of_a_new_data_set_comes_from_its_record(monkeypatch, noun, names):
+    monkeypatch.setitem(registry.BENCHMARKS, "trucks", Benchmark(lambda *_: None, noun="vehicle"))
+    passed = []
+    monkeypatch.setattr(resume, "build_reid_model", lambda _cfg, *sizes: passed.append(sizes[3]))
+    names = repr(tuple(names.split(",")))
+    build_starting_model(load_cfg(None, [*OPTS, "DATASETS.NAMES", names]), DATA, StartingPoint())
+    assert passed == [noun]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from config import load_cfg
-from datasets.registry import READERS
+from datasets.registry import BENCHMARKS
 from processor.results.published import (
     AVERAGE,
     TABLE,
@@ -105,7 +105,7 @@ def test_no_cell_occurs_twice(protocol):
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_cells_are_complete_and_plausible(protocol):
     for result in read_published(protocol):
-        assert result.target in {*READERS, AVERAGE} - {"cuhk03_labeled"}
+        assert result.target in {*BENCHMARKS, AVERAGE} - {"cuhk03_labeled"}
         assert result.method
         assert result.source
         assert 0 < result.rank1 < 100

@@ -7,7 +7,7 @@ from datasets.image_lists import ImageList, read_image_lists
 from datasets.images.decode import read_image
 from datasets.images.transforms import evaluation_transform, normalize_instance
 from datasets.records import Sample
-from datasets.synthetic.render import render_dataset
+from datasets.synthetic.render import DatasetSize, render_dataset
 from model import build_model
 from model.attention import attention_maps
 from processor.checkpoints.load import LoadedModel
@@ -29,8 +29,8 @@ def test_limit_selects_evenly_spaced_images():
 
 def test_model_receives_the_cameras_it_knows(tmp_path, tiny_opts):
     """Training cameras by their rows, other images as unknown."""
-    shape = {"num_train_pids": 2, "num_test_pids": 2, "num_cameras": 2, "images_per_camera": 2}
-    people = render_dataset("street", tmp_path, **shape, seed=1, size=(64, 32), num_workers=1)
+    counts = DatasetSize(2, 2, num_cameras=2, images_per_camera=2, seed=1)
+    people = render_dataset("street", tmp_path, counts, size=(64, 32), num_workers=1)
     opts = [
         *(*tiny_opts, "MODEL.SIE_CAMERA", "True", "MODEL.DEVICE", "cpu"),
         *("DATALOADER.NUM_WORKERS", "0", "INPUT.NORMALIZATION", "instance"),
