@@ -1,4 +1,4 @@
-"""For torch.hub: load("path/of/this", "clip_reid", source="local", checkpoint="last.pth")."""
+"""torch.hub entry: load("path/to/checkout", "clip_reid", source="local", checkpoint="last.pth")."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ dependencies = [
 
 
 def clip_reid(checkpoint: str, **options: Any) -> Extractor:
-    """Images to retrieval features; the options are those of `processor.extractor.Extractor`."""
-    from processor.extractor import Extractor  # after torch.hub has looked for the dependencies
+    """A `processor.extractor.Extractor`: images to retrieval features; takes its options."""
+    from processor.extractor import Extractor  # torch.hub checks the dependencies first
 
     return Extractor(checkpoint, **options)

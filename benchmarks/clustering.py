@@ -1,8 +1,8 @@
 """Pseudo labels of a large training set: python benchmarks/clustering.py.
 
-Jaccard distances and DBSCAN on drawn features, seconds and memory in a process of their own.
-`--large` adds a training set of the size of MSMT17's. First, at 2,000 images, the clusters are
-compared with those of (N, N) matrices as the published definition has them, written out here.
+Time and memory of Jaccard distances and DBSCAN on random features, in a separate process. `--large`
+adds a training set of the size of MSMT17's. First, at 2,000 images, the clusters are compared with
+those of the published definition, computed with dense (N, N) matrices.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ def dense_jaccard(features: np.ndarray) -> np.ndarray:
 
 
 def _mutual(order: np.ndarray) -> np.ndarray:
-    """(N, k) nearest -> (N, N) bool: both are among the other's."""
+    """(N, k) nearest -> (N, N) bool: each is among the nearest of the other."""
     near = np.zeros((len(order), len(order)), dtype=bool)
     np.put_along_axis(near, order, values=True, axis=1)
     return near & near.T
 
 
 def compare() -> list[tuple[str, ...]]:
-    """Rows of the table at 2,000 images; stops if the clusters are not the same."""
+    """Rows of the table at 2,000 images; exits if the clusters differ."""
     features = draw(SMALL).gallery
     started = time.perf_counter()
     expected = DBSCAN(eps=EPS, min_samples=MIN_SAMPLES, metric="precomputed").fit_predict(
@@ -75,7 +75,7 @@ def compare() -> list[tuple[str, ...]]:
     found = describe_clusters(labels)
     clusters = (f"{found.clusters:,}", f"{found.outliers:,}")
     return [
-        ("way", "seconds", "clusters", "outliers"),
+        ("implementation", "seconds", "clusters", "outliers"),
         ("dense, NumPy", f"{dense:.1f}", *clusters),
         ("sparse", f"{sparse:.1f}", *clusters),
     ]
@@ -84,7 +84,7 @@ def compare() -> list[tuple[str, ...]]:
 def measure(size: Size) -> tuple[str, ...]:
     """A row of the table of large training sets."""
     few = draw(Size(0, 300, 8, 20, spread=0.2)).gallery
-    cluster(jaccard_distance(few, K1, K2), EPS)  # loads what the first call loads
+    cluster(jaccard_distance(few, K1, K2), EPS)  # loads libraries
     retrieval = draw(size)
     seconds = []
     found = []
@@ -118,9 +118,9 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"{describe_machine()}, {load()}")
     print(f"k1 = {K1}, k2 = {K2}, eps = {EPS}, {MIN_SAMPLES} samples")
-    print(f"\n**{SMALL.num_gallery:,} images x {SMALL.dim:,}, the same clusters both ways**\n")
+    print(f"\n**{SMALL.num_gallery:,} images x {SMALL.dim:,}, equal clusters**\n")
     print_table(*compare())
-    print("\nAbove the features, in a process of its own:\n")
+    print("\nMemory in addition to the features, in a separate process:\n")
     times = ("images x width", "Jaccard s", "DBSCAN s", "extra GB", "one dense matrix GB")
     rows = [(*times, "clusters", "outliers", "ARI")]
     for size in (MARKET, MSMT) if arguments.large else (MARKET,):

@@ -1,4 +1,4 @@
-"""Features in clusters and the memory a task takes, for the benchmarks of large galleries."""
+"""Random clustered features, timing and memory measurement for the benchmarks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-ROWS_AT_ONCE = 4096  # drawn together, so that no second copy of the features exists
+ROWS_AT_ONCE = 4096  # drawn at a time, so that no second copy of the features exists
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Size:
         num_gallery: G.
         dim: D.
         num_pids: identities, a cluster each.
-        spread: deviation of an image from its identity; that of the identities is 1.
+        spread: standard deviation of images from their identity; that of identities is 1.
     """
 
     num_query: int
@@ -48,7 +48,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Drawn features of length 1, the gallery behind the queries, and their ids."""
+    """Random features of length 1 in one tensor, queries first, and their ids."""
 
     query: Tensor
     gallery: Tensor
@@ -74,7 +74,7 @@ def draw(size: Size) -> Retrieval:
 
 
 def timed(ways: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median seconds of each way; the ways take turns, so that a busy machine slows all."""
+    """Median seconds of each function; they run in turns, so that other load slows all of them."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repeats):
         for name, way in ways.items():
@@ -85,14 +85,14 @@ def timed(ways: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, floa
 
 
 def growth_gb(task: Callable[[], Any]) -> float:
-    """Peak of this process's memory during a task, above what it held before, in 10^9 bytes."""
+    """Rise of this process's peak memory during a task, in 10^9 bytes."""
     before = _status_bytes("VmRSS")
     task()
     return (_status_bytes("VmHWM") - before) / 1e9
 
 
 def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Result of a function of the script's module, called in a fresh interpreter."""
+    """Call a function of the script's module in a new process."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
@@ -111,7 +111,7 @@ def describe_machine() -> str:
 
 
 def load() -> str:
-    """Processes that want the CPU besides this one, as far as the machine tells."""
+    """Load average of the machine."""
     return f"load {os.getloadavg()[0]:.1f}"
 
 

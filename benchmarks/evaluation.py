@@ -1,9 +1,9 @@
 """Evaluation in blocks against NumPy and the product alone: python benchmarks/evaluation.py.
 
-NumPy's way is the usual one: distance matrix, full argsort, a loop over the queries. The product
-alone is that of queries and gallery, in blocks into memory that is there, by NumPy and by PyTorch;
-the faster one counts. All in one process, taking turns. Memory is measured in processes of its own.
-`--large` is a gallery of the size of MSMT17's, whose matrix and argsort NumPy cannot hold.
+NumPy's implementation is the usual one: distance matrix, full argsort, a loop over the queries. The
+product alone multiplies queries and gallery in blocks into preallocated memory, with NumPy and with
+PyTorch. All run in one process, in turns; memory is measured in separate processes. `--large` adds
+a gallery of the size of MSMT17's, for which NumPy's matrix and argsort do not fit into memory.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ from torch import Tensor, nn
 from datasets.records import Batch, DataSplits, Sample
 from processor.evaluation import evaluate_features
 from processor.evaluation.evaluator import Evaluator
-from processor.evaluation.protocol import Protocol, Target
+from processor.evaluation.protocol import Protocol
+from processor.evaluation.target import Target
+from processor.metrics.working_memory import WorkingMemory
 from processor.runtime.precision import Precision
 
 MARKET = Size(3_368, 15_913, 1_280, 751, spread=3.0)
@@ -62,7 +64,7 @@ def numpy_evaluation(
 
 
 def products(data: Retrieval) -> dict[str, Callable[[], None]]:
-    """The products alone."""
+    """The product of queries and gallery, by library."""
     query, gallery = data.query, data.gallery
     out = torch.zeros(ROWS, len(gallery))
 
@@ -78,7 +80,7 @@ def products(data: Retrieval) -> dict[str, Callable[[], None]]:
 
 
 def compare(size: Size, repeats: int, *, with_numpy: bool) -> list[tuple[str, ...]]:
-    """Rows of the table; stops if the results are not the same."""
+    """Rows of the table; exits if the results differ."""
     data = draw(size)
     ours: Callable[[], Any] = partial(
         evaluate_features, data.query, data.gallery, *data.ids, chunk_mb=CHUNK_MB
@@ -93,12 +95,12 @@ def compare(size: Size, repeats: int, *, with_numpy: bool) -> list[tuple[str, ..
         gap = max(abs(scores.mAP - mean_precision), float(np.abs(scores.cmc - cmc).max()))
         print(f"\nmAP {scores.mAP:.7f}; largest difference of mAP and CMC {gap:.1e}.\n")
         if gap > 1e-6:
-            sys.exit("the ways disagree")
+            sys.exit("the results disagree")
     else:
-        ours()  # loads what the first call loads
+        ours()  # loads libraries
     seconds = timed(ways, repeats)
     product = min(seconds[name] for name in ways if name.startswith("product"))
-    rows = [("way", "seconds", "of the faster product", "times faster than")]
+    rows = [("implementation", "seconds", "relative to the faster product", "speedup of blocks")]
     own = seconds["evaluation in blocks"]
     for name, value in seconds.items():
         rows.append((name, f"{value:.2f}", f"{value / product:.2f}", f"{value / own:.2f}"))
@@ -114,7 +116,7 @@ class ReadyFeatures(nn.Module):
 
 
 class DrawnBatches:
-    """A loader of drawn features; `dataset` says how many there will be."""
+    """A loader of random features, as many as `dataset` has samples."""
 
     def __init__(self, dataset: Sequence[Sample], dim: int) -> None:
         self.dataset, self.dim = dataset, dim
@@ -136,13 +138,13 @@ def function_growth(size: Size) -> float:
 
 
 def program_growth(size: Size) -> float:
-    """Extra GB of an `Evaluator`, batches to scores, above one copy of the features."""
+    """Extra GB of an `Evaluator`, from batches to scores, above one copy of the features."""
     pids = torch.randint(size.num_pids, (size.num_query + size.num_gallery,)).tolist()
     samples = [Sample(str(i), pid, i % 6, 0) for i, pid in enumerate(pids)]
     splits = DataSplits("drawn", [], samples[: size.num_query], samples[size.num_query :])
     evaluator = Evaluator(
         [Target("drawn", [splits])],
-        Protocol(chunk_mb=CHUNK_MB),
+        Protocol(memory=WorkingMemory(CHUNK_MB)),
         lambda chosen: DrawnBatches(chosen, size.dim),  # type: ignore[arg-type, return-value]
         Precision(None, torch.device("cpu")),
     )
@@ -176,7 +178,7 @@ def main() -> None:
         features = 4e-9 * (size.num_query + size.num_gallery) * size.dim
         growths = [in_new_process(task, size) for task in (function_growth, program_growth)]
         rows.append((str(size), f"{features:.2f}", *(f"{growth:.2f}" for growth in growths)))
-    print("\nAbove one copy of the features, in a process of its own:\n")
+    print("\nMemory in addition to one copy of the features, in a separate process:\n")
     print_table(*rows)
 
 

@@ -21,13 +21,14 @@ from yacs.config import CfgNode
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import load_cfg
-from datasets.images.build import build_sources, build_train_loader, build_train_sampler
-from datasets.images.build_resident import build_resident_images
-from datasets.images.dataset import num_workers
+from datasets.images.build import build_training_images
+from datasets.images.dataset import limit_workers
 from datasets.records import Batch
+from datasets.samplers.build import build_train_sampler
 from datasets.sources import TrainingSet, join_sources
-from datasets.synthetic.render import render_dataset
+from datasets.synthetic.render import DatasetSize, render_dataset
 from processor.runtime.device import choose_device, describe_device
+from processor.training.plan import build_sources
 
 PLACES = ("none", "ram", "device")
 CAMERAS, SHOTS = 4, 4
@@ -39,7 +40,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--identities", type=int, default=64, help="with 16 images each")
     parser.add_argument("--height", type=int, default=128, help="of a file, twice its width")
     parser.add_argument("--batch", type=int, default=64, help="images in a batch")
-    parser.add_argument("--workers", type=int, default=num_workers(8), help="loader processes")
+    parser.add_argument("--workers", type=int, default=limit_workers(8), help="loader processes")
     parser.add_argument("--repeats", type=int, default=5, help="epochs that count")
     parser.add_argument("--opts", nargs="*", default=[], help="overrides, e.g. INPUT.RE_PROB 0")
     return parser.parse_args()
@@ -50,11 +51,7 @@ def draw_pictures(arguments: argparse.Namespace, root: Path) -> Path:
     return render_dataset(
         "street",
         root,
-        num_train_pids=arguments.identities,
-        num_test_pids=1,
-        num_cameras=CAMERAS,
-        images_per_camera=SHOTS,
-        seed=0,
+        DatasetSize(arguments.identities, 1, num_cameras=CAMERAS, images_per_camera=SHOTS, seed=0),
         size=(arguments.height, arguments.height // 2),
     )
 
@@ -80,14 +77,8 @@ class Input:
     def __init__(self, cfg: CfgNode, data: TrainingSet, device: torch.device) -> None:
         started = time.perf_counter()
         self.device = device
-        resident = build_resident_images(cfg, data, device)
-        self.loader = build_train_loader(
-            cfg,
-            data,
-            build_train_sampler(cfg, data),
-            resident,
-            pin_memory=device.type == "cuda",
-        )
+        images = build_training_images(cfg, data, device)
+        self.loader = images.augmented(build_train_sampler(cfg, data))
         self.fill_seconds = time.perf_counter() - started
 
     def epoch(self, number: int) -> list[Batch]:

@@ -1,8 +1,8 @@
-"""Re-ranking in sparse form against dense matrices in NumPy: python benchmarks/reranking.py.
+"""Re-ranking with sparse matrices against dense ones in NumPy: python benchmarks/reranking.py.
 
-The dense way is the published algorithm (Zhong et al., CVPR 2017) with (N, N) matrices in float32,
-written out here. Both ways return the same (Q, G) distances, in one process; memory is measured in
-processes of their own. `--large` re-ranks a gallery of the size of MSMT17's, block by block.
+The dense implementation is the published algorithm (Zhong et al., CVPR 2017) with float32 (N, N)
+matrices. Both compute the same (Q, G) distances in one process; memory is measured in separate
+processes. `--large` adds a gallery of the size of MSMT17's, re-ranked block by block.
 """
 
 from __future__ import annotations
@@ -27,9 +27,12 @@ from drawn_features import (
 )
 
 from processor.evaluation import evaluate_distmat, rerank
+from processor.metrics.identities import Identities
+from processor.metrics.k_reciprocal import Reranking
 from processor.metrics.memory_limits import rerank_memory
 from processor.metrics.ranking import evaluate_blocks
 from processor.metrics.reranking import rerank_blocks
+from processor.metrics.working_memory import WorkingMemory
 
 MARKET = Size(3_368, 15_913, 512, 1_501, spread=2.5)
 MSMT = Size(11_659, 82_161, 512, 4_101, spread=2.5)
@@ -69,7 +72,7 @@ def dense_rerank(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
 
 
 def _mutual(order: np.ndarray, i: int, k: int) -> np.ndarray:
-    """Images among the first k + 1 of row i that have i among theirs."""
+    """Mutual neighbours of image i among the first k + 1."""
     nearest = order[i, : k + 1]
     return nearest[(order[nearest, : k + 1] == i).any(axis=1)]
 
@@ -85,7 +88,7 @@ def _expanded(order: np.ndarray, i: int) -> np.ndarray:
 
 
 def compare(data: Retrieval, repeats: int) -> list[tuple[str, ...]]:
-    """Rows of the table; stops if the results are not the same."""
+    """Rows of the table; exits if the results differ."""
     found: dict[str, np.ndarray] = {}
 
     def dense() -> None:
@@ -94,17 +97,19 @@ def compare(data: Retrieval, repeats: int) -> list[tuple[str, ...]]:
     def sparse() -> None:
         found["sparse"] = rerank(data.query, data.gallery, K1, K2, LAMBDA).numpy()
 
-    sparse()  # loads what the first call loads
+    sparse()  # loads libraries
     seconds = timed({"dense": dense, "sparse": sparse}, repeats)
     ratio = seconds["dense"] / seconds["sparse"]
     differs = np.abs(found["dense"] - found["sparse"])
     scores = {name: evaluate_distmat(matrix, *data.ids).mAP for name, matrix in found.items()}
-    # where two distances are all but equal, rounding decides who is the 51st neighbour
+    # rounding decides which of two nearly equal distances is the 51st neighbour
     if (differs > 1e-5).mean() > 0.01 or abs(scores["dense"] - scores["sparse"]) > 1e-4:
-        sys.exit(f"the ways disagree: {(differs > 1e-5).mean():.1%} of the distances, mAP {scores}")
+        sys.exit(
+            f"the results disagree: {(differs > 1e-5).mean():.1%} of the distances, mAP {scores}"
+        )
     print(f"\nLargest difference of two distances {differs.max():.1e}.\n")
     return [
-        ("way", "seconds", "times faster", "mAP"),
+        ("implementation", "seconds", "speedup", "mAP"),
         ("dense, NumPy", f"{seconds['dense']:.1f}", "1", f"{scores['dense']:.6f}"),
         ("sparse", f"{seconds['sparse']:.1f}", f"{ratio:.1f}", f"{scores['sparse']:.6f}"),
     ]
@@ -121,15 +126,16 @@ def by_blocks(size: Size) -> tuple[float, float]:
     data = draw(size)
 
     def task() -> None:
-        source = rerank_blocks(data.query, data.gallery, K1, K2, LAMBDA, chunk_mb=CHUNK_MB)
-        evaluate_blocks(source, *data.ids, chunk_mb=CHUNK_MB)
+        memory = WorkingMemory(CHUNK_MB)
+        source = rerank_blocks(data.query, data.gallery, Reranking(K1, K2, LAMBDA), memory)
+        evaluate_blocks(source, Identities.check(*data.ids), memory)
 
     return _measured(task)
 
 
 def _measured(task: Callable[[], object]) -> tuple[float, float]:
     few = torch.rand(300, 8)
-    rerank(few[:100], few[100:])  # loads what the first call loads
+    rerank(few[:100], few[100:])  # loads libraries
     started = time.perf_counter()
     growth = growth_gb(task)
     return time.perf_counter() - started, growth
@@ -156,7 +162,7 @@ def main() -> None:
             seconds, growth = in_new_process(task, size)
             cells = (f"{seconds:.1f}", f"{growth:.2f}", f"{estimate / 1e9:.2f}")
             rows.append((str(size), result, *cells))
-    print("\nAbove the features, in a process of its own:\n")
+    print("\nMemory in addition to the features, in a separate process:\n")
     print_table(*rows)
 
 

@@ -1,9 +1,9 @@
 """Search of a large gallery against a full sort: python benchmarks/search.py.
 
-NumPy's way is the usual one: distance matrix, stable argsort of every row. The product alone is
-that of queries and gallery. All in one process, taking turns; memory is measured in a process of
-its own. `--index` also measures faiss: building an approximate index, searching it, and the share
-of the true neighbours that it finds.
+NumPy's implementation is the usual one: distance matrix and stable argsort of every row. The
+product alone multiplies queries and gallery. All run in one process, in turns; memory is measured
+in a separate process. `--index` also measures faiss: building and searching an approximate index,
+and the share of the true neighbours that it finds.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from processor.search.faiss_index import search_by_index
 
 LARGE = Size(100, 200_000, 1_280, 2_000, spread=1.0)
 TOP = 10
-TOLERANCE = 1e-5  # of distances, as NumPy's are made of squares in float32
+TOLERANCE = 1e-5  # of distances: NumPy's are roots of float32 squares
 
 
 def full_sort(query: np.ndarray, gallery: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The TOP nearest rows (Q, TOP) and their distances; of equal ones the lower row first."""
+    """The TOP nearest rows (Q, TOP) and their distances; at equal distances the lower row first."""
     squares = np.square(query).sum(axis=1)[:, None] + np.square(gallery).sum(axis=1)
     distances = np.sqrt(np.maximum(squares - 2 * query @ gallery.T, 0))
     order = np.argsort(distances, axis=1, kind="stable")[:, :TOP]
@@ -48,7 +48,7 @@ def full_sort(query: np.ndarray, gallery: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def compare(size: Size, repeats: int) -> list[tuple[str, ...]]:
-    """Rows of the table; stops if the results are not the same."""
+    """Rows of the table; exits if the results differ."""
     data = draw(size)
     ours: Callable[[], Neighbours] = partial(search, data.query, data.gallery, TOP)
     theirs: Callable[[], Any] = partial(full_sort, data.query.numpy(), data.gallery.numpy())
@@ -57,11 +57,11 @@ def compare(size: Size, repeats: int) -> list[tuple[str, ...]]:
     gap = float(np.abs(found.distances.numpy() - distances).max())
     print(f"\n{other} of {order.size:,} neighbours differ; largest difference {gap:.1e}.\n")
     if gap > TOLERANCE:
-        sys.exit("the ways disagree")
+        sys.exit("the results disagree")
     ways = {"search in blocks": ours, "matrix, argsort, NumPy": theirs, **products(data)}
     seconds = timed(ways, repeats)
     own = seconds["search in blocks"]
-    rows = [("way", "seconds", "times faster than")]
+    rows = [("implementation", "seconds", "speedup of blocks")]
     rows += [(name, f"{value:.2f}", f"{value / own:.2f}") for name, value in seconds.items()]
     return rows
 
@@ -69,14 +69,14 @@ def compare(size: Size, repeats: int) -> list[tuple[str, ...]]:
 def search_growth(size: Size) -> float:
     """Extra GB of `search`."""
     data = draw(size)
-    search(data.query[:2], data.gallery[:100], TOP)  # loads what the first call loads
+    search(data.query[:2], data.gallery[:100], TOP)  # loads libraries
     return growth_gb(lambda: search(data.query, data.gallery, TOP))
 
 
 def compare_index(data: Retrieval) -> list[tuple[str, ...]]:
     """Rows of the table of an approximate index."""
     true = search(data.query, data.gallery, TOP).indices
-    rows: list[tuple[str, ...]] = [("way", "seconds", "share of the true neighbours")]
+    rows: list[tuple[str, ...]] = [("implementation", "seconds", "share of the true neighbours")]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "gallery.faiss"
         for name in ("flat", "ivfpq, index made", "ivfpq, index from its file"):
@@ -93,13 +93,15 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5, help="runs of each way")
-    parser.add_argument("--index", action="store_true", help="also faiss, which has to be there")
+    parser.add_argument(
+        "--index", action="store_true", help="also measure faiss, which must be installed"
+    )
     arguments = parser.parse_args()
     print(f"{describe_machine()}, {load()}\n\n**{LARGE}**, top {TOP}, medians")
     print_table(*compare(LARGE, arguments.repeats))
     features = 4e-9 * (LARGE.num_query + LARGE.num_gallery) * LARGE.dim
     growth = in_new_process(search_growth, LARGE)
-    print(f"\nFeatures {features:.2f} GB; search {growth:.2f} GB above them.")
+    print(f"\nFeatures {features:.2f} GB; search {growth:.2f} GB in addition.")
     if arguments.index:
         print()
         print_table(*compare_index(draw(LARGE)))

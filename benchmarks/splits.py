@@ -1,8 +1,8 @@
-"""What ten splits of one target cost once its features are there: python benchmarks/splits.py.
+"""Time to score ten splits of one target from its features: python benchmarks/splits.py.
 
-The target has VIPeR's size and its ten frozen splits, 316 queries and 316 gallery images each, of
-632 pairs of images with drawn features. Every split is scored a second time on its own, from its
-features alone; the program fails where the two results differ.
+The target has VIPeR's size and ten frozen splits of 316 queries and 316 gallery images, from 632
+pairs of images with random features. Every split is also scored alone, from the features of its own
+images; the program fails if the two results differ.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets.readers.frozen_splits import load_splits
+from datasets.readers import viper
 from datasets.records import DataSplits, Sample
 from processor.evaluation.evaluator import Evaluator
-from processor.evaluation.protocol import Protocol, Target
+from processor.evaluation.protocol import Protocol
+from processor.evaluation.target import Target
 from processor.features import FeatureTable
-from processor.metrics.distance import normalize_features
+from processor.metrics.normalize import normalize_features
 from processor.metrics.ranking import RetrievalMetrics, evaluate_features
 from processor.runtime.precision import Precision
 
@@ -31,12 +32,12 @@ NUM_PAIRS, WIDTH = 632, 1280
 
 
 def draw_target(width: int) -> tuple[Target, list[Sample], FeatureTable]:
-    """The ten splits, the images of both cameras, and features that tell the pairs apart a bit."""
+    """The ten splits, the images of both cameras, and features that separate the pairs a little."""
     views = [
         [Sample(f"{camid}/{pid}.bmp", pid, camid) for pid in range(NUM_PAIRS)] for camid in range(2)
     ]
     splits = []
-    for tested in load_splits("viper"):
+    for tested in viper.FROZEN.load():
         query, gallery = ([view[pid] for pid in tested] for view in views)
         splits.append(DataSplits("pairs", [], query, gallery))
     generator = torch.Generator().manual_seed(0)
@@ -47,7 +48,7 @@ def draw_target(width: int) -> tuple[Target, list[Sample], FeatureTable]:
 
 
 def evaluate_alone(split: DataSplits, features: Tensor) -> RetrievalMetrics:
-    """One split, from the features of its own images."""
+    """Score one split from the features of its own images."""
     sides = []
     for part in (split.query, split.gallery):
         rows = torch.tensor([sample.camid * NUM_PAIRS + sample.pid for sample in part])
@@ -59,7 +60,7 @@ def evaluate_alone(split: DataSplits, features: Tensor) -> RetrievalMetrics:
 
 
 def differences(together: list[RetrievalMetrics], alone: list[RetrievalMetrics]) -> int:
-    """Splits whose scores are not exactly the same."""
+    """Number of splits whose scores are not exactly equal."""
     return sum(
         (one.mAP, one.mINP, one.num_valid_queries, one.cmc.tolist())
         != (other.mAP, other.mINP, other.num_valid_queries, other.cmc.tolist())
@@ -68,7 +69,7 @@ def differences(together: list[RetrievalMetrics], alone: list[RetrievalMetrics])
 
 
 def main() -> None:
-    """Print scores and seconds; exit status 1 if the splits alone have other scores."""
+    """Print scores and seconds; exit with status 1 if the splits alone have other scores."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=11, help="measurements; the median counts")
     parser.add_argument("--width", type=int, default=WIDTH, help="of the features")

@@ -11,15 +11,10 @@ from yacs.config import CfgNode
 
 from config.errors import ConfigError
 from config.presets import PRESETS
+from config.samplers import CLUSTER_SAMPLERS, SAMPLERS, sampler_kind
 
-IMAGENET_MODELS = (
-    *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
-    "resnet50_ibn_a",
-    "resnet101_ibn_a",
-)
-TEXT_SAMPLERS = ("dfgs_text", "gs_text")
-GRAPH_SAMPLERS = (*TEXT_SAMPLERS, "dfgs_image", "gs_image")
-P_X_K_SAMPLERS = ("softmax_triplet", *GRAPH_SAMPLERS)
+# Spellings of MODEL.NAME whose options are checked here.
+FAMILIES = re.compile(r"RN|resnet|ViT-\w+-\d|\{|.*\.json$", re.DOTALL)
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "MODEL.DEVICE": ("auto", "cpu", "cuda", "mps"),
@@ -32,7 +27,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "INPUT.ON_BAD_IMAGE": ("error", "skip"),
     "INPUT.TEST_INTERPOLATION": ("bilinear", "bicubic"),
     "INPUT.NORMALIZATION": ("fixed", "instance"),
-    "DATALOADER.SAMPLER": ("softmax", *P_X_K_SAMPLERS),
+    "DATALOADER.SAMPLER": tuple(SAMPLERS),
     "DATALOADER.DFGS.PRESET": ("", *PRESETS),
     "DATALOADER.DFGS.WALK": ("depth_first", "greedy"),
     "DSGL.POOLING": ("gem", "avg", "max", "avg+max", "clip"),
@@ -118,6 +113,7 @@ def check_cfg(cfg: CfgNode) -> None:
         check_losses(cfg)
         check_batch(cfg)
     check_image_size(cfg)
+    check_encoder(cfg)
     check_cache(cfg)
     steps = list(cfg.SOLVER.STAGE2.STEPS)
     if steps != sorted(steps):
@@ -158,7 +154,7 @@ def check_ranges(cfg: CfgNode) -> None:
 
 def check_clip(cfg: CfgNode) -> None:
     """CLIP-ReID is trained on a CLIP; raises ConfigError."""
-    if cfg.MODEL.NAME in IMAGENET_MODELS:
+    if is_imagenet(cfg.MODEL.NAME):
         raise ConfigError(
             f"MODEL.NAME: {cfg.MODEL.NAME} is trained on ImageNet and has no text encoder; it is "
             "for train_dsgl.py. CLIP's ResNet is RN50"
@@ -174,7 +170,7 @@ def check_losses(cfg: CfgNode) -> None:
             "MODEL.METRIC_LOSS_TYPE none switches the triplet loss off"
         )
     metric = cfg.MODEL.METRIC_LOSS_TYPE
-    triplet = "triplet" in metric and cfg.DATALOADER.SAMPLER != "softmax"
+    triplet = "triplet" in metric and sampler_kind(cfg).p_x_k
     center = "center" in metric or cfg.MODEL.IF_WITH_CENTER
     text = cfg.MODEL.TEXT_TOWER and cfg.MODEL.I2T_LOSS_WEIGHT and not cfg.SOLVER.STAGE0.MAX_EPOCHS
     if not (cfg.MODEL.ID_LOSS_WEIGHT or triplet or center or text):
@@ -188,17 +184,20 @@ def check_losses(cfg: CfgNode) -> None:
 
 def check_batch(cfg: CfgNode) -> None:
     """A P x K batch holds whole identities, two at least; raises ConfigError."""
-    if cfg.DATALOADER.SAMPLER not in P_X_K_SAMPLERS:
+    kind, name = sampler_kind(cfg), cfg.DATALOADER.SAMPLER
+    if not kind.p_x_k:
         return
-    if cfg.DATALOADER.DFGS.MUTUAL and cfg.DATALOADER.SAMPLER.startswith("gs_"):
+    if kind.full_rows and cfg.DATALOADER.DFGS.MUTUAL:
+        others = [other for other, row in SAMPLERS.items() if row.graph and not row.full_rows]
         raise ConfigError(
-            "DATALOADER.DFGS.MUTUAL: a batch of gs_* needs P - 1 neighbours for every identity; "
-            "take a dfgs_* sampler or leave it out"
+            f"DATALOADER.DFGS.MUTUAL: a batch of {name} needs P - 1 neighbours for every identity; "
+            f"set it to False, or DATALOADER.SAMPLER to {' or '.join(others)}"
         )
-    if cfg.DATALOADER.SAMPLER in TEXT_SAMPLERS and not cfg.MODEL.TEXT_TOWER:
+    if kind.graph == "text" and not cfg.MODEL.TEXT_TOWER:
+        others = [other for other, row in SAMPLERS.items() if row.graph == "image"]
         raise ConfigError(
-            f"DATALOADER.SAMPLER: {cfg.DATALOADER.SAMPLER} needs learned prompts, a baseline has "
-            "none; take dfgs_image or gs_image"
+            f"DATALOADER.SAMPLER: {name} needs learned prompts, which a baseline does not have; "
+            f"set it to {' or '.join(others)}"
         )
     size, num_instances = cfg.SOLVER.STAGE2.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
     if size % num_instances:
@@ -233,7 +232,7 @@ def check_dsgl(cfg: CfgNode) -> None:
         raise ConfigError("DSGL.TAU_DIS: should be above 0; DSGL.W_DIS 0 leaves the loss out")
     if options.K2 > options.K1:
         raise ConfigError(f"DSGL.K2: {options.K2} should be at most DSGL.K1, {options.K1}")
-    if options.POOLING == "clip" and cfg.MODEL.NAME in IMAGENET_MODELS:
+    if options.POOLING == "clip" and is_imagenet(cfg.MODEL.NAME):
         raise ConfigError(
             f"DSGL.POOLING: clip is for CLIP's encoders; {cfg.MODEL.NAME} takes gem, avg, max or "
             "avg+max"
@@ -243,14 +242,12 @@ def check_dsgl(cfg: CfgNode) -> None:
     if cfg.MODEL.SIE_CAMERA or cfg.MODEL.SIE_VIEW:
         raise ConfigError("MODEL.SIE_CAMERA, MODEL.SIE_VIEW: DSGL takes no side information")
     size, num_instances = cfg.SOLVER.STAGE2.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
-    if cfg.DATALOADER.SAMPLER in GRAPH_SAMPLERS:
+    if cfg.DATALOADER.SAMPLER not in CLUSTER_SAMPLERS:
         raise ConfigError(
             f"DATALOADER.SAMPLER: {cfg.DATALOADER.SAMPLER} needs identities; DSGL takes "
-            "softmax_triplet (clusters x images) or softmax (shuffled)"
+            f"{' or '.join(CLUSTER_SAMPLERS)}"
         )
-    if cfg.DATALOADER.SAMPLER == "softmax_triplet" and (
-        size % num_instances or size < 2 * num_instances
-    ):
+    if sampler_kind(cfg).p_x_k and (size % num_instances or size < 2 * num_instances):
         raise ConfigError(
             f"SOLVER.STAGE2.IMS_PER_BATCH: {size} with DATALOADER.NUM_INSTANCE {num_instances} is "
             "no whole number of clusters, two at least"
@@ -258,17 +255,24 @@ def check_dsgl(cfg: CfgNode) -> None:
 
 
 def check_image_size(cfg: CfgNode) -> None:
-    """Image size, patch and stride fit each other; raises ConfigError."""
+    """Image size and stride are pairs, one size for training and test; raises ConfigError."""
     for name in ("INPUT.SIZE_TRAIN", "INPUT.SIZE_TEST", "MODEL.STRIDE_SIZE"):
         value = lookup(cfg, name)
         if len(value) != 2 or min(value) < 1:
             raise ConfigError(f"{name}: {value} should be two positive numbers: height, width")
-    size, stride = cfg.INPUT.SIZE_TRAIN, cfg.MODEL.STRIDE_SIZE
+    size = cfg.INPUT.SIZE_TRAIN
     if list(size) != list(cfg.INPUT.SIZE_TEST):
         raise ConfigError(
             f"INPUT.SIZE_TEST: {cfg.INPUT.SIZE_TEST} differs from INPUT.SIZE_TRAIN {size}; the "
             "positional embedding is made for one size"
         )
+
+
+def check_encoder(cfg: CfgNode) -> None:
+    """Image size and stride fit the encoder, as far as its name tells; raises ConfigError."""
+    if not FAMILIES.match(cfg.MODEL.NAME):
+        return  # unknown here: refused by model.build, or an encoder that checks its own options
+    size, stride = cfg.INPUT.SIZE_TRAIN, cfg.MODEL.STRIDE_SIZE
     patch = patch_size(cfg.MODEL.NAME)
     if patch is None and cfg.MODEL.GRAD_CHECKPOINTING:
         raise ConfigError(
@@ -278,7 +282,7 @@ def check_image_size(cfg: CfgNode) -> None:
     if patch is None:
         if list(stride) != [16, 16]:
             raise ConfigError(f"MODEL.STRIDE_SIZE: {stride}; a ResNet has stride [16, 16]")
-        total_stride = 1 if cfg.MODEL.NAME in IMAGENET_MODELS else 16 * cfg.MODEL.LAST_STRIDE
+        total_stride = 1 if is_imagenet(cfg.MODEL.NAME) else 16 * cfg.MODEL.LAST_STRIDE
         if size[0] % total_stride or size[1] % total_stride:
             raise ConfigError(
                 f"INPUT.SIZE_TRAIN: {size}; this ResNet needs multiples of {total_stride}"
@@ -315,12 +319,12 @@ def patch_size(name: str) -> int | None:
             raise ConfigError(f"MODEL.NAME: {name} is no JSON model config: {error!r}") from None
         return None if isinstance(vision.get("layers"), list) else vision.get("patch_size", 16)
     match = re.search(r"ViT-\w+-(\d+)", name)
-    if match is None and not name.startswith("RN") and name not in IMAGENET_MODELS:
-        raise ConfigError(
-            f"MODEL.NAME: {name!r} is neither a ResNet (RN50, ...), a ViT (ViT-B-16, ...) nor a "
-            "JSON model config"
-        )
     return int(match[1]) if match else None
+
+
+def is_imagenet(name: str) -> bool:
+    """Whether a name is in torchvision's spelling: resnet50, in contrast to CLIP's RN50."""
+    return name.startswith("resnet")
 
 
 def lookup(cfg: CfgNode, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Lists of images as users name them: files, folders, CSV files, and splits of data sets."""
+"""Lists of images as users name them: files, folders, CSV files and splits of data sets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datasets.own.csv_file import read_rows
 from datasets.own.entries import SPLITS, number_identities
 from datasets.readers.layout import is_image
 from datasets.records import Sample
-from datasets.registry import READERS, read_dataset
+from datasets.registry import BENCHMARKS, read_dataset
 
 logger = logging.getLogger(__name__)
 
@@ -23,9 +23,9 @@ class ImageList:
     """Images from one place.
 
     Attributes:
-        samples: the images; pid, camid and viewid are -1 where they are not known.
-        dataset: the data set they are a split of, as `read_dataset` takes it; empty = none, and the
-            cameras, where known, are those of no data set that a model was trained on.
+        samples: the images; unknown pids, camids and viewids are -1.
+        dataset: the data set they are a split of, as `read_dataset` takes it; empty = none, and any
+            camids are unrelated to those that a model was trained on.
     """
 
     samples: list[Sample]
@@ -33,17 +33,16 @@ class ImageList:
 
 
 def read_image_lists(places: Sequence[str], root: str | Path) -> list[ImageList]:
-    """The images of all places in order; one that comes again is left out.
+    """The images of all places, in order; repeated images are taken once.
 
     Args:
-        places: of each list, an image file; a folder, whose images in all subfolders are taken in
-            the order of their paths; a CSV with the column `path` and, if there are, `pid`, `camid`
-            and `viewid`; or a data set and its split, such as `market1501:query` or `my_shop:train`
-            (split 0 where there are several).
+        places: each an image file; a folder, read recursively in the order of paths; a CSV with the
+            column `path` and optionally `pid`, `camid` and `viewid`; or a split of a data set such
+            as `market1501:query` or `my_shop:train` (of split 0 if there are several).
         root: the data root.
 
     Raises:
-        FileNotFoundError: there is nothing of that name, or no image in it.
+        FileNotFoundError: a place does not exist or holds no image.
         ValueError: a split without images, or as `read_dataset` and `read_rows`.
     """
     lists = [_read_list(place, root) for place in places]
@@ -58,7 +57,7 @@ def read_image_lists(places: Sequence[str], root: str | Path) -> list[ImageList]
         distinct.append(replace(images, samples=samples))
     repeated = sum(len(images.samples) for images in lists) - len(seen)
     if repeated:
-        logger.warning("%d images are named more than once: taken once", repeated)
+        logger.warning("%d repeated images are taken once", repeated)
     return distinct
 
 
@@ -75,14 +74,14 @@ def _read_list(place: str, root: str | Path) -> ImageList:
         return ImageList([_unknown(image) for image in images])
     name, _, split = place.rpartition(":")
     if split not in SPLITS:
-        split_missing = f"; name the split, e.g. {place}:query" if place in READERS else ""
+        split_missing = f"; name the split, e.g. {place}:query" if place in BENCHMARKS else ""
         raise FileNotFoundError(
-            f"{place!r} is no file, folder, CSV file, or data set with a split such as "
+            f"{place!r} is not a file, folder, CSV file or split of a data set such as "
             f"market1501:query{split_missing}"
         )
     samples = getattr(read_dataset(name, root), split)
     if not samples:
-        raise ValueError(f"data set {name}: no images in the split {split}")
+        raise ValueError(f"data set {name} has no {split} images")
     return ImageList(samples, name)
 
 
@@ -91,7 +90,7 @@ def _unknown(path: Path) -> Sample:
 
 
 def _read_csv(file: Path) -> list[Sample]:
-    """The rows in order; identities that are no whole numbers are numbered by name."""
+    """The rows in order; identities other than whole numbers are numbered by name."""
     entries = list(read_rows(file, required=("path",)).values())
     names = {entry.identity for entry in entries if entry.identity}
     if all(name.isdecimal() for name in names):

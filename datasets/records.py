@@ -1,4 +1,4 @@
-"""What the data layer hands to the rest of the program: samples, splits and batches."""
+"""Records that the data layer hands to the rest of the program: samples, splits, batches."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image file and what is known about it.
+    """One image file and its labels.
 
     Attributes:
         path: the image file.
-        pid: identity number as the data set writes it (not contiguous).
+        pid: identity number of the data set, not contiguous.
         camid: 0-based camera.
-        viewid: 0-based viewpoint; 0 where the data set has none, -1 where this image has no label.
+        viewid: 0-based viewpoint; 0 if the data set has none, -1 if this image has no label.
     """
 
     path: str
@@ -28,19 +28,19 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class DataSplits:
-    """One data set as a benchmark defines it.
+    """The splits of one data set.
 
     Attributes:
         name: registry name, or the name given to own data.
         train: training images.
-        query: images to search with.
-        gallery: images to search in.
-        ignore_same_camera: the junk rule of this data set; True drops gallery images that share
-            identity and camera with the query, False keeps them (cameras unknown, or the protocol).
-        notes: facts a reader of results must know (flavour, version, remarks on the counts); of
-            several splits, what holds for all of them, as results are their mean.
-        distractors: pids of query and gallery that are no single person; never trained on.
-        separate_test_ids: query and gallery number their identities apart from the training split.
+        query: query images.
+        gallery: gallery images.
+        ignore_same_camera: the junk rule: drop gallery images that share identity and camera with
+            the query; False if cameras are unknown or the protocol keeps such images.
+        notes: facts that a reader of results needs (flavour, version, deviating sizes); if there
+            are several splits, true for all of them, because results are their mean.
+        distractors: pids that do not stand for one person; never trained on.
+        separate_test_ids: test identities are numbered independently of training identities.
         single_gallery_shot: CMC over galleries with one random image per identity (CUHK03 classic).
     """
 
@@ -65,7 +65,7 @@ class Batch:
         camids: (B,) cameras.
         viewids: (B,) viewpoints.
         indices: (B,) positions in the data set.
-        bad_images: files that could not be decoded and were left out.
+        bad_images: files left out because they could not be decoded.
     """
 
     images: Tensor
@@ -79,7 +79,7 @@ class Batch:
         return len(self.labels)
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch with its tensors on `device`."""
+        """A copy with its tensors on `device`."""
         return Batch(
             self.images.to(device, non_blocking=True),
             self.labels.to(device, non_blocking=True),
@@ -90,7 +90,7 @@ class Batch:
         )
 
     def pin_memory(self) -> Batch:
-        """The same batch in page-locked memory; called by the data loader."""
+        """A copy in page-locked memory; called by the data loader."""
         return Batch(
             self.images.pin_memory(),
             self.labels.pin_memory(),

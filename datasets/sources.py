@@ -1,4 +1,4 @@
-"""Join data sets for training: contiguous labels, cameras that never merge, a domain per source."""
+"""Join data sets for training: contiguous labels, disjoint cameras, one domain per source."""
 
 from __future__ import annotations
 
@@ -6,35 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from datasets.records import DataSplits, Sample
-
-_FAMILIES = {
-    "occ_duke": "dukemtmc",
-    "cuhk03_labeled": "cuhk03",
-    "cuhk03_classic": "cuhk03",
-    "cuhk03_classic_labeled": "cuhk03",
-    "VehicleID_1600": "VehicleID",
-    "VehicleID_2400": "VehicleID",
-    "veri_wild_5000": "veri_wild",
-    "veri_wild_10000": "veri_wild",
-}
-_ONE_TRAINING_SPLIT = frozenset({"VehicleID", "veri_wild"})
-"""Families whose data sets differ in the size of the test set alone."""
+from datasets.registry import family
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """The training images of one or several sources.
+    """The training images of one or more sources.
 
     Attributes:
-        samples: images; camids are offset per source, pids are the sources' own.
-        labels: 0..num_classes-1 per image, ascending by (source, pid).
-        domains: index of the source per image.
+        samples: images; camids are offset per source, pids are those of the source.
+        labels: 0..num_classes-1 per image, in the order of (source, pid).
+        domains: index of the source, per image.
         num_classes: identities over all sources.
-        num_cameras: rows of a camera table: per source, its largest training camid + 1.
-        num_views: rows of a viewpoint table: the largest viewid of any source + 1.
-        names: the sources.
-        camera_offsets: per source, what was added to its camids.
-        use_all: the sources' query and gallery images are among the samples.
+        num_cameras: rows of a camera table: the sum of the sources' largest camid + 1.
+        num_views: rows of a viewpoint table: the largest viewid + 1.
+        names: of the sources.
+        camera_offsets: added to the camids, per source.
+        use_all: query and gallery images are among the samples.
     """
 
     samples: list[Sample]
@@ -49,28 +37,28 @@ class TrainingSet:
 
     @property
     def camids(self) -> list[int]:
-        """Camera of every image, offset per source."""
+        """Camera per image, offset per source."""
         return [sample.camid for sample in self.samples]
 
     def camera_ranges(self) -> dict[str, range]:
-        """Per source, the rows of its cameras in a table of all cameras."""
+        """Rows of a camera table, per source."""
         stops = [*self.camera_offsets[1:], self.num_cameras]
         pairs = zip(self.camera_offsets, stops, strict=True)
         return dict(zip(self.names, (range(*pair) for pair in pairs), strict=True))
 
 
 def join_sources(sources: Sequence[DataSplits], *, use_all: bool = False) -> TrainingSet:
-    """The sources' training images as one set.
+    """Join the training images of all sources.
 
-    Camera and viewpoint numbers are not compacted, so with one source the ids of its test split are
-    rows of the same table.
+    Camera and viewpoint numbers are not compacted: with one source, its test ids index the same
+    tables.
 
     Args:
-        sources: data sets; each is a domain.
-        use_all: train on their query and gallery images as well.
+        sources: data sets, each one domain.
+        use_all: train on query and gallery images too.
 
     Raises:
-        ValueError: no source, or one without training images.
+        ValueError: no source, one without training images, or two of one name or family.
     """
     if not sources:
         raise ValueError("DATASETS.NAMES: no data set to train on")
@@ -80,7 +68,7 @@ def join_sources(sources: Sequence[DataSplits], *, use_all: bool = False) -> Tra
         raise ValueError(f"DATASETS.NAMES: no training images in {', '.join(empty)}")
     names = tuple(source.name for source in sources)
     if len(set(names)) < len(names):
-        raise ValueError(f"DATASETS.NAMES: two data sets of one name among {', '.join(names)}")
+        raise ValueError(f"DATASETS.NAMES: two data sets have one name: {', '.join(names)}")
     if len(set(map(family, names))) < len(names):
         raise ValueError(f"DATASETS.NAMES: two data sets of the same people: {', '.join(names)}")
     samples: list[Sample] = []
@@ -111,21 +99,10 @@ def join_sources(sources: Sequence[DataSplits], *, use_all: bool = False) -> Tra
     )
 
 
-def family(name: str) -> str:
-    """The data set whose people are shown: another flavour or protocol of it has its own name."""
-    return _FAMILIES.get(name, name)
-
-
-def share_training_split(name: str) -> bool:
-    """Whether all data sets of the family train on the same people and test on others."""
-    return family(name) in _ONE_TRAINING_SPLIT
-
-
 def training_images(source: DataSplits, *, use_all: bool = False) -> list[Sample]:
-    """A source's images to train on: its training split, or its query and gallery as well.
+    """The images of a source to train on: its training split, with `use_all` its test images too.
 
-    Of the test images, those of no single person (the background, unrelated passers-by) are left
-    out, and one that is in two splits counts once.
+    Distractors among the test images are left out; an image in two splits counts once.
     """
     if not use_all:
         return source.train
@@ -137,9 +114,9 @@ def training_images(source: DataSplits, *, use_all: bool = False) -> list[Sample
 
 
 def number_test_images(source: DataSplits) -> list[Sample]:
-    """Query and gallery under numbers that mean the same person as in the training split.
+    """Query and gallery images whose pids are comparable with those of the training split.
 
-    Where a data set numbers test identities apart, they come after the training identities.
+    If a data set numbers test identities separately, their pids follow the training pids.
     """
     test = [*source.query, *source.gallery]
     if not source.separate_test_ids:

@@ -7,6 +7,7 @@ from functools import partial
 from torch import Tensor
 from yacs.config import CfgNode
 
+from config.samplers import sampler_kind
 from loss.center import CenterLoss
 from loss.dsgl.cluster_memory import ClusterMemory
 from loss.dsgl.losses import DSGLLosses
@@ -32,7 +33,7 @@ def build_image_losses(
     if cfg.MODEL.ID_LOSS_WEIGHT:
         losses["id"] = WeightedLoss(cfg.MODEL.ID_LOSS_WEIGHT, partial(id_loss, smoothing=smoothing))
     # A shuffled batch rarely holds two images of an identity: there is no triplet to mine.
-    if "triplet" in metric and cfg.DATALOADER.SAMPLER != "softmax":
+    if "triplet" in metric and sampler_kind(cfg).p_x_k:
         margin = None if cfg.MODEL.NO_MARGIN else cfg.SOLVER.MARGIN
         features = tuple(cfg.MODEL.TRIPLET_FEATURES)
         losses["triplet"] = WeightedLoss(

@@ -1,4 +1,4 @@
-"""Where an image tower looks: attention of a ViT, class activation of a ResNet."""
+"""Attention maps of an image encoder: attention of a ViT, Grad-CAM of a ResNet."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model.encoders.clip_vit import ViTEncoder
+from model.encoders.image_encoder import ImageEncoder
 from model.reid_model import ReIDModel
 from model.unsupervised import UnsupervisedReID
 
-VIT_METHODS = ("rollout", "class-token")
-RESNET_METHODS = ("grad-cam",)
+TOKEN_METHODS = ("rollout", "class-token")
+MAP_METHODS = ("grad-cam",)
 
 
 def attention_methods(model: ReIDModel) -> tuple[str, ...]:
-    """The methods that a model's image tower allows, the usual one first.
+    """The methods a model supports, the default first.
 
-    None where the descriptor is pooled from a ViT's patch tokens: both methods start from the class
-    token, which is not in it.
+    None for a ViT whose descriptor pools patch tokens: the token methods start from the class
+    token, which that descriptor does not contain.
     """
-    if not isinstance(model.image_encoder, ViTEncoder):
-        return RESNET_METHODS
-    pooled = isinstance(model, UnsupervisedReID) and model.pooling is not None
-    return () if pooled else VIT_METHODS
+    encoder = model.image_encoder
+    if encoder.attention_layers():
+        pooled = isinstance(model, UnsupervisedReID) and model.pooling is not None
+        return () if pooled else TOKEN_METHODS
+    return () if encoder.cam_layer() is None else MAP_METHODS
 
 
 def attention_maps(
@@ -37,11 +38,11 @@ def attention_maps(
     *,
     method: str,
 ) -> Tensor:
-    """How much every place of an image counts for its descriptor.
+    """How much every position of an image contributes to its descriptor.
 
     rollout: Abnar and Zuidema (2020), through all blocks.
-    class-token: what the class token attends to in the last block, which makes the final feature.
-    grad-cam: Selvaraju et al. (2017) on the last layer's maps. There is no class to explain; the
+    class-token: attention of the class token in the last block, which yields the final feature.
+    grad-cam: Selvaraju et al. (2017) on the last layer's maps. Without a class to explain, the
     score is the dot product of the descriptor f with its own value, whose gradient is f.
 
     Args:
@@ -52,19 +53,18 @@ def attention_maps(
         method: one of `attention_methods(model)`.
 
     Returns:
-        (B, rows, columns) from 0, on the grid of the tower's patches or last maps; the scale has no
-        meaning from one image to another.
+        (B, rows, columns), not negative, on the encoder's grid; scales differ between images.
 
     Raises:
-        ValueError: the method does not fit the tower.
+        ValueError: the model does not support the method.
     """
     encoder = model.image_encoder
     methods = attention_methods(model)
     if method not in methods:
-        kind = "ViT" if isinstance(encoder, ViTEncoder) else "ResNet"
-        raise ValueError(f"{method}: this {kind} has {' or '.join(methods) or 'no such maps'}")
-    if not isinstance(encoder, ViTEncoder):
-        layer = encoder.get_submodule("layer4")
+        supported = " and ".join(methods) or "no attention maps"
+        raise ValueError(f"{method}: this model supports {supported}")
+    layer = encoder.cam_layer()
+    if method in MAP_METHODS and layer is not None:
         return grad_cam(lambda: model.embed(images, camids, viewids), layer)
     with torch.no_grad(), recorded_attention(encoder) as weights:
         model.embed(images, camids, viewids)
@@ -73,26 +73,26 @@ def attention_maps(
 
 
 @contextmanager
-def recorded_attention(encoder: ViTEncoder) -> Iterator[list[Tensor]]:
-    """A list that forward passes of the encoder fill with their attention weights.
+def recorded_attention(encoder: ImageEncoder) -> Iterator[list[Tensor]]:
+    """A list that collects the attention weights of the encoder's forward passes.
 
-    Every block adds (B, T, T), the mean over its heads; row i says where token i looks, and sums
-    to 1. The blocks' own attention is asked for its weights, nothing is computed a second way.
+    Every layer appends (B, T, T), the mean over its heads; row i holds the attention of token i
+    and sums to 1. The weights are the layers' own, not a second computation.
     """
     weights: list[Tensor] = []
 
-    def ask(
+    def request_weights(
         _: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return arguments, {**options, "need_weights": True, "average_attn_weights": True}
 
-    def keep(_: nn.Module, __: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    def collect(_: nn.Module, __: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         weights.append(output[1].float())
 
     handles = []
-    for block in encoder.transformer.resblocks:
-        handles.append(block.attn.register_forward_pre_hook(ask, with_kwargs=True))
-        handles.append(block.attn.register_forward_hook(keep))
+    for layer in encoder.attention_layers():
+        handles.append(layer.register_forward_pre_hook(request_weights, with_kwargs=True))
+        handles.append(layer.register_forward_hook(collect))
     try:
         yield weights
     finally:
@@ -101,10 +101,10 @@ def recorded_attention(encoder: ViTEncoder) -> Iterator[list[Tensor]]:
 
 
 def attention_rollout(weights: Sequence[Tensor]) -> Tensor:
-    """How much of every first token reaches the last class token (Abnar and Zuidema, 2020, eq. 1).
+    """Share of every input token in the final class token (Abnar and Zuidema, 2020, eq. 1).
 
-    A block passes on A = (W + I) / 2: half comes by attention, half past it. The result is the
-    class token's row of A_L ... A_2 A_1.
+    A block passes on A = (W + I) / 2, half by attention and half by its residual. The result is
+    the class token's row of A_L ... A_2 A_1.
 
     Args:
         weights: per block (B, T, T), first block first.
@@ -122,19 +122,19 @@ def attention_rollout(weights: Sequence[Tensor]) -> Tensor:
 def grad_cam(embed: Callable[[], Tensor], layer: nn.Module) -> Tensor:
     """Grad-CAM of descriptors (Selvaraju et al., 2017, eq. 1 and 2).
 
-    A channel counts by its mean gradient; the sum of the maps so weighted, where it is positive.
+    Channels are weighted by their mean gradient and summed; negative sums become 0.
 
     Args:
-        embed: a forward pass through the layer that ends in (B, D) descriptors f.
-        layer: gives (B, C, h, w) maps.
+        embed: a forward pass through the layer that returns (B, D) descriptors f.
+        layer: its output is (B, C, h, w) maps.
 
     Returns:
-        (B, h, w) of the score f * f', f' being the value of f; not negative.
+        (B, h, w) for the score f * f', where f' is the constant value of f.
     """
     kept: list[Tensor] = []
 
     def cut(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> Tensor:
-        kept.append(output.detach().requires_grad_())  # no gradient is needed before the layer
+        kept.append(output.detach().requires_grad_())  # no gradient needed before the layer
         return kept[-1]
 
     handle = layer.register_forward_hook(cut)

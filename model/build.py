@@ -1,137 +1,168 @@
-"""The model of a configuration."""
+"""Models as a configuration describes them."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
 
-from open_clip.model import CLIP
 from yacs.config import CfgNode
 
-from config.checks import IMAGENET_MODELS
-from model.clip_reid import CLIPReID, SideInformation
-from model.encoders.clip import build_clip, clip_architecture, find_clip_weights
-from model.encoders.clip_resnet import ResNetEncoder
-from model.encoders.clip_vit import ViTEncoder, build_image_encoder
-from model.encoders.imagenet_resnet import ImageNetResNet, build_resnet, find_imagenet_weights
+from config.load import load_cfg_text
+from model.clip_reid import CLIPReID, SideInformation, TextSide
+from model.encoders.image_encoder import ImageEncoder
+from model.encoders.kind import Backbone, EncoderOptions
+from model.encoders.registry import find_encoder_kind
 from model.pooling import build_pooling
 from model.prompt import PromptLearner, tokenize_prompt
 from model.reid_model import ReIDModel
 from model.text import TextEncoder
 from model.unsupervised import UnsupervisedReID
-from model.weights.load import load_weights
+from model.weights.load import load_pretrained
+from model.weights.read import WeightsFile, read_weights_file
 
 logger = logging.getLogger(__name__)
 
-VEHICLE_DATASETS = ("veri", "VehicleID", "VehicleID_1600", "VehicleID_2400")
+# CLIP-ReID's vehicle data sets, for callers that have only a configuration. The program passes the
+# noun of its data sets' records instead.
+CLIP_REID_VEHICLES = ("veri", "VehicleID", "VehicleID_1600", "VehicleID_2400")
 
 
-def build_reid_model(cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int) -> ReIDModel:
-    """The model of the training that DSGL.ENABLED says; arguments and errors as `build_model`."""
+def build_reid_model(
+    cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int, noun: str = ""
+) -> ReIDModel:
+    """`build_unsupervised_model` if DSGL.ENABLED, else `build_model`."""
     if cfg.DSGL.ENABLED:
         return build_unsupervised_model(cfg)
-    return build_model(cfg, num_classes, num_cameras, num_views)
+    return build_model(cfg, num_classes, num_cameras, num_views, noun)
 
 
-def build_model(cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int) -> CLIPReID:
-    """The model that a configuration describes, with CLIP's weights unless told otherwise.
+def build_model(
+    cfg: CfgNode, num_classes: int, num_cameras: int, num_views: int, noun: str = ""
+) -> CLIPReID:
+    """CLIP-ReID's model or its baseline, with the weights of MODEL.PRETRAIN_*.
 
     Args:
         cfg: MODEL, INPUT.SIZE_TRAIN, TEST.NECK_FEAT and, for the noun, DATASETS.NAMES count.
         num_classes: training identities C.
         num_cameras: cameras of the training images; rows of the side-information table.
         num_views: viewpoints of the training images, likewise.
+        noun: what the images show, if MODEL.PROMPT is empty; empty = by DATASETS.NAMES.
 
     Raises:
-        FileNotFoundError: CLIP's weights are neither cached, downloadable nor given.
-        ValueError: options that do not fit the architecture, or weights that do not.
+        FileNotFoundError: the pre-trained weights are neither cached, downloadable nor given.
+        ValueError: options or weights that do not fit the architecture.
     """
     weights = find_weights(cfg)
-    clip = build_clip(cfg.MODEL.NAME)
-    encoder = build_clip_encoder(cfg, clip)
-    prompts = text = None
+    backbone = build_backbone(cfg)
+    encoder = backbone.image_encoder
+    if not encoder.joint_width:
+        raise ValueError(
+            f"MODEL.NAME: {cfg.MODEL.NAME} has no space shared with text; train it without labels "
+            "(train_dsgl.py)"
+        )
+    text = None
     if cfg.MODEL.TEXT_TOWER:
-        tokens = tokenize_prompt(prompt_noun(cfg), clip.context_length)
-        logger.info("prompt: %s", tokens.sentence)
-        prompts = PromptLearner(tokens, clip.token_embedding, num_classes)
-        text = TextEncoder(clip)
+        text = build_text_side(cfg, backbone, num_classes, prompt_noun(cfg, noun))
     model = CLIPReID(
         encoder,
         num_classes,
         neck=cfg.MODEL.NECK,
         neck_feature=cfg.TEST.NECK_FEAT,
         side_information=build_side_information(cfg, encoder, num_cameras, num_views),
-        prompt_learner=prompts,
-        text_encoder=text,
+        text=text,
     )
-    fill(model, weights)
+    fill(cfg, model, weights)
     return model
 
 
 def build_unsupervised_model(cfg: CfgNode) -> UnsupervisedReID:
-    """The model that a configuration with DSGL describes, with pre-trained weights likewise.
-
-    Raises:
-        FileNotFoundError: the pre-trained weights are neither cached, downloadable nor given.
-        ValueError: options that do not fit the architecture, or weights that do not.
-    """
+    """DSGL's model, with the weights of MODEL.PRETRAIN_*; raises as `build_model`."""
     weights = find_weights(cfg)
-    encoder: ViTEncoder | ResNetEncoder | ImageNetResNet
-    if cfg.MODEL.NAME in IMAGENET_MODELS:
-        encoder = build_resnet(cfg.MODEL.NAME, cfg.MODEL.LAST_STRIDE)
-    else:
-        encoder = build_clip_encoder(cfg, build_clip(cfg.MODEL.NAME))
+    encoder = build_backbone(cfg).image_encoder
     options = cfg.DSGL
     pooling = None if options.POOLING == "clip" else build_pooling(options.POOLING)
-    if options.FREEZE_PATCH_CONV and isinstance(encoder, ViTEncoder):
-        encoder.conv1.requires_grad_(requires_grad=False)
+    if options.FREEZE_PATCH_CONV:
+        freeze_patch_convolution(encoder)
     model = UnsupervisedReID(encoder, pooling, embed_dim=options.EMBED_DIM, dropout=options.DROPOUT)
-    fill(model, weights)
+    fill(cfg, model, weights)
     return model
 
 
 def find_weights(cfg: CfgNode) -> str | Path | None:
-    """The pre-trained weights that MODEL.PRETRAIN_* ask for; None = random weights.
+    """The file of pre-trained weights that MODEL.PRETRAIN_* name; None = random weights.
 
     Raises:
-        FileNotFoundError: they are neither cached, downloadable nor given.
-        ValueError: no such architecture.
+        FileNotFoundError: the weights are neither cached, downloadable nor given.
+        ValueError: unknown MODEL.NAME.
     """
-    name = cfg.MODEL.NAME
-    if name not in IMAGENET_MODELS:
-        clip_architecture(name)
+    kind = find_encoder_kind(cfg.MODEL.NAME)
     if cfg.MODEL.PRETRAIN_CHOICE == "none":
         return None
-    if cfg.MODEL.PRETRAIN_PATH:
-        return cfg.MODEL.PRETRAIN_PATH
-    return find_imagenet_weights(name) if name in IMAGENET_MODELS else find_clip_weights(name)
+    return cfg.MODEL.PRETRAIN_PATH or kind.find_weights(cfg.MODEL.NAME)
 
 
-def fill(model: ReIDModel, weights: str | Path | None) -> None:
-    """Load pre-trained weights, if any; raises as `load_weights`."""
+def fill(cfg: CfgNode, model: ReIDModel, weights: str | Path | None) -> None:
+    """Load pre-trained weights, if any, and log which parts they fill; raises as `load_weights`."""
     if weights is not None:
-        report = load_weights(model, weights, "MODEL.PRETRAIN_PATH")
-        logger.info("pre-trained weights from %s: %s", weights, report)
+        file = read_weights_file(weights, "MODEL.PRETRAIN_PATH")
+        report = load_pretrained(model, file, weights)
+        logger.info("pre-trained weights from %s: %s", weights, report.summary())
+        warn_of_other_normalization(cfg, file)
 
 
-def build_clip_encoder(cfg: CfgNode, clip: CLIP) -> ViTEncoder | ResNetEncoder:
-    """CLIP's image tower for INPUT.SIZE_TRAIN; raises ValueError for options that do not fit it."""
+def warn_of_other_normalization(cfg: CfgNode, file: WeightsFile) -> None:
+    """Warn if a checkpoint of this project was trained on images normalized differently."""
+    if file.config:
+        trained = load_cfg_text(file.config, ["MODEL.NAME", cfg.MODEL.NAME]).INPUT
+        for key in ("NORMALIZATION", "PIXEL_MEAN", "PIXEL_STD"):
+            if trained[key] != cfg.INPUT[key]:
+                logger.warning(
+                    "INPUT.%s: %s here, but the pre-trained weights were trained with %s",
+                    key,
+                    cfg.INPUT[key],
+                    trained[key],
+                )
+
+
+def build_backbone(cfg: CfgNode) -> Backbone:
+    """The encoder of MODEL.NAME for INPUT.SIZE_TRAIN; raises ValueError if they do not fit."""
     height, width = cfg.INPUT.SIZE_TRAIN
-    encoder = build_image_encoder(
-        clip.visual, (height, width), tuple(cfg.MODEL.STRIDE_SIZE), cfg.MODEL.LAST_STRIDE
+    rows, columns = cfg.MODEL.STRIDE_SIZE
+    options = EncoderOptions(
+        image_size=(height, width),
+        stride=(rows, columns),
+        last_stride=cfg.MODEL.LAST_STRIDE,
+        grad_checkpointing=cfg.MODEL.GRAD_CHECKPOINTING,
     )
-    if isinstance(encoder, ViTEncoder):
-        encoder.grad_checkpointing = cfg.MODEL.GRAD_CHECKPOINTING
-    return encoder
+    return find_encoder_kind(cfg.MODEL.NAME).build(cfg.MODEL.NAME, options)
+
+
+def build_text_side(cfg: CfgNode, backbone: Backbone, num_classes: int, noun: str) -> TextSide:
+    """Prompts about a noun, or in a sentence, and the backbone's text tower.
+
+    Raises:
+        ValueError: the backbone has no text tower, or the prompt does not fit it.
+    """
+    clip = backbone.clip
+    if clip is None:
+        raise ValueError(
+            f"MODEL.TEXT_TOWER: {cfg.MODEL.NAME} has no text tower; set it to False (baseline)"
+        )
+    tokens = tokenize_prompt(noun, clip.context_length)
+    logger.info("prompt: %s", tokens.sentence)
+    return TextSide(PromptLearner(tokens, clip.token_embedding, num_classes), TextEncoder(clip))
 
 
 def build_side_information(
-    cfg: CfgNode, encoder: object, num_cameras: int, num_views: int
+    cfg: CfgNode, encoder: ImageEncoder, num_cameras: int, num_views: int
 ) -> SideInformation:
-    """The side-information table that MODEL.SIE_* ask for; a ResNet has none."""
-    if not isinstance(encoder, ViTEncoder):
+    """The side-information table of MODEL.SIE_*; empty for encoders that do not take it."""
+    if not encoder.takes_side_information:
         if cfg.MODEL.SIE_CAMERA or cfg.MODEL.SIE_VIEW:
-            logger.warning("MODEL.SIE_CAMERA, MODEL.SIE_VIEW: a ResNet takes no side information")
+            logger.warning(
+                "MODEL.SIE_CAMERA, MODEL.SIE_VIEW: %s takes no side information, ignored",
+                cfg.MODEL.NAME,
+            )
         return SideInformation()
     return SideInformation(
         num_cameras if cfg.MODEL.SIE_CAMERA else 0,
@@ -140,9 +171,18 @@ def build_side_information(
     )
 
 
-def prompt_noun(cfg: CfgNode) -> str:
-    """MODEL.PROMPT, else "vehicle" when all sources are vehicle data sets, else "person"."""
-    if cfg.MODEL.PROMPT:
-        return cfg.MODEL.PROMPT
-    vehicles = all(name in VEHICLE_DATASETS for name in cfg.DATASETS.NAMES)
+def freeze_patch_convolution(encoder: ImageEncoder) -> None:
+    """Exclude a ViT's patch convolution from training."""
+    convolution = encoder.patch_convolution()
+    if convolution is None:
+        logger.warning("DSGL.FREEZE_PATCH_CONV: ignored, the encoder has no patch convolution")
+    else:
+        convolution.requires_grad_(requires_grad=False)
+
+
+def prompt_noun(cfg: CfgNode, noun: str = "") -> str:
+    """MODEL.PROMPT, else `noun`, else "vehicle" for CLIP-ReID's vehicle data sets or "person"."""
+    if cfg.MODEL.PROMPT or noun:
+        return cfg.MODEL.PROMPT or noun
+    vehicles = all(name in CLIP_REID_VEHICLES for name in cfg.DATASETS.NAMES)
     return "vehicle" if vehicles else "person"

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from model.encoders.clip_resnet import ResNetEncoder
-from model.encoders.clip_vit import ViTEncoder
-from model.encoders.image_encoder import ImageFeatures
+from model.encoders.image_encoder import ImageEncoder, ImageFeatures
 from model.heads import build_classifier, build_neck
 from model.prompt import PromptLearner
 from model.reid_model import ReIDModel
@@ -19,11 +17,11 @@ from model.text import PrefixStates, TextEncoder
 
 @dataclass(frozen=True, slots=True)
 class TrainOutput:
-    """What the image stage's losses need of B images.
+    """Inputs of the image stage's losses for B images.
 
     Attributes:
-        logits: two (B, C): of the final and of the projected feature, after the BNNecks.
-        features: three (B, .): last, final, projected, before the BNNecks; for the triplet loss.
+        logits: two (B, C), of the final and the projected feature after their BNNecks.
+        features: three (B, .), last, final and projected before the BNNecks; for the triplet loss.
         projected: (B, E), for the image-to-text loss.
     """
 
@@ -34,11 +32,11 @@ class TrainOutput:
 
 @dataclass(frozen=True, slots=True)
 class SideInformation:
-    """Size of the embedding table of cameras and viewpoints (TransReID, section 3.3).
+    """Size of the embedding table for cameras and viewpoints (TransReID, section 3.3).
 
     Attributes:
-        num_cameras: cameras with a row each; 0 leaves cameras out.
-        num_views: viewpoints with a row each (or per camera); 0 leaves viewpoints out.
+        num_cameras: one row per camera; 0 leaves cameras out.
+        num_views: one row per viewpoint, or per pair with a camera; 0 leaves viewpoints out.
         coefficient: factor on the embedding.
     """
 
@@ -48,40 +46,44 @@ class SideInformation:
 
     @property
     def rows(self) -> int:
-        """Rows of the table; 0 = no side information."""
+        """Number of rows; 0 = no side information."""
         if self.num_cameras and self.num_views:
             return self.num_cameras * self.num_views
         return self.num_cameras or self.num_views
 
 
+@dataclass(frozen=True, slots=True)
+class TextSide:
+    """Prompts of the training identities and the text tower that encodes them."""
+
+    prompt_learner: PromptLearner
+    text_encoder: TextEncoder
+
+
 class CLIPReID(ReIDModel):
-    """CLIP-ReID (Li et al., AAAI 2023); without prompts and text encoder it is the baseline.
+    """CLIP-ReID (Li et al., AAAI 2023); without a text side it is the baseline.
 
     Args:
-        image_encoder: ViT or ResNet.
+        image_encoder: with a joint space.
         num_classes: training identities C.
         neck: "bnneck" or "no".
-        neck_feature: "before" or "after": which features `embed` returns.
-        side_information: cameras and viewpoints known to a ViT.
-        prompt_learner: prompts of the identities, or None.
-        text_encoder: CLIP's text tower, or None.
+        neck_feature: "before" or "after" the neck: the features that `embed` returns.
+        side_information: cameras and viewpoints; only for encoders that take them.
+        text: None = baseline.
     """
-
-    image_encoder: ViTEncoder | ResNetEncoder
 
     def __init__(
         self,
-        image_encoder: ViTEncoder | ResNetEncoder,
+        image_encoder: ImageEncoder,
         num_classes: int,
         *,
         neck: str = "bnneck",
         neck_feature: str = "before",
         side_information: SideInformation | None = None,
-        prompt_learner: PromptLearner | None = None,
-        text_encoder: TextEncoder | None = None,
+        text: TextSide | None = None,
     ) -> None:
         super().__init__()
-        width, projected_width = image_encoder.width, image_encoder.projected_width
+        width, joint_width = image_encoder.width, image_encoder.joint_width
         self.num_classes = num_classes
         self.neck_feature = neck_feature
         self.side_information = side_information or SideInformation()
@@ -90,12 +92,12 @@ class CLIPReID(ReIDModel):
             self.cv_embed = nn.Parameter(torch.empty(self.side_information.rows, width))
             nn.init.trunc_normal_(self.cv_embed, std=0.02)
         self.classifier = build_classifier(width, num_classes)
-        self.classifier_proj = build_classifier(projected_width, num_classes)
+        self.classifier_proj = build_classifier(joint_width, num_classes)
         self.bottleneck = build_neck(neck, width)
-        self.bottleneck_proj = build_neck(neck, projected_width)
+        self.bottleneck_proj = build_neck(neck, joint_width)
         self.image_encoder = image_encoder
-        self.prompt_learner = prompt_learner
-        self.text_encoder = text_encoder
+        self.prompt_learner = text.prompt_learner if text else None
+        self.text_encoder = text.text_encoder if text else None
 
     def encode_image(
         self, images: Tensor, camids: Tensor | None = None, viewids: Tensor | None = None
@@ -104,17 +106,18 @@ class CLIPReID(ReIDModel):
 
         Args:
             images: (B, 3, H, W) normalized.
-            camids: (B,) cameras; one the model does not know, e.g. -1, takes the mean embedding;
-                None leaves side information out.
+            camids: (B,) cameras; unknown ones (e.g. -1) get the mean embedding; None leaves side
+                information out.
             viewids: (B,) viewpoints, likewise.
         """
-        return self.image_encoder(images, self._side_embedding(camids, viewids))
+        features: ImageFeatures = self.image_encoder(images, self._side_embedding(camids, viewids))
+        return features
 
     def encode_prefix(self) -> PrefixStates:
-        """The constant words of the prompts; compute once and pass to `encode_text`.
+        """States of the prompts' constant first words; compute once and pass to `encode_text`.
 
         Raises:
-            RuntimeError: the model is a baseline and has no text encoder.
+            RuntimeError: the model is a baseline without a text encoder.
         """
         prompts, text = self.text_parts()
         return text.encode_prefix(prompts.token_prefix)
@@ -123,7 +126,7 @@ class CLIPReID(ReIDModel):
         """Prompt features of identities: (B,) labels -> (B, E), not normalized.
 
         Raises:
-            RuntimeError: the model is a baseline and has no text encoder.
+            RuntimeError: the model is a baseline without a text encoder.
         """
         prompts, text = self.text_parts()
         return text(prompts(labels), prefix or text.encode_prefix(prompts.token_prefix))
@@ -131,7 +134,7 @@ class CLIPReID(ReIDModel):
     def embed(
         self, images: Tensor, camids: Tensor | None = None, viewids: Tensor | None = None
     ) -> Tensor:
-        """The (B, D + E) retrieval descriptor, not normalized: final beside projected."""
+        """The (B, D + E) retrieval descriptor, final | projected, not normalized."""
         features = self.encode_image(images, camids, viewids)
         final, projected = features.final, features.projected
         if self.neck_feature == "after":
@@ -145,13 +148,13 @@ class CLIPReID(ReIDModel):
         viewids: Tensor | None = None,
         gather: Callable[[Tensor], Tensor] | None = None,
     ) -> TrainOutput:
-        """What the losses of the image stage need; other arguments as in `encode_image`.
+        """Inputs of the image stage's losses.
 
         Args:
             images: (B, 3, H, W) normalized.
-            camids: (B,) or None.
+            camids: (B,) or None, as in `encode_image`.
             viewids: (B,) or None.
-            gather: features of these images -> those of the global batch, before the BNNecks.
+            gather: features of this process -> features of the global batch, before the BNNecks.
         """
         features = self.encode_image(images, camids, viewids)
         parts = [features.last, features.final, features.projected]
@@ -163,13 +166,13 @@ class CLIPReID(ReIDModel):
         return TrainOutput(logits, [last, final, projected], projected)
 
     def text_parts(self) -> tuple[PromptLearner, TextEncoder]:
-        """Prompts and text encoder; raises RuntimeError when the model is a baseline."""
+        """Prompts and text encoder; raises RuntimeError if the model is a baseline."""
         if self.prompt_learner is None or self.text_encoder is None:
-            raise RuntimeError("this is a baseline model: it has no prompts and no text encoder")
+            raise RuntimeError("a baseline model has no prompts and no text encoder")
         return self.prompt_learner, self.text_encoder
 
     def _side_embedding(self, camids: Tensor | None, viewids: Tensor | None) -> Tensor | None:
-        """(B, D) embeddings of cameras and viewpoints, None where ids or the table are absent."""
+        """(B, D) embeddings of cameras and viewpoints; None without a table or without ids."""
         info = self.side_information
         if self.cv_embed is None:
             return None

@@ -1,4 +1,4 @@
-"""BNNeck and classifier (Luo et al., Bag of Tricks for person ReID, 2019)."""
+"""BNNeck and classifier (Luo et al., Bag of Tricks for Person ReID, 2019)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import nn
 
 
 def build_neck(kind: str, width: int) -> nn.Module:
-    """Batch norm with a frozen bias ("bnneck"), or nothing ("no")."""
+    """Batch norm with a frozen bias ("bnneck"), or the identity ("no")."""
     if kind == "no":
         return nn.Identity()
     neck = nn.BatchNorm1d(width)
@@ -15,7 +15,7 @@ def build_neck(kind: str, width: int) -> nn.Module:
 
 
 def build_classifier(width: int, num_classes: int) -> nn.Linear:
-    """Linear layer (C, D) without bias, init normal with deviation 0.001."""
+    """Linear layer (C, D) without bias, initialized from a normal with deviation 0.001."""
     classifier = nn.Linear(width, num_classes, bias=False)
     nn.init.normal_(classifier.weight, std=0.001)
     return classifier

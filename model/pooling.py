@@ -1,6 +1,7 @@
 """Pooling of feature maps (B, D, h, w) to features (B, D), by name.
 
-Means and maxima over dimensions: on a GPU the gradients of torch's adaptive poolings vary.
+Written as means and maxima over dimensions: torch's adaptive poolings have gradients on a GPU that
+vary from run to run.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ class GeneralizedMeanPooling(nn.Module):
     """`mean(max(x, eps)^p)^(1/p)` with a learned p (Radenovic et al., TPAMI 2019, eq. 3).
 
     Args:
-        power: start of p; 1 = average, towards infinity = maximum.
-        eps: floor of the values, in the map's units.
+        power: initial p; 1 = average, towards infinity = maximum.
+        eps: lower bound of the map's values.
     """
 
     def __init__(self, power: float = 3.0, eps: float = 1e-6) -> None:
@@ -62,7 +63,7 @@ POOLINGS: dict[str, type[nn.Module]] = {
 
 
 def build_pooling(kind: str) -> nn.Module:
-    """One of POOLINGS; raises ValueError for another name."""
+    """One of POOLINGS; raises ValueError for an unknown name."""
     if kind not in POOLINGS:
         raise ValueError(f"DSGL.POOLING: unknown {kind!r}; known: {', '.join(POOLINGS)}")
     return POOLINGS[kind]()

@@ -18,7 +18,7 @@ class PromptTokens:
     """A tokenized prompt sentence.
 
     Attributes:
-        sentence: with `X X X X` where the learned context goes.
+        sentence: with `X X X X` in place of the learned context.
         tokens: (1, L) token ids, zero after the end.
         start: position of the first context token.
         end: position of the end token, whose output is the text feature.
@@ -31,7 +31,7 @@ class PromptTokens:
 
 
 def prompt_sentence(noun_or_sentence: str) -> str:
-    """The sentence of a noun ("cow") or of a sentence that marks its place with {context}.
+    """The prompt for a noun ("cow") or for a sentence with the placeholder {context}.
 
     Raises:
         ValueError: another placeholder, or more than one.
@@ -45,38 +45,38 @@ def prompt_sentence(noun_or_sentence: str) -> str:
 
 
 def tokenize_prompt(noun_or_sentence: str, context_length: int = 77) -> PromptTokens:
-    """Tokenize a prompt and find its learned part.
+    """Tokenize a prompt and locate its learned part.
 
     Raises:
         ValueError: the sentence is longer than the text tower's context, or {context} is not a
-            word of its own.
+            separate word.
     """
     sentence = prompt_sentence(noun_or_sentence)
     tokenizer = open_clip.tokenizer.SimpleTokenizer(context_length=context_length)
     length = len(tokenizer.encode(sentence)) + 2
     if length > context_length:
         raise ValueError(
-            f"MODEL.PROMPT: {sentence!r} has {length} tokens, the text tower takes {context_length}"
+            f"MODEL.PROMPT: {sentence!r} has {length} tokens; the text tower takes {context_length}"
         )
     tokens = tokenizer([sentence])
     before = sentence[: sentence.index(_SPELLED_OUT)]
     start = 1 + len(tokenizer.encode(before))
     if tokens[0, start : start + NUM_CONTEXT_TOKENS].tolist() != tokenizer.encode(_SPELLED_OUT):
         raise ValueError(
-            f"MODEL.PROMPT: {noun_or_sentence!r} should have {PLACEHOLDER} as a word of its own"
+            f"MODEL.PROMPT: {PLACEHOLDER} must be a separate word in {noun_or_sentence!r}"
         )
     return PromptTokens(sentence, tokens, start, int(tokens.argmax()))
 
 
 class PromptLearner(nn.Module):
-    """Context tokens of every identity between constant words.
+    """Learned context tokens per identity, between constant words.
 
     Args:
-        prompt: the sentence; its constant words become buffers, saved with the model.
+        prompt: its constant words become buffers, saved with the model.
         token_embedding: CLIP's table (vocabulary, W).
         num_classes: identities C.
 
-    The state dict holds CLIP-ReID's names: `cls_ctx` (C, 4, W), `token_prefix` (1, start, W),
+    The state dict has CLIP-ReID's names: `cls_ctx` (C, 4, W), `token_prefix` (1, start, W),
     `token_suffix` (1, L - start - 4, W).
     """
 
@@ -103,9 +103,9 @@ class PromptLearner(nn.Module):
         return words[:, : self.prompt.start].clone(), words[:, after:].clone()
 
     def check_ending(self, suffix: Tensor, origin: str) -> None:
-        """Refuse the constant words (1, ., W) of a sentence that ends at another token.
+        """Refuse constant words (1, ., W) whose sentence ends at another token.
 
-        The rows after the end token are all padding, hence equal.
+        All rows after the end token are padding, hence equal.
 
         Raises:
             ValueError: names the file and MODEL.PROMPT.
@@ -117,12 +117,12 @@ class PromptLearner(nn.Module):
         if length != expected:
             raise ValueError(
                 f"{origin}: its prompts end {length} tokens after the context, those of "
-                f"{self.prompt.sentence!r} end after {expected}; set MODEL.PROMPT as it was when "
-                "the file was trained"
+                f"{self.prompt.sentence!r} end after {expected}; set MODEL.PROMPT as the file was "
+                "trained with"
             )
 
     def forward(self, labels: Tensor) -> Tensor:
-        """(B,) labels -> (B, end + 1 - start, W): from the first context token to the end token."""
+        """(B,) labels -> (B, end + 1 - start, W) embeddings, first context token to end token."""
         ending = self.prompt.end + 1 - self.prompt.start - NUM_CONTEXT_TOKENS
         suffix = self.token_suffix[:, :ending].expand(len(labels), -1, -1)
         return torch.cat([self.cls_ctx[labels], suffix], dim=1)

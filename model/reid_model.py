@@ -1,4 +1,4 @@
-"""What all ReID models have in common."""
+"""The interface of all ReID models."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from model.encoders.image_encoder import ImageEncoder
+
 
 class ReIDModel(nn.Module, ABC):
     """A network that turns images into retrieval features.
 
     Attributes:
-        image_encoder: the backbone; what takes the time, and what pre-trained weights fill.
+        image_encoder: the backbone, which pre-trained weights fill.
     """
 
-    image_encoder: nn.Module
+    image_encoder: ImageEncoder
 
     @abstractmethod
     def embed(
@@ -24,6 +26,6 @@ class ReIDModel(nn.Module, ABC):
 
         Args:
             images: (B, 3, H, W) normalized.
-            camids: (B,) cameras; one the model does not know is -1; None leaves them out.
+            camids: (B,) cameras, -1 = unknown to the model; None leaves them out.
             viewids: (B,) viewpoints, likewise.
         """

@@ -1,4 +1,4 @@
-"""CLIP's text tower, run on the tokens that matter only."""
+"""CLIP's text tower, run only on the tokens that affect the text feature."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True)
 class PrefixStates:
-    """Keys and values of the constant words of a prompt, per layer (1, heads, start, W / heads)."""
+    """Keys and values of a prompt's first words, per layer (1, heads, start, W / heads)."""
 
     keys: list[Tensor]
     values: list[Tensor]
@@ -23,12 +23,12 @@ class PrefixStates:
 class TextEncoder(nn.Module):
     """The causal text transformer of CLIP.
 
-    A token sees only the tokens before it, so whatever follows the end token changes nothing and is
-    never computed, and the words before the learned context are the same for all identities: their
-    keys and values are computed once (`encode_prefix`). Both are exact.
+    A token attends only to earlier tokens. Padding after the end token therefore has no effect and
+    is not computed, and the words before the learned context, shared by all identities, are
+    encoded once (`encode_prefix`). Both shortcuts are exact.
 
     Args:
-        clip: open_clip's model; the text parts are taken over, under OpenAI's names.
+        clip: open_clip's model; its text parts are taken over under OpenAI's names.
     """
 
     def __init__(self, clip: CLIP) -> None:
@@ -53,8 +53,8 @@ class TextEncoder(nn.Module):
         """Text features of prompts.
 
         Args:
-            words: (B, T, W) embeddings that follow the prefix, the end token last.
-            prefix: what stands before them.
+            words: (B, T, W) embeddings after the prefix, the end token last.
+            prefix: from `encode_prefix`.
 
         Returns:
             (B, E), not normalized.
@@ -71,7 +71,7 @@ class TextEncoder(nn.Module):
 def _causal_block(
     block: ResidualAttentionBlock, x: Tensor, past_key: Tensor | None, past_value: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One block on (B, T, W) tokens that follow cached ones; also their keys and values."""
+    """Output, keys and values of one block for (B, T, W) tokens that follow cached ones."""
     attention = block.attn
     packed = F.linear(block.ln_1(x), attention.in_proj_weight, attention.in_proj_bias)
     query, key, value = (
@@ -85,7 +85,7 @@ def _causal_block(
     hidden = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=x.device).triu(
         old + 1
     )
-    # Written out: for a dozen tokens torch's fused kernels are slower, on a CPU by far.
+    # Written out: for a dozen tokens torch's fused kernels are slower, on a CPU far slower.
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(2, 3)
     mixed = scores.masked_fill(hidden, -torch.inf).softmax(-1).to(value.dtype) @ value
     x = x + attention.out_proj(mixed.transpose(1, 2).flatten(2))

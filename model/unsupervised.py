@@ -1,4 +1,4 @@
-"""The model that is trained without labels: image encoder, pooling, batch norm, unit features."""
+"""The model for training without labels: image encoder, pooling, batch norm, unit features."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.encoders.clip_resnet import ResNetEncoder
-from model.encoders.clip_vit import ViTEncoder
-from model.encoders.imagenet_resnet import ImageNetResNet
+from model.encoders.image_encoder import ImageEncoder
 from model.heads import build_neck
 from model.reid_model import ReIDModel
 
@@ -19,21 +17,19 @@ class UnsupervisedReID(ReIDModel):
     """One unit feature per image, for training, clustering and retrieval alike.
 
     Args:
-        image_encoder: of CLIP or ImageNet. What the feature does not need of it is frozen.
-        pooling: (B, W, h, w) maps -> (B, W); None takes the final and the projected feature of a
-            CLIP encoder instead, side by side (their batch norms are one, as they are per channel).
+        image_encoder: parameters that the feature does not depend on are frozen.
+        pooling: (B, W, h, w) maps -> (B, W); None concatenates the encoder's final and projected
+            feature instead (a batch norm of both equals one of each, as it works per channel).
         embed_dim: width of a linear layer after the pooling; 0 = none.
-        dropout: share of the unit feature's numbers that are dropped in training.
+        dropout: share of the unit feature's numbers dropped in training.
 
     Raises:
-        ValueError: no pooling for an encoder that gives maps only.
+        ValueError: no pooling, and the encoder has no projected feature.
     """
-
-    image_encoder: ViTEncoder | ResNetEncoder | ImageNetResNet
 
     def __init__(
         self,
-        image_encoder: ViTEncoder | ResNetEncoder | ImageNetResNet,
+        image_encoder: ImageEncoder,
         pooling: nn.Module | None,
         *,
         embed_dim: int = 0,
@@ -41,12 +37,15 @@ class UnsupervisedReID(ReIDModel):
     ) -> None:
         super().__init__()
         width = image_encoder.width
-        if pooling is None:
-            if isinstance(image_encoder, ImageNetResNet):
-                raise ValueError("DSGL.POOLING: clip is for CLIP's encoders")
-            width += image_encoder.projected_width
+        if pooling is not None:
+            for parameter in image_encoder.projection():
+                parameter.requires_grad = False
+        elif image_encoder.joint_width:
+            width += image_encoder.joint_width
         else:
-            freeze_projection(image_encoder)
+            raise ValueError(
+                "DSGL.POOLING: clip needs an encoder of CLIP; use gem, avg, max or avg+max"
+            )
         self.image_encoder = image_encoder
         self.pooling = pooling
         self.embedding = build_embedding(width, embed_dim) if embed_dim else None
@@ -62,7 +61,7 @@ class UnsupervisedReID(ReIDModel):
         return pooled
 
     def head(self, pooled: Tensor) -> Tensor:
-        """(B, W) pooled features -> (B, D) float32 rows of length 1, before any dropout."""
+        """(B, W) pooled features -> (B, D) float32 rows of unit length, then dropout."""
         with torch.autocast(pooled.device.type, enabled=False):
             pooled = pooled.float()
             if self.embedding is not None:
@@ -73,7 +72,7 @@ class UnsupervisedReID(ReIDModel):
     def embed(
         self, images: Tensor, camids: Tensor | None = None, viewids: Tensor | None = None
     ) -> Tensor:
-        """The (B, D) unit features; cameras and viewpoints are not used."""
+        """(B, D) unit features; cameras and viewpoints are ignored."""
         del camids, viewids
         return self.head(self.encode(images))
 
@@ -82,23 +81,16 @@ class UnsupervisedReID(ReIDModel):
 
         Args:
             images: (B, 3, H, W) normalized.
-            gather: features of these images -> those of the global batch, before the batch norm.
+            gather: features of this process -> features of the global batch, before the batch
+                norm.
         """
         pooled = self.encode(images)
         return self.head(pooled if gather is None else gather(pooled))
 
 
 def build_embedding(width: int, embed_dim: int) -> nn.Linear:
-    """Linear layer (D, W), init normal by He et al. (2015) for the backward pass, bias 0."""
+    """Linear layer (D, W), initialized as He et al. (2015) for the backward pass, bias 0."""
     embedding = nn.Linear(width, embed_dim)
     nn.init.kaiming_normal_(embedding.weight, mode="fan_out")
     nn.init.zeros_(embedding.bias)
     return embedding
-
-
-def freeze_projection(encoder: ViTEncoder | ResNetEncoder | ImageNetResNet) -> None:
-    """Freeze what a CLIP encoder projects into the space shared with text by."""
-    if isinstance(encoder, ViTEncoder):
-        encoder.proj.requires_grad_(requires_grad=False)
-    elif isinstance(encoder, ResNetEncoder):
-        encoder.attnpool.requires_grad_(requires_grad=False)

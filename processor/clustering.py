@@ -1,4 +1,4 @@
-"""Pseudo labels: Jaccard distances of k-reciprocal neighbours and DBSCAN on them, both sparse."""
+"""Clustering for pseudo labels: DBSCAN on sparse Jaccard distances of k-reciprocal neighbours."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from processor.metrics.distance import FeatureArray, check_finite, chunk_slices, distance_blocks
+from processor.metrics.checks import FeatureArray, check_finite
+from processor.metrics.distance import distance_blocks
 from processor.metrics.k_reciprocal import (
     average_over_nearest,
     expanded_neighbours,
     neighbour_weights,
 )
+from processor.metrics.working_memory import WorkingMemory
 
 OUTLIER = -1
 ENTRIES_PER_STEP = 2**22  # stored distances by which a growing matrix is enlarged
-ROWS_PER_CHUNK = 256  # rows of distances filtered at once
+ROWS_PER_CHUNK = 256  # rows of distances filtered at a time
 SIZE_QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -34,25 +36,25 @@ def jaccard_distance(
 ) -> sparse.csr_array:
     """Jaccard distances of k-reciprocal neighbours (Zhong et al., CVPR 2017, eq. 3-10).
 
-    With rank(i) the k1 images nearest to i (itself first, and counted: one fewer than re-ranking
-    takes), the neighbours are R(i) = {j in rank(i): i in rank(j)}, joined by R'(c) (the same with
-    the first k1 / 2 + 1 of them) of every c in R(i) that shares more than two thirds of R'(c) with
-    R(i). V_i = softmax(-d^2) over them, averaged over the first k2 of rank(i);
-    J_ij = 1 - s / (2 - s) with s = sum_l min(V_il, V_jl), exactly 1 where no neighbour is shared.
+    rank(i) are the k1 images nearest to i, itself included (one fewer than in re-ranking). The
+    neighbours are R(i) = {j in rank(i): i in rank(j)}, joined by R'(c) (R(c) with the first
+    k1 / 2 + 1 of rank(c)) of every c in R(i) if R(i) contains more than two thirds of R'(c).
+    V_i = softmax(-d^2) over them, averaged over the first k2 of rank(i); J_ij = 1 - s / (2 - s)
+    with s = sum_l min(V_il, V_jl), exactly 1 if i and j share no neighbour.
 
     Args:
         features: (N, D), unit rows, any float type and device.
-        k1: size of the neighbourhood; more than the images there are means all of them.
+        k1: size of the neighbourhood; more than there are images means all of them.
         k2: images averaged over, at most k1; 1 = no averaging.
-        max_distance: pairs farther apart are left out too; DBSCAN's eps saves memory.
-        chunk_mb: MiB of working memory for one chunk of distances.
+        max_distance: larger distances are not stored; DBSCAN's eps saves memory.
+        chunk_mb: MiB of working memory for one block of distances.
 
     Returns:
-        (N, N) float32, symmetric, zeros of the diagonal stored, columns ascending in each row;
-        what is absent is 1, or above `max_distance`.
+        (N, N) float32, symmetric, with the zeros of the diagonal stored and ascending columns in
+        each row; absent distances are 1, or above `max_distance`.
 
     Raises:
-        ValueError: features that are no matrix or not finite, constants out of range.
+        ValueError: features that are not a matrix or not finite, constants out of range.
     """
     if k1 < 1 or k2 < 1:
         raise ValueError(f"DSGL.K1 and DSGL.K2: expected 1 or more, got {k1} and {k2}")
@@ -61,7 +63,7 @@ def jaccard_distance(
         raise ValueError(f"features: expected rows of a matrix, got shape {tuple(rows.shape)}")
     rows = rows.float()
     check_finite("features", rows)
-    nearest = _find_nearest(rows, k1, chunk_mb)
+    nearest = _find_nearest(rows, k1, WorkingMemory(chunk_mb, rows.device))
     neighbours = expanded_neighbours(nearest, k1)
     ones = np.ones(len(rows), dtype=np.float32)
     weights = neighbour_weights(neighbours, rows.cpu().numpy(), ones)
@@ -71,12 +73,12 @@ def jaccard_distance(
     return _jaccard(weights, max_distance)
 
 
-def _find_nearest(features: Tensor, num_nearest: int, chunk_mb: float) -> np.ndarray:
+def _find_nearest(features: Tensor, num_nearest: int, memory: WorkingMemory) -> np.ndarray:
     """(N, k) int32, nearest first, the image itself before its duplicates."""
     num_images = len(features)
     num_nearest = min(num_nearest, num_images)
     nearest = np.empty((num_images, num_nearest), dtype=np.int32)
-    slices = chunk_slices(num_images, 4 * num_images + 12 * num_nearest, chunk_mb)
+    slices = memory.chunks(num_images, 4 * num_images + 12 * num_nearest)
     for block in distance_blocks(features, features, slices):
         block.values.diagonal(block.rows.start).fill_(-torch.inf)
         found = block.values.topk(num_nearest, dim=1, largest=False).indices
@@ -85,7 +87,7 @@ def _find_nearest(features: Tensor, num_nearest: int, chunk_mb: float) -> np.nda
 
 
 def _jaccard(weights: sparse.csr_array, max_distance: float) -> sparse.csr_array:
-    """Distances of the rows of V by an inverted index: who else has weight at my neighbours."""
+    """Jaccard distances of the rows of V, by an inverted index from neighbours to rows."""
     index = weights.T.tocsr()
     entries = _Entries(weights.shape[0])
     for i in range(weights.shape[0]):
@@ -104,7 +106,7 @@ def _jaccard(weights: sparse.csr_array, max_distance: float) -> sparse.csr_array
 
 
 class _Entries:
-    """A square sparse matrix that grows by rows in place: no second copy when it is complete."""
+    """A square sparse matrix that grows row by row in place, without a second copy at the end."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -134,27 +136,29 @@ def cluster(distance: sparse.csr_array, eps: float, min_samples: int = 4) -> np.
     """DBSCAN (Ester et al., KDD 1996) on sparse distances.
 
     Args:
-        distance: (N, N), symmetric; absent off the diagonal = farther than eps.
-        eps: largest distance of neighbours, 0..1 without the ends.
+        distance: (N, N), symmetric; absent entries off the diagonal are farther than eps.
+        eps: largest distance of neighbours, between 0 and 1, both excluded.
         min_samples: neighbours, itself included, that make an image a core of its cluster.
 
     Returns:
         (N,) int64 labels 0..C-1, -1 = outlier.
 
     Raises:
-        ValueError: eps out of range, or no cluster, or a single one; says where to move eps.
+        ValueError: eps or min_samples out of range; no cluster or a single one, with advice on eps.
     """
     if not 0 < eps < 1:
         raise ValueError(f"DSGL.EPS: expected a Jaccard distance between 0 and 1, got {eps}")
     if min_samples < 1:
         raise ValueError(f"DSGL.MIN_SAMPLES: expected 1 or more, got {min_samples}")
-    from sklearn.cluster import DBSCAN  # takes a second, which runs with labels need not wait
+    from sklearn.cluster import (
+        DBSCAN,
+    )  # importing takes a second; only training without labels pays it
 
     graph = _sorted_graph(distance, eps)
     labels = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed").fit_predict(graph)
     num_clusters = int(labels.max()) + 1
     if num_clusters == 0:
-        nearest = _closest_core(distance, min_samples)  # never with one sample, a core alone
+        nearest = _closest_core(distance, min_samples)  # min_samples > 1, else each image is a core
         raise ValueError(
             f"no cluster: all {len(labels)} images are outliers at DSGL.EPS {eps}; raise it "
             f"above {nearest:.2f}, where the first {min_samples} images come together, or lower "
@@ -164,14 +168,14 @@ def cluster(distance: sparse.csr_array, eps: float, min_samples: int = 4) -> np.
         outliers = int((labels == OUTLIER).sum())
         raise ValueError(
             f"one cluster of {len(labels) - outliers} images and {outliers} outliers at DSGL.EPS "
-            f"{eps}: there is nothing to tell apart; lower DSGL.EPS if the cluster is large, "
-            "raise it if most images are outliers"
+            f"{eps}: training needs two or more; lower DSGL.EPS if the cluster is large, raise it "
+            "if most images are outliers"
         )
     return labels.astype(np.int64)
 
 
 def _sorted_graph(distance: sparse.csr_array, largest: float) -> sparse.csr_array:
-    """The pairs up to `largest`, diagonal stored, rows sorted by distance as scikit-learn asks."""
+    """The pairs up to `largest`, with the diagonal; rows sorted by distance for scikit-learn."""
     from sklearn.neighbors import sort_graph_by_row_values
 
     parts = []
@@ -188,7 +192,7 @@ def _sorted_graph(distance: sparse.csr_array, largest: float) -> sparse.csr_arra
 
 
 def _closest_core(distance: sparse.csr_array, min_samples: int) -> float:
-    """The smallest eps with a core image; 1 where no image has so many stored neighbours."""
+    """The smallest eps with a core image; 1 if no image has enough stored neighbours."""
     closest = 1.0
     for i in range(distance.shape[0]):
         mine = slice(distance.indptr[i], distance.indptr[i + 1])
@@ -200,15 +204,15 @@ def _closest_core(distance: sparse.csr_array, min_samples: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatistics:
-    """What a clustering looks like.
+    """Numbers that describe a clustering.
 
     Attributes:
         images: N.
         clusters: C.
         outliers: images in no cluster.
         sizes: images per cluster: smallest, quartiles, largest.
-        ari: adjusted Rand index against the identities, each outlier a cluster of its own.
-        nmi: normalized mutual information, the same.
+        ari: adjusted Rand index against the identities; each outlier counts as one cluster.
+        nmi: normalized mutual information, likewise.
     """
 
     images: int
@@ -222,10 +226,10 @@ class ClusterStatistics:
 def describe_clusters(
     labels: np.ndarray, identities: Sequence[int] | np.ndarray | None = None
 ) -> ClusterStatistics:
-    """Count the clusters, and compare them with identities where those are known.
+    """Count the clusters, and compare them with the identities if those are known.
 
     Args:
-        labels: (N,) of `cluster`.
+        labels: (N,) from `cluster`.
         identities: (N,) true identities, for information only.
     """
     sizes = np.bincount(labels[labels >= 0])
@@ -242,7 +246,7 @@ def describe_clusters(
 
 
 def label_outliers(labels: np.ndarray) -> np.ndarray:
-    """(N,) labels with -1 -> the same with C, C + 1, ... in place of -1, a label per outlier."""
+    """Replace each -1 of (N,) labels by a label of its own: C, C + 1, ...."""
     outliers = np.flatnonzero(labels < 0)
     apart = labels.copy()
     apart[outliers] = labels.max(initial=-1) + 1 + np.arange(len(outliers))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,36 +13,34 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
-from config import ConfigError, dump_cfg, load_cfg
-from datasets.checks.fingerprint import fingerprint
+from config import dump_cfg, load_cfg
+from datasets.checks.fingerprint import ALL, TEST, TRAINING, describe_data
 from datasets.checks.leakage import check_names, note_same_people
-from datasets.images.build_resident import build_resident_images
-from datasets.images.cache import ResidentImages
+from datasets.images.build import build_training_images
 from datasets.images.placement import FreeMemory, measure_memory
-from model import CLIPReID, UnsupervisedReID
-from processor.checkpoints.load import describe_model, open_model
-from processor.checkpoints.resume import build_starting_model, find_start
+from datasets.images.training_images import ProcessShare, TrainingImages
+from datasets.sources import TrainingSet
+from model import ReIDModel
+from processor.checkpoints.load import open_model
+from processor.checkpoints.meta import ModelSizes, describe_model
+from processor.checkpoints.resume import StartingPoint, build_starting_model, find_starting_point
+from processor.checkpoints.save import Meta
 from processor.evaluation.build import build_evaluator, prepare_evaluation
 from processor.evaluation.evaluator import Evaluator
-from processor.results.files import keep_results, save_results
-from processor.results.report import EvaluationReport, format_table
+from processor.results.files import save_evaluation, save_results
+from processor.results.report import EvaluationReport, format_table, log_results
 from processor.runtime import distributed
 from processor.runtime.device import choose_device, describe_device
-from processor.runtime.files import write_json
 from processor.runtime.log import log_to
 from processor.runtime.precision import Precision
+from processor.runtime.progress import clock
 from processor.runtime.run_folder import RunFolder
 from processor.runtime.seeding import seed_everything, use_deterministic_kernels
 from processor.runtime.signals import StopRequest
 from processor.runtime.wrapping import compile_encoder
-from processor.training.build import (
-    build_dsgl_stage,
-    build_image_stage,
-    build_prior_stage,
-    build_prompt_stage,
-)
+from processor.training.build import build_stages
 from processor.training.plan import RunPlan, _add_remarks, plan_run
-from processor.training.stage import Stage
+from processor.training.stage import PlannedStage
 from processor.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -52,52 +51,37 @@ FEW_IDENTITIES = 10
 def train(cfg: CfgNode) -> EvaluationReport:
     """Train as the configuration says, evaluate, and write everything into OUTPUT_DIR.
 
-    Stage 0, when there is one, trains the image encoder without text, stage 1 the prompts, stage 2
-    the image encoder; a baseline (MODEL.TEXT_TOWER False) has no stage 1, training without labels
-    (DSGL.ENABLED) a single stage of its own. Nothing is written or moved before the configuration
-    and the data have been found to be usable.
+    Nothing is written or moved before configuration, data and weights have been checked.
 
     Returns:
         The last epoch's evaluation.
 
     Raises:
-        ConfigError, FileNotFoundError, ValueError: something in the configuration, the data or the
-            weights that cannot work; says what to change.
+        ConfigError, FileNotFoundError, ValueError: configuration, data or weights cannot be used;
+            says what to change.
         Interrupted: SIGTERM; `last.pth` holds the state.
     """
+    started = time.monotonic()
     if cfg.SOLVER.DETERMINISTIC:
         use_deterministic_kernels()
     device = choose_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
     precision = Precision.of(cfg.SOLVER.AMP, device)
     output = Path(cfg.OUTPUT_DIR or "runs/unnamed")
-    start = find_start(cfg, output)
-    with distributed.first_process_first():  # it draws or extracts pictures that others find
+    start = find_starting_point(cfg, output)
+    with distributed.first_process_first():  # it draws or extracts images that others find
         plan = plan_run(cfg)
-    data = plan.data
     with StopRequest() as stop:
         evaluator = build_evaluator(cfg, plan.targets, precision, stop)
-        resident = build_resident_images(
-            cfg,
-            data,
-            device,
-            stop.check,
-            free=_free_everywhere(device),
-            processes=distributed.local_size(),
-        )
-        seed_everything(cfg.SOLVER.SEED)
-        with distributed.first_process_first():  # it downloads CLIP's weights
-            model = build_starting_model(cfg, data, start).to(device)
-        if cfg.MODEL.COMPILE:
-            compile_encoder(model)
+        images = _build_images(cfg, plan.data, device, stop)
+        model = _build_model(cfg, plan.data, start, device)
+        stages = build_stages(cfg, model, images, plan.sampler, precision, stop)
         folder = RunFolder(output, resume=start.continues_in(output))
-        _note_start(cfg, plan, folder, precision, resident.summary)
+        _record_run(cfg, plan, folder, device)
+        _log_header(cfg, plan, folder, stages)
+        logger.info("model    %s", _describe_model(cfg, model, start, precision))
+        logger.info("images   %s", images.summary)
         state = start.training
         del start  # the weights are in the model
-        if cfg.TEST.BEFORE_TRAINING and not state:
-            logger.info("evaluation before training")
-            untrained = evaluator(model).as_dict()
-            if distributed.is_first():
-                write_json(folder.before_training, untrained)
         trainer = Trainer(
             model=model,
             folder=folder,
@@ -105,102 +89,136 @@ def train(cfg: CfgNode) -> EvaluationReport:
             stop=stop,
             model_name=cfg.MODEL.NAME,
             config_text=dump_cfg(cfg),
-            meta=describe_model(
-                cfg,
-                (data.num_classes, data.num_cameras, data.num_views),
-                data.camera_ranges(),
-                use_all=data.use_all,
-            ),
+            meta=_describe_training(cfg, plan.data),
             seed=cfg.SOLVER.SEED,
             evaluate=lambda: evaluator(model),
         )
-        stages = _stages(cfg, plan, resident, trainer)
-        _run_stages(stages, trainer, state)
+        if cfg.TEST.BEFORE_TRAINING and not state:
+            trainer.evaluate_before_training()
+        trainer.run_stages(stages, state)
         report = trainer.report or evaluator(model)
-    trained_on = {"sources": list(data.names), "use_all": data.use_all}
-    if distributed.is_first():
-        results = {**report.as_dict(), **_how(cfg, evaluator, "last"), "training": trained_on}
-        save_results(folder.path, results)
-    logger.info("%s\n%s", _title(cfg), _closing_table(report, folder.before_training))
+    _finish(cfg, plan.data, folder, evaluator, report)
+    logger.info(
+        "done in %s. Results: %s   Next: python run.py rank-list %s",
+        clock(time.monotonic() - started),
+        folder.path / "results.md",
+        folder.last,
+    )
     folder.close()
     return report
 
 
-def _free_everywhere(device: torch.device) -> FreeMemory:
-    """The memory that every process can have, so that all decide alike."""
+def _build_images(
+    cfg: CfgNode, data: TrainingSet, device: torch.device, stop: StopRequest
+) -> TrainingImages:
+    """The training images, kept where every process has room for them."""
     free = distributed.collect(measure_memory(device))
     on_device = [x.device for x in free if x.device is not None]
     ram = min(x.ram for x in free) // distributed.local_size()
-    return FreeMemory(ram, min(on_device) if on_device else None)
-
-
-def _note_start(
-    cfg: CfgNode, plan: RunPlan, folder: RunFolder, precision: Precision, images: str
-) -> None:
-    """Log and record what is trained on what; `images` says where they are kept."""
-    data, device = plan.data, precision.device
-    log_to(folder.path / "log.txt")
-    processes = f"{distributed.size()} processes, " if distributed.size() > 1 else ""
-    logger.info(
-        "%sdevice %s, autocast %s", processes, describe_device(device), precision.dtype or "off"
+    return build_training_images(
+        cfg,
+        data,
+        device,
+        stop.check,
+        free=FreeMemory(ram, min(on_device) if on_device else None),
+        share=ProcessShare(distributed.share, distributed.local_size()),
     )
-    which = "all images of" if data.use_all else "training images of"
-    logger.info("training on %s %s", which, ", ".join(data.names))
-    if cfg.DSGL.ENABLED:
-        logger.info("training on %d images without their identities", len(data.samples))
-    else:
-        logger.info("training on %d identities", data.num_classes)
-        if data.num_classes < FEW_IDENTITIES:
-            logger.warning("%d identities are few to learn from", data.num_classes)
-    logger.info("writing to %s", folder.path)
-    logger.info("%s", images)
+
+
+def _build_model(
+    cfg: CfgNode, data: TrainingSet, start: StartingPoint, device: torch.device
+) -> ReIDModel:
+    seed_everything(cfg.SOLVER.SEED)
+    with distributed.first_process_first():  # it downloads CLIP's weights
+        model = build_starting_model(cfg, data, start).to(device)
+    if cfg.MODEL.COMPILE:
+        compile_encoder(model)
+    return model
+
+
+def _record_run(cfg: CfgNode, plan: RunPlan, folder: RunFolder, device: torch.device) -> None:
+    """Start the log file; write config.yml and run.json."""
+    log_to(folder.path / "log.txt")
     record = {
         "seed": cfg.SOLVER.SEED,
         "device": describe_device(device),
         "processes": distributed.size(),
-        "data": [fingerprint(source) for source in plan.sources],
-        "use_all": data.use_all,
-        "targets": [fingerprint(target.splits[0]) for target in plan.targets],
+        "data": [
+            describe_data([source], ALL if plan.data.use_all else TRAINING)
+            for source in plan.sources
+        ],
+        "use_all": plan.data.use_all,
+        "targets": [describe_data(target.splits, TEST) for target in plan.targets],
     }
     folder.write_record(dump_cfg(cfg), record)
 
 
-def _stages(
-    cfg: CfgNode, plan: RunPlan, resident: ResidentImages, trainer: Trainer
-) -> dict[int | str, Callable[[], Stage]]:
-    """What builds the stages of a run, by name and in order."""
-    model, precision, stop = trainer.model, trainer.precision, trainer.stop
-    data, sampler = plan.data, plan.sampler
-    if isinstance(model, UnsupervisedReID):
-        return {
-            "dsgl": lambda: build_dsgl_stage(cfg, model, data, resident, sampler, precision, stop)
-        }
-    assert isinstance(model, CLIPReID)
-    if not cfg.MODEL.TEXT_TOWER:
-        logger.info("baseline: images only, without prompts and text encoder")
-    stages: dict[int | str, Callable[[], Stage]] = {}
-    if cfg.SOLVER.STAGE0.MAX_EPOCHS and not cfg.SOLVER.STAGE1.WEIGHT:
-        stages[0] = lambda: build_prior_stage(cfg, model, data, resident, precision)
-    if cfg.MODEL.TEXT_TOWER and not cfg.SOLVER.STAGE1.WEIGHT:
-        stages[1] = lambda: build_prompt_stage(cfg, model, data, resident, precision, stop)
-    stages[2] = lambda: build_image_stage(cfg, model, data, resident, sampler, precision)
-    return stages
-
-
-def _run_stages(
-    stages: Mapping[int | str, Callable[[], Stage]], trainer: Trainer, state: dict[str, Any]
+def _log_header(
+    cfg: CfgNode, plan: RunPlan, folder: RunFolder, stages: Sequence[PlannedStage]
 ) -> None:
-    """The stages that are left of a run; `state` is that of a stopped run, or empty."""
-    names = list(stages)
-    reached = state.get("stage", names[0])
-    if reached not in names:
-        raise ConfigError(
-            f"SOLVER.RESUME: the run stopped in stage {reached}; these options have the stages "
-            f"{', '.join(map(str, names))} only"
-        )
-    for name in names[names.index(reached) :]:
-        seed_everything(trainer.seed, f"stage {name}")  # centers are drawn, resumed or not
-        trainer.run(stages[name](), state if state.get("stage") == name else None)
+    """Log what is trained, on which data, and where it writes."""
+    data = plan.data
+    method = "DSGL" if cfg.DSGL.ENABLED else "CLIP-ReID" if cfg.MODEL.TEXT_TOWER else "baseline"
+    names = ", ".join(str(stage.name) for stage in stages)
+    which = f"stage{'s' if len(stages) > 1 else ''} {names}"
+    logger.info(
+        "run      %s, %s, seed %d; writing to %s (log.txt, metrics.jsonl, TensorBoard)",
+        method,
+        which,
+        cfg.SOLVER.SEED,
+        folder.path,
+    )
+    identities = "without identity labels"
+    if not cfg.DSGL.ENABLED:
+        identities = f"of {data.num_classes:,} identities, {data.num_cameras} cameras"
+    logger.info(
+        "data     %s of %s: %s images %s; tested on %s",
+        "all images" if data.use_all else "training images",
+        ", ".join(data.names),
+        f"{len(data.samples):,}",
+        identities,
+        ", ".join(target.name for target in plan.targets),
+    )
+    if not cfg.DSGL.ENABLED and data.num_classes < FEW_IDENTITIES:
+        logger.warning("%d identities are very few to learn from", data.num_classes)
+
+
+def _describe_model(
+    cfg: CfgNode, model: ReIDModel, start: StartingPoint, precision: Precision
+) -> str:
+    """Architecture, size, weights, device and number format."""
+    millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    weights = "random weights" if cfg.MODEL.PRETRAIN_CHOICE == "none" else "pretrained weights"
+    if cfg.MODEL.PRETRAIN_PATH:
+        weights = f"weights of {cfg.MODEL.PRETRAIN_PATH}"
+    if start.path is not None:
+        weights = f"{'resumed from' if start.resumed else 'prompts of'} {start.path}"
+    processes = f"{distributed.size()} processes, " if distributed.size() > 1 else ""
+    number_format = str(precision.dtype or "float32").removeprefix("torch.")
+    return (
+        f"{cfg.MODEL.NAME}, {millions:.1f} M parameters, {weights}; {processes}"
+        f"{describe_device(precision.device)}, {number_format}"
+    )
+
+
+def _describe_training(cfg: CfgNode, data: TrainingSet) -> Meta:
+    """The facts about the model that its checkpoints carry."""
+    return describe_model(cfg, ModelSizes.of(data), data.camera_ranges(), use_all=data.use_all)
+
+
+def _finish(
+    cfg: CfgNode,
+    data: TrainingSet,
+    folder: RunFolder,
+    evaluator: Evaluator,
+    report: EvaluationReport,
+) -> None:
+    """Write results.json and results.md, and log the closing table."""
+    if distributed.is_first():
+        trained_on = {"sources": list(data.names), "use_all": data.use_all}
+        results = {**report.as_dict(), **_how(cfg, evaluator, "last"), "training": trained_on}
+        save_results(folder.path, results)
+    logger.info("%s\n%s", _title(cfg), _closing_table(report, folder.before_training))
 
 
 def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:
@@ -231,19 +249,18 @@ def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:
     evaluator = replace(opened.evaluator, targets=_add_remarks(targets, notes))
     evaluator.check()
     report = evaluator(opened.model)
+    log_results(report)
     trained_on = {"sources": list(loaded.cameras), "use_all": loaded.use_all}
     results = {**report.as_dict(), **_how(cfg, evaluator, weight), "training": trained_on}
-    if distributed.is_first():
-        keep_results(output)
-        save_results(output, results)
     table = format_table([(Path(weight).name, report.as_dict())])
     logger.info("%s\n%s", _title(cfg), table)
-    logger.info("written to %s", output / "results.json")
+    if distributed.is_first():
+        logger.info("results: %s", save_evaluation(output, results))
     return report
 
 
 def _how(cfg: CfgNode, evaluator: Evaluator, checkpoint: str) -> dict[str, Any]:
-    """What results.json says of the way the scores were made."""
+    """How the scores were computed, for results.json."""
     return {
         "published_protocol": cfg.DATASETS.PROTOCOL,
         "checkpoint": checkpoint,
@@ -259,10 +276,10 @@ def _title(cfg: CfgNode) -> str:
 
 
 def _closing_table(report: EvaluationReport, before: Path) -> str:
-    """The trained model's results, below the untrained one's when they are on the same targets."""
+    """The trained model's results, below those before training if they are on the same targets."""
     rows = [("trained", report.as_dict())]
     if before.is_file():
-        untrained = json.loads(before.read_text(encoding="utf-8"))
-        if list(untrained["targets"]) == [target.name for target in report.targets]:
-            rows.insert(0, ("untrained", untrained))
+        earlier = json.loads(before.read_text(encoding="utf-8"))
+        if list(earlier["targets"]) == [target.name for target in report.targets]:
+            rows.insert(0, ("before training", earlier))
     return format_table(rows)

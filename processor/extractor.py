@@ -16,13 +16,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from datasets.images.build import build_evaluation_transform
-from datasets.images.dataset import ImageDataset, ordered_loader
+from datasets.images.dataset import ImageDataset, Loading, limit_workers, ordered_loader
 from datasets.images.decode import BadImageError
 from datasets.images.given import CHANNEL_ORDERS, GivenImage, GivenImages
 from datasets.records import Batch, Sample
-from processor.checkpoints.load import describe_features, open_model
+from processor.checkpoints.description import describe_features
+from processor.checkpoints.load import open_model
 from processor.features import FeatureTable, feature_batches
-from processor.metrics.distance import normalize_features
+from processor.metrics.normalize import normalize_features
 from processor.runtime.device import choose_device
 from processor.runtime.precision import Precision
 
@@ -31,32 +32,32 @@ ON_BAD_IMAGE = ("error", "skip")
 
 
 class Extractor:
-    """Images to retrieval features, preprocessed as the checkpoint's evaluation does.
+    """Images to retrieval features, preprocessed as in the checkpoint's evaluation.
 
-    Call it with a list of images, or one: paths, PIL images, arrays, tensors (see `GivenImage`), of
-    any sizes and mixed. `stream` takes more images than fit the memory.
+    Call it with one image or a list: paths, PIL images, arrays, tensors (see `GivenImage`), mixed
+    and of any sizes. `stream` handles more images than fit in memory.
 
         extractor = Extractor("runs/demo/last.pth")
         features = extractor(["a.jpg", "b.png"])  # (2, D) float32, on the CPU, rows of length 1
         distances = torch.cdist(features, features)
 
     Args:
-        checkpoint: the file; CLIP's own weights and a configuration are not needed.
-        device: auto | cpu | cuda | cuda:1 | mps; None = as MODEL.DEVICE says.
-        batch_size: images that go through the model at once; None = TEST.IMS_PER_BATCH.
-        amp: compute as the checkpoint's SOLVER.AMP says; False = in float32.
-        normalize: scale every row to length 1.
+        checkpoint: the file; neither CLIP's own weights nor a configuration are needed.
+        device: auto | cpu | cuda | cuda:1 | mps; None = MODEL.DEVICE.
+        batch_size: images per forward pass; None = TEST.IMS_PER_BATCH.
+        amp: compute in the precision of the checkpoint's SOLVER.AMP; False = float32.
+        normalize: scale every row to unit length.
         num_workers: processes that decode images; 0 = this one, None = DATALOADER.NUM_WORKERS.
-            Where processes are spawned (Windows, macOS) the caller's script needs its
+            On Windows and macOS, which spawn processes, the calling script needs
             `if __name__ == "__main__":`.
-        channels: order of the channels in arrays and tensors, "rgb" or "bgr" (OpenCV's); files and
-            PIL images know theirs.
+        channels: channel order of arrays and tensors, "rgb" or "bgr" (OpenCV's); files and PIL
+            images carry their own.
         opts: overrides `KEY VALUE ...` of the checkpoint's configuration, such as TEST.NECK_FEAT.
 
     Attributes:
-        description: what the features depend on besides the images; see `describe_features`.
+        description: weights and options that the features depend on; see `describe_features`.
         cfg: the configuration that the model was rebuilt with.
-        cameras: per data set it was trained on, the rows of its cameras in the camera table.
+        cameras: per training data set, the rows of its cameras in the camera table.
 
     Raises:
         ConfigError, FileNotFoundError, ValueError: see `open_model`; an unknown device or order.
@@ -98,7 +99,7 @@ class Extractor:
 
     @cached_property
     def dim(self) -> int:
-        """D, found by a blank image."""
+        """D, measured on a blank image."""
         blank = Image.new("RGB", (8, 8))
         return next(self.stream([blank])).features.shape[1]
 
@@ -108,21 +109,21 @@ class Extractor:
         camids: Iterable[int] | None = None,
         viewids: Iterable[int] | None = None,
     ) -> Tensor:
-        """Features of all images, or an error.
+        """Features of all images.
 
         Args:
-            images: N of them, or one, or a batch as one array or tensor of four dimensions.
-            camids: (N,) rows of the camera table of a model with side information: the camera in
-                its data set plus `cameras[data set].start`; -1 where unknown. None = all unknown,
-                which takes the table's mean embedding, as evaluation on other data sets does.
+            images: N images, one image, or a batch as one four-dimensional array or tensor.
+            camids: (N,) rows in the camera table of a model with side information: the camera in
+                its data set plus `cameras[data set].start`; -1 = unknown. Unknown cameras, or None
+                for all, get the mean embedding, as in evaluation on other data sets.
             viewids: (N,) viewpoints, likewise.
 
         Returns:
-            (N, D) float32 on the CPU; (0, D) of an empty list.
+            (N, D) float32 on the CPU; (0, D) for an empty list.
 
         Raises:
-            BadImageError: names a file that cannot be decoded.
-            ValueError: names the position of an image of a wrong kind, type or shape.
+            BadImageError: a file cannot be decoded; names it.
+            ValueError: wrong kind, type or shape of an image; names its position.
         """
         given = list(_as_many(images))
         features = torch.empty(len(given), self.dim)
@@ -138,20 +139,20 @@ class Extractor:
         *,
         on_bad_image: str = "error",
     ) -> Iterator[FeatureTable]:
-        """Features of a batch at a time; files of later batches are not read, or in advance only.
+        """Features batch by batch, in bounded memory.
 
         Args:
-            images: a sequence, or any iterable (a generator) that is asked for a batch at a time.
-            camids: as many numbers as images, as in a call.
+            images: a sequence, or any iterable (a generator), consumed one batch at a time.
+            camids: one per image, as in `__call__`.
             viewids: likewise.
-            on_bad_image: "error", or "skip" to leave images out that cannot be decoded: the rows of
-                a table are those of its `indices`, and `bad_images` names the others.
+            on_bad_image: "error", or "skip" to leave out images that cannot be decoded: a table's
+                rows belong to its `indices`, and its `bad_images` names the skipped files.
 
         Yields:
-            Tables on the CPU; indices count from the first image of all.
+            Tables on the CPU; indices count over all images.
 
         Raises:
-            BadImageError, ValueError: as in a call.
+            BadImageError, ValueError: as in `__call__`.
         """
         if on_bad_image not in ON_BAD_IMAGE:
             raise ValueError(f"on_bad_image: {on_bad_image!r}; known: {', '.join(ON_BAD_IMAGE)}")
@@ -163,7 +164,7 @@ class Extractor:
             start += len(part.images)
 
     def _extract(self, part: _Part, start: int, *, skip: bool) -> Iterator[FeatureTable]:
-        """Tables of images in a list; `start` is the position of the first of them."""
+        """Tables for a list of images whose first position is `start`."""
         given = GivenImages(part.images, self.channels, start)
         given.check()
         ids = zip(part.camids, part.viewids, strict=True)
@@ -172,22 +173,19 @@ class Extractor:
             samples,
             [UNKNOWN] * len(samples),
             self._transform,
-            pictures=given,
+            source=given,
             skip_bad_images=skip,
         )
-        loader = ordered_loader(
-            dataset,
-            self.batch_size,
-            self.num_workers if len(samples) > self.batch_size else 0,
-            pin_memory=self.precision.on_cuda,
-        )
+        workers = limit_workers(self.num_workers) if len(samples) > self.batch_size else 0
+        loading = Loading(workers, pin_memory=self.precision.on_cuda)
+        loader = ordered_loader(dataset, self.batch_size, loading)
         quiet = None if len(samples) > self.batch_size else True
         batches = tqdm(loader, desc="features", leave=False, disable=quiet)
         try:
             for table in feature_batches(self._embed, batches, self.precision):
                 features = normalize_features(table.features) if self.normalize else table.features
                 yield replace(table, features=features.cpu())
-        except BadImageError as error:  # its traceback refers to it, and holds on to the workers
+        except BadImageError as error:  # its traceback would keep the workers alive
             raise error.with_traceback(None) from None
 
     def _embed(self, batch: Batch) -> Tensor:
@@ -196,7 +194,7 @@ class Extractor:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Images in a list, with their ids."""
+    """A list of images with their ids."""
 
     images: Sequence[GivenImage]
     camids: list[int]
@@ -204,7 +202,7 @@ class _Part:
 
 
 def _as_many(images: GivenImage | Iterable[GivenImage]) -> Iterable[GivenImage]:
-    """One image as a list of it, a batch in one array as a list."""
+    """One image, or a batch in one array, as a list."""
     if isinstance(images, str | os.PathLike | Image.Image):
         return [images]
     if isinstance(images, np.ndarray | Tensor):
@@ -218,7 +216,7 @@ def _parts(
     viewids: Iterable[int] | None,
     size: int,
 ) -> Iterator[_Part]:
-    """A sequence as it is; of any other iterable `size` images at a time."""
+    """A sequence as one part; any other iterable in parts of `size` images."""
     if isinstance(images, Sequence):
         yield _Part(images, _ids("camids", camids, images), _ids("viewids", viewids, images))
         return
@@ -230,7 +228,7 @@ def _parts(
 
 
 def _ids(name: str, given: Iterable[int] | None, images: Sequence[GivenImage]) -> list[int]:
-    """One number per image; raises ValueError."""
+    """One number per image, UNKNOWN if not given; raises ValueError."""
     if given is None:
         return [UNKNOWN] * len(images)
     numbers = [operator.index(number) for number in given]

@@ -1,4 +1,4 @@
-"""Optimizers and schedules of a configuration."""
+"""Optimizers and schedules as a configuration describes them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from solver.schedule import Schedule, WarmupMultiStep
 
 
 def build_prompt_optimizer(cfg: CfgNode, context: nn.Parameter) -> Optimizer:
-    """The optimizer of stage 1: it trains the prompts' context tokens and nothing else."""
+    """The optimizer of stage 1, which trains only the prompts' context tokens."""
     stage = cfg.SOLVER.STAGE1
     group = {
         "name": "weights",
@@ -28,7 +28,7 @@ def build_prompt_optimizer(cfg: CfgNode, context: nn.Parameter) -> Optimizer:
 
 
 def build_prompt_schedule(cfg: CfgNode, optimizer: Optimizer) -> Schedule:
-    """Stage 1: linear warm-up, then a cosine that the warm-up does not shift."""
+    """Stage 1: linear warm-up, then a cosine unshifted by the warm-up."""
     stage = cfg.SOLVER.STAGE1
     return CosineLRScheduler(
         optimizer,
@@ -41,7 +41,7 @@ def build_prompt_schedule(cfg: CfgNode, optimizer: Optimizer) -> Schedule:
 
 
 def build_image_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
-    """The optimizer of stage 2: everything of the model that has a gradient."""
+    """The optimizer of stage 2, which trains all parameters that require a gradient."""
     stage = cfg.SOLVER.STAGE2
     groups = image_stage_groups(
         model.named_parameters(),
@@ -55,15 +55,15 @@ def build_image_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
 
 
 def build_image_schedule(cfg: CfgNode, optimizer: Optimizer) -> Schedule:
-    """Stage 2: warm-up, then steps."""
+    """Stage 2: warm-up, then steps at SOLVER.STAGE2.STEPS."""
     return _warmup_and_steps(cfg, optimizer, cfg.SOLVER.STAGE2.STEPS)
 
 
 def build_unsupervised_schedule(cfg: CfgNode, optimizer: Optimizer) -> Schedule:
-    """Stage 2's warm-up; then a step every DSGL.STEP_SIZE epochs, or stage 2's steps without."""
+    """DSGL: stage 2's warm-up, then a step every DSGL.STEP_SIZE epochs (0 = stage 2's steps)."""
     stage, period = cfg.SOLVER.STAGE2, cfg.DSGL.STEP_SIZE
-    every = range(period + 1, stage.MAX_EPOCHS + 1, period) if period else stage.STEPS
-    return _warmup_and_steps(cfg, optimizer, every)
+    steps = range(period + 1, stage.MAX_EPOCHS + 1, period) if period else stage.STEPS
+    return _warmup_and_steps(cfg, optimizer, steps)
 
 
 def _warmup_and_steps(cfg: CfgNode, optimizer: Optimizer, milestones: Sequence[int]) -> Schedule:
@@ -79,16 +79,16 @@ def _warmup_and_steps(cfg: CfgNode, optimizer: Optimizer, milestones: Sequence[i
 
 
 def build_center_optimizer(cfg: CfgNode, center: nn.Module) -> Optimizer:
-    """SGD for the class centers; the weight of their loss does not slow them down."""
+    """SGD for the class centers, at a rate independent of their loss's weight."""
     stage = cfg.SOLVER.STAGE2
     return torch.optim.SGD(center.parameters(), lr=stage.CENTER_LR / stage.CENTER_LOSS_WEIGHT)
 
 
 def build_optimizer(name: str, groups: list[dict[str, Any]], momentum: float) -> Optimizer:
-    """Adam, AdamW or SGD over parameter groups; rates and decays are the groups'."""
+    """Adam, AdamW or SGD; every group sets its own rate and decay."""
     lr = groups[0]["lr"]
     parameters = [parameter for group in groups for parameter in group["params"]]
-    # One pass over all parameters, where torch has it.
+    # One kernel updates all parameters; torch has it for these devices.
     fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
     if name == "SGD":
         return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=fused)

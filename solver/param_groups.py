@@ -1,4 +1,4 @@
-"""Which parameters learn at which rate (CLIP-ReID, section 4.2)."""
+"""Learning rates and weight decays by kind of parameter (CLIP-ReID, section 4.2)."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def image_stage_groups(
     weight_decay_bias: float = 0.0,
     large_fc_lr: bool = False,
 ) -> list[dict[str, Any]]:
-    """Parameter groups "weights", "biases" and, on request, "classifiers"; empty ones left out.
+    """Parameter groups "weights", "biases" and, with `large_fc_lr`, "classifiers".
 
-    A parameter is a bias when its name contains "bias" (so `in_proj_bias` is one). Parameters
-    without gradient are left out.
+    A bias is a parameter with "bias" in its name, such as `in_proj_bias`. Frozen parameters and
+    empty groups are left out.
 
     Args:
         named_parameters: of the model.
         base_lr: learning rate of weights.
-        weight_decay: of weights.
+        weight_decay: of weights and classifiers.
         bias_lr_factor: factor on `base_lr` for biases.
         weight_decay_bias: of biases.
-        large_fc_lr: classifiers learn at twice the rate.
+        large_fc_lr: train the classifiers at twice `base_lr`.
     """
     weights: list[nn.Parameter] = []
     biases: list[nn.Parameter] = []

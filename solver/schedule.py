@@ -1,4 +1,4 @@
-"""Learning-rate schedules by epoch; each is a function of the epoch alone, so resuming is exact."""
+"""Learning-rate schedules: functions of the epoch alone, so resuming is exact."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch.optim import Optimizer
 
 
 class Schedule(Protocol):
-    """Sets an optimizer's learning rates for an epoch; epochs count from 1."""
+    """Sets an optimizer's learning rates by epoch, counted from 1."""
 
     def step(self, epoch: int) -> None:
-        """Set the rates of this epoch, before its first batch."""
+        """Set the rates before the first batch of this epoch."""
 
 
 def warmup_multistep_factor(
@@ -27,11 +27,11 @@ def warmup_multistep_factor(
     """Factor on the base rate: `w(e) * gamma^(number of milestones <= e)` (CLIP-ReID, 4.2).
 
     Args:
-        epoch: e, from 1; a milestone counts from its own epoch on.
-        milestones: epochs at which the rate is reduced.
-        gamma: the reduction.
+        epoch: e, counted from 1.
+        milestones: epochs from which on the rate is reduced once more.
+        gamma: factor of a reduction.
         warmup_epochs: W.
-        warmup_factor: f; `w = f (1 - e / W) + e / W` before epoch W, 1 from then on.
+        warmup_factor: f; `w = f (1 - e / W) + e / W` before epoch W, then 1.
         method: "linear" as above, or "constant": `w = f` before epoch W.
     """
     warmup = 1.0
@@ -42,7 +42,7 @@ def warmup_multistep_factor(
 
 
 class WarmupMultiStep:
-    """Applies `warmup_multistep_factor` to the rates an optimizer was built with.
+    """`warmup_multistep_factor` times the rates that the optimizer was built with.
 
     Args:
         optimizer: its groups' rates are the base rates.
@@ -69,7 +69,7 @@ class WarmupMultiStep:
             group.setdefault("initial_lr", group["lr"])
 
     def step(self, epoch: int) -> None:
-        """Set the rates of this epoch."""
+        """Set the rates before the first batch of this epoch."""
         factor = warmup_multistep_factor(
             epoch,
             milestones=self.milestones,

@@ -9,9 +9,9 @@ import pytest
 import torch
 from hypothesis import settings
 
-import model.build
 from config import load_cfg
 from model import build_model
+from model.encoders import clip as clip_module
 from model.encoders.clip import build_clip
 
 # A busy machine is no failure.
@@ -164,7 +164,7 @@ def full_model():
             opts = ["INPUT.SIZE_TRAIN", "[256, 128]", "INPUT.SIZE_TEST", "[256, 128]"]
             cfg = load_cfg(None, [*opts, "MODEL.PRETRAIN_CHOICE", "none", *FULL_MODELS[variant]])
             with pytest.MonkeyPatch.context() as monkeypatch:
-                monkeypatch.setattr(model.build, "build_clip", build_clip_without_storage)
+                monkeypatch.setattr(clip_module, "build_clip", build_clip_without_storage)
                 models[variant] = build_model(cfg, num_classes=751, num_cameras=6, num_views=1)
         return models[variant]
 

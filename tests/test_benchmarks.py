@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from processor.evaluation.evaluator import Evaluator
+from processor.evaluation.protocol import Protocol
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -38,13 +38,13 @@ def test_ten_splits_score_as_ten_evaluations(run_splits):
 
 
 def test_benchmark_detects_a_split_with_other_scores(run_splits, monkeypatch):
-    score = Evaluator._score
+    score = Protocol.score
 
     def wrong(self, retrieval):
         metrics = score(self, retrieval)
         return replace(metrics, mINP=metrics.mINP / 2) if retrieval.query[0].pid else metrics
 
-    monkeypatch.setattr(Evaluator, "_score", wrong)
+    monkeypatch.setattr(Protocol, "score", wrong)
     status, output = run_splits()
     assert status == 1
     assert not output.splitlines()[1].startswith("0 of them")

@@ -9,8 +9,8 @@ import pytest
 
 from datasets import readers
 from datasets.readers.layout import Layout
-from datasets.readers.published_sizes import LABELS, PUBLISHED
-from datasets.registry import READERS, num_splits
+from datasets.readers.published_sizes import LABELS
+from datasets.registry import BENCHMARKS, num_splits
 
 DOCS = Path(__file__).parents[1] / "docs"
 TEXT = (DOCS / "datasets.md").read_text(encoding="utf-8")
@@ -32,7 +32,7 @@ ROWS = read_rows()
 
 
 def read_counts(cells):
-    """Quantity of `PublishedCounts` -> the numbers in the table; none for "-"."""
+    """Field of `PublishedSizes` -> the numbers in the table; none for "-"."""
     train_ids, _, train_images = cells["train"].partition("/")
     query_ids, _, query_images = cells["query"].partition("/")
     texts = (train_ids, train_images, query_ids, query_images, cells["gallery"])
@@ -44,14 +44,14 @@ def read_numbers(text):
 
 
 def test_every_registered_name_has_one_row_and_no_other_name_has_one():
-    assert sorted(name for name, _ in ROWS) == sorted(READERS)
+    assert sorted(name for name, _ in ROWS) == sorted(BENCHMARKS)
 
 
 @pytest.mark.parametrize(("name", "cells"), ROWS, ids=[name for name, _ in ROWS])
 def test_numbers_are_those_of_the_program(name, cells):
     assert int(cells["splits"]) == num_splits(name)
     for quantity, documented in read_counts(cells).items():
-        published = set(getattr(PUBLISHED.get(name), quantity, ()))
+        published = set(getattr(BENCHMARKS[name].sizes, quantity))
         assert not documented or not published or documented == published, quantity
 
 

@@ -1,4 +1,4 @@
-"""All checks of one data set, and its numbers."""
+"""All checks of a data set and of a training set, and the summary of a data set."""
 
 from __future__ import annotations
 
@@ -8,32 +8,33 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from datasets.checks.fingerprint import fingerprint
+from datasets.checks.fingerprint import TEST, TRAINING, describe_data, fingerprint
 from datasets.checks.identities import (
     find_camera_faults,
+    find_empty_splits,
     find_identity_faults,
-    find_parts_missing,
     find_query_faults,
 )
 from datasets.checks.images import Facts, find_broken_files, find_equal_files, find_size_faults
 from datasets.checks.leakage import LeakageError, check_leakage
 from datasets.checks.report import ERROR, WARNING, Fault
-from datasets.readers.published_sizes import check_counts
+from datasets.readers.published_sizes import check_sizes
 from datasets.records import DataSplits
-from datasets.samplers.chunks import check_batch_shape
+from datasets.registry import BENCHMARKS
+from datasets.samplers.planner import check_batch_shape
 from datasets.sources import join_sources
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What a data set is to be used for.
+    """How a run uses a data set.
 
     Attributes:
         trains: it is trained on.
         tests: it is evaluated on.
         image_size: (height, width) of the model's input in pixels.
-        ignore_same_camera: the junk rule applies to data sets that have one.
-        skip_bad_images: broken files are left out instead of ending the run.
+        ignore_same_camera: data sets with the junk rule are evaluated with it.
+        skip_bad_images: broken files are left out instead of stopping the run.
     """
 
     trains: bool
@@ -44,42 +45,45 @@ class Use:
 
 
 def check_data_set(splits: Sequence[DataSplits], facts: Facts, use: Use) -> list[Fault]:
-    """The faults of a data set, those of several of its splits once.
+    """The distinct faults of all splits of a data set.
 
     Args:
-        splits: one per split of its protocol.
-        facts: of all its files.
-        use: what it is to be used for.
+        splits: one per split of the protocol.
+        facts: of all files.
+        use: how a run uses the data set.
     """
     return list(dict.fromkeys(fault for split in splits for fault in _check(split, facts, use)))
 
 
 def _check(split: DataSplits, facts: Facts, use: Use) -> Iterator[Fault]:
-    yield from find_parts_missing(split, trains=use.trains, tests=use.tests)
+    yield from find_empty_splits(split, trains=use.trains, tests=use.tests)
     yield from find_broken_files(split, facts, skip=use.skip_bad_images)
     yield from find_identity_faults(split)
     yield from find_camera_faults(split)
     yield from find_query_faults(split, ignore_same_camera=use.ignore_same_camera)
     yield from find_equal_files(split, facts, ignore_same_camera=use.ignore_same_camera)
     yield from find_size_faults(split, facts, use.image_size)
-    for remark in check_counts(split):
+    for remark in check_sizes(split, BENCHMARKS):
         what = remark.removeprefix(f"{split.name}: ")
-        remedy = "compare the copy with the publisher's; results name the difference"
+        remedy = "check that the copy is complete; results name the difference"
         yield Fault(WARNING, "other counts than published", split.name, what, (), remedy)
 
 
-def summarize(splits: DataSplits, facts: Facts) -> dict[str, Any]:
-    """The fingerprint of a data set, and sizes as [smallest, median, largest].
+def summarize(splits: Sequence[DataSplits], facts: Facts) -> dict[str, Any]:
+    """Description of a data set, with sizes as [smallest, median, largest].
 
-    `images_per_identity` is of the training images; `height` and `width` are pixels of all images
-    that can be decoded; each is empty where there is none.
+    All but `sha256`, the fingerprint of the test images, is of the first split.
+    `images_per_identity` is of the training images, `height` and `width` are in pixels, over all
+    images that can be decoded; each is empty if there are no such images.
     """
-    images = {image.path for image in (*splits.train, *splits.query, *splits.gallery)}
+    first = splits[0]
+    images = {image.path for image in (*first.train, *first.query, *first.gallery)}
     known = [facts[path] for path in images if not facts[path].error]
     return {
-        **fingerprint(splits),
-        "ignore_same_camera": splits.ignore_same_camera,
-        "images_per_identity": _span(Counter(image.pid for image in splits.train).values()),
+        **describe_data(splits, TEST),
+        "train_sha256": fingerprint([first], TRAINING),
+        "ignore_same_camera": first.ignore_same_camera,
+        "images_per_identity": _span(Counter(image.pid for image in first.train).values()),
         "height": _span(fact.height for fact in known),
         "width": _span(fact.width for fact in known),
     }
@@ -97,11 +101,11 @@ def find_training_faults(
     use_all: bool,
     camera_table: bool,
 ) -> Iterator[Fault]:
-    """Sources that cannot be joined, cannot fill a batch or have no cameras to tell apart.
+    """Sources that cannot be joined, cannot fill a batch, or have too few cameras.
 
     Args:
         sources: the data sets trained on.
-        batch_shape: P and K; None = batches are shuffled images.
+        batch_shape: P and K; None = shuffled batches.
         use_all: DATASETS.USE_ALL.
         camera_table: MODEL.SIE_CAMERA.
     """
@@ -112,7 +116,7 @@ def find_training_faults(
         yield Fault(ERROR, "training set", names, str(error), (), "change DATASETS.NAMES")
         return
     if camera_table and data.num_cameras < 2:
-        what = "MODEL.SIE_CAMERA learns cameras apart, the training images are of one"
+        what = "MODEL.SIE_CAMERA needs several cameras, all training images are from one"
         yield Fault(ERROR, "one camera", names, what, (), "leave MODEL.SIE_CAMERA out")
     try:
         if batch_shape is not None:
@@ -125,7 +129,7 @@ def find_training_faults(
 def find_leaks(
     sources: Sequence[DataSplits], targets: Sequence[Sequence[DataSplits]], *, use_all: bool
 ) -> Iterator[Fault]:
-    """Targets whose test images or identities are trained on, so that a run refuses them.
+    """Targets that a run refuses, because their test images or identities are trained on.
 
     Args:
         sources: the data sets trained on.

@@ -1,4 +1,4 @@
-"""What identifies the data of a run: counts per split and a hash of the file list."""
+"""A hash that identifies the images of a data set, and the description that a run records."""
 
 from __future__ import annotations
 
@@ -9,38 +9,47 @@ from typing import Any
 
 from datasets.records import DataSplits, Sample
 
+TRAINING = ("train",)
+TEST = ("query", "gallery")
+ALL = TRAINING + TEST
 
-def fingerprint(splits: DataSplits) -> dict[str, Any]:
-    """Name, notes, ids/images/cameras per split and a SHA-256; holds only str, int, list and dict.
 
-    The hash covers split, last two path components, pid and camid of every image, sorted; so it is
-    the same wherever the data root lies. The files are not opened.
+def fingerprint(splits: Sequence[DataSplits], parts: Sequence[str]) -> str:
+    """SHA-256 over some parts of a data set.
+
+    It covers split, part, last two path components, pid, camid and file size of every image, so
+    that it does not depend on the data root, and differs between data sets with the same file
+    names. Missing files count as empty. Results, run.json and data-check give the same value for
+    the same splits and parts.
+
+    Args:
+        splits: one per split of the protocol.
+        parts: `TRAINING`, `TEST` or `ALL`.
     """
-    parts = {"train": splits.train, "query": splits.query, "gallery": splits.gallery}
-    lines = sorted(_describe(part, sample) for part, samples in parts.items() for sample in samples)
-    return {
-        "name": splits.name,
-        "notes": list(splits.notes),
-        **{part: _count(samples) for part, samples in parts.items()},
-        "sha256": sha256("\n".join(lines).encode()).hexdigest(),
-    }
-
-
-def fingerprint_of_targets(splits: Sequence[DataSplits]) -> str:
-    """SHA-256 over the query and gallery images of all splits of a data set.
-
-    It covers what `fingerprint` does and the sizes of the files, so that data sets with equal names
-    of files differ as well. Files that are not there count as empty.
-    """
-    images = {sample.path for split in splits for sample in (*split.query, *split.gallery)}
-    sizes = {path: _size(path) for path in images}
-    lines = [
-        f"{number}\t{_describe(part, sample)}\t{sizes[sample.path]}"
+    images = [
+        (number, part, sample)
         for number, split in enumerate(splits)
-        for part, samples in (("query", split.query), ("gallery", split.gallery))
-        for sample in samples
+        for part in parts
+        for sample in getattr(split, part)
+    ]
+    sizes = {path: _size(path) for path in {sample.path for _, _, sample in images}}
+    lines = [
+        f"{number}\t{part}\t{'/'.join(Path(sample.path).parts[-2:])}\t{sample.pid}\t{sample.camid}"
+        f"\t{sizes[sample.path]}"
+        for number, part, sample in images
     ]
     return sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def describe_data(splits: Sequence[DataSplits], parts: Sequence[str]) -> dict[str, Any]:
+    """Name, notes and counts of the first split, and the fingerprint of `parts`; JSON values."""
+    first = splits[0]
+    return {
+        "name": first.name,
+        "notes": list(first.notes),
+        **{part: _count(getattr(first, part)) for part in ALL},
+        "sha256": fingerprint(splits, parts),
+    }
 
 
 def _size(path: str) -> int:
@@ -48,11 +57,6 @@ def _size(path: str) -> int:
         return Path(path).stat().st_size
     except OSError:
         return 0
-
-
-def _describe(part: str, sample: Sample) -> str:
-    tail = "/".join(Path(sample.path).parts[-2:])
-    return f"{part}\t{tail}\t{sample.pid}\t{sample.camid}"
 
 
 def _count(samples: Sequence[Sample]) -> dict[str, int]:

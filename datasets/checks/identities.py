@@ -1,4 +1,4 @@
-"""Faults in who is where: identities, cameras, queries and their matches."""
+"""Identity and camera faults: splits, identities, cameras, queries and their matches."""
 
 from __future__ import annotations
 
@@ -10,13 +10,23 @@ from datasets.records import DataSplits, Sample
 from datasets.sources import number_test_images
 
 
-def find_parts_missing(splits: DataSplits, *, trains: bool, tests: bool) -> Iterator[Fault]:
-    """Empty splits; an error for what the data set is used for.
+def require_test_images(splits: DataSplits) -> None:
+    """Refuse a data set without query and gallery images as a target; raises ValueError."""
+    if not splits.query and not splits.gallery:
+        raise ValueError(
+            f"data set {splits.name} is for training only: it has no query or gallery images. Name "
+            "data sets to evaluate on in DATASETS.TARGETS; if you have no labelled images, a drawn "
+            "one such as synthetic_street will do"
+        )
+
+
+def find_empty_splits(splits: DataSplits, *, trains: bool, tests: bool) -> Iterator[Fault]:
+    """Empty splits; an error if a run uses them.
 
     Args:
         splits: the data set.
-        trains: it is to be trained on.
-        tests: it is to be evaluated on.
+        trains: it is trained on.
+        tests: it is evaluated on.
     """
     for needed, part, remedy in (
         (trains, "train", "leave it out of DATASETS.NAMES"),
@@ -29,7 +39,7 @@ def find_parts_missing(splits: DataSplits, *, trains: bool, tests: bool) -> Iter
 
 
 def find_identity_faults(splits: DataSplits) -> Iterator[Fault]:
-    """Identities with too few images, alone in their split, or on both sides of the split."""
+    """Identities with one image, alone in their split, or in both training and test."""
     training = _by_pid(splits.train)
     lone = [images[0] for images in training.values() if len(images) == 1]
     if lone:
@@ -39,7 +49,7 @@ def find_identity_faults(splits: DataSplits) -> Iterator[Fault]:
             splits.name,
             f"{len(lone):,} of {len(training):,} training identities have one image",
             tuple(map(name_identity, lone)),
-            "add images, or leave these identities out: a batch would repeat the image",
+            "add images or leave these identities out: a batch repeats the image",
         )
     for severity, part, images in (
         (ERROR, "training", splits.train),
@@ -52,7 +62,7 @@ def find_identity_faults(splits: DataSplits) -> Iterator[Fault]:
                 splits.name,
                 f"all {len(images):,} {part} images are of one identity",
                 (name_identity(images[0]),),
-                "there is nobody to tell it apart from: add identities",
+                "add identities: there is nothing to tell this one apart from",
             )
     both = [
         image
@@ -66,7 +76,7 @@ def find_identity_faults(splits: DataSplits) -> Iterator[Fault]:
             splits.name,
             f"{len(both):,} test identities are among the training identities",
             tuple(map(name_identity, both)),
-            "results will be too good: give each identity to one side",
+            "scores will be too high: put each identity on one side",
         )
 
 
@@ -78,37 +88,37 @@ def find_camera_faults(splits: DataSplits) -> Iterator[Fault]:
             WARNING,
             "one camera",
             splits.name,
-            f"all {len(images):,} images are of camera {images[0].camid}",
+            f"all {len(images):,} images are from camera {images[0].camid}",
             (),
-            "give cameras: file names such as 0007_c2_001.jpg or the CSV column camid; without "
-            "them, matches of the same camera make results too good",
+            "name cameras in file names such as 0007_c2_001.jpg or in the CSV column camid; "
+            "matches from the same camera make scores too high",
         )
 
 
 def find_query_faults(splits: DataSplits, *, ignore_same_camera: bool) -> Iterator[Fault]:
-    """Queries without a match in the gallery; an error when it is all of them.
+    """Queries without a match in the gallery; an error if no query has one.
 
     Args:
         splits: the data set.
-        ignore_same_camera: TEST.IGNORE_SAME_CAMERA; counts for data sets that have the rule.
+        ignore_same_camera: TEST.IGNORE_SAME_CAMERA; for data sets with the junk rule.
     """
     rule = ignore_same_camera and splits.ignore_same_camera
     unmatched = queries_without_match(splits, ignore_same_camera=rule)
     if not unmatched:
         return
     what = f"{len(unmatched):,} of {len(splits.query):,} queries have no match in the gallery"
-    remedy = "put another image of each into the gallery, or leave these queries out"
+    remedy = "put another image of each into the gallery or leave these queries out"
     if rule:
         alone = len(queries_without_match(splits, ignore_same_camera=False))
-        what += f" from another camera, {alone:,} of them none at all"
-        remedy += "; TEST.IGNORE_SAME_CAMERA False counts matches from the same camera"
+        what += f" from another camera, {alone:,} have none at all"
+        remedy += "; TEST.IGNORE_SAME_CAMERA False accepts matches from the same camera"
     severity = ERROR if len(unmatched) == len(splits.query) else WARNING
     where = tuple(map(name_image, unmatched))
     yield Fault(severity, "query without match", splits.name, what, where, remedy)
 
 
 def queries_without_match(splits: DataSplits, *, ignore_same_camera: bool) -> list[Sample]:
-    """Queries with no gallery image of their identity or, by the rule, from their camera only."""
+    """Queries without a gallery image of their identity or, by the rule, from another camera."""
     cameras = defaultdict(set)
     for image in splits.gallery:
         cameras[image.pid].add(image.camid)

@@ -1,4 +1,4 @@
-"""Faults in the pictures: broken, of odd shape, the same file twice."""
+"""Faults of image files: broken, of odd shape, or equal to another."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from datasets.records import DataSplits, Sample
 from datasets.sources import number_test_images
 
 SMALLEST_SIDE = 16  # pixels; a ViT's patch
-ODD_ASPECT = 2.5  # height / width of an image, over or under the median's
-STRETCH = 2.0  # the same of the median, over or under that of the model's input
+ODD_ASPECT = 2.5  # factor between an image's height / width and the median
+STRETCH = 2.0  # factor between the median and the height / width of the model's input
 _FILES_PER_JOB = 32
 
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """An image file.
+    """An image file after decoding.
 
     Attributes:
-        height: in pixels; 0 = the file cannot be decoded.
+        height: in pixels; 0 if the file cannot be decoded.
         width: likewise.
         content: SHA-256 of its bytes; empty if it cannot be decoded.
         error: why it cannot be decoded; empty if it can.
@@ -41,11 +41,11 @@ class FileFacts:
 
 
 Facts = Mapping[str, FileFacts]
-"""Path -> what decoding the file told."""
+"""By path."""
 
 
 def find_broken_files(splits: DataSplits, facts: Facts, *, skip: bool) -> Iterator[Fault]:
-    """Files that cannot be decoded; `skip` = a run would leave them out."""
+    """Files that cannot be decoded; `skip` = a run leaves them out."""
     paths = _paths(splits)
     broken = [f"{path}: {facts[path].error}" for path in paths if facts[path].error]
     if broken:
@@ -63,7 +63,7 @@ def find_broken_files(splits: DataSplits, facts: Facts, *, skip: bool) -> Iterat
 def find_size_faults(
     splits: DataSplits, facts: Facts, image_size: tuple[int, int]
 ) -> Iterator[Fault]:
-    """Images that are tiny or of odd shape; `image_size` is the model's (height, width)."""
+    """Images that are tiny or of odd shape; `image_size` is the (height, width) of the input."""
     known = {path: facts[path] for path in _paths(splits) if not facts[path].error}
     if not known:
         return
@@ -76,14 +76,14 @@ def find_size_faults(
             "tiny image",
             tiny,
             f"images are less than {SMALLEST_SIDE} pixels high or wide",
-            "leave them out: there is nothing to recognize",
+            "leave them out: they show too little",
         ),
         (
             "odd aspect",
             odd,
-            f"images are {ODD_ASPECT} times as slim or as wide as the others, which are "
-            f"{usual:.3g} times as high as wide",
-            "look whether they show one whole identity each",
+            f"images differ in height / width from the median, {usual:.3g}, by more than a factor "
+            f"of {ODD_ASPECT}",
+            "check that each shows one whole identity",
         ),
     ):
         if paths:
@@ -94,8 +94,8 @@ def find_size_faults(
             WARNING,
             "stretched images",
             splits.name,
-            f"images are {usual:.3g} times as high as wide, the model's input is {wanted:.3g} "
-            f"times: {image_size[0]} x {image_size[1]}",
+            f"height / width is {usual:.3g} (median), that of the model's input {wanted:.3g} "
+            f"({image_size[0]} x {image_size[1]})",
             (),
             "set INPUT.SIZE_TRAIN and INPUT.SIZE_TEST to that shape",
         )
@@ -108,12 +108,12 @@ def _factor(aspect: float, other: float) -> float:
 def find_equal_files(
     splits: DataSplits, facts: Facts, *, ignore_same_camera: bool
 ) -> Iterator[Fault]:
-    """Files of equal content where they do harm.
+    """Files of equal content that distort scores or labels.
 
     Args:
         splits: the data set.
         facts: of its files.
-        ignore_same_camera: TEST.IGNORE_SAME_CAMERA; counts for data sets that have the rule.
+        ignore_same_camera: TEST.IGNORE_SAME_CAMERA; for data sets with the junk rule.
     """
     test = number_test_images(splits)
     query = _by_content(test[: len(splits.query)], facts)
@@ -123,7 +123,7 @@ def find_equal_files(
     yield from _twins(
         "equal files in training and test",
         splits.name,
-        "test images are training images as well",
+        "test images are training images too",
         [
             (image, training[content][0])
             for part in (query, gallery)
@@ -131,12 +131,12 @@ def find_equal_files(
             if content in training
             for image in part[content]
         ],
-        "results will be too good: give each picture to one side",
+        "scores will be too high: put each image on one side",
     )
     yield from _twins(
         "query in gallery",
         splits.name,
-        "queries find themselves in the gallery",
+        "queries are in the gallery too",
         [
             (image, twin)
             for content in query
@@ -144,20 +144,20 @@ def find_equal_files(
             for twin in gallery.get(content, [])[:1]
             if image.pid == twin.pid and not (rule and image.camid == twin.camid)
         ],
-        "results will be too good: take them out of one of the two",
+        "scores will be too high: remove them from query or gallery",
     )
     people = [image for image in test if image.pid not in splits.distractors]
     yield from _twins(
         "equal files of different identities",
         splits.name,
-        "images are the same file as that of another identity",
+        "images are equal to an image of another identity",
         [
             (image, images[0])
             for images in _by_content([*splits.train, *people], facts).values()
             for image in images[1:]
             if image.pid != images[0].pid
         ],
-        "one of the two identities is wrong, or both are one person",
+        "one of the two labels is wrong, or both identities are the same",
     )
 
 
@@ -170,7 +170,7 @@ def _twins(
 
 
 def _by_content(images: Sequence[Sample], facts: Facts) -> dict[str, list[Sample]]:
-    """Readable images by what is in their files."""
+    """Readable images by the content of their files."""
     groups = defaultdict(list)
     for image in images:
         if facts[image.path].content:
@@ -179,17 +179,17 @@ def _by_content(images: Sequence[Sample], facts: Facts) -> dict[str, list[Sample
 
 
 def _paths(splits: DataSplits) -> list[str]:
-    """All image files, each once."""
+    """The distinct image files."""
     images = (*splits.train, *splits.query, *splits.gallery)
     return list(dict.fromkeys(image.path for image in images))
 
 
 def read_files(paths: Iterable[str], num_workers: int) -> dict[str, FileFacts]:
-    """Path -> what decoding the whole file tells, with a progress bar on a terminal.
+    """Decode files completely, with a progress bar on a terminal.
 
     Args:
         paths: the files; each is read once.
-        num_workers: threads; decoding and hashing run beside each other in them.
+        num_workers: threads.
     """
     files = list(dict.fromkeys(paths))
     jobs = [files[i : i + _FILES_PER_JOB] for i in range(0, len(files), _FILES_PER_JOB)]
@@ -209,7 +209,7 @@ def _read_all(paths: Sequence[str]) -> list[FileFacts]:
 
 
 def read_file(path: str) -> FileFacts:
-    """What decoding a whole file tells."""
+    """Decode a file completely."""
     try:
         width, height = read_image(path).size
         return FileFacts(height, width, sha256(Path(path).read_bytes()).hexdigest())

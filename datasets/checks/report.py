@@ -1,4 +1,4 @@
-"""What a check of data sets found, as text."""
+"""Findings of data-check, as records and as text."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from datasets.records import Sample
 
 ERROR = "error"
 WARNING = "warning"
-SHOWN = 5  # files or identities of a fault; JSON holds all
+SHOWN = 5  # files or identities per fault; JSON holds all
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A finding.
+    """One fault of a data set.
 
     Attributes:
-        severity: ERROR = a run stops on it or is worthless; WARNING = its results suffer.
-        kind: a few fixed words.
+        severity: ERROR = a run stops or is worthless; WARNING = its results suffer.
+        kind: a fixed phrase.
         data: name of the data set.
-        what: the finding with its numbers, one clause.
-        where: all files or identities it is about.
-        remedy: what to do.
+        what: the fault with its numbers, one clause.
+        where: all files or identities concerned.
+        remedy: how to fix it.
     """
 
     severity: str
@@ -36,11 +36,11 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a check found.
+    """All findings.
 
     Attributes:
-        data: per data set, what `summarize` says.
-        faults: of all of them.
+        data: the summary of every data set, see `summarize`.
+        faults: of all data sets.
     """
 
     data: list[dict[str, Any]]
@@ -48,12 +48,12 @@ class Findings:
 
     @property
     def errors(self) -> int:
-        """Faults that a run stops on."""
+        """Number of faults that a run stops on."""
         return sum(fault.severity == ERROR for fault in self.faults)
 
 
 def format_report(findings: Findings) -> str:
-    """Numbers of every data set, then the faults, errors first."""
+    """The summary of every data set, then the faults, errors first."""
     lines = [line for summary in findings.data for line in _summary_lines(summary)]
     for fault in sorted(findings.faults, key=lambda fault: fault.severity != ERROR):
         lines += _fault_lines(fault)
@@ -81,7 +81,10 @@ def _summary_lines(summary: dict[str, Any]) -> Iterator[str]:
     yield f"  matches from the query's own camera: {junk}"
     for note in summary["notes"]:
         yield f"  {note}"
-    yield f"  data {summary['sha256'][:16]}"
+    if summary["train"]["images"]:
+        yield f"  training data {summary['train_sha256'][:16]}"
+    if summary["query"]["images"]:
+        yield f"  test data {summary['sha256'][:16]}"
 
 
 def _fault_lines(fault: Fault) -> Iterator[str]:
@@ -95,10 +98,10 @@ def _fault_lines(fault: Fault) -> Iterator[str]:
 
 
 def name_identity(sample: Sample) -> str:
-    """An identity in words: its number and one of its images."""
+    """An identity as text: its pid and one of its images."""
     return f"identity {sample.pid} ({sample.path})"
 
 
 def name_image(sample: Sample) -> str:
-    """An image in words."""
+    """An image as text."""
     return f"{sample.path} (identity {sample.pid}, camera {sample.camid})"

@@ -1,24 +1,26 @@
-"""Data sets, samplers and loaders of a configuration."""
+"""Training and evaluation images of a configuration."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
 import torch
 from torch.utils.data import DataLoader
-from torchvision.transforms import InterpolationMode, Normalize
+from torchvision.transforms import Compose, InterpolationMode, Normalize
 from yacs.config import CfgNode
 
-from datasets.images.cache import CachedPictures, ResidentImages
+from config.errors import ConfigError
+from config.samplers import sampler_kind
+from datasets.images.cache import ImageCache, ImageStore, read_images, to_levels
 from datasets.images.dataset import (
     ImageDataset,
+    Loading,
     Transform,
-    collate,
-    num_workers,
+    limit_workers,
     ordered_loader,
-    outlive_sigterm,
 )
 from datasets.images.device_augmentation import (
     BatchAugmentation,
@@ -26,199 +28,96 @@ from datasets.images.device_augmentation import (
     normalize_fixed,
     normalize_instances,
 )
-from datasets.images.device_batches import ResidentBatches
+from datasets.images.placement import (
+    FreeMemory,
+    Need,
+    choose_place,
+    gigabytes,
+    keep_plain,
+    measure_memory,
+)
+from datasets.images.training_images import ProcessShare, TrainingImages, TrainingTransforms
 from datasets.images.transforms import (
+    TRAINING_INTERPOLATION,
     Augmentation,
     Normalization,
     augmenting_transform,
     evaluation_transform,
     normalize_instance,
     plain_transform,
+    resize,
     train_transform,
 )
-from datasets.records import DataSplits, Sample
-from datasets.registry import read_dataset
-from datasets.samplers import (
-    ClusterSampler,
-    DepthFirstGraphSampler,
-    EpochBatches,
-    GraphSampler,
-    RandomIdentitySampler,
-    ShuffledSampler,
-    WalkOptions,
-)
-from datasets.samplers.chunks import check_batch_shape
-from datasets.samplers.clusters import paired_share
-from datasets.samplers.epoch_batches import BatchPlan
+from datasets.records import Sample
+from datasets.samplers.build import needs_partners
 from datasets.sources import TrainingSet
 
-
-def build_sources(cfg: CfgNode) -> list[DataSplits]:
-    """The data sets named in DATASETS.NAMES; raises as `read_dataset`."""
-    return [read_dataset(name, cfg.DATASETS.ROOT_DIR) for name in cfg.DATASETS.NAMES]
+_ALONE = ProcessShare()
 
 
-def build_train_sampler(cfg: CfgNode, data: TrainingSet, processes: int = 1) -> BatchPlan:
-    """The sampler that DATALOADER.SAMPLER names; it plans global batches.
-
-    Raises:
-        ValueError: it cannot fill a batch, or batches do not divide among the processes.
-    """
-    if cfg.DSGL.ENABLED:
-        return build_cluster_sampler(cfg, data, processes)
-    num_instances = cfg.DATALOADER.NUM_INSTANCE
-    if cfg.DATALOADER.SAMPLER != "softmax":
-        check_batch_shape(
-            data.num_classes,
-            cfg.SOLVER.STAGE2.IMS_PER_BATCH // num_instances,
-            num_instances,
-            processes,
-        )
-    num_pids = cfg.SOLVER.STAGE2.IMS_PER_BATCH // num_instances
-    seed = cfg.SOLVER.SEED
-    if cfg.DATALOADER.SAMPLER.startswith("dfgs"):
-        options = cfg.DATALOADER.DFGS
-        walk = WalkOptions(
-            shuffle_rows=options.SHUFFLE,
-            greedy=options.WALK == "greedy",
-            max_visits=options.MAX_VISITS,
-            domains=data.domains if options.ROTATE_DOMAINS else None,
-        )
-        return DepthFirstGraphSampler(
-            data.labels, data.camids, num_pids, num_instances, seed, options=walk
-        )
-    if cfg.DATALOADER.SAMPLER.startswith("gs"):
-        return GraphSampler(data.labels, num_pids, num_instances, seed)
-    return build_random_sampler(cfg, data)
-
-
-def build_cluster_sampler(cfg: CfgNode, data: TrainingSet, processes: int = 1) -> ClusterSampler:
-    """Batches of clusters x images, with a partner for every image where the losses need one.
-
-    Raises:
-        ValueError: fewer images in a batch than processes.
-    """
-    batch_size = cfg.SOLVER.STAGE2.IMS_PER_BATCH
-    if batch_size < processes:
-        raise ValueError(
-            f"SOLVER.STAGE2.IMS_PER_BATCH: {batch_size} images are too few for {processes} "
-            "processes"
-        )
-    return ClusterSampler(
-        data.camids,
-        batch_size,
-        None if cfg.DATALOADER.SAMPLER == "softmax" else cfg.DATALOADER.NUM_INSTANCE,
-        cfg.DSGL.ITERS,
-        cfg.SOLVER.SEED,
-        camera_aware=cfg.DSGL.CAMERA_AWARE,
-        pairs=needs_partners(cfg),
-    )
-
-
-def needs_partners(cfg: CfgNode) -> bool:
-    """Whether training without labels loads a second image of the cluster for every image."""
-    return cfg.DSGL.MEMORY == "DLhybrid" and cfg.DSGL.W_KL > 0
-
-
-def build_random_sampler(cfg: CfgNode, data: TrainingSet) -> BatchPlan:
-    """Batches by chance: shuffled for the sampler softmax, else P random identities x K images."""
-    batch_size, num_instances = cfg.SOLVER.STAGE2.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
-    if cfg.DATALOADER.SAMPLER == "softmax":
-        return ShuffledSampler(len(data.labels), batch_size, cfg.SOLVER.SEED)
-    num_pids = batch_size // num_instances
-    return RandomIdentitySampler(data.labels, num_pids, num_instances, cfg.SOLVER.SEED)
-
-
-def build_train_loader(
+def build_training_images(
     cfg: CfgNode,
-    training_set: TrainingSet,
-    plan: BatchPlan,
-    resident: ResidentImages | None = None,
+    data: TrainingSet,
+    device: torch.device,
+    check: Callable[[], None] = lambda: None,
     *,
-    share: Callable[[int], Sequence[int]] = range,
-    processes: int = 1,
-    pin_memory: bool = False,
-) -> DataLoader[Any] | ResidentBatches:
-    """Augmented `Batch`es of the image stage; its `batch_sampler` is an `EpochBatches`.
+    free: FreeMemory | None = None,
+    share: ProcessShare = _ALONE,
+) -> TrainingImages:
+    """The training images, where INPUT.CACHE keeps them; none is read yet.
 
     Args:
-        cfg: INPUT, DATALOADER, SOLVER.SEED count.
-        training_set: the images.
-        plan: decides the global batches.
-        resident: where images are kept; None = they are read from files.
-        share: length of a global batch -> this process's part of it.
-        processes: processes on this machine, which share its cores.
-        pin_memory: batches come in page-locked memory, unless they are on the device.
+        cfg: INPUT, DATALOADER, TEST.IMS_PER_BATCH, SOLVER.SEED and the stages' lengths count.
+        data: samples and labels.
+        device: the model's.
+        check: called repeatedly while images are read into memory; may raise to stop.
+        free: memory for this process; None = measure it.
+        share: this process's share of the work.
 
     Raises:
-        BadImageError: images are read into memory, and one is broken that should not be skipped.
+        ConfigError: the images do not fit in the place that INPUT.CACHE names.
     """
-    size, augmentation = tuple(cfg.INPUT.SIZE_TRAIN), _augmentation(cfg)
-    cache = None if resident is None else resident.for_training()
-    make_transform = train_transform if cache is None else augmenting_transform
-    dataset = ImageDataset(
-        training_set.samples,
-        training_set.labels,
-        make_transform(size, _normalization(cfg), augmentation),
-        pictures=None if cache is None else cache.picture,
-        skip_bad_images=cfg.INPUT.ON_BAD_IMAGE == "skip",
-    )
-    if isinstance(plan, ClusterSampler) and plan.pairs:
-        share = paired_share(share)
-    batches = EpochBatches(plan, cfg.SOLVER.SEED, share)
-    if cache is not None and resident is not None and resident.place == "device":
-        normalize = build_level_normalization(cfg, resident.device)
-        augment = BatchAugmentation(size, augmentation, normalize, resident.device)
-        return ResidentBatches(dataset, cache, batches, augment)
-    workers = num_workers(cfg.DATALOADER.NUM_WORKERS, processes)
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        collate_fn=collate,
-        num_workers=workers,
-        worker_init_fn=outlive_sigterm,
-        persistent_workers=workers > 0,
-        pin_memory=pin_memory,
+    store = _image_store(cfg, data, device, partial(_read_images, cfg, data, check, share), free)
+    return TrainingImages(
+        data,
+        store,
+        _training_transforms(cfg, store),
+        build_loading(cfg, share.processes, pin_memory=device.type == "cuda"),
+        share.of_batch,
+        cfg.SOLVER.SEED,
+        cfg.TEST.IMS_PER_BATCH,
+        cfg.INPUT.ON_BAD_IMAGE == "skip",
     )
 
 
 def build_evaluation_loader(
-    cfg: CfgNode,
-    samples: Sequence[Sample],
-    labels: Sequence[int] | None = None,
-    *,
-    pictures: CachedPictures | None = None,
-    processes: int = 1,
-    pin_memory: bool = False,
+    cfg: CfgNode, samples: Sequence[Sample], *, processes: int = 1, pin_memory: bool = False
 ) -> DataLoader[Any]:
-    """`Batch`es in order with the evaluation transform.
+    """`Batch`es of images in order with the evaluation transform; labels are the pids.
 
     Args:
         cfg: INPUT, DATALOADER and TEST.IMS_PER_BATCH count.
         samples: the images.
-        labels: of the images; their pids unless given.
-        pictures: the images, resized; None = they are read from files.
         processes: processes on this machine, which share its cores.
-        pin_memory: batches come in page-locked memory.
+        pin_memory: return batches in page-locked memory.
     """
     dataset = ImageDataset(
         samples,
-        [sample.pid for sample in samples] if labels is None else labels,
-        build_evaluation_transform(cfg, resized=pictures is not None),
-        pictures=pictures,
+        [sample.pid for sample in samples],
+        build_evaluation_transform(cfg),
         skip_bad_images=cfg.INPUT.ON_BAD_IMAGE == "skip",
     )
-    return ordered_loader(
-        dataset,
-        cfg.TEST.IMS_PER_BATCH,
-        cfg.DATALOADER.NUM_WORKERS,
-        processes=processes,
-        pin_memory=pin_memory,
-    )
+    loading = build_loading(cfg, processes, pin_memory=pin_memory)
+    return ordered_loader(dataset, cfg.TEST.IMS_PER_BATCH, loading)
+
+
+def build_loading(cfg: CfgNode, processes: int = 1, *, pin_memory: bool = False) -> Loading:
+    """DATALOADER.NUM_WORKERS worker processes, but at most one per core."""
+    return Loading(limit_workers(cfg.DATALOADER.NUM_WORKERS, processes), pin_memory)
 
 
 def build_evaluation_transform(cfg: CfgNode, *, resized: bool = False) -> Transform:
-    """What evaluation does to an image: resize, unless it is `resized` already, and normalize."""
+    """The transform without augmentation: resize, unless already `resized`, and normalize."""
     normalize = _normalization(cfg)
     if resized:
         return plain_transform(normalize)
@@ -226,38 +125,8 @@ def build_evaluation_transform(cfg: CfgNode, *, resized: bool = False) -> Transf
     return evaluation_transform(tuple(cfg.INPUT.SIZE_TEST), normalize, interpolation)
 
 
-def build_plain_loader(
-    cfg: CfgNode,
-    data: TrainingSet,
-    resident: ResidentImages,
-    positions: Sequence[int],
-    *,
-    processes: int = 1,
-    pin_memory: bool = False,
-) -> DataLoader[Any]:
-    """`Batch`es of some training images in order with the evaluation transform.
-
-    Args:
-        cfg: as for `build_evaluation_loader`.
-        data: the training images.
-        resident: where they are kept.
-        positions: which images; indices of the batches count from the first of them.
-        processes: processes on this machine, which share its cores.
-        pin_memory: batches come in page-locked memory.
-    """
-    cache = resident.for_evaluation()
-    return build_evaluation_loader(
-        cfg,
-        [data.samples[i] for i in positions],
-        [data.labels[i] for i in positions],
-        pictures=None if cache is None else CachedPictures(cache, positions),
-        processes=processes,
-        pin_memory=pin_memory,
-    )
-
-
 def build_level_normalization(cfg: CfgNode, device: torch.device) -> LevelNormalization:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) as INPUT.NORMALIZATION says, on the device."""
+    """INPUT.NORMALIZATION for whole batches: (B, H, W, 3) uint8 -> (B, 3, H, W), on the device."""
     if cfg.INPUT.NORMALIZATION == "instance":
         return normalize_instances
     mean, std = (
@@ -267,8 +136,15 @@ def build_level_normalization(cfg: CfgNode, device: torch.device) -> LevelNormal
     return partial(normalize_fixed, mean=mean, std=std)
 
 
-def _augmentation(cfg: CfgNode) -> Augmentation:
-    return Augmentation(
+def _normalization(cfg: CfgNode) -> Normalization:
+    if cfg.INPUT.NORMALIZATION == "instance":
+        return normalize_instance
+    return cast(Normalization, Normalize(cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD))
+
+
+def _training_transforms(cfg: CfgNode, store: ImageStore) -> TrainingTransforms:
+    size = tuple(cfg.INPUT.SIZE_TRAIN)
+    augmentation = Augmentation(
         flip=cfg.INPUT.PROB,
         padding=cfg.INPUT.PADDING,
         erasing=cfg.INPUT.RE_PROB,
@@ -277,9 +153,88 @@ def _augmentation(cfg: CfgNode) -> Augmentation:
         jitter_strength=tuple(cfg.INPUT.JITTER),
         augmix=cfg.INPUT.AUGMIX_PROB,
     )
+    make_transform = train_transform if store.place == "none" else augmenting_transform
+    augment_batch = None
+    if store.place == "device":
+        normalize = build_level_normalization(cfg, store.device)
+        augment_batch = BatchAugmentation(size, augmentation, normalize, store.device)
+    return TrainingTransforms(
+        augment=make_transform(size, _normalization(cfg), augmentation),
+        augment_batch=augment_batch,
+        plain=build_evaluation_transform(cfg, resized=store.evaluation is not None),
+    )
 
 
-def _normalization(cfg: CfgNode) -> Normalization:
-    if cfg.INPUT.NORMALIZATION == "instance":
-        return normalize_instance
-    return cast(Normalization, Normalize(cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD))
+def _image_store(
+    cfg: CfgNode,
+    data: TrainingSet,
+    device: torch.device,
+    read: Callable[[InterpolationMode, torch.device], ImageCache],
+    free: FreeMemory | None,
+) -> ImageStore:
+    free = measure_memory(device) if free is None else free
+    evaluation = InterpolationMode(cfg.INPUT.TEST_INTERPOLATION)
+    need = Need(
+        len(data.samples),
+        3 * math.prod(cfg.INPUT.SIZE_TRAIN),
+        augmented_reads=_augmented_reads(cfg, data),
+        plain_reads=_plain_reads(cfg, data),
+        one_cache=evaluation == TRAINING_INTERPOLATION,
+        colours=bool(cfg.INPUT.GRAYSCALE_PROB or cfg.INPUT.JITTER_PROB or cfg.INPUT.AUGMIX_PROB),
+    )
+    try:
+        place, reason = choose_place(cfg.INPUT.CACHE, need, free)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    where = {"none": "read from files", "ram": "kept in RAM", "device": f"kept on {device}"}
+    return ImageStore(
+        read,
+        place,
+        device,
+        TRAINING_INTERPOLATION,
+        evaluation if keep_plain(place, need, free) else None,
+        f"training images ({gigabytes(need.size)}): {where[place]}; {reason}",
+    )
+
+
+def _augmented_reads(cfg: CfgNode, data: TrainingSet) -> float:
+    """Number of times that every image is augmented."""
+    if cfg.DSGL.ENABLED and cfg.DSGL.ITERS:
+        views = 2 if needs_partners(cfg) else 1
+        images = views * cfg.DSGL.ITERS * cfg.SOLVER.STAGE2.IMS_PER_BATCH
+        return cfg.SOLVER.STAGE2.MAX_EPOCHS * images / len(data.samples)
+    prior = 0 if cfg.SOLVER.STAGE1.WEIGHT else cfg.SOLVER.STAGE0.MAX_EPOCHS
+    return prior + cfg.SOLVER.STAGE2.MAX_EPOCHS
+
+
+def _plain_reads(cfg: CfgNode, data: TrainingSet) -> float:
+    """Number of times that every image is read plainly: by stage 1, for graphs and clusters."""
+    if cfg.DSGL.ENABLED:
+        return math.ceil(cfg.SOLVER.STAGE2.MAX_EPOCHS / cfg.DSGL.RECLUSTER_EVERY)
+    options = cfg.DATALOADER.DFGS
+    reads = 1.0 if cfg.MODEL.TEXT_TOWER and not cfg.SOLVER.STAGE1.WEIGHT else 0.0
+    if sampler_kind(cfg).graph == "image":
+        graphs = math.ceil(cfg.SOLVER.STAGE2.MAX_EPOCHS / options.REFRESH_PERIOD)
+        share = data.num_classes * options.IMAGES_PER_ID / len(data.samples)
+        reads += graphs * min(share, 1)
+    return reads
+
+
+def _read_images(
+    cfg: CfgNode,
+    data: TrainingSet,
+    check: Callable[[], None],
+    share: ProcessShare,
+    interpolation: InterpolationMode,
+    device: torch.device,
+) -> ImageCache:
+    """All training images, from their files."""
+    size = tuple(cfg.INPUT.SIZE_TRAIN)
+    dataset = ImageDataset(
+        data.samples,
+        data.labels,
+        Compose([resize(size, interpolation), to_levels]),
+        skip_bad_images=cfg.INPUT.ON_BAD_IMAGE == "skip",
+    )
+    workers = limit_workers(cfg.DATALOADER.NUM_WORKERS, share.processes)
+    return read_images(dataset, size, device, num_workers=workers, check=check)

@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader
 from torchvision.transforms import InterpolationMode
 from tqdm import tqdm
 
-from datasets.images.dataset import ImageDataset, collate, outlive_sigterm
+from datasets.images.dataset import ImageDataset, Loading, ordered_loader
 from datasets.images.decode import BadImageError
 
-# Small, as batches travel through /dev/shm, which containers keep small.
+# Small, because batches travel through /dev/shm, which is small in containers.
 _IMAGES_PER_READ = 16
 
 
@@ -29,14 +28,14 @@ class ImageCache:
 
     Attributes:
         images: (N, H, W, 3) uint8; on a CPU, worker processes read it without a copy.
-        readable: (N,) bool, on the CPU; False where a broken file was skipped.
+        readable: (N,) bool, on the CPU; False for broken files that were skipped.
     """
 
     images: Tensor
     readable: Tensor
 
-    def picture(self, position: int) -> Image.Image:
-        """The resized image, as it would come from its file.
+    def image(self, position: int) -> Image.Image:
+        """The resized image, equal to one that is read from its file.
 
         Raises:
             BadImageError: the file was broken.
@@ -46,32 +45,32 @@ class ImageCache:
         return Image.fromarray(self.images[position].numpy())
 
     def to(self, device: torch.device) -> ImageCache:
-        """The same with its images on `device`."""
+        """The cache with its images on `device`."""
         return ImageCache(self.images.to(device), self.readable)
 
 
 @dataclass(frozen=True, slots=True)
-class CachedPictures:
-    """Some images of a cache, counted from 0; what an `ImageDataset` of them reads."""
+class CachedImages:
+    """Some images of a cache, numbered from 0; an `ImageSource`."""
 
     cache: ImageCache
     positions: Sequence[int]
 
     def __call__(self, index: int) -> Image.Image:
-        return self.cache.picture(self.positions[index])
+        return self.cache.image(self.positions[index])
 
 
 @dataclass
-class ResidentImages:
-    """The caches of a run, each made when it is first needed.
+class ImageStore:
+    """Where a run keeps its training images; every cache is filled when it is first needed.
 
     Attributes:
         read: (interpolation, device) -> a cache of all training images.
-        place: where augmentation reads them: none | ram | device; none = from files.
+        place: where augmentation finds them: none (in their files) | ram | device.
         device: the model's.
-        training: interpolation of the augmented images.
-        evaluation: that of images without augmentation; None when they come from files.
-        summary: what was chosen and why, for the log.
+        training: interpolation of images to augment.
+        evaluation: interpolation of images without augmentation; None = these stay in their files.
+        summary: the place and the reason for it.
     """
 
     read: Callable[[InterpolationMode, torch.device], ImageCache]
@@ -84,7 +83,7 @@ class ResidentImages:
     _on_device: ImageCache | None = field(default=None, init=False)
 
     def for_training(self) -> ImageCache | None:
-        """Images to augment, in RAM or on the device; None when they come from files."""
+        """Images to augment, in RAM or on the device; None if they are read from files."""
         if self.place == "none":
             return None
         if self.place == "ram":
@@ -99,9 +98,9 @@ class ResidentImages:
         return self._on_device
 
     def for_evaluation(self) -> ImageCache | None:
-        """Images to take as they are, in RAM; None when they come from files.
+        """Images without augmentation, in RAM; None if they are read from files.
 
-        Never on the device, where the arithmetic of normalization may differ in the last bit.
+        Never on the device, where normalization may round the last bit differently.
         """
         return None if self.evaluation is None else self._ram(self.evaluation)
 
@@ -124,12 +123,12 @@ def read_images(
     Args:
         dataset: its transform is a resize and `to_levels`.
         size: (height, width) in pixels.
-        device: where the images are to stay; in memory shared with workers on a CPU.
+        device: where to keep the images; on a CPU, in memory shared with workers.
         num_workers: processes that decode.
         check: called between batches; may raise to stop.
 
     Raises:
-        BadImageError: a file is broken and the data set does not skip such files.
+        BadImageError: a file is broken and not skipped.
     """
     shape = (len(dataset), *size, 3)
     images = (
@@ -138,14 +137,8 @@ def read_images(
         else torch.empty(shape, dtype=torch.uint8, device=device)
     )
     readable = torch.zeros(len(dataset), dtype=torch.bool)
-    loader = DataLoader(
-        dataset,
-        batch_size=_IMAGES_PER_READ,
-        collate_fn=collate,
-        num_workers=num_workers,
-        worker_init_fn=outlive_sigterm,
-        generator=torch.Generator(),  # the global one stays as it is
-    )
+    # Its own generator, so that torch's global one does not depend on what is cached.
+    loader = ordered_loader(dataset, _IMAGES_PER_READ, Loading(num_workers), torch.Generator())
     for batch in tqdm(loader, desc="images into memory", leave=False, disable=None):
         if len(batch):
             images[batch.indices.to(device)] = batch.images.to(device)
@@ -154,19 +147,19 @@ def read_images(
     return ImageCache(images, readable)
 
 
-def to_levels(picture: Image.Image) -> Tensor:
+def to_levels(image: Image.Image) -> Tensor:
     """PIL image -> (H, W, 3) uint8."""
-    return torch.from_numpy(np.array(picture))
+    return torch.from_numpy(np.array(image))
 
 
 def shared_levels(shape: tuple[int, ...]) -> Tensor:
-    """Zeros, uint8, in memory that worker processes share."""
+    """Zeros, uint8, in memory shared with worker processes."""
     if forks():
-        # Not in /dev/shm, which containers keep small: workers inherit the mapping itself.
+        # Workers inherit the mapping itself, so no space in /dev/shm is needed.
         return torch.frombuffer(mmap.mmap(-1, math.prod(shape)), dtype=torch.uint8).view(shape)
     return torch.zeros(shape, dtype=torch.uint8).share_memory_()
 
 
 def forks() -> bool:
-    """Whether worker processes inherit this one's memory."""
+    """Whether worker processes inherit this process's memory."""
     return multiprocessing.get_start_method() == "fork"

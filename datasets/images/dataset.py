@@ -1,4 +1,4 @@
-"""Images from files: decoding, a torch data set of them, and batches."""
+"""Images by position, and the loaders that batch them."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from datasets.records import Batch, Sample, SeededIndex
 
 Transform = Callable[[Image.Image], Tensor]
 
-GRACE_SECONDS = 10
+ImageSource = Callable[[int], Image.Image]
+"""Position -> RGB image; raises BadImageError if it cannot be decoded."""
 
-Pictures = Callable[[int], Image.Image]
-"""Position -> image, or BadImageError; in place of decoding a file."""
+GRACE_SECONDS = 10  # that a worker lives on after SIGTERM
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One decoded image of a data set; `image` is None when the file is broken and skipped."""
+    """One transformed image; `image` is None if the file is broken and skipped."""
 
     image: Tensor | None
     label: int
@@ -38,13 +38,13 @@ class Item:
 
 
 class ImageDataset(Dataset[Item]):
-    """Images by position; with a seed in the key, augmentation is a function of that seed.
+    """Images by position; a key with a seed makes random augmentation reproducible.
 
     Args:
         samples: the images.
-        labels: what a batch carries as labels: training labels, or pids in evaluation.
+        labels: labels of the batches: training labels, or pids in evaluation.
         transform: PIL image -> (3, H, W).
-        pictures: where images come from; None = their files.
+        source: decoded images by position; None = read the files.
         skip_bad_images: leave broken files out instead of raising BadImageError.
     """
 
@@ -54,49 +54,48 @@ class ImageDataset(Dataset[Item]):
         labels: Sequence[int],
         transform: Transform,
         *,
-        pictures: Pictures | None = None,
+        source: ImageSource | None = None,
         skip_bad_images: bool = False,
     ) -> None:
         self.samples = samples
         self.labels = labels
         self.transform = transform
-        self.pictures = pictures
+        self.source = source
         self.skip_bad_images = skip_bad_images
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, key: int | SeededIndex) -> Item:
-        index = key.position if isinstance(key, SeededIndex) else key
+        index, seed = key if isinstance(key, SeededIndex) else (key, None)
         sample = self.samples[index]
         image = None
         try:
-            picture = self.pictures(index) if self.pictures else read_image(sample.path)
+            decoded = self.source(index) if self.source else read_image(sample.path)
         except BadImageError:
             if not self.skip_bad_images:
                 raise
         else:
-            seed = key.seed if isinstance(key, SeededIndex) else None
-            image = self._transform(picture, seed)
+            image = self._transform(decoded, seed)
         label = self.labels[index]
         return Item(image, label, sample.camid, sample.viewid, index, sample.path)
 
-    def _transform(self, picture: Image.Image, seed: int | None) -> Tensor:
+    def _transform(self, image: Image.Image, seed: int | None) -> Tensor:
         if seed is None:
-            return self.transform(picture)
-        # Augmentations draw from the global generators; the caller's states are put back.
+            return self.transform(image)
+        # Augmentations draw from the global generators, whose states are restored afterwards.
         python_state, torch_state = random.getstate(), torch.default_generator.get_state()
         random.seed(seed)
         torch.default_generator.manual_seed(seed)
         try:
-            return self.transform(picture)
+            return self.transform(image)
         finally:
             random.setstate(python_state)
             torch.default_generator.set_state(torch_state)
 
 
 def collate(items: Sequence[Item]) -> Batch:
-    """Items as a batch; skipped images are named in `bad_images` and have no row."""
+    """Items as a batch; skipped images have no row and are listed in `bad_images`."""
     good = [item for item in items if item.image is not None]
     images = [item.image for item in good if item.image is not None]
     return Batch(
@@ -109,38 +108,49 @@ def collate(items: Sequence[Item]) -> Batch:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How a loader works; batches do not depend on it.
+
+    Attributes:
+        num_workers: worker processes; 0 = load in this process. See `limit_workers`.
+        pin_memory: return batches in page-locked memory, which speeds up copies to a GPU.
+    """
+
+    num_workers: int = 0
+    pin_memory: bool = False
+
+
 def ordered_loader(
     dataset: ImageDataset,
     batch_size: int,
-    workers: int,
-    *,
-    processes: int = 1,
-    pin_memory: bool = False,
+    loading: Loading,
+    generator: torch.Generator | None = None,
 ) -> DataLoader[Any]:
-    """`Batch`es of the images in order.
+    """`Batch`es of all images in order.
 
     Args:
         dataset: the images.
-        batch_size: images of a batch, counting those that are skipped.
-        workers: worker processes wanted; see `num_workers`.
-        processes: processes on this machine, which share its cores.
-        pin_memory: batches come in page-locked memory.
+        batch_size: images per batch, including skipped ones.
+        loading: worker processes.
+        generator: seeds the workers instead of torch's global generator.
     """
     return DataLoader(
         dataset,
         batch_size=batch_size,
         collate_fn=collate,
-        num_workers=num_workers(workers, processes),
+        num_workers=loading.num_workers,
         worker_init_fn=outlive_sigterm,
-        pin_memory=pin_memory,
+        pin_memory=loading.pin_memory,
+        generator=generator,
     )
 
 
-def num_workers(wanted: int, processes: int = 1) -> int:
-    """Worker processes: at most one per core; results do not depend on their number.
+def limit_workers(wanted: int, processes: int = 1) -> int:
+    """The number of worker processes: at most one per core.
 
     Args:
-        wanted: of one training process.
+        wanted: workers per training process.
         processes: training processes that share this machine's cores.
     """
     if hasattr(os, "sched_getaffinity"):
@@ -151,11 +161,11 @@ def num_workers(wanted: int, processes: int = 1) -> int:
 
 
 def outlive_sigterm(_worker: int) -> None:
-    """Let this worker go on for a while after a SIGTERM; a loader's `worker_init_fn`.
+    """Let a worker live on for GRACE_SECONDS after SIGTERM; the loaders' `worker_init_fn`.
 
     Clusters send the signal to every process of a job. The main process then stops between two
-    batches, saves and ends its workers; a worker that died at once would end it first.
+    batches, saves, and ends its workers; it would fail if a worker died first.
     """
-    if hasattr(signal, "alarm"):  # not on Windows, which has no such signals
+    if hasattr(signal, "alarm"):  # not on Windows
         signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))

@@ -1,4 +1,4 @@
-"""One door for image files: decode any mode as RGB."""
+"""Image files of any mode, decoded as RGB."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class BadImageError(RuntimeError):
     """A file that cannot be decoded as an image."""
 
     def __init__(self, message: str) -> None:
-        # A loader's worker wraps the message in its traceback, which ends with the error itself.
+        # A worker process wraps the message in its traceback, which ends with the message itself.
         super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].rstrip())
 
 
@@ -21,7 +21,7 @@ def read_image(path: str, remedy: str = "set INPUT.ON_BAD_IMAGE skip") -> Image.
 
     Args:
         path: the file.
-        remedy: what leaves such files out, for the error.
+        remedy: how to skip such files, for the error.
 
     Raises:
         BadImageError: names the file and the remedy.
@@ -37,8 +37,8 @@ def read_image(path: str, remedy: str = "set INPUT.ON_BAD_IMAGE skip") -> Image.
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An image of any mode as RGB; raises one of DECODING_ERRORS if its file turns out broken."""
+    """An image of any mode as RGB; raises one of DECODING_ERRORS if its file is broken."""
     deep = image.mode == "I" and np.asarray(image).max() > 255
-    if deep or image.mode.startswith("I;16"):  # 16-bit gray, which would clip to white
+    if deep or image.mode.startswith("I;16"):  # 16-bit gray; convert() alone would clip it to white
         return image.point(lambda value: value / 256).convert("L").convert("RGB")
     return image.convert("RGB")

@@ -1,7 +1,7 @@
-"""Augmentation of whole batches on their device: every image changes as `transforms` says.
+"""Augmentation of whole batches on the device, with the distribution of `transforms`.
 
-Random numbers are those of the images' seeds alone, drawn on the host; pixels are touched on the
-device only, and no step waits for it.
+The host draws random numbers from the images' seeds; the device changes the pixels. The host never
+waits for the device.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from torch import Tensor
 from datasets.images.transforms import ERASED_AREA, ERASED_ASPECT, Augmentation
 
 LevelNormalization = Callable[[Tensor], Tensor]
-"""(B, H, W, 3) uint8 -> (B, 3, H, W) float as the model sees it."""
+"""(B, H, W, 3) uint8 -> (B, 3, H, W) float, normalized."""
 
-_ATTEMPTS = 10  # rectangles drawn until one fits into the image
-_DRAWS = 6 + 2 * _ATTEMPTS  # random numbers per image, beside the key of its noise
+_ATTEMPTS = 10  # rectangles to draw until one fits into the image
+_DRAWS = 6 + 2 * _ATTEMPTS  # uniform random numbers per image
 
 
 class Changes(NamedTuple):
-    """What happens to every image of a batch; (B,) whole numbers each.
+    """The random changes of a batch; (B,) integers each.
 
     Attributes:
-        flip: 1 = mirrored.
-        top: of the crop in the padded image, 0 to twice the padding.
-        left: the same.
-        erased_top: of the rectangle that is erased.
-        erased_left: the same.
-        erased_height: of that rectangle; 0 = nothing is erased.
-        erased_width: the same.
-        key: of the noise, signed 32 bits.
-        other_key: the same.
+        flip: 1 = mirror the image.
+        top: first row of the crop in the padded image, 0 to twice the padding.
+        left: first column of the crop.
+        erased_top: first row of the erased rectangle.
+        erased_left: first column of the erased rectangle.
+        erased_height: rows of the erased rectangle; 0 = erase nothing.
+        erased_width: columns of the erased rectangle.
+        key: first key of the noise, signed 32 bits.
+        other_key: second key of the noise.
     """
 
     flip: Any
@@ -53,10 +53,10 @@ class Changes(NamedTuple):
 def draw_changes(
     seeds: npt.NDArray[np.int64], size: tuple[int, int], augmentation: Augmentation
 ) -> npt.NDArray[np.int64]:
-    """The changes of a batch, a function of every image's own seed.
+    """Draw the changes of a batch; those of an image depend on its seed only.
 
     Args:
-        seeds: (B,) of the images.
+        seeds: (B,) one per image.
         size: (height, width) in pixels.
         augmentation: flip, padding and erasing count.
 
@@ -89,7 +89,7 @@ def draw_changes(
 def _erased_sizes(
     uniform: npt.NDArray[np.float64], size: tuple[int, int]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """(2, A, B) numbers in 0..1 -> heights and widths (A, B) of timm's rectangles, in pixels."""
+    """(2, A, B) numbers in 0..1 -> heights and widths (A, B) in pixels, drawn as in timm."""
     smallest, largest = ERASED_AREA
     area = (smallest + uniform[0] * (largest - smallest)) * size[0] * size[1]
     aspect = np.exp((2 * uniform[1] - 1) * -math.log(ERASED_ASPECT))
@@ -99,7 +99,7 @@ def _erased_sizes(
 def split_mix(seeds: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.uint64]:
     """(B,) seeds -> (count, B) random 64-bit numbers: SplitMix64 (Steele et al., 2014).
 
-    A generator of NumPy per image would take longer than all else that the host does for a batch.
+    A NumPy generator per image would take longer than the rest of the host's work for a batch.
     """
     steps = np.arange(1, count + 1, dtype=np.uint64)[:, None] * np.uint64(0x9E3779B97F4A7C15)
     x = seeds.astype(np.uint64) + steps
@@ -109,12 +109,12 @@ def split_mix(seeds: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.uint64
 
 
 class BatchAugmentation:
-    """Mirrors, pads and crops, normalizes and erases the images of a batch.
+    """Flips, pads, crops, normalizes and erases the images of a batch.
 
     Args:
         size: (height, width) in pixels.
-        augmentation: flip, padding and erasing count; the colours stay.
-        normalize: what follows the crop.
+        augmentation: flip, padding and erasing count; colours do not change.
+        normalize: applied after the crop.
         device: of the images.
     """
 
@@ -134,15 +134,15 @@ class BatchAugmentation:
         self._cells = cells.view(3, *size)
 
     def draw(self, seeds: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """(B,) seeds -> (9, B), the rows of `Changes`; on the host."""
+        """(B,) seeds -> (9, B), the rows of `Changes`, on the host."""
         return draw_changes(seeds, self.size, self.augmentation)
 
     def __call__(self, images: Tensor, positions: Tensor, changes: Changes) -> Tensor:
-        """Augment some images of many.
+        """Augment a batch.
 
         Args:
-            images: (N, H, W, 3) uint8.
-            positions: (B,) of the batch's images among them.
+            images: (N, H, W, 3) uint8, all images.
+            positions: (B,) the batch's images among them.
             changes: (B,) each, on the device.
 
         Returns:
@@ -152,7 +152,7 @@ class BatchAugmentation:
         return self._erase(batch, changes) if self.augmentation.erasing else batch
 
     def _crop(self, images: Tensor, positions: Tensor, changes: Changes) -> Tensor:
-        """(B, H, W, 3) uint8, mirrored, then moved; black where the padding comes in."""
+        """(B, H, W, 3) uint8: flipped, then cropped from the padded image; padding is black."""
         height, width = self.size
         rows = self._rows + (changes.top - self.augmentation.padding)[:, None]
         columns = self._columns + (changes.left - self.augmentation.padding)[:, None]
@@ -163,7 +163,7 @@ class BatchAugmentation:
         return pixels * inside[..., None]
 
     def _erase(self, batch: Tensor, changes: Changes) -> Tensor:
-        """The batch with N(0, 1) noise in every image's rectangle."""
+        """Fill every image's rectangle with N(0, 1) noise."""
         rows = _within(self._rows, *_span(changes.erased_top, changes.erased_height))
         columns = _within(self._columns, *_span(changes.erased_left, changes.erased_width))
         erased = rows[:, None, :, None] & columns[:, None, None, :]
@@ -179,15 +179,15 @@ def _within(x: Tensor, start: Tensor | int, stop: Tensor | int) -> Tensor:
 
 
 def noise(cells: Tensor, key: Tensor, other_key: Tensor) -> Tensor:
-    """Standard normal numbers, a function of cell and keys whatever the batch.
+    """Standard normal numbers that depend on cell and keys only, not on the batch.
 
     Args:
-        cells: (...) int32, numbers of the cells.
+        cells: (...) int32, cell numbers.
         key: (B,) in the range of int32.
-        other_key: the same.
+        other_key: (B,) in the range of int32.
 
     Returns:
-        (B, ...) float, from a hash of 32 bits (Wellons' lowbias32, the other key put in half way).
+        (B, ...) float, from a 32-bit hash (Wellons' lowbias32; `other_key` enters halfway).
     """
     shape = (-1, *[1] * cells.dim())
     x = cells ^ key.to(torch.int32).view(shape)
@@ -195,30 +195,30 @@ def noise(cells: Tensor, key: Tensor, other_key: Tensor) -> Tensor:
     x += other_key.to(torch.int32).view(shape)
     x = _mix(x, 15, 0x846CA68B - 2**32)
     x = _mix(x, 16, 1)
-    # The upper 24 bits as an odd multiple of 2^-24 between -1 and 1, exact in float32.
+    # The upper 24 bits as an odd multiple of 2^-24 in (-1, 1), exact in float32.
     symmetric = (x >> 8).to(torch.float32).mul_(2.0**-23).add_(2.0**-24)
     return symmetric.erfinv_().mul_(math.sqrt(2))
 
 
 def _mix(x: Tensor, shift: int, factor: int) -> Tensor:
-    """One round of the hash, in place; the mask makes the shift of a signed number logical."""
+    """One round of the hash, in place; the mask makes the shift logical."""
     x ^= (x >> shift) & (2 ** (32 - shift) - 1)
     return x.mul_(factor)
 
 
 def normalize_fixed(levels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) by mean and deviation (3, 1, 1) of values in 0..1.
+    """(B, H, W, 3) uint8 -> (B, 3, H, W), normalized by mean and deviation (3, 1, 1).
 
-    On the device, unlike `T.Normalize`, which asks for the smallest deviation at every call.
+    Unlike `T.Normalize`, which reads the smallest deviation at every call, it needs no
+    synchronization with the device.
     """
     return _channels_first(levels).div_(255).sub_(mean).div_(std)
 
 
 def normalize_instances(levels: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W), every image as by `transforms.normalize_instance`.
+    """(B, H, W, 3) uint8 -> (B, 3, H, W), every image as `transforms.normalize_instance` does.
 
-    Its sums are of whole numbers, exact in any order: an image is the same to the last bit in any
-    batch.
+    Sums are of integers and thus exact in any order, so an image is bit-identical in any batch.
     """
     count = levels.shape[1] * levels.shape[2]
     sums = levels.sum((1, 2), dtype=torch.int64)

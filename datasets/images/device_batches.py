@@ -1,4 +1,4 @@
-"""Batches of images that stay on the model's device; stands in for a loader and its workers."""
+"""Augmented batches of images in the device's memory, without a loader and its workers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from datasets.records import Batch
 from datasets.samplers import EpochBatches, SeededIndex
 
 
-class ResidentBatches:
-    """Augmented batches of images in the device's memory, made there.
+class DeviceBatches:
+    """Augments whole batches on the device; used like a `DataLoader`.
 
     Args:
-        dataset: what is known of the images: samples, labels.
+        dataset: samples and labels of the images.
         cache: their pixels, on the device.
         batch_sampler: positions and seeds of every batch.
-        augment: what happens to a batch.
+        augment: changes a batch at random.
     """
 
     def __init__(
@@ -48,13 +48,13 @@ class ResidentBatches:
             yield self._batch(keys)
 
     def _batch(self, keys: Sequence[SeededIndex]) -> Batch:
-        """A batch on the device, in its queue: nothing here waits for it."""
+        """A batch on the device; enqueued without waiting for it."""
         positions, seeds = np.array(keys, dtype=np.int64).T
         readable = self._readable[positions]
         broken = tuple(self.dataset.samples[i].path for i in positions[~readable])
         positions, seeds = positions[readable], seeds[readable]
         changes = self._augment.draw(seeds)
-        # One transfer of a few kB for all numbers.
+        # One transfer of a few kB for all ids and changes.
         numbers = torch.from_numpy(np.vstack([positions, self._ids[:, positions], changes]))
         if self._images.is_cuda:
             numbers = numbers.pin_memory()

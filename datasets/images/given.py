@@ -1,4 +1,4 @@
-"""Images as callers have them: paths, PIL images, arrays and tensors."""
+"""Images given by a caller: paths, PIL images, arrays and tensors."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from torch import Tensor
 from datasets.images.decode import DECODING_ERRORS, BadImageError, read_image, to_rgb
 
 GivenImage: TypeAlias = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
-"""A file, or pixels: an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8, or a tensor with
-the channels in front, uint8 or float in 0..1. A fourth channel is transparency and is dropped."""
+"""A file, or pixels: an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8, or a tensor
+(1 | 3 | 4, H, W), uint8 or float in 0..1. A fourth channel is transparency and is dropped."""
 
 CHANNEL_ORDERS = ("rgb", "bgr")
 REMEDY = 'set INPUT.ON_BAD_IMAGE skip (in Python: stream with on_bad_image="skip")'
 KINDS = "a path, a PIL image, an array or a tensor"
-ARRAYS = "an array has to be uint8 of shape (H, W, 3), (H, W, 4), (H, W, 1) or (H, W)"
-TENSORS = "a tensor has to be uint8, or float in 0..1, of shape (3, H, W), (4, H, W) or (1, H, W)"
+ARRAYS = "an array must be uint8 of shape (H, W, 3), (H, W, 4), (H, W, 1) or (H, W)"
+TENSORS = "a tensor must be uint8, or float in 0..1, of shape (3, H, W), (4, H, W) or (1, H, W)"
 
 
 @dataclass(frozen=True, slots=True)
 class GivenImages:
-    """Images by position, in RGB; what an `ImageDataset` reads.
+    """Given images by position, as RGB; an `ImageSource`.
 
     Attributes:
         images: of any kind.
-        channels: order of the channels in arrays and tensors, "rgb" or "bgr" (OpenCV's).
-        first: position of the first, for errors.
+        channels: channel order of arrays and tensors, "rgb" or "bgr" (OpenCV's).
+        first: position of the first image, for errors.
     """
 
     images: Sequence[GivenImage]
@@ -40,14 +40,14 @@ class GivenImages:
     first: int = 0
 
     def check(self) -> None:
-        """Raise ValueError naming the first image that is of no known kind, type or shape."""
+        """Raise a ValueError that names the first image of an unknown kind, type or shape."""
         for position, image in enumerate(self.images):
             problem = _find_problem(image)
             if problem:
                 raise ValueError(f"images[{self.first + position}]: {problem}")
 
     def name(self, position: int) -> str:
-        """The file, or the place in the list."""
+        """The file, or the position in the list."""
         image = self.images[position]
         if isinstance(image, str | os.PathLike):
             return os.fspath(image)
@@ -59,15 +59,15 @@ class GivenImages:
         if isinstance(image, str | os.PathLike):
             return read_image(os.fspath(image), remedy=REMEDY)
         if not isinstance(image, Image.Image):
-            return _to_picture(_to_array(image), self.channels)
+            return _to_image(_to_array(image), self.channels)
         try:
             return to_rgb(image)
-        except DECODING_ERRORS as error:  # it was opened, not decoded
+        except DECODING_ERRORS as error:  # opening it did not decode it
             raise BadImageError(f"cannot decode {self.name(position)} ({error})") from error
 
 
 def _find_problem(image: GivenImage) -> str:
-    """What is wrong with an image that is no file; empty if nothing is."""
+    """Why an image cannot be used; empty if it can. Files are not opened."""
     if isinstance(image, str | os.PathLike | Image.Image):
         return ""
     if isinstance(image, Tensor):
@@ -96,7 +96,7 @@ def _to_array(image: np.ndarray | Tensor) -> np.ndarray:
     return image.detach().permute(1, 2, 0).cpu().numpy()
 
 
-def _to_picture(pixels: np.ndarray, channels: str) -> Image.Image:
+def _to_image(pixels: np.ndarray, channels: str) -> Image.Image:
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     elif pixels.ndim == 3:

@@ -1,4 +1,4 @@
-"""How much memory is free, and where the training images go."""
+"""Where the training images are kept: in their files, in RAM or on the device, by free memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from datasets.images.cache import forks
 
 RAM_SHARE = 1 / 2
-DEVICE_SHARE = 1 / 3  # a model in training takes the most of it
+DEVICE_SHARE = 1 / 3  # most of the device's memory is needed for training
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
@@ -22,11 +22,11 @@ _V2 = ("memory.max", "memory.current", "inactive_file")
 
 @dataclass(frozen=True, slots=True)
 class FreeMemory:
-    """Bytes that are free.
+    """Free memory in bytes.
 
     Attributes:
-        ram: of the machine and of this process's limits; 0 = unknown.
-        device: of a device that has its own memory; None for the others.
+        ram: of the machine, within this process's limits; 0 = unknown.
+        device: of a device with its own memory; None for other devices.
     """
 
     ram: int
@@ -35,45 +35,54 @@ class FreeMemory:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What keeping the training images in memory takes, and what it saves.
+    """Memory that the training images take, and how often they are read.
 
     Attributes:
         num_images: N.
-        image_bytes: of one resized image.
-        reads: times that every image is read for training.
-        colours: colours are changed at random, which happens image by image only.
+        image_bytes: size of a resized image.
+        augmented_reads: number of times that every image is augmented.
+        plain_reads: number of times that every image is read without augmentation.
+        one_cache: images with and without augmentation are resized alike and can share a cache.
+        colours: augmentation changes colours, which is done image by image only.
     """
 
     num_images: int
     image_bytes: int
-    reads: float
-    colours: bool
+    augmented_reads: float
+    plain_reads: float = 0.0
+    one_cache: bool = False
+    colours: bool = False
 
     @property
     def size(self) -> int:
         """Bytes of all images."""
         return self.num_images * self.image_bytes
 
+    @property
+    def reads(self) -> float:
+        """Number of times that every image of the augmented images' cache is read."""
+        return self.augmented_reads + (self.plain_reads if self.one_cache else 0)
+
 
 def measure_memory(device: torch.device) -> FreeMemory:
-    """What is free now."""
+    """The memory that is free now."""
     own = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
     return FreeMemory(free_ram(), own)
 
 
 def choose_place(wanted: str, need: Need, free: FreeMemory) -> tuple[str, str]:
-    """Where the training images stay, and why.
+    """Choose where images to augment are kept.
 
     Args:
         wanted: auto | none | ram | device.
-        need: what it takes.
-        free: what there is.
+        need: memory that they take.
+        free: memory that is free.
 
     Returns:
-        none | ram | device, and a few words for the log.
+        none | ram | device, and the reason for the log.
 
     Raises:
-        ValueError: what is wanted does not fit.
+        ValueError: the images do not fit in the wanted place.
     """
     if wanted in ("ram", "device"):
         _check_fit(wanted, need, free)
@@ -88,27 +97,42 @@ def choose_place(wanted: str, need: Need, free: FreeMemory) -> tuple[str, str]:
     return "none", f"{gigabytes(need.size)} are too much for {gigabytes(free.ram)} of free memory"
 
 
+def keep_plain(place: str, need: Need, free: FreeMemory) -> bool:
+    """Whether images without augmentation are kept in RAM, too, instead of read from files again.
+
+    Args:
+        place: of the images to augment, none | ram | device.
+        need: memory that the images take.
+        free: memory that is free.
+    """
+    pays = need.plain_reads > (0 if need.one_cache else 1)
+    if need.one_cache and place == "ram":
+        return pays
+    copies = 2 if place == "ram" else 1
+    return place != "none" and pays and copies * need.size <= RAM_SHARE * free.ram
+
+
 def _check_fit(wanted: str, need: Need, free: FreeMemory) -> None:
     room = free.ram if wanted == "ram" or free.device is None else free.device
     if 0 < room < need.size:
         raise ValueError(
             f"INPUT.CACHE: {wanted} needs {gigabytes(need.size)} for {need.num_images:,} training "
-            f"images, {gigabytes(room)} are free; set it to auto or none"
+            f"images, but {gigabytes(room)} are free; set it to auto or none"
         )
 
 
 def gigabytes(size: float) -> str:
-    """Bytes in words."""
+    """Bytes as text, such as 1.5 GB."""
     return f"{size / 2**30:.3g} GB"
 
 
 def free_ram() -> int:
-    """Bytes that this process may still take, limits of its control groups counted; 0 = unknown."""
+    """Bytes that this process may allocate, within its control groups' limits; 0 = unknown."""
     rooms = [_machine_room(Path("/proc/meminfo"))]
     membership = Path("/proc/self/cgroup")
     if membership.is_file():
         rooms += cgroup_rooms(_CGROUPS, membership.read_text(encoding="utf-8"))
-    if not forks() and Path("/dev/shm").is_dir():  # where spawned workers find shared memory
+    if not forks() and Path("/dev/shm").is_dir():  # shared memory of spawned workers
         rooms.append(shutil.disk_usage("/dev/shm").free)
     return max(min(rooms), 0)
 
@@ -119,17 +143,17 @@ def _machine_room(meminfo: Path) -> int:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     names = getattr(os, "sysconf_names", {})
-    for pages in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES"):  # macOS has the second only
+    for pages in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES"):  # macOS has only the second
         if pages in names:
             return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE")
     return 0
 
 
 def cgroup_rooms(root: Path, membership: str) -> Iterator[int]:
-    """Bytes left in every control group that limits a process (versions 1 and 2).
+    """Bytes left in every control group (version 1 or 2) that limits a process.
 
     Args:
-        root: where the groups are mounted.
+        root: mount point of the groups.
         membership: content of the process's /proc/self/cgroup.
     """
     for line in membership.splitlines():
@@ -151,8 +175,8 @@ def _group_room(group: Path, limit: str, usage: str, reclaimable: str) -> Iterat
         most = (group / limit).read_text(encoding="ascii").strip()
         used = int((group / usage).read_text(encoding="ascii"))
         lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
-    except OSError:  # the root has no limit, and a container sees its own group only
+    except OSError:  # the root has no limit, and a container sees only its own group
         return
     if most != "max":
         stat = dict(line.split() for line in lines)
-        yield int(most) - used + int(stat.get(reclaimable, 0))  # file cache makes room when asked
+        yield int(most) - used + int(stat.get(reclaimable, 0))  # the file cache can be reclaimed

@@ -1,4 +1,4 @@
-"""Augmentation and preprocessing of one image (CLIP-ReID, section 4.2; CLIP-DFGS's recipe)."""
+"""Preprocessing and augmentation of one image (CLIP-ReID, section 4.2; CLIP-DFGS's recipe)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torchvision import transforms as T
 from torchvision.transforms import InterpolationMode
 
 Normalization = Callable[[Tensor], Tensor]
-"""(3, H, W) in 0..1 -> (3, H, W) as the model sees it; `T.Normalize` or `normalize_instance`."""
+"""(3, H, W) in 0..1 -> (3, H, W) normalized: `T.Normalize` or `normalize_instance`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +20,12 @@ class Augmentation:
 
     Attributes:
         flip: probability of a horizontal flip.
-        padding: black pixels on every side before the random crop back to the size.
+        padding: black pixels on every side before a random crop to the original size.
         erasing: probability of random erasing (Zhong et al., 2020).
-        grayscale: probability of dropping the colours.
-        jitter: probability of changing brightness, contrast, saturation and hue.
-        jitter_strength: how far each of the four goes, as in `torchvision.transforms.ColorJitter`.
+        grayscale: probability of conversion to gray.
+        jitter: probability of colour jitter.
+        jitter_strength: for brightness, contrast, saturation and hue, as in
+            `torchvision.transforms.ColorJitter`.
         augmix: probability of AugMix (Hendrycks et al., 2020), with torchvision's severity 3.
     """
 
@@ -37,13 +38,13 @@ class Augmentation:
     augmix: float = 0.0
 
 
-ERASED_AREA = (0.02, 1 / 3)  # smallest and largest share of the image that is erased
-ERASED_ASPECT = 0.3  # height / width of the erased part is between this and its inverse
+ERASED_AREA = (0.02, 1 / 3)  # smallest and largest erased share of the image
+ERASED_ASPECT = 0.3  # smallest height / width of the erased rectangle; its inverse is the largest
 TRAINING_INTERPOLATION = InterpolationMode.BICUBIC
 
 
 def resize(size: tuple[int, int], interpolation: InterpolationMode) -> T.Resize:
-    """PIL image -> PIL image of (height, width) pixels, antialiased; the same for the same file."""
+    """PIL image -> PIL image of (height, width) pixels, antialiased and deterministic."""
     return T.Resize(size, interpolation=interpolation)
 
 
@@ -64,9 +65,9 @@ def augmenting_transform(
     with N(0, 1) noise after it.
 
     Args:
-        size: (height, width) in pixels, those of the image.
-        normalize: on the tensor in 0..1.
-        augmentation: what is changed at random.
+        size: (height, width) of the image in pixels.
+        normalize: of the tensor in 0..1.
+        augmentation: the random changes.
     """
     steps = [
         T.RandomHorizontalFlip(augmentation.flip),
@@ -106,15 +107,15 @@ def evaluation_transform(
 
 
 def plain_transform(normalize: Normalization) -> T.Compose:
-    """Resized PIL image -> (3, H, W) float: normalization alone."""
+    """Resized PIL image -> (3, H, W) float: normalization only."""
     return T.Compose([T.ToTensor(), normalize])
 
 
 def normalize_instance(image: Tensor) -> Tensor:
-    """(3, H, W) with every channel shifted and scaled to mean 0 and deviation 1 of its own pixels.
+    """Normalize every channel of a (3, H, W) image to mean 0 and standard deviation 1.
 
-    The instance normalization that CLIP-DFGS puts in place of a fixed mean and deviation: the
-    deviation is the biased one, and 1e-5 under the root keeps a plain image finite.
+    Instance normalization, which CLIP-DFGS uses instead of a fixed mean and deviation. The
+    deviation is the biased one; 1e-5 under the root keeps an image of one colour finite.
     """
     centered = image - image.mean((1, 2), keepdim=True)
     return centered * (centered.square().mean((1, 2), keepdim=True) + 1e-5).rsqrt()

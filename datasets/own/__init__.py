@@ -1,1 +1,1 @@
-"""Own data: readers that need no code."""
+"""People's own images, read without writing code."""

@@ -13,33 +13,37 @@ CSV_COLUMNS = ("path", "pid", "camid", "viewid", "split")
 MISSING_VIEW = -1
 
 
-def read_csv(file: Path) -> DataSplits:
-    """Read a CSV with header `path,pid` and, if wanted, `camid`, `viewid` and `split`.
+def read_csv(file: Path, *, tested_only: bool = False) -> DataSplits:
+    """Read a CSV with the header `path,pid` and optionally `camid`, `viewid` and `split`.
 
-    Where a camid is empty, cameras count as unknown for all; split is given in every row or none.
+    If any camid is empty, all cameras count as unknown; split is given in every row or in none.
+
+    Args:
+        file: the CSV.
+        tested_only: see `assemble_splits`.
 
     Raises:
-        ValueError: the header or a row is wrong; the text names file and line.
+        ValueError: the header or a row is wrong; names file and line.
     """
     lines = read_rows(file)
     missing = [line for line, entry in lines.items() if not entry.split]
     if 0 < len(missing) < len(lines):
         raise _row_error(file, missing[0], "split is empty; give it in every row or in none")
-    return assemble_splits(file.stem, list(lines.values()))
+    return assemble_splits(file.stem, list(lines.values()), tested_only=tested_only)
 
 
 def read_rows(file: Path, required: Sequence[str] = ("path", "pid")) -> dict[int, Entry]:
-    """Read the rows of a CSV by line number; the columns are those of CSV_COLUMNS.
+    """Read the rows of a CSV, keyed by line number; CSV_COLUMNS are the possible columns.
 
     Paths are relative to the file's folder; pid is any text; camid is 0, 1, ... or empty; an empty
-    viewid or -1 is a missing label; split is train, query or gallery (or test), or empty.
+    viewid or -1 is a missing label; split is train, query, gallery (or test) or empty.
 
     Args:
         file: the CSV.
-        required: columns that have to be there; of them, path and pid may not be empty.
+        required: columns that must exist; path and pid, if required, must not be empty.
 
     Raises:
-        ValueError: the header or a row is wrong; the text names file and line.
+        ValueError: the header or a row is wrong; names file and line.
     """
     with file.open(newline="", encoding="utf-8-sig") as stream:
         reader = csv.reader(stream)

@@ -1,7 +1,7 @@
-"""Own data in folders: one per identity, or a tree in the Market-1501 layout.
+"""Own data in folders: one folder per identity, or a tree in the Market-1501 layout.
 
-Identities get numbers 0, 1, ... by name: in numeric order when all names are whole numbers, else in
-alphabetical order. One name is one identity in all splits.
+Identities are numbered 0, 1, ... by name: in numeric order if all names are whole numbers, else
+alphabetically. A name stands for the same identity in all splits.
 """
 
 from __future__ import annotations
@@ -21,33 +21,47 @@ logger = logging.getLogger(__name__)
 
 FOLDER_SPLITS = {"train": "train", "query": "query", "gallery": "gallery", "test": "gallery"}
 _CAMERA = re.compile(r"(?:_c|cam)(\d+)", re.IGNORECASE)
+_CAMERA_FOLDER = re.compile(r"(?:c|cam|camera)[ _-]?\d+", re.IGNORECASE)
 
 
 def own_data_name(path: Path) -> str:
-    """What own data is called: after the folder, or the CSV file without its ending."""
+    """The name of own data: that of the folder, or of the CSV file without its suffix."""
     return path.stem if _is_csv(path) else path.resolve().name
 
 
-def read_own_data(path: Path) -> DataSplits:
-    """Read `path`: a CSV file, a folder per identity, or a tree in the Market-1501 layout."""
+def read_own_data(path: Path, *, tested_only: bool = False) -> DataSplits:
+    """Read a CSV file, a folder of identities, or a tree in the Market-1501 layout.
+
+    Args:
+        path: the file or folder.
+        tested_only: see `assemble_splits`.
+    """
     if _is_csv(path):
-        return read_csv(path)
+        return read_csv(path, tested_only=tested_only)
     if all((path / folder).is_dir() for folder in SPLIT_FOLDERS):
         return read_market_tree(own_data_name(path), path)
-    return read_folder(path)
+    return read_folder(path, tested_only=tested_only)
 
 
 def _is_csv(path: Path) -> bool:
     return path.suffix.lower() == ".csv" and path.is_file()
 
 
-def read_folder(folder: Path) -> DataSplits:
+def read_folder(folder: Path, *, tested_only: bool = False) -> DataSplits:
     """Read `<folder>/<identity>/**/*.jpg`, or `<folder>/{train,query,gallery}/<identity>/**/*.jpg`.
 
-    Images are jpg, png, bmp, tif and webp; `test/` is another name for `gallery/`. Without split
-    folders the split is drawn (`split_own_data`). The camera is the number after "_c" or "cam" in
-    the file name (`0007_c2_001.jpg`, `door-cam2.png`) when every file has one; otherwise cameras
-    are unknown and count as one. Camera numbers become 0, 1, ... in ascending order.
+    Images are jpg, png, bmp, tif and webp; `test/` is another name for `gallery/`. The camera is
+    the number after "_c" or "cam" in the file name (`0007_c2_001.jpg`, `door-cam2.png`) if every
+    file has one; otherwise cameras are unknown and count as one. Cameras are numbered 0, 1, ... in
+    ascending order.
+
+    Args:
+        folder: the folder.
+        tested_only: see `assemble_splits`.
+
+    Raises:
+        FileNotFoundError: no images in subfolders.
+        ValueError: see `assemble_splits`.
     """
     name = own_data_name(folder)
     split_folders = _find_split_folders(folder)
@@ -61,14 +75,30 @@ def read_folder(folder: Path) -> DataSplits:
         entries = _list_identities(folder)
     if not entries:
         raise FileNotFoundError(
-            f"own data {name}: no images in {folder}; expected {folder}/<identity>/<image>.jpg "
-            f"or {folder}/{{train,query,gallery}}/<identity>/<image>.jpg"
+            f"own data {name}: no images in subfolders of {folder}; expected "
+            f"{folder}/<identity>/<image>.jpg or "
+            f"{folder}/{{train,query,gallery}}/<identity>/<image>.jpg or, to train without labels "
+            f"(train_dsgl.py), {folder}/train/unknown/<image>.jpg"
         )
-    return assemble_splits(name, _number_cameras(entries))
+    _doubt_identities(folder, sorted({entry.identity for entry in entries}))
+    return assemble_splits(name, _number_cameras(entries), tested_only=tested_only)
+
+
+def _doubt_identities(folder: Path, names: list[str]) -> None:
+    """Warn if all identities are named like cameras."""
+    if all(_CAMERA_FOLDER.fullmatch(name) for name in names):
+        logger.warning(
+            "own data %s: the folders %s look like cameras, but each is read as one identity. If "
+            "they are cameras, make a folder per identity and put the camera into the file name "
+            "(<identity>/0001_c2.jpg); images without identities go to train/unknown/, for "
+            "train_dsgl.py",
+            folder,
+            ", ".join(names[:3]) + (", ..." if len(names) > 3 else ""),
+        )
 
 
 def _find_split_folders(folder: Path) -> list[tuple[Path, str]]:
-    """Pre-made split folders and their splits; none when the folder holds identities."""
+    """Split folders and their splits; empty if the folder holds identities."""
     subfolders = _list_folders(folder)
     names = {path.name.lower() for path in subfolders}
     has_test = "query" in names and bool(names & {"gallery", "test"})
@@ -76,7 +106,7 @@ def _find_split_folders(folder: Path) -> list[tuple[Path, str]]:
         return []
     ignored = sorted(names - set(FOLDER_SPLITS))
     if ignored:
-        logger.warning("own data %s: folders not read: %s", folder, ", ".join(ignored))
+        logger.warning("own data %s: ignored the folders %s", folder, ", ".join(ignored))
     found = [(path, FOLDER_SPLITS.get(path.name.lower(), "")) for path in subfolders]
     return [(path, split) for path, split in found if split]
 
@@ -88,7 +118,7 @@ def _list_folders(folder: Path) -> list[Path]:
 def _list_identities(folder: Path) -> list[Entry]:
     loose = sum(is_image(path) for path in folder.iterdir() if path.is_file())
     if loose:
-        logger.warning("own data %s: %d images outside an identity folder not read", folder, loose)
+        logger.warning("own data %s: ignored %d images outside identity folders", folder, loose)
     return [
         Entry(image, identity.name, _find_camera(image))
         for identity in _list_folders(folder)
@@ -103,7 +133,7 @@ def _find_camera(image: Path) -> int | None:
 
 
 def _number_cameras(entries: list[Entry]) -> list[Entry]:
-    """Camera numbers to 0, 1, ...; None for all when any file name has none."""
+    """Number cameras 0, 1, ...; None for all if any file name has none."""
     numbers = {entry.camera for entry in entries}
     if None in numbers:
         return [replace(entry, camera=None) for entry in entries]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from datasets.readers.benchmark import Benchmark, PublishedSizes
 from datasets.readers.layout import Layout, find_tree, no_images
 from datasets.records import DataSplits, Sample
 
@@ -16,16 +17,16 @@ LAYOUT = Layout(
     parts=(LIST,),
     tree=r"""
 AirportALERT/
-  filepath.txt   lines "camera\identity\image", as the folders below
+  filepath.txt   lines "camera\identity\image", like the folders below
   cam1/          11001/0001.jpg ...
 """,
 )
 
 
 def read_airport(root: Path, _split: int = 0) -> DataSplits:
-    """Airport: what filepath.txt lists, without identities below 11001.
+    """Airport: the images that filepath.txt lists, without identities below 11001.
 
-    Cameras are numbered 0, 1, ... by the names of their folders.
+    Camera folders are numbered 0, 1, ... by name.
     """
     tree = find_tree(LAYOUT, root)
     entries = _read_list(tree / LIST)
@@ -41,7 +42,7 @@ def read_airport(root: Path, _split: int = 0) -> DataSplits:
 
 
 def _read_list(path: Path) -> list[tuple[str, str, int]]:
-    r"""Image, camera and identity of the lines "camera\identity\image"."""
+    r"""Image, camera and identity from lines "camera\identity\image"."""
     entries = []
     lines = path.read_text(encoding="utf-8-sig").splitlines()
     for number, line in enumerate(lines, start=1):
@@ -55,3 +56,8 @@ def _read_list(path: Path) -> list[tuple[str, str, int]]:
             )
         entries.append((image, fields[0], int(fields[1])))
     return entries
+
+
+BENCHMARK = Benchmark(
+    read_airport, sizes=PublishedSizes(train_ids=(9_651,), train_images=(30_243,))
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from datasets.readers.benchmark import Benchmark, PublishedSizes
 from datasets.readers.layout import Layout, find_tree, match_images
 from datasets.records import DataSplits, Sample
 
@@ -34,3 +35,6 @@ def read_cuhk01(root: Path, _split: int = 0) -> DataSplits:
         for path, match in match_images(LAYOUT.name, folder, _FILE_NAME, EXAMPLE)
     ]
     return DataSplits(LAYOUT.name, train, [], [], notes=NOTES)
+
+
+BENCHMARK = Benchmark(read_cuhk01, sizes=PublishedSizes(train_ids=(971,), train_images=(3_884,)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from datasets.readers.benchmark import Benchmark, PublishedSizes
 from datasets.readers.layout import Layout, find_tree, match_images
 from datasets.records import DataSplits, Sample
 
@@ -13,7 +14,7 @@ TEST_PAIR = 5
 SIDES = ("cam1", "cam2")
 EXAMPLE = "001_01.png (the first field is the identity within its pair of cameras)"
 NOTES = (
-    "trained on the camera pairs P1 to P4, tested on P5: cam1 is the query, cam2 the gallery",
+    "camera pairs P1 to P4 are for training, P5 for testing: cam1 is the query, cam2 the gallery",
     "overlaps CUHK01: do not train on one and test on the other",
 )
 _FILE_NAME = re.compile(r"/(\d{1,4})_[^/]*$")
@@ -26,13 +27,13 @@ LAYOUT = Layout(
 cuhk02/         (or cuhk02/Dataset/)
   P1/cam1/      001_01.png ...
   P1/cam2/      001_01.png ...
-  P2/ ... P5/   the same
+  P2/ ... P5/   likewise
 """,
 )
 
 
 def read_cuhk02(root: Path, _split: int = 0) -> DataSplits:
-    """CUHK02: 10 cameras; pids are 10,000 x pair + number, as every pair counts from 1 again."""
+    """CUHK02: 10 cameras; pid = 10,000 x pair + number, because every pair counts from 1."""
     tree = find_tree(LAYOUT, root)
     train = [
         sample
@@ -52,3 +53,6 @@ def _read_side(tree: Path, pair: int, side: str) -> list[Sample]:
         Sample(str(path), 10_000 * pair + int(match[1]), camid)
         for path, match in match_images(LAYOUT.name, folder, _FILE_NAME, EXAMPLE)
     ]
+
+
+BENCHMARK = Benchmark(read_cuhk02, sizes=PublishedSizes(train_ids=(1_577,), query_ids=(239,)))

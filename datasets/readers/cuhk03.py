@@ -1,19 +1,21 @@
-"""CUHK03 (Li et al., CVPR 2014): 1,467 pedestrians under five pairs of cameras, cut out twice.
+"""CUHK03 (Li et al., CVPR 2014): 1,467 pedestrians under five pairs of cameras.
 
-The two flavours are boxes drawn by hand ("labeled") and by a detector ("detected"), the two
-protocols the classic one (1,367/100 identities, 20 splits) and the new one (767/700 identities,
-Zhong et al., CVPR 2017). Results compare within one flavour and one protocol only.
+It has two flavours, boxes drawn by hand ("labeled") or by a detector ("detected"), and two
+protocols, the classic one (1,367/100 identities, 20 splits) and the new one (767/700 identities,
+Zhong et al., CVPR 2017). Results are comparable only within one flavour and one protocol.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from scipy.io import loadmat
 
+from datasets.readers.benchmark import Benchmark, PublishedSizes
 from datasets.readers.cuhk03_release import extract_images, read_test_set
 from datasets.readers.layout import Layout, find_any_tree, find_tree, match_images
 from datasets.readers.market1501 import SPLIT_FOLDERS, read_named_images
@@ -37,17 +39,17 @@ NEW_TREE = """
 cuhk03/
   cuhk03_new_protocol_config_{flavour}.mat
   images_{flavour}/   1_001_1_01.png ...
-    or cuhk03_release/cuhk-03.mat, from which the pictures are extracted
+    or cuhk03_release/cuhk-03.mat, from which the images are extracted
 """
 CLASSIC_TREE = """
 cuhk03/
-  cuhk03_release/cuhk-03.mat   (holds the test sets: needed even where the pictures are extracted)
+  cuhk03_release/cuhk-03.mat   (holds the test sets; needed even after extraction)
   images_{flavour}/            1_001_1_01.png ...; extracted when missing
 """
 
 
 def read_cuhk03(root: Path, _split: int = 0, *, flavour: str = "detected") -> DataSplits:
-    """CUHK03 by the new protocol: in the layout of Market-1501, or the release and a split file.
+    """CUHK03, new protocol: from the Market-1501 layout, or from the release and a split file.
 
     Args:
         root: the data root.
@@ -63,7 +65,7 @@ def read_cuhk03(root: Path, _split: int = 0, *, flavour: str = "detected") -> Da
     layout, tree = find_any_tree((market, released), root)
     if layout is market:
         train, query, gallery = (read_named_images(name, tree / part) for part in SPLIT_FOLDERS)
-        cameras = "2 cameras: the file names do not tell the five pairs apart"
+        cameras = "2 cameras: the file names do not tell the five camera pairs apart"
         return DataSplits(name, train, query, gallery, notes=(note, cameras))
     images = _read_images(name, tree, flavour)
     train, query, gallery = (
@@ -74,9 +76,9 @@ def read_cuhk03(root: Path, _split: int = 0, *, flavour: str = "detected") -> Da
 
 
 def read_cuhk03_classic(root: Path, split: int = 0, *, flavour: str = "detected") -> DataSplits:
-    """CUHK03 by the classic protocol: of 100 persons view 1 is the query, view 2 the gallery.
+    """CUHK03, classic protocol: view 1 of 100 persons is the query, view 2 the gallery.
 
-    A person seen in one view only stays on that side.
+    A person seen in one view only is on that side only.
 
     Args:
         root: the data root.
@@ -108,12 +110,12 @@ def _add_flavour(name: str, flavour: str) -> str:
 
 
 def _number_person(pair: int, identity: int) -> int:
-    """One number per person: every pair of cameras counts its identities from 1."""
+    """A pid that is unique over the camera pairs, each of which counts from 1."""
     return 10_000 * pair + identity
 
 
 def _read_images(name: str, tree: Path, flavour: str) -> dict[str, Sample]:
-    """File name -> image, 10 cameras; extracts the pictures from the release the first time."""
+    """File name -> image, with 10 cameras; extracts the images from the release if necessary."""
     folder = tree / f"images_{flavour}"
     if not folder.is_dir():
         extract_images(tree / RELEASE_FILE, flavour, folder)
@@ -129,20 +131,20 @@ def _read_split_file(path: Path) -> list[list[str]]:
     """Names of the training, query and gallery images.
 
     Raises:
-        ValueError: the file is no MATLAB file with these fields.
+        ValueError: the file is not a MATLAB file with these fields.
     """
     try:
         content = loadmat(path, squeeze_me=True)
-    except Exception as error:  # loadmat has no error of its own for files of another kind
+    except Exception as error:  # loadmat raises many kinds for other files
         raise ValueError(f"cannot read {path} ({error}). Is the copy complete?") from error
     fields = ("filelist", *INDEX_FIELDS)
     missing = [field for field in fields if field not in content]
     if missing:
-        raise ValueError(f"{path}: expected {', '.join(fields)}, without {', '.join(missing)}")
+        raise ValueError(f"{path}: expected {', '.join(fields)}, missing {', '.join(missing)}")
     names = np.atleast_1d(content["filelist"]).tolist()
     parts = [np.atleast_1d(content[field]).astype(int).tolist() for field in INDEX_FIELDS]
     if any(not 1 <= position <= len(names) for part in parts for position in part):
-        raise ValueError(f"{path}: an index outside 1..{len(names)}, the length of filelist")
+        raise ValueError(f"{path}: an index is outside 1..{len(names)}, the length of filelist")
     return [[names[position - 1] for position in part] for part in parts]
 
 
@@ -156,3 +158,36 @@ def _pick(
             f"among them {missing[0]}. Is the copy complete?"
         )
     return [images[file_name] for file_name in file_names]
+
+
+DETECTED = Benchmark(
+    read_cuhk03,
+    sizes=PublishedSizes(
+        train_ids=(767,),
+        train_images=(7_365,),
+        query_ids=(700,),
+        query_images=(1_400,),
+        gallery_images=(5_332,),
+    ),
+    deviations={
+        ("train_images", 7_368): "the labeled images",
+        ("gallery_images", 5_328): "the labeled images",
+    },
+)
+LABELED = Benchmark(
+    partial(read_cuhk03, flavour="labeled"),
+    family="cuhk03",
+    sizes=PublishedSizes(
+        train_ids=(767,), train_images=(7_368,), query_ids=(700,), query_images=(1_400,)
+    ),
+    deviations={("train_images", 7_365): "the detected images"},
+)
+# The number of images depends on the split, and a test person may lack one view.
+CLASSIC_SIZES = PublishedSizes(train_ids=(1_367,))
+CLASSIC = Benchmark(read_cuhk03_classic, NUM_SPLITS, family="cuhk03", sizes=CLASSIC_SIZES)
+CLASSIC_LABELED = Benchmark(
+    partial(read_cuhk03_classic, flavour="labeled"),
+    NUM_SPLITS,
+    family="cuhk03",
+    sizes=CLASSIC_SIZES,
+)

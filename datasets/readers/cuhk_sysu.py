@@ -1,10 +1,11 @@
-"""CUHK-SYSU (Xiao et al., CVPR 2017): a person search data set, its persons cropped."""
+"""CUHK-SYSU (Xiao et al., CVPR 2017): the persons cropped from a person-search data set."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+from datasets.readers.benchmark import Benchmark, PublishedSizes
 from datasets.readers.layout import Layout, find_tree, match_images
 from datasets.readers.market1501 import JUNK_PID
 from datasets.records import DataSplits, Sample
@@ -31,10 +32,15 @@ cuhksysu/                (or cuhk_sysu/, CUHK-SYSU/)
 
 
 def read_cuhk_sysu(root: Path, _split: int = 0) -> DataSplits:
-    """CUHK-SYSU: training images only, without cameras; about 2.9 images per identity."""
+    """CUHK-SYSU: training images only, cameras unknown, about 2.9 images per identity."""
     tree = find_tree(LAYOUT, root)
     folder = next(tree / part for part in IMAGE_FOLDERS if (tree / part).exists())
     matches = match_images(LAYOUT.name, folder, _FILE_NAME, EXAMPLE)
     samples = [Sample(str(path), int(match[1] or match[2]), camid=0) for path, match in matches]
     train = [sample for sample in samples if sample.pid != JUNK_PID]
     return DataSplits(LAYOUT.name, train, [], [], notes=NOTES)
+
+
+BENCHMARK = Benchmark(
+    read_cuhk_sysu, sizes=PublishedSizes(train_ids=(11_934,), train_images=(34_574,))
+)

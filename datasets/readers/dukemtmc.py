@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from datasets.readers.benchmark import Benchmark, PublishedSizes
 from datasets.readers.layout import Layout, find_tree
 from datasets.readers.market1501 import SPLIT_FOLDERS, read_market_tree
 from datasets.records import DataSplits
@@ -33,5 +34,17 @@ dukemtmcreid/DukeMTMC-reID/
 
 
 def read_dukemtmc(root: Path, _split: int = 0) -> DataSplits:
-    """DukeMTMC-reID: 8 cameras; the gallery holds identities without a query as distractors."""
+    """DukeMTMC-reID: 8 cameras; gallery identities without a query act as distractors."""
     return read_market_tree(LAYOUT.name, find_tree(LAYOUT, root), notes=(WITHDRAWN,))
+
+
+BENCHMARK = Benchmark(
+    read_dukemtmc,
+    sizes=PublishedSizes(
+        train_ids=(702,),
+        train_images=(16_522,),
+        query_ids=(702,),
+        query_images=(2_228,),
+        gallery_images=(17_661,),
+    ),
+)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
+from datasets.readers.benchmark import Benchmark, PublishedSizes
 from datasets.readers.layout import Layout, find_tree, match_images
 from datasets.records import DataSplits, Sample
 
@@ -33,17 +34,17 @@ LAYOUT = Layout(
     tree=f"""
 grid/underground_reid/
   probe/    0001_1_25008_175_70_90_221.jpeg ...
-  gallery/  0001_2_25023_116_134_128_330.jpeg ...   (identity 0000: no person with a probe)
+  gallery/  0001_2_25023_116_134_128_330.jpeg ...   (identity 0000: other people)
   {SPLITS_FILE}
 """,
 )
 
 
 def read_grid(root: Path, split: int = 0) -> DataSplits:
-    """One of the ten published splits of GRID: 125 persons train, 125 are searched for.
+    """One of the ten published splits of GRID: 125 training and 125 test persons.
 
-    Identity 0 are 775 images of other people; they are in the gallery of every split and in no
-    training list.
+    Identity 0 stands for 775 images of other people. They are in every gallery and never trained
+    on.
     """
     tree = find_tree(LAYOUT, root)
     probe, gallery = (_read_folder(tree / part) for part in LAYOUT.parts[:2])
@@ -57,7 +58,7 @@ def read_grid(root: Path, split: int = 0) -> DataSplits:
         query=[sample for sample in probe if sample.pid not in train],
         gallery=[sample for sample in gallery if sample.pid not in train],
         notes=(
-            f"{NUM_SPLITS} splits published with the data in {SPLITS_FILE}",
+            f"the {NUM_SPLITS} splits published in {SPLITS_FILE}",
             f"{others} distractors (identity 0) in the gallery",
         ),
         distractors=frozenset([BACKGROUND_PID]),
@@ -70,18 +71,18 @@ def _read_folder(folder: Path) -> list[Sample]:
 
 
 def _find_splits_file(tree: Path) -> Path:
-    beside, above = tree / SPLITS_FILE, tree.parent / SPLITS_FILE
-    return beside if beside.is_file() else above
+    file = tree / SPLITS_FILE
+    return file if file.is_file() else tree.parent / SPLITS_FILE
 
 
 def _read_train_pids(path: Path, split: int, pids: set[int]) -> set[int]:
-    """The identities that train in a split: half of `pids`.
+    """The training identities of a split: half of `pids`.
 
-    A split is a MATLAB struct or cell around one or more lists; the one that names half of the
-    identities is meant, also if it names each of them twice (once for each image).
+    A split is a MATLAB struct or cell around one or more lists. The list sought names half of the
+    identities, once each or twice (once per image).
 
     Raises:
-        ValueError: there is no such list, or several that differ.
+        ValueError: no list does, or several different ones do.
     """
     content = loadmat(path, variable_names=[VARIABLE])
     splits = list(content[VARIABLE].flat) if VARIABLE in content else []
@@ -92,19 +93,19 @@ def _read_train_pids(path: Path, split: int, pids: set[int]) -> set[int]:
     lists = [set(values) for values in _find_integers(splits[split])]
     fitting = [values for values in lists if values < pids and 2 * len(values) == len(pids)]
     if any(values != fitting[0] for values in fitting):
-        # Numbers of images can look like identities, which the published file lists third.
+        # Image numbers can look like identities; the published file lists identities third.
         fitting = [values for values in lists[2:3] if values in fitting]
     if not fitting:
         raise ValueError(
-            f"{path}: expected one list of {len(pids) // 2} of the {len(pids)} identities found "
-            f"(250 in a complete copy) in split {split + 1} of {VARIABLE!r}, found lists of "
+            f"{path}: split {split + 1} of {VARIABLE!r} should have one list of {len(pids) // 2} "
+            f"of the {len(pids)} identities found (250 in a complete copy); it has lists of "
             f"{', '.join(str(len(values)) for values in lists) or 'no'} numbers"
         )
     return fitting[0]
 
 
 def _find_integers(value: np.ndarray | np.void) -> Iterator[list[int]]:
-    """Every array of whole numbers inside nested MATLAB cells and structs."""
+    """Every array of whole numbers in nested MATLAB cells and structs."""
     if isinstance(value, np.void):
         for field in value.dtype.names or ():
             yield from _find_integers(value[field])
@@ -113,3 +114,17 @@ def _find_integers(value: np.ndarray | np.void) -> Iterator[list[int]]:
             yield from _find_integers(element)
     elif value.dtype.kind in "iuf" and (value == np.floor(value)).all():
         yield value.astype(int).ravel().tolist()
+
+
+BENCHMARK = Benchmark(
+    read_grid,
+    NUM_SPLITS,
+    sizes=PublishedSizes(
+        train_ids=(125,),
+        train_images=(250,),
+        query_ids=(125,),
+        query_images=(125,),
+        gallery_images=(900,),
+    ),
+    deviations={("gallery_images", 125): "the 775 distractors (identity 0) are missing"},
+)

@@ -1,4 +1,4 @@
-"""Find a data set's folder below the data root, and say what was expected when it is not there."""
+"""Find a data set below the data root, and read its images and lists."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where a data set may lie.
+    """Where a data set may be, and what its folder holds.
 
     Attributes:
         name: registry name.
-        folders: folders tried below the data root, in this order; "." is the root itself.
-        parts: what the folder must hold; "a|b" stands for either.
+        folders: folders to try below the data root, in order; "." is the root itself.
+        parts: files and folders that the folder must hold; "a|b" means either.
         tree: the expected tree as text, for the error message.
     """
 
@@ -29,19 +29,19 @@ class Layout:
 
 
 def find_tree(layout: Layout, root: Path) -> Path:
-    """The first of the layout's folders that holds all its parts.
+    """The first of the layout's folders that holds all parts.
 
     Raises:
-        FileNotFoundError: no folder does; the text lists every path tried and the expected tree.
+        FileNotFoundError: no folder does; lists every path tried and the expected tree.
     """
     return find_any_tree((layout,), root)[1]
 
 
 def find_any_tree(layouts: Sequence[Layout], root: Path) -> tuple[Layout, Path]:
-    """The first layout that is there, and its folder; for data sets that lie in several forms.
+    """The first layout that is found, and its folder.
 
     Raises:
-        FileNotFoundError: none is; the text lists every path tried and the expected trees.
+        FileNotFoundError: none is; lists every path tried and the expected trees.
     """
     tried = []
     for layout in layouts:
@@ -62,21 +62,21 @@ def find_any_tree(layouts: Sequence[Layout], root: Path) -> tuple[Layout, Path]:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The image files of one folder, by name; hidden files and other types are passed over."""
+    """The image files of a folder, by name; hidden files and other types are skipped."""
     return sorted(path for path in folder.iterdir() if is_image(path))
 
 
 def match_images(
     name: str, folder: Path, pattern: re.Pattern[str], example: str
 ) -> list[tuple[Path, re.Match[str]]]:
-    """The images in and below a folder, by path, each with the match of its whole path.
+    """The images in and below a folder, by path, each with the match of its path.
 
-    Paths are matched with "/" between folders, so that a pattern can take the identity from a
-    folder and the camera from the file name.
+    The pattern sees the whole path, with "/" between folders, so that it can take the identity from
+    a folder and the camera from the file name.
 
     Raises:
-        FileNotFoundError: there is no image.
-        ValueError: the pattern is not in an image's path.
+        FileNotFoundError: the folder holds no image.
+        ValueError: an image's path does not match.
     """
     images = sorted(path for path in folder.rglob("*") if is_image(path))
     if not images:
@@ -92,22 +92,22 @@ def _match_path(name: str, path: Path, pattern: re.Pattern[str], example: str) -
 
 
 def is_image(path: Path) -> bool:
-    """Whether the name is that of an image (`._x.jpg`, a macOS side file, is not)."""
+    """Whether the name is that of an image; `._x.jpg`, a macOS sidecar, is not."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def no_images(name: str, folder: Path, expected: str) -> FileNotFoundError:
-    """The error for a tree that is there but empty."""
+    """The error for a folder without images."""
     return FileNotFoundError(
         f"data set {name}: no images in {folder}; expected {expected}. Is the copy complete?"
     )
 
 
 def read_id_list(path: Path) -> list[tuple[str, int]]:
-    """Lines "image identity" of a list file; blank lines are passed over.
+    """Lines "image identity" of a list file; blank lines are skipped.
 
     Raises:
-        ValueError: a line has another form; the text names file and line.
+        ValueError: a line has another form; names file and line.
     """
     entries = []
     lines = path.read_text(encoding="utf-8-sig").splitlines()

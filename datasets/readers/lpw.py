@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from datasets.readers.benchmark import Benchmark, PublishedSizes
 from datasets.readers.layout import Layout, find_tree, match_images
 from datasets.records import DataSplits, Sample
 
 SCENES = ("scen1", "scen2", "scen3")
 SCENE_STEP = 100_000
-"""Identity 17 of scene 2 becomes 200017: every scene counts its persons from the start."""
-EXAMPLE = "scen1/view1/17/0001.jpg (scene, camera of the scene, identity of the scene)"
+"""Identity 17 of scene 2 becomes 200017, because every scene counts its own persons."""
+EXAMPLE = "scen1/view1/17/0001.jpg (scene, camera and identity within the scene)"
 _PATH = re.compile(r"/scen([1-3])/view(\d+)/(\d{1,5})/[^/]+$")
 
 LAYOUT = Layout(
@@ -35,7 +36,7 @@ pep_256x128/data_slim/
 
 
 def read_lpw(root: Path, _split: int = 0) -> DataSplits:
-    """LPW: neither identities nor cameras are shared by scenes, though their numbers are.
+    """LPW: scenes share the numbers of identities and cameras, but not the identities or cameras.
 
     Cameras are numbered 0, 1, ... by scene, then view.
     """
@@ -52,3 +53,10 @@ def read_lpw(root: Path, _split: int = 0) -> DataSplits:
         for path, scene, view, pid in images
     ]
     return DataSplits(LAYOUT.name, train, [], [], notes=("for training only",))
+
+
+BENCHMARK = Benchmark(
+    read_lpw,
+    sizes=PublishedSizes(train_ids=(2_731,), train_images=(30_678,)),
+    deviations={("train_images", 592_438): "the full set, not the slim one"},
+)

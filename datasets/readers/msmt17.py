@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from datasets.readers.benchmark import Benchmark, PublishedSizes
 from datasets.readers.layout import Layout, find_any_tree, no_images, read_id_list
 from datasets.readers.market1501 import SPLIT_FOLDERS, read_named_images
 from datasets.records import DataSplits, Sample
@@ -13,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 IMAGE_FOLDERS = {1: ("train", "test"), 2: ("mask_train_v2", "mask_test_v2")}
 VERSION_NOTES = {1: "MSMT17 version 1", 2: "MSMT17 version 2 (faces blurred)"}
-UNKNOWN_VERSION = "MSMT17 version unknown: the folder's name does not say whether it is V1 or V2"
+UNKNOWN_VERSION = "MSMT17 version unknown: the folder name has neither V1 nor V2"
 EXAMPLE = "0000/0000_000_01_0303morning_0008_0.jpg (third field: camera counted from 1)"
 
 FOLDERS = (
@@ -61,30 +62,30 @@ MSMT17/                (or MSMT17_V1/, MSMT17_V2/)
 
 
 def read_msmt17(root: Path, _split: int = 0) -> DataSplits:
-    """MSMT17: 15 cameras; as released or in the layout of Market-1501; the version is in the notes.
+    """MSMT17: 15 cameras; as released or in the Market-1501 layout; the notes name the version.
 
-    Identities of the training and of the test images are numbered separately, both from 0.
+    Training and test identities are numbered separately, both from 0.
     """
     layout, tree = find_any_tree((LAYOUT, MARKET_LAYOUT), root)
     splits = _read_lists(tree) if layout is LAYOUT else _read_market_layout(tree)
     if splits.notes[0] == VERSION_NOTES[2]:
         logger.warning(
-            "msmt17: %s is version 2 (faces blurred); most published results are for version 1, "
-            "their numbers do not compare",
+            "msmt17: %s is version 2 (faces blurred); most published results are on version 1 and "
+            "not comparable",
             tree,
         )
     return splits
 
 
 def _read_lists(tree: Path) -> DataSplits:
-    """The layout of the release; trains on list_train and list_val."""
+    """The released layout; list_train and list_val are for training."""
     version, train, test = _detect_version(tree)
     notes = [VERSION_NOTES[version]]
     training = _read_images(tree / "list_train.txt", train)
     if (tree / "list_val.txt").exists():
         training += _read_images(tree / "list_val.txt", train)
     else:
-        notes.append("list_val.txt is missing: trained on list_train.txt only")
+        notes.append("list_val.txt is missing: only list_train.txt is for training")
     return DataSplits(
         LAYOUT.name,
         training,
@@ -96,7 +97,7 @@ def _read_lists(tree: Path) -> DataSplits:
 
 
 def _read_market_layout(tree: Path) -> DataSplits:
-    """The images renamed and sorted into the folders of Market-1501; identity 0 is a person."""
+    """The Market-1501 layout; identity 0 is a person."""
     folder_name = tree.resolve().name.lower()
     versions = [version for version in IMAGE_FOLDERS if f"v{version}" in folder_name]
     note = VERSION_NOTES[versions[0]] if versions else UNKNOWN_VERSION
@@ -105,7 +106,7 @@ def _read_market_layout(tree: Path) -> DataSplits:
 
 
 def _detect_version(tree: Path) -> tuple[int, Path, Path]:
-    """Version, training folder, test folder; a tree named ..V2 is version 2 with any folders."""
+    """Version, training folder, test folder; a tree named *V2 is always version 2."""
     masked = all((tree / folder).is_dir() for folder in IMAGE_FOLDERS[2])
     train, test = IMAGE_FOLDERS[2 if masked else 1]
     version = 2 if masked or "v2" in tree.resolve().name.lower() else 1
@@ -129,3 +130,19 @@ def _parse_camera(image: str, list_file: Path) -> int:
             f"expected a name like {EXAMPLE}"
         )
     return int(fields[2]) - 1
+
+
+BENCHMARK = Benchmark(
+    read_msmt17,
+    sizes=PublishedSizes(
+        train_ids=(1_041,),
+        train_images=(32_621,),
+        query_ids=(3_060,),
+        query_images=(11_659,),
+        gallery_images=(82_161,),
+    ),
+    deviations={
+        ("train_images", 30_248): "only list_train, without the 2,373 images of list_val",
+        ("train_images", 2_373): "only list_val, without the 30,248 images of list_train",
+    },
+)

@@ -1,9 +1,10 @@
-"""Occluded-Duke (Miao et al., ICCV 2019): DukeMTMC-reID re-split, every query occluded."""
+"""Occluded-Duke (Miao et al., ICCV 2019): DukeMTMC-reID with a split by occlusion."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from datasets.readers.benchmark import Benchmark, PublishedSizes
 from datasets.readers.dukemtmc import WITHDRAWN
 from datasets.readers.layout import Layout, find_tree
 from datasets.readers.market1501 import SPLIT_FOLDERS, read_market_tree
@@ -31,5 +32,18 @@ Occluded_Duke/
 
 
 def read_occ_duke(root: Path, _split: int = 0) -> DataSplits:
-    """Occluded-Duke: 8 cameras; names as in DukeMTMC-reID."""
+    """Occluded-Duke: 8 cameras, occluded queries; files are named as in DukeMTMC-reID."""
     return read_market_tree(LAYOUT.name, find_tree(LAYOUT, root), notes=(WITHDRAWN,))
+
+
+BENCHMARK = Benchmark(
+    read_occ_duke,
+    family="dukemtmc",
+    sizes=PublishedSizes(
+        train_ids=(702,),
+        train_images=(15_618,),
+        query_ids=(519,),
+        query_images=(2_210,),
+        gallery_images=(17_661,),
+    ),
+)

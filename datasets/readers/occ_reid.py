@@ -1,10 +1,11 @@
-"""Occluded-REID (Zhuo et al., ICME 2018): occluded persons searched among whole-body images."""
+"""Occluded-REID (Zhuo et al., ICME 2018): occluded queries, a gallery of whole bodies."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+from datasets.readers.benchmark import Benchmark, PublishedSizes
 from datasets.readers.layout import Layout, find_tree, match_images
 from datasets.records import DataSplits, Sample
 
@@ -33,9 +34,9 @@ Occluded_REID/     (or OccludedREID/ with occluded_body_images/ and whole_body_i
 
 
 def read_occ_reid(root: Path, _split: int = 0) -> DataSplits:
-    """Occluded-REID, for testing only: 200 persons, each occluded (camera 0) and whole (camera 1).
+    """Occluded-REID, for testing only: 200 persons, occluded (camera 0) and whole (camera 1).
 
-    The two sides count as cameras, since the names tell none; no match is ever junk.
+    File names do not give the camera, so each side counts as one; no match is ever junk.
     """
     tree = find_tree(LAYOUT, root)
     query = _read_images(_find_folder(tree, QUERY_FOLDERS), camid=0)
@@ -50,3 +51,6 @@ def _find_folder(tree: Path, names: tuple[str, ...]) -> Path:
 def _read_images(folder: Path, camid: int) -> list[Sample]:
     images = match_images(LAYOUT.name, folder, _FILE_NAME, EXAMPLE)
     return [Sample(str(path), int(match[1]), camid) for path, match in images]
+
+
+BENCHMARK = Benchmark(read_occ_reid, sizes=PublishedSizes(query_ids=(200,)))

@@ -1,10 +1,11 @@
-"""P-DukeMTMC-reID (Zhuo et al., ICME 2018): DukeMTMC re-split by occlusion."""
+"""P-DukeMTMC-reID (Zhuo et al., ICME 2018): DukeMTMC with a split by occlusion."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+from datasets.readers.benchmark import Benchmark, PublishedSizes
 from datasets.readers.dukemtmc import WITHDRAWN
 from datasets.readers.layout import Layout, find_tree, match_images
 from datasets.records import DataSplits, Sample
@@ -35,10 +36,9 @@ P-DukeMTMC-reid/
 
 
 def read_p_dukemtmc(root: Path, _split: int = 0) -> DataSplits:
-    """P-DukeMTMC-reID: 8 cameras; occluded queries, whole-body gallery, a folder per identity.
+    """P-DukeMTMC-reID: 8 cameras, occluded queries, whole-body gallery, a folder per identity.
 
-    No person is in both training and test, whatever the numbers of the folders: so a number that
-    is in both means two persons.
+    Training and test share no person, so that a folder name in both stands for two persons.
     """
     tree = find_tree(LAYOUT, root)
     train, query, gallery = (_read_images(tree / part) for part in LAYOUT.parts)
@@ -50,3 +50,11 @@ def read_p_dukemtmc(root: Path, _split: int = 0) -> DataSplits:
 def _read_images(folder: Path) -> list[Sample]:
     images = match_images(LAYOUT.name, folder, _PATH, EXAMPLE)
     return [Sample(str(path), int(match[1]), int(match[2]) - 1) for path, match in images]
+
+
+BENCHMARK = Benchmark(
+    read_p_dukemtmc,
+    sizes=PublishedSizes(
+        train_ids=(665,), train_images=(12_927,), query_ids=(634,), query_images=(2_163,)
+    ),
+)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from datasets.readers.benchmark import Benchmark, PublishedSizes
 from datasets.readers.layout import Layout, find_tree
 from datasets.readers.market1501 import SPLIT_FOLDERS, read_named_images
 from datasets.records import DataSplits, Sample
 
 CAMERAS = (3, 4, 8, 10, 11, 12)
-"""The cameras of subset 1 as file names number them, counted from 1."""
+"""The cameras of subset 1, as numbered in file names, from 1."""
 
 LAYOUT = Layout(
     name="personx",
@@ -40,7 +41,19 @@ def _number_camera(sample: Sample) -> Sample:
     camera = sample.camid + 1
     if camera not in CAMERAS:
         raise ValueError(
-            f"data set {LAYOUT.name}: cannot read {sample.path}: camera {camera} is not of "
-            f"subset 1, expected one of {', '.join(map(str, CAMERAS))}"
+            f"data set {LAYOUT.name}: cannot read {sample.path}: camera {camera} is not in "
+            f"subset 1; expected one of {', '.join(map(str, CAMERAS))}"
         )
     return replace(sample, camid=CAMERAS.index(camera))
+
+
+BENCHMARK = Benchmark(
+    read_personx,
+    sizes=PublishedSizes(
+        train_ids=(410,),
+        train_images=(9_840,),
+        query_ids=(856,),
+        query_images=(5_136,),
+        gallery_images=(30_816,),
+    ),
+)

@@ -1,16 +1,25 @@
-"""PRID2011 (Hirzer et al., SCIA 2011), single-shot: two cameras that share 200 persons."""
+"""PRID2011 (Hirzer et al., SCIA 2011), single-shot: two cameras with 200 persons in common."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from datasets.readers.frozen_splits import FROZEN, describe_splits, load_splits
+from datasets.readers.benchmark import Benchmark, PublishedSizes
+from datasets.readers.frozen_splits import NUM_SPLITS, FrozenSplits
 from datasets.readers.layout import Layout, find_tree, match_images
 from datasets.records import DataSplits, Sample
 
 EXAMPLE = "person_0001.png (identity)"
 _FILE_NAME = re.compile(r"/person_0*([1-9]\d*)\.\w+$")
+
+# The persons that both cameras saw.
+FROZEN = FrozenSplits(
+    "prid",
+    range(1, 201),
+    num_test=100,
+    sha256="802ff48e933dcea9d5f6d1cdc3f85917ae96ca495af51b0cd2aa1bab729bf3ad",
+)
 
 LAYOUT = Layout(
     name="prid",
@@ -34,15 +43,15 @@ prid_2011/single_shot/
 
 
 def read_prid(root: Path, split: int = 0) -> DataSplits:
-    """One split of PRID2011: 100 shared persons train, 100 are searched for from camera a.
+    """One split of PRID2011: 100 training and 100 test persons, queries from camera a.
 
-    Only numbers 1..200 are the same person in both cameras. Camera a's others are left out;
-    camera b's others are in every gallery, 549 persons whom no query shows.
+    Only identities 1..200 are the same person in both cameras. The other persons of camera a are
+    left out; the 549 others of camera b are distractors in every gallery.
     """
     tree = find_tree(LAYOUT, root)
     first, second = (_read_view(tree / part, camid) for camid, part in enumerate(LAYOUT.parts))
-    shared = FROZEN[LAYOUT.name].identities
-    test = set(load_splits(LAYOUT.name)[split])
+    shared = FROZEN.identities
+    test = set(FROZEN.load()[split])
     train = set(shared) - test
     gallery = [sample for sample in second if sample.pid not in train]
     others = sum(sample.pid not in shared for sample in gallery)
@@ -52,8 +61,8 @@ def read_prid(root: Path, split: int = 0) -> DataSplits:
         query=[sample for sample in first if sample.pid in test],
         gallery=gallery,
         notes=(
-            describe_splits(LAYOUT.name),
-            f"the gallery holds {others} more persons, whom camera a did not see",
+            FROZEN.note,
+            f"{others} distractors in the gallery, seen by camera b only",
         ),
     )
 
@@ -61,3 +70,17 @@ def read_prid(root: Path, split: int = 0) -> DataSplits:
 def _read_view(folder: Path, camid: int) -> list[Sample]:
     images = match_images(LAYOUT.name, folder, _FILE_NAME, EXAMPLE)
     return [Sample(str(path), int(match[1]), camid) for path, match in images]
+
+
+BENCHMARK = Benchmark(
+    read_prid,
+    NUM_SPLITS,
+    sizes=PublishedSizes(
+        train_ids=(100,),
+        train_images=(200,),
+        query_ids=(100,),
+        query_images=(100,),
+        gallery_images=(649,),
+    ),
+    deviations={("gallery_images", 100): "the 549 persons seen by camera b only are missing"},
+)

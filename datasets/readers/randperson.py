@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from datasets.readers.benchmark import Benchmark, PublishedSizes
 from datasets.readers.layout import Layout, find_tree, match_images
 from datasets.records import DataSplits, Sample
 
@@ -26,10 +27,9 @@ randperson_subset/   0000_s00_c00_f000000.jpg ...
 
 
 def read_randperson(root: Path, _split: int = 0) -> DataSplits:
-    """RandPerson's subset of the published size: 19 cameras in 11 scenes.
+    """RandPerson's published subset: 19 cameras in 11 scenes.
 
-    Scenes and their cameras are counted from 0: the file of the last scene's last camera has s10
-    and c03 and gets camera 18.
+    Scenes and their cameras are counted from 0: the last camera, s10 and c03, becomes camid 18.
     """
     folder = find_tree(LAYOUT, root) / FOLDER
     images = match_images(LAYOUT.name, folder, _FILE_NAME, EXAMPLE)
@@ -38,11 +38,14 @@ def read_randperson(root: Path, _split: int = 0) -> DataSplits:
 
 
 def _parse_name(path: Path, pid: int, scene: int, camera: int) -> Sample:
-    """A camera beyond those of its scene is an error, else it would merge with the next scene's."""
+    """A camera number beyond its scene's would merge with the next scene: an error."""
     ends = (*FIRST_CAMERAS[1:], NUM_CAMERAS)
     if scene >= len(ends) or FIRST_CAMERAS[scene] + camera >= ends[scene]:
         raise ValueError(
-            f"data set {LAYOUT.name}: cannot read {path}: there is no camera {camera} in scene "
-            f"{scene}; expected a name like {EXAMPLE}"
+            f"data set {LAYOUT.name}: cannot read {path}: scene {scene} has no camera {camera}; "
+            f"expected a name like {EXAMPLE}"
         )
     return Sample(str(path), pid, FIRST_CAMERAS[scene] + camera)
+
+
+BENCHMARK = Benchmark(read_randperson, sizes=PublishedSizes(train_ids=(8_000,)))

@@ -1,10 +1,11 @@
-"""SenseReID (Zhao et al., CVPR 2017): a test set without training images."""
+"""SenseReID (Zhao et al., CVPR 2017): for testing only."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+from datasets.readers.benchmark import Benchmark, PublishedSizes
 from datasets.readers.layout import Layout, find_tree, match_images
 from datasets.records import DataSplits, Sample
 
@@ -25,9 +26,9 @@ SenseReID/
 
 
 def read_sensereid(root: Path, _split: int = 0) -> DataSplits:
-    """SenseReID, for testing only: cameras as the file names number them.
+    """SenseReID, for testing only: cameras are numbered as in the file names.
 
-    The gallery holds persons without a query, who are distractors of the search but identities.
+    Gallery persons without a query act as distractors.
     """
     tree = find_tree(LAYOUT, root)
     probe = next(tree / name for name in QUERY_FOLDERS if (tree / name).exists())
@@ -38,3 +39,9 @@ def read_sensereid(root: Path, _split: int = 0) -> DataSplits:
 def _read_images(folder: Path) -> list[Sample]:
     images = match_images(LAYOUT.name, folder, _FILE_NAME, EXAMPLE)
     return [Sample(str(path), int(match[1]), int(match[2])) for path, match in images]
+
+
+BENCHMARK = Benchmark(
+    read_sensereid,
+    sizes=PublishedSizes(query_ids=(522,), query_images=(1_040,), gallery_images=(3_388, 3_338)),
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from datasets.readers.benchmark import Benchmark, PublishedSizes
 from datasets.readers.layout import Layout, find_tree
 from datasets.readers.market1501 import read_named_images
 from datasets.records import DataSplits, Sample
@@ -28,10 +29,10 @@ VeRi/
 
 
 def read_veri(root: Path, _split: int = 0) -> DataSplits:
-    """VeRi-776: 20 cameras; viewpoints where an annotation file names the image.
+    """VeRi-776: 20 cameras, and viewpoints if there is an annotation file.
 
-    With an annotation file, images that it leaves out are kept and have viewpoint -1;
-    without any, all viewpoints are 0.
+    With an annotation file, images that it does not name are kept with viewpoint -1. Without one,
+    all viewpoints are 0.
     """
     tree = find_tree(LAYOUT, root)
     views = _read_views(tree, root)
@@ -42,7 +43,7 @@ def read_veri(root: Path, _split: int = 0) -> DataSplits:
 
 
 def _read_views(tree: Path, root: Path) -> dict[str, int]:
-    """File name -> viewpoint, from the annotation files in the tree, else in the data root."""
+    """File name -> viewpoint, from the annotation files in the tree or else in the data root."""
     views: dict[str, int] = {}
     for name in VIEW_FILES:
         found = next((folder / name for folder in (tree, root) if (folder / name).is_file()), None)
@@ -80,3 +81,17 @@ def _describe_views(train: list[Sample], views: dict[str, int]) -> tuple[str, ..
         return ("no viewpoint labels",)
     labelled = sum(sample.viewid != MISSING_VIEW for sample in train)
     return (f"viewpoint labels for {labelled:,} of {len(train):,} training images",)
+
+
+BENCHMARK = Benchmark(
+    read_veri,
+    noun="vehicle",
+    sizes=PublishedSizes(
+        train_ids=(575, 576),
+        train_images=(37_778,),
+        query_ids=(200,),
+        query_images=(1_678,),
+        gallery_images=(11_579,),
+    ),
+    deviations={("train_images", 37_746): "a copy without the images that lack a viewpoint label"},
+)

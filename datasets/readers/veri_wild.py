@@ -1,10 +1,12 @@
-"""VERI-Wild (Lou et al., CVPR 2019): vehicles under 174 cameras, test sets of three sizes."""
+"""VERI-Wild (Lou et al., CVPR 2019): vehicles under 174 cameras, three test sets."""
 
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
+from datasets.readers.benchmark import Benchmark, PublishedSizes
 from datasets.readers.layout import Layout, find_tree, no_images
 from datasets.records import DataSplits, Sample
 
@@ -24,7 +26,7 @@ def read_veri_wild(root: Path, _split: int = 0, *, size: int = 3000) -> DataSpli
 
     Args:
         root: the data root.
-        _split: there is one split.
+        _split: ignored, there is one split.
         size: number of test identities, 3000, 5000 or 10000.
     """
     name = "veri_wild" if size == 3000 else f"veri_wild_{size}"
@@ -38,7 +40,7 @@ def read_veri_wild(root: Path, _split: int = 0, *, size: int = 3000) -> DataSpli
 
 
 def _read_cameras(path: Path) -> dict[str, int]:
-    """Camera of every image, by vehicle/image."""
+    """The camera of every image, keyed by "vehicle/image"."""
     numbers = {}
     for number, line in _read_lines(path):
         image, _, others = line.partition(";")
@@ -71,6 +73,20 @@ def _read_images(name: str, tree: Path, part: str, cameras: dict[str, int]) -> l
 
 
 def _read_lines(path: Path) -> list[tuple[int, str]]:
-    """Line number and text; models of cars are not always valid UTF-8."""
+    """Line number and text; the names of car models are not always valid UTF-8."""
     lines = path.read_text(encoding="utf-8-sig", errors="replace").split("\n")
     return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def _describe(size: int) -> Benchmark:
+    """The record with a test set of `size` identities."""
+    return Benchmark(
+        partial(read_veri_wild, size=size),
+        family="veri_wild",
+        one_training_split=True,
+        noun="person",  # as CLIP-ReID, which knows VeRi-776 and VehicleID only
+        sizes=PublishedSizes(train_ids=(30_671,), train_images=(277_797,), query_ids=(size,)),
+    )
+
+
+SMALL, MEDIUM, LARGE = map(_describe, SIZES)

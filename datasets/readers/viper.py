@@ -6,14 +6,23 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from datasets.readers.frozen_splits import FROZEN, NUM_SPLITS, describe_splits, load_splits
+from datasets.readers.benchmark import Benchmark, PublishedSizes
+from datasets.readers.frozen_splits import NUM_SPLITS, FrozenSplits
 from datasets.readers.layout import Layout, find_any_tree, list_images, match_images, no_images
 from datasets.records import DataSplits, Sample
 
 NAME = "viper"
-NUM_PAIRS = len(FROZEN[NAME].identities)
+NUM_PAIRS = 632
 EXAMPLE = "0012_a.bmp (identity, then anything)"
 _LEADING_NUMBER = re.compile(r"/(\d+)[^/]*$")
+
+# Identities are positions among the sorted files of a camera, from 0.
+FROZEN = FrozenSplits(
+    NAME,
+    range(NUM_PAIRS),
+    num_test=316,
+    sha256="ede75d7d9c17fe3aa2bf7cce68e77c2483fae5ad7c85ed86d60a2cc3b6cbf5e5",
+)
 
 LAYOUT = Layout(
     name=NAME,
@@ -28,24 +37,23 @@ VIPeR/
 
 
 def read_viper(root: Path, split: int = 0) -> DataSplits:
-    """One split of VIPeR: 316 persons train, 316 are searched for from camera a in camera b.
+    """One split of VIPeR: 316 training and 316 test persons, queries from camera a.
 
-    The identity of an image is its position in its folder. A tree that comes divided
-    (`split_1a` .. `split_10a`) keeps its own splits, and is used where the two folders are not
-    there.
+    An image's identity is its position in its folder. Without the two camera folders, a tree that
+    is already divided (`split_1a` .. `split_10a`) is read, with its own splits.
     """
     layout, tree = find_any_tree((LAYOUT, _split_layout(split)), root)
     if layout is not LAYOUT:
         return _read_split_folders(tree, layout.parts)
     views = [_read_view(tree / folder, camid) for camid, folder in enumerate(LAYOUT.parts)]
     _check_pairs(tree, *map(len, views))
-    test = set(load_splits(NAME)[split])
+    test = set(FROZEN.load()[split])
     return DataSplits(
         NAME,
         train=[sample for view in views for sample in view if sample.pid not in test],
         query=[sample for sample in views[0] if sample.pid in test],
         gallery=[sample for sample in views[1] if sample.pid in test],
-        notes=(describe_splits(NAME),),
+        notes=(FROZEN.note,),
     )
 
 
@@ -57,12 +65,12 @@ def _read_view(folder: Path, camid: int) -> list[Sample]:
 
 
 def _check_pairs(tree: Path, first: int, second: int) -> None:
-    """One missing image would shift the identities of all that follow."""
+    """A missing image would shift all later identities."""
     if first == second == NUM_PAIRS:
         return
     raise ValueError(
         f"data set {NAME}: {first} images in {tree / 'cam_a'}, {second} in {tree / 'cam_b'}; "
-        f"expected {NUM_PAIRS} in both, since an image's position is its identity. "
+        f"expected {NUM_PAIRS} in both, because an image's position is its identity. "
         "Is the copy complete?"
     )
 
@@ -83,10 +91,10 @@ viper/
 
 
 def _read_split_folders(tree: Path, parts: tuple[str, ...]) -> DataSplits:
-    """A split that comes as folders; the number in front of a file's name is the identity.
+    """A split that comes as folders; file names begin with the identity.
 
-    The names need not tell the camera: queries have camid 0, the gallery has 1, and the training
-    images of a person are numbered in the order of their names.
+    File names need not give the camera: queries have camid 0, gallery images 1, and the training
+    images of a person 0, 1, ... by name.
     """
     train, query, gallery = (_read_pids(tree / part) for part in parts)
     unmatched = set(query.values()) - set(gallery.values())
@@ -106,8 +114,8 @@ def _read_split_folders(tree: Path, parts: tuple[str, ...]) -> DataSplits:
         [Sample(path, pid, camid=0) for path, pid in query.items()],
         [Sample(path, pid, camid=1) for path, pid in gallery.items()],
         notes=(
-            f"{NUM_SPLITS} splits as the folders divide them, not the frozen ones",
-            "camid of training images: order of the names, the folders do not tell the camera",
+            f"the {NUM_SPLITS} splits of the folders, not the frozen ones",
+            "camids of training images follow the order of file names: the cameras are unknown",
         ),
     )
 
@@ -116,3 +124,16 @@ def _read_pids(folder: Path) -> dict[str, int]:
     """Path -> identity."""
     images = match_images(NAME, folder, _LEADING_NUMBER, EXAMPLE)
     return {str(path): int(match[1]) for path, match in images}
+
+
+BENCHMARK = Benchmark(
+    read_viper,
+    NUM_SPLITS,
+    sizes=PublishedSizes(
+        train_ids=(316,),
+        train_images=(632,),
+        query_ids=(316,),
+        query_images=(316,),
+        gallery_images=(316,),
+    ),
+)

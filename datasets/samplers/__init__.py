@@ -1,11 +1,12 @@
-"""Samplers: each plans the batches of an epoch from (seed, epoch)."""
+"""Samplers: each plans an epoch's batches from (seed, epoch)."""
 
 from datasets.records import SeededIndex
-from datasets.samplers.clusters import ClusterSampler, paired_share
-from datasets.samplers.dfgs import DepthFirstGraphSampler, WalkOptions
+from datasets.samplers.clusters import ClusterSampler
+from datasets.samplers.dfgs import DepthFirstGraphSampler
 from datasets.samplers.epoch_batches import EpochBatches
 from datasets.samplers.gs import GraphSampler
 from datasets.samplers.neighbours import nearest_identities
+from datasets.samplers.options import WalkOptions
 from datasets.samplers.random_identity import RandomIdentitySampler
 from datasets.samplers.shuffled import ShuffledSampler
 
@@ -19,5 +20,4 @@ __all__ = [
     "ShuffledSampler",
     "WalkOptions",
     "nearest_identities",
-    "paired_share",
 ]

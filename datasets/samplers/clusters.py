@@ -1,8 +1,8 @@
-"""Batches of pseudo-labelled images: a few images of each cluster, from several cameras."""
+"""Batches from clusters, for training without labels: a few images per cluster (DSGL)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -10,14 +10,17 @@ import numpy as np
 import torch
 
 from datasets.samplers.chunks import indices_by_label
+from datasets.samplers.options import PassOptions, SamplerOptions
 from datasets.samplers.planner import EpochPlan, EpochPlanner
+from datasets.sources import TrainingSet
 
 OUTLIER = -1
+ONE_PASS = PassOptions()
 
 
 @dataclass(frozen=True, slots=True)
 class PassGenerators:
-    """What a pass draws from; of the kinds that the published sampler takes, one for each draw."""
+    """The random generators of a pass: those of the published sampler, one per kind of draw."""
 
     clusters: torch.Generator
     anchors: Random
@@ -32,22 +35,22 @@ def cluster_pass(
     *,
     camera_aware: bool = True,
 ) -> list[int]:
-    """All clusters once, in random order: an anchor and num_instances - 1 companions of each.
+    """Visit all clusters in random order; take an anchor and its companions from each.
 
-    Companions are images of the cluster from other cameras than the anchor's or, where there are
-    none, any others; they are drawn with replacement where there are fewer than num_instances of
-    them. A cluster of one image gives that image alone, so that later clusters move forward in
-    their batches (DiseSGL, 2024, code).
+    The num_instances - 1 companions come from other cameras than the anchor if possible, and are
+    drawn with replacement if there are fewer than num_instances candidates. A cluster with a single
+    image gives that image only, so later clusters move forward in their batches (DiseSGL, 2024,
+    code).
 
     Args:
         groups: image positions per cluster.
         camids: camera of every image.
-        num_instances: images of a cluster that has two or more.
+        num_instances: images per cluster that has two or more.
         generators: sources of randomness.
-        camera_aware: False = companions are any others always.
+        camera_aware: False = companions come from any camera.
 
     Returns:
-        Image positions, those of a cluster side by side, its anchor first.
+        Image positions; those of a cluster are consecutive, its anchor first.
     """
     positions = []
     for label in torch.randperm(len(groups), generator=generators.clusters).tolist():
@@ -65,21 +68,20 @@ def cluster_pass(
 
 
 class ClusterSampler(EpochPlanner):
-    """Plans an epoch of batches from the present clusters; outliers are in none.
+    """Plans batches from the current clusters; outliers are never drawn.
 
-    A batch is `batch_size` consecutive positions of a pass over the clusters (`cluster_pass`); what
-    a pass leaves over is dropped. The plan depends on (seed, epoch) and the clusters alone.
+    A batch is `batch_size` consecutive positions of a pass over the clusters (`cluster_pass`); an
+    incomplete last batch of a pass is dropped. The plan depends only on (seed, epoch) and the
+    clusters.
 
     Args:
-        camids: camera of every image, (N,).
+        camids: (N,) camera of every image.
         batch_size: anchors in a global batch.
-        num_instances: images of a cluster in a pass; None = a pass is every image of a cluster
-            once, shuffled.
-        num_batches: batches in an epoch, over as many passes as that takes; 0 = one pass.
+        num_instances: images per cluster in a pass; None = a pass is a shuffle of all clustered
+            images.
         seed: with the epoch, decides the plan; the same on every process.
-        camera_aware: see `cluster_pass`.
-        pairs: a batch has `batch_size` positions more, behind the anchors: for each of them a
-            random image of its cluster, which may be itself. The anchors are the same without.
+        options: batches per epoch, cameras, partners. The anchors are the same with and without
+            partners.
     """
 
     def __init__(
@@ -87,32 +89,29 @@ class ClusterSampler(EpochPlanner):
         camids: Sequence[int],
         batch_size: int,
         num_instances: int | None,
-        num_batches: int = 0,
         seed: int = 0,
-        *,
-        camera_aware: bool = True,
-        pairs: bool = False,
+        options: PassOptions = ONE_PASS,
     ) -> None:
         super().__init__(seed)
         self._camids = [int(camid) for camid in camids]
         self.batch_size = batch_size
         self.num_instances = num_instances
-        self.num_batches = num_batches
-        self.camera_aware = camera_aware
-        self.pairs = pairs
+        self.options = options
+        self.pairs = options.pairs
         self._labels: list[int] | None = None
         self._groups: list[list[int]] = []
 
     def set_clusters(self, labels: Sequence[int]) -> None:
-        """Take the clusters that the next epochs are planned from.
+        """Set the clusters to plan the next epochs from.
 
         Args:
             labels: (N,) cluster 0..C-1 of every image, -1 = outlier.
 
         Raises:
-            ValueError: not one label per image, labels with gaps, or a pass fills no batch.
+            ValueError: the number of labels is not N, labels have gaps, or a pass does not fill a
+                batch.
         """
-        labels = [int(label) for label in labels]  # of a list, an array or a tensor
+        labels = [int(label) for label in labels]  # from a list, an array or a tensor
         if len(labels) != len(self._camids):
             raise ValueError(f"{len(labels)} cluster labels, but {len(self._camids)} camids")
         members = [i for i, label in enumerate(labels) if label != OUTLIER]
@@ -132,11 +131,11 @@ class ClusterSampler(EpochPlanner):
             each = "each image once" if most is None else f"{most} images of each"
             raise ValueError(
                 f"{len(groups)} clusters, {each}, do not fill a batch of {self.batch_size}: change "
-                "DSGL.EPS until there are more clusters, or lower SOLVER.STAGE2.IMS_PER_BATCH to "
+                "DSGL.EPS to get more clusters, or lower SOLVER.STAGE2.IMS_PER_BATCH to "
                 f"{length} or less"
             )
 
-    def _make_plan(self) -> EpochPlan:
+    def plan_epoch(self) -> EpochPlan:
         if self._labels is None:
             raise RuntimeError("the sampler has no clusters yet: call set_clusters first")
         seeds = np.random.SeedSequence([self.seed, self.epoch]).generate_state(4).tolist()
@@ -147,12 +146,12 @@ class ClusterSampler(EpochPlanner):
         )
         batches: list[list[int]] = []
         passes = 0
-        while not passes or len(batches) < self.num_batches:
+        while not passes or len(batches) < self.options.num_batches:
             positions = self._draw_pass(generators)
             ends = range(self.batch_size, len(positions) + 1, self.batch_size)
             batches += [positions[end - self.batch_size : end] for end in ends]
             passes += 1
-        batches = batches[: self.num_batches or None]
+        batches = batches[: self.options.num_batches or None]
         if self.pairs:
             rng = np.random.Generator(np.random.PCG64(seeds[3]))
             batches = [batch + self._partners(self._labels, batch, rng) for batch in batches]
@@ -176,7 +175,7 @@ class ClusterSampler(EpochPlanner):
             self._camids,
             self.num_instances,
             generators,
-            camera_aware=self.camera_aware,
+            camera_aware=self.options.camera_aware,
         )
 
     def _partners(
@@ -187,12 +186,12 @@ class ClusterSampler(EpochPlanner):
         return [group[place] for group, place in zip(groups, places, strict=True)]
 
 
-def paired_share(share: Callable[[int], Sequence[int]]) -> Callable[[int], Sequence[int]]:
-    """`share` for batches of 2B positions, B anchors and their partners: the same part of both."""
-
-    def part(length: int) -> list[int]:
-        half = length // 2
-        anchors = share(half)
-        return [*anchors, *(half + place for place in anchors)]
-
-    return part
+def make_sampler(data: TrainingSet, options: SamplerOptions) -> ClusterSampler:
+    """The sampler of a training set; its labels are not used."""
+    return ClusterSampler(
+        data.camids,
+        options.batch_size,
+        options.num_instances if options.p_x_k else None,
+        options.seed,
+        options.clusters,
+    )

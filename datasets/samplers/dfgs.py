@@ -1,58 +1,40 @@
-"""DFGS: batches of look-alike identities by depth-first walks over a graph (TOMM 2024)."""
+"""DFGS: P x K batches of look-alike identities from walks over a graph (CLIP-DFGS, TOMM 2024)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from random import Random
 
 from torch import Tensor
 
 from datasets.samplers.chunks import camera_chunks
 from datasets.samplers.neighbours import mean_hits
-from datasets.samplers.planner import EpochPlan, PlannedSampler
+from datasets.samplers.options import SamplerOptions, WalkOptions
+from datasets.samplers.planner import EpochPlan, PKSampler
 from datasets.samplers.walks import Walk, depth_first_walk, greedy_walk
-
-
-@dataclass(frozen=True, slots=True)
-class WalkOptions:
-    """How a walk goes; the defaults are the paper's.
-
-    Attributes:
-        shuffle_rows: visit an identity's neighbours in random order instead of nearest first.
-        greedy: fill batches by the number of links instead of depth first (`greedy_walk`).
-        max_visits: batches of an epoch that an identity is in at most; 0 = as many as it has
-            images for.
-        domains: data set of every image; new starts take turns between them. None = anywhere.
-    """
-
-    shuffle_rows: bool = True
-    greedy: bool = False
-    max_visits: int = 0
-    domains: Sequence[int] | None = None
-
+from datasets.sources import TrainingSet
 
 PAPER = WalkOptions()
 
 
-class DepthFirstGraphSampler(PlannedSampler):
-    """Plans an epoch of whole batches of P look-alike identities x K images.
+class DepthFirstGraphSampler(PKSampler):
+    """Fills every batch with P look-alike identities, K images each.
 
-    The graph comes from outside (`set_graph`), so the sampler needs no model. An epoch's plan
-    depends on the graph and on (seed, epoch) only and is the same on every process.
+    The caller provides the graph (`set_graph`), so the sampler needs no model. An epoch's plan
+    depends only on the graph and (seed, epoch); it is the same on every process.
 
     Args:
         labels: label 0..I-1 of every image.
         camids: camera of every image; an identity's K images are spread over its cameras.
         num_pids: P, identities in a global batch.
-        num_instances: K, images of an identity; they stand side by side.
+        num_instances: K, images per identity; they are consecutive in the batch.
         seed: with the epoch, decides the plan.
         rank: this process.
         world_size: processes; each gets P / world_size identities of every batch.
-        options: how the walk goes.
+        options: how to walk.
 
     Raises:
-        ValueError: fewer identities than P, P not divisible by the processes, or lengths differ.
+        ValueError: fewer identities than P, P is not divisible by the processes, or lengths differ.
     """
 
     def __init__(
@@ -75,14 +57,14 @@ class DepthFirstGraphSampler(PlannedSampler):
         self._nearest: list[list[int]] = []
 
     def set_graph(self, neighbours: Tensor, nearest: Tensor | None = None) -> None:
-        """Take the graph: (I, k) rows of `nearest_identities`, one per label.
+        """Set the graph to walk over, as returned by `nearest_identities`.
 
         Args:
-            neighbours: where the walk goes from every identity; -1 = nowhere.
-            nearest: (I, k) what counts as a hit; None = `neighbours`.
+            neighbours: (I, k) labels to go to from every label; -1 = none.
+            nearest: (I, k) labels that count as hits; None = `neighbours`.
 
         Raises:
-            ValueError: not one row per label.
+            ValueError: the number of rows is not the number of labels.
         """
         if len(neighbours) != len(self._groups):
             raise ValueError(
@@ -93,7 +75,7 @@ class DepthFirstGraphSampler(PlannedSampler):
         self._nearest = self._neighbours if nearest is None else nearest.tolist()
         self._plan = None
 
-    def _make_plan(self) -> EpochPlan:
+    def plan_epoch(self) -> EpochPlan:
         if self._neighbours is None:
             raise RuntimeError("the sampler has no graph yet: call set_graph first")
         rng = Random(f"depth first {self.seed} {self.epoch}")
@@ -105,7 +87,7 @@ class DepthFirstGraphSampler(PlannedSampler):
         plan: list[list[int]] = []
         for batch in walk.batches:
             plan.append([])
-            for label in batch:  # beyond its number of visits, a label's chunks come again
+            for label in batch:  # beyond its visits, a label repeats its chunks
                 plan[-1] += chunks[label][used[label] % visits[label]]
                 used[label] += 1
         drawn = {index for batch in plan for index in batch}
@@ -136,3 +118,15 @@ class DepthFirstGraphSampler(PlannedSampler):
             shuffle_rows=options.shuffle_rows,
             domains=domains,
         )
+
+
+def make_sampler(data: TrainingSet, options: SamplerOptions) -> DepthFirstGraphSampler:
+    """The sampler of a training set."""
+    return DepthFirstGraphSampler(
+        data.labels,
+        data.camids,
+        options.num_pids,
+        options.num_instances,
+        options.seed,
+        options=options.walk,
+    )

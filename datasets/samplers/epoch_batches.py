@@ -1,57 +1,39 @@
-"""From a sampler's plan to the keys a data set is asked for: position and seed of every image."""
+"""From a sampler's plan to what a loader requests: position and seed of every image."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
 from torch.utils.data import Sampler
 
 from datasets.records import SeededIndex
+from datasets.samplers.planner import EpochPlanner
 
-
-class BatchPlan(Protocol):
-    """A sampler that plans whole batches by epoch."""
-
-    @property
-    def stats(self) -> dict[str, float]:
-        """Numbers of the epoch's plan."""
-
-    @property
-    def plan_seconds(self) -> float:
-        """How long the plan took."""
-
-    def set_epoch(self, epoch: int) -> None:
-        """Plan an epoch."""
-
-    def __iter__(self) -> Iterator[list[int]]: ...
-
-    def __len__(self) -> int: ...
+Share = Callable[[int], Sequence[int]]
+"""Length of a global batch -> the places in it that this process works on."""
 
 
 class EpochBatches(Sampler[list[SeededIndex]]):
-    """Batches of an epoch in which every drawn image has its own seed.
+    """This process's share of an epoch's batches, with an augmentation seed for every image.
 
-    The seed depends on (seed, epoch, place in the epoch) only, so that augmentation is the same for
-    any number of workers and processes and after a resumption in the middle of an epoch.
+    A seed depends on (seed, epoch, place in the epoch) only, so augmentation does not depend on
+    the number of workers or processes, nor on an interruption in the middle of the epoch.
 
     Args:
         plan: the sampler, of global batches.
         seed: of the run.
-        share: length of a global batch -> the places in it that this process works on.
+        share: this process's share of a batch.
     """
 
-    def __init__(
-        self, plan: BatchPlan, seed: int, share: Callable[[int], Sequence[int]] = range
-    ) -> None:
+    def __init__(self, plan: EpochPlanner, seed: int, share: Share = range) -> None:
         self.plan = plan
         self.seed = seed
-        self.share = share
+        self.share = _share_of_pairs(share) if plan.pairs else share
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
-        """Plan an epoch; the first batches are left out when a run resumes inside it."""
+        """Choose the epoch; batches before `first_batch` are skipped, to resume inside it."""
         self.epoch = epoch
         self.first_batch = first_batch
         self.plan.set_epoch(epoch)
@@ -65,3 +47,14 @@ class EpochBatches(Sampler[list[SeededIndex]]):
 
     def __len__(self) -> int:
         return len(self.plan) - self.first_batch
+
+
+def _share_of_pairs(share: Share) -> Share:
+    """The share of a batch of B images and their B partners: the same places of both halves."""
+
+    def part(length: int) -> list[int]:
+        half = length // 2
+        places = share(half)
+        return [*places, *(half + place for place in places)]
+
+    return part

@@ -1,4 +1,4 @@
-"""GS, the graph sampler of QAConv: every identity with its nearest ones (CVPR 2022)."""
+"""GS: a P x K batch per identity, filled with its nearest identities (QAConv-GS, CVPR 2022)."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ from random import Random
 from torch import Tensor
 
 from datasets.samplers.neighbours import mean_hits
-from datasets.samplers.planner import EpochPlan, PlannedSampler
+from datasets.samplers.options import SamplerOptions
+from datasets.samplers.planner import EpochPlan, PKSampler
+from datasets.sources import TrainingSet
 
 
-class GraphSampler(PlannedSampler):
-    """Plans one batch per identity: the identity and its P - 1 nearest, with K images each.
+class GraphSampler(PKSampler):
+    """Plans one batch per identity: the identity and its P - 1 nearest, K images each.
 
-    An identity occurs in many batches of an epoch; it goes through its shuffled images in turn, so
-    that none is drawn again before all have been drawn.
+    An identity is in many batches of an epoch. It takes its shuffled images in turn, so no image is
+    drawn again before all have been drawn.
 
     Args:
         labels: label 0..I-1 of every image.
         num_pids: P, identities in a global batch.
-        num_instances: K, images of an identity; they stand side by side.
+        num_instances: K, images per identity; they are consecutive in the batch.
         seed: with the epoch, decides the plan.
         rank: this process.
         world_size: processes; each gets P / world_size identities of every batch.
 
     Raises:
-        ValueError: fewer identities than P, or P not divisible by the processes.
+        ValueError: fewer identities than P, or P is not divisible by the processes.
     """
 
     def __init__(
@@ -43,14 +45,14 @@ class GraphSampler(PlannedSampler):
         self._nearest: list[list[int]] = []
 
     def set_graph(self, neighbours: Tensor, nearest: Tensor | None = None) -> None:
-        """Take the graph: (I, P - 1 or more) rows of `nearest_identities`, one per label.
+        """Set the graph, as returned by `nearest_identities`.
 
         Args:
-            neighbours: whom every identity is put together with.
-            nearest: (I, k) what counts as a hit; None = `neighbours`.
+            neighbours: (I, P - 1 or more) labels to share a batch with, nearest first.
+            nearest: (I, k) labels that count as hits; None = `neighbours`.
 
         Raises:
-            ValueError: not one row per label, or fewer columns than P - 1.
+            ValueError: the number of rows is not the number of labels, or fewer than P - 1 columns.
         """
         rows, columns = neighbours.shape
         if rows != len(self._groups) or columns < self.num_pids - 1:
@@ -62,7 +64,7 @@ class GraphSampler(PlannedSampler):
         self._nearest = (neighbours if nearest is None else nearest).tolist()
         self._plan = None
 
-    def _make_plan(self) -> EpochPlan:
+    def plan_epoch(self) -> EpochPlan:
         if self._neighbours is None:
             raise RuntimeError("the sampler has no graph yet: call set_graph first")
         rng = Random(f"graph {self.seed} {self.epoch}")
@@ -84,9 +86,9 @@ class GraphSampler(PlannedSampler):
         return EpochPlan(plan, stats)
 
     def _take(self, queue: list[int], label: int, rng: Random) -> list[int]:
-        """The next K images of an identity; its queue is refilled when it runs dry."""
+        """The next K images of an identity; its queue is refilled when empty."""
         group = self._groups[label]
-        if len(group) < self.num_instances:  # all of them, and some again
+        if len(group) < self.num_instances:  # all of them, some repeated
             images = rng.sample(group, len(group))
             return [images[i % len(images)] for i in range(self.num_instances)]
         taken: list[int] = []
@@ -96,3 +98,8 @@ class GraphSampler(PlannedSampler):
                 queue.sort(key=lambda index: index not in taken)  # no image twice in a batch
             taken.append(queue.pop())
         return taken
+
+
+def make_sampler(data: TrainingSet, options: SamplerOptions) -> GraphSampler:
+    """The sampler of a training set."""
+    return GraphSampler(data.labels, options.num_pids, options.num_instances, options.seed)

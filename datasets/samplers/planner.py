@@ -1,4 +1,4 @@
-"""An epoch's plan, made when it is asked for, and what samplers of P x K batches share."""
+"""Base classes of the samplers: an epoch's batches are planned as a whole, from (seed, epoch)."""
 
 from __future__ import annotations
 
@@ -9,26 +9,33 @@ from time import perf_counter
 
 from torch.utils.data import Sampler
 
-from datasets.samplers.chunks import check_batch_shape, indices_by_label, rank_slice
+from datasets.samplers.chunks import indices_by_label
 
 
 @dataclass(frozen=True, slots=True)
 class EpochPlan:
-    """The global batches of an epoch, as image positions, and numbers about them."""
+    """An epoch's global batches as image positions, and statistics for the log."""
 
     batches: list[list[int]]
     stats: dict[str, float]
 
 
 class EpochPlanner(Sampler[list[int]]):
-    """Batches planned by epoch, from (seed, epoch) and what the sampler has been given.
+    """A sampler that plans an epoch's batches when they are first needed.
 
-    Attributes:
-        plan_seconds: how long the present plan took.
+    Subclasses implement `plan_epoch`.
 
     Args:
         seed: with the epoch, decides the plan; the same on every process.
+
+    Attributes:
+        equal_shares: every process gets the same number of images of every batch.
+        pairs: the second half of a batch holds a partner for every image of the first half.
+        plan_seconds: time that the current plan took.
     """
+
+    equal_shares = False
+    pairs = False
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -36,14 +43,18 @@ class EpochPlanner(Sampler[list[int]]):
         self.plan_seconds = 0.0
         self._plan: EpochPlan | None = None
 
+    @abstractmethod
+    def plan_epoch(self) -> EpochPlan:
+        """The plan of `self.epoch`; the same on every process."""
+
     def set_epoch(self, epoch: int) -> None:
-        """Plan this epoch from (seed, epoch) when its batches are asked for."""
+        """Choose the epoch to plan."""
         self.epoch = epoch
         self._plan = None
 
     @property
     def stats(self) -> dict[str, float]:
-        """Numbers of the epoch's plan: batches, coverage, ..."""
+        """Statistics of the epoch's plan: batches, coverage, ..."""
         return self._planned().stats
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -55,29 +66,27 @@ class EpochPlanner(Sampler[list[int]]):
     def _planned(self) -> EpochPlan:
         if self._plan is None:
             started = perf_counter()
-            self._plan = self._make_plan()
+            self._plan = self.plan_epoch()
             self.plan_seconds = perf_counter() - started
         return self._plan
 
-    @abstractmethod
-    def _make_plan(self) -> EpochPlan:
-        """The plan of `self.epoch`, the same on every process."""
 
-
-class PlannedSampler(EpochPlanner):
-    """Whole batches of P distinct identities x K images, planned by epoch.
+class PKSampler(EpochPlanner):
+    """A sampler of batches with P distinct identities x K images each.
 
     Args:
         labels: label 0..I-1 of every image.
         num_pids: P, identities in a global batch.
-        num_instances: K, images of an identity; they stand side by side.
+        num_instances: K, images per identity; they are consecutive in the batch.
         seed: with the epoch, decides the plan; the same on every process.
         rank: this process.
         world_size: processes; each gets P / world_size identities of every batch.
 
     Raises:
-        ValueError: fewer identities than P, or P not divisible by the processes.
+        ValueError: fewer identities than P, or P is not divisible by the processes.
     """
+
+    equal_shares = True
 
     def __init__(
         self,
@@ -98,3 +107,32 @@ class PlannedSampler(EpochPlanner):
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter([rank_slice(batch, self.rank, self.world_size) for batch in super().__iter__()])
+
+
+def check_batch_shape(
+    num_identities: int, num_pids: int, num_instances: int, world_size: int = 1
+) -> None:
+    """Check that P distinct identities x K images exist and divide among the processes.
+
+    Raises:
+        ValueError: names the option to change.
+    """
+    if num_pids < 1 or num_instances < 1:
+        raise ValueError(f"a batch needs P, K >= 1, not {num_pids} x {num_instances}")
+    if num_identities < num_pids:
+        raise ValueError(
+            f"a batch of {num_pids} identities x {num_instances} images needs {num_pids} "
+            f"identities, the training set has {num_identities}: lower "
+            f"SOLVER.STAGE2.IMS_PER_BATCH to {num_identities * num_instances} or less"
+        )
+    if num_pids % world_size:
+        raise ValueError(
+            f"{num_pids} identities per batch do not divide among {world_size} processes: "
+            "change SOLVER.STAGE2.IMS_PER_BATCH"
+        )
+
+
+def rank_slice(batch: Sequence[int], rank: int, world_size: int) -> list[int]:
+    """The consecutive part of a global batch that process `rank` works on."""
+    share = len(batch) // world_size
+    return list(batch[rank * share : (rank + 1) * share])

@@ -1,32 +1,34 @@
-"""P x K batches: P random identities with K images each (Hermans et al., 2017)."""
+"""P x K batches of random identities (Hermans et al., 2017)."""
 
 from __future__ import annotations
 
 from random import Random
 
 from datasets.samplers.chunks import random_chunks
-from datasets.samplers.planner import EpochPlan, PlannedSampler
+from datasets.samplers.options import SamplerOptions
+from datasets.samplers.planner import EpochPlan, PKSampler
+from datasets.sources import TrainingSet
 
 
-class RandomIdentitySampler(PlannedSampler):
-    """Plans an epoch of whole batches of P distinct identities x K images.
+class RandomIdentitySampler(PKSampler):
+    """Draws P random identities with K images each for every batch.
 
     While at least P identities have a chunk of K images left, P of them are drawn without
-    replacement and give one chunk each. The K images of an identity stand side by side.
+    replacement and give one chunk each.
 
     Args:
-        labels: label 0..C-1 of every image.
+        labels: label 0..I-1 of every image.
         num_pids: P, identities in a global batch.
-        num_instances: K, images of an identity.
+        num_instances: K, images per identity; they are consecutive in the batch.
         seed: with the epoch, decides the plan; the same on every process.
         rank: this process.
         world_size: processes; each gets P / world_size identities of every batch.
 
     Raises:
-        ValueError: fewer identities than P, or P not divisible by the processes.
+        ValueError: fewer identities than P, or P is not divisible by the processes.
     """
 
-    def _make_plan(self) -> EpochPlan:
+    def plan_epoch(self) -> EpochPlan:
         rng = Random(f"random identities {self.seed} {self.epoch}")
         chunks = random_chunks(self._groups, self.num_instances, rng)
         plan = _draw_batches(chunks, self.num_pids, rng)
@@ -53,3 +55,8 @@ def _draw_batches(chunks: list[list[list[int]]], num_pids: int, rng: Random) -> 
                 available[place] = available[-1]
                 available.pop()
     return batches
+
+
+def make_sampler(data: TrainingSet, options: SamplerOptions) -> RandomIdentitySampler:
+    """The sampler of a training set."""
+    return RandomIdentitySampler(data.labels, options.num_pids, options.num_instances, options.seed)

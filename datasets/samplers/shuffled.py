@@ -1,22 +1,22 @@
-"""Plain shuffled batches."""
+"""Shuffled batches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from random import Random
-from time import perf_counter
 
-from torch.utils.data import Sampler
+from datasets.samplers.options import SamplerOptions
+from datasets.samplers.planner import EpochPlan, EpochPlanner
+from datasets.sources import TrainingSet
 
 
-class ShuffledSampler(Sampler[list[int]]):
-    """Every image once an epoch in random order; a last batch of one image is left out.
+class ShuffledSampler(EpochPlanner):
+    """Every image once per epoch, in random order.
 
-    Batch normalization cannot train on a single image.
+    A last batch of a single image is dropped: batch normalization cannot train on it.
 
     Args:
         num_images: size of the training set.
-        batch_size: images in a batch.
+        batch_size: images per batch.
         seed: with the epoch, decides the order.
 
     Raises:
@@ -25,33 +25,24 @@ class ShuffledSampler(Sampler[list[int]]):
 
     def __init__(self, num_images: int, batch_size: int, seed: int = 0) -> None:
         if num_images < 2:
-            raise ValueError(f"training needs two images or more, there are {num_images}")
+            raise ValueError(f"training needs two images or more, got {num_images}")
+        super().__init__(seed)
         self.num_images = num_images
         self.batch_size = batch_size
-        self.seed = seed
-        self.set_epoch(0)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Shuffle by (seed, epoch)."""
-        started = perf_counter()
+    def plan_epoch(self) -> EpochPlan:
         order = list(range(self.num_images))
-        Random(f"shuffle {self.seed} {epoch}").shuffle(order)
+        Random(f"shuffle {self.seed} {self.epoch}").shuffle(order)
         batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
-        self._batches = batches if len(batches[-1]) > 1 else batches[:-1]
-        covered = sum(map(len, self._batches)) / self.num_images
-        self._stats: dict[str, float] = {
-            "batches": len(self._batches),
-            "image_coverage": covered,
+        if len(batches[-1]) == 1:
+            batches.pop()
+        stats: dict[str, float] = {
+            "batches": len(batches),
+            "image_coverage": sum(map(len, batches)) / self.num_images,
         }
-        self.plan_seconds = perf_counter() - started
+        return EpochPlan(batches, stats)
 
-    @property
-    def stats(self) -> dict[str, float]:
-        """Numbers of the epoch's plan: batches, coverage."""
-        return self._stats
 
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self._batches)
-
-    def __len__(self) -> int:
-        return len(self._batches)
+def make_sampler(data: TrainingSet, options: SamplerOptions) -> ShuffledSampler:
+    """The sampler of a training set."""
+    return ShuffledSampler(len(data.labels), options.batch_size, options.seed)

@@ -1,4 +1,4 @@
-"""Ways through the graph of look-alike identities that fill batches; pure functions."""
+"""Walks over the graph of look-alike identities that fill batches; pure functions."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from random import Random
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """Batches of distinct identities, in the order of a walk.
+    """Batches of distinct identities, in the order of the walk.
 
     Attributes:
-        batches: labels, P in each.
-        restarts: how often the walk ran dry and began again elsewhere.
-        extra: labels at the end of the last batch that fill it beyond their number of visits.
+        batches: P labels each.
+        restarts: number of times that the walk ran out of neighbours and started elsewhere.
+        extra: number of labels at the end of the last batch that fill it beyond their visits.
     """
 
     batches: list[list[int]]
     restarts: int
-    extra: int
+    extra: int = 0
 
 
 def depth_first_walk(
@@ -34,19 +34,19 @@ def depth_first_walk(
 ) -> Walk:
     """Fill batches by walking from an identity to its look-alikes, depth first (CLIP-DFGS, 3.3).
 
-    Every identity is visited as often as it has chunks. When the walk runs dry it restarts at a
-    random identity that has not been visited yet, or else at any with chunks left, so that no
-    identity and no separate part of the graph is missed. An identity that is met while it is in the
-    open batch already comes back after that batch. The last batch is dropped unless it holds an
-    identity that no other batch has; then it is filled with look-alikes of its identities.
+    Every identity is visited once per chunk. When the walk runs out of neighbours, it restarts at a
+    random unvisited identity, or at any identity with chunks left, so every identity and every
+    component of the graph is visited. An identity that is already in the open batch is deferred to
+    the next one. The last, incomplete batch is dropped unless it holds an identity that no other
+    batch has; then it is filled with look-alikes of its identities.
 
     Args:
         neighbours: look-alikes of every label, nearest first.
-        visits: chunks that every label has.
+        visits: number of chunks of every label.
         num_pids: P, distinct labels in a batch.
         rng: source of randomness.
         shuffle_rows: visit an identity's neighbours in random order instead of nearest first.
-        domains: data set of every label; starts take turns between them. None = anywhere.
+        domains: data set of every label; new starts alternate between them. None = anywhere.
     """
     left = _Left(visits, domains, rng)
     stack: deque[int] = deque()
@@ -78,19 +78,8 @@ def depth_first_walk(
         if shuffle_rows:
             rng.shuffle(row)
         stack.extend(other for other in reversed(row) if other in left)
-    return _end_walk(batches, list(batch), num_pids, neighbours, visits, rng, max(starts - 1, 0))
-
-
-def _fillers(
-    batch: list[int], neighbours: Sequence[Sequence[int]], visits: Sequence[int], rng: Random
-) -> list[int]:
-    """Labels outside the batch: first those that look like its labels, then the rest at random."""
-    alike = dict.fromkeys(other for label in batch for other in neighbours[label])
-    rest = list(range(len(visits)))
-    rng.shuffle(rest)
-    members = set(batch)
-    order = dict.fromkeys([*alike, *rest])
-    return [label for label in order if visits[label] and label not in members]
+    walk = Walk(batches, restarts=max(starts - 1, 0))
+    return _close(walk, list(batch), num_pids, neighbours, visits, rng)
 
 
 def greedy_walk(
@@ -101,20 +90,19 @@ def greedy_walk(
     *,
     domains: Sequence[int] | None = None,
 ) -> Walk:
-    """Fill every batch with the identities that are most linked to it already.
+    """Fill every batch with the identities that have the most links to it.
 
-    A batch starts at a random identity that has not been visited yet, or else at any with chunks
-    left. Then comes, again and again, the identity with the most links to the batch, in either
-    direction; among equals the one with the most chunks left, so that no identity is left over.
-    Every link inside a batch is a hit, so this raises hits directly, where a depth-first walk gets
-    them along the way.
+    A batch starts at a random unvisited identity, or at any identity with chunks left. Then the
+    identity with the most links to the batch, in either direction, is added until the batch is
+    full; ties go to the identity with the most chunks left, so none is left over. Links inside a
+    batch are hits: this walk maximizes them directly, a depth-first walk only indirectly.
 
     Args:
         neighbours: look-alikes of every label.
-        visits: chunks that every label has.
+        visits: number of chunks of every label.
         num_pids: P, distinct labels in a batch.
         rng: source of randomness.
-        domains: data set of every label; starts take turns between them. None = anywhere.
+        domains: data set of every label; new starts alternate between them. None = anywhere.
     """
     linked: list[list[int]] = [list(row) for row in neighbours]
     for label, row in enumerate(neighbours):
@@ -142,11 +130,11 @@ def greedy_walk(
             break
         batches.append(list(batch))
         batch = {}
-    return _end_walk(batches, list(batch), num_pids, neighbours, visits, rng, restarts)
+    return _close(Walk(batches, restarts), list(batch), num_pids, neighbours, visits, rng)
 
 
 def _most_linked(links: Counter[int], remaining: Sequence[int], rng: Random) -> int | None:
-    """The label with the most links, then the most chunks left, then by lot; None without links."""
+    """The label with the most links, then the most chunks left, then at random; else None."""
     if not links:
         return None
     most = max(links.values())
@@ -154,29 +142,40 @@ def _most_linked(links: Counter[int], remaining: Sequence[int], rng: Random) -> 
     return max(best, key=lambda label: (remaining[label], rng.random()))
 
 
-def _end_walk(
-    batches: list[list[int]],
+def _close(
+    walk: Walk,
     batch: list[int],
     num_pids: int,
     neighbours: Sequence[Sequence[int]],
     visits: Sequence[int],
     rng: Random,
-    restarts: int,
 ) -> Walk:
-    """Drop the open batch, or fill it up when it holds an identity that no other batch has."""
-    extra = 0
-    if batch and not {label for full in batches for label in full}.issuperset(batch):
-        extra = num_pids - len(batch)
-        batches.append([*batch, *_fillers(batch, neighbours, visits, rng)[:extra]])
-    return Walk(batches, restarts, extra)
+    """Drop the open batch, or fill it up if it holds an identity that no other batch has."""
+    if not batch or {label for full in walk.batches for label in full}.issuperset(batch):
+        return walk
+    extra = num_pids - len(batch)
+    last = [*batch, *_fillers(batch, neighbours, visits, rng)[:extra]]
+    return Walk([*walk.batches, last], walk.restarts, extra)
+
+
+def _fillers(
+    batch: list[int], neighbours: Sequence[Sequence[int]], visits: Sequence[int], rng: Random
+) -> list[int]:
+    """Labels outside the batch: look-alikes of its labels first, then the rest in random order."""
+    alike = dict.fromkeys(other for label in batch for other in neighbours[label])
+    rest = list(range(len(visits)))
+    rng.shuffle(rest)
+    members = set(batch)
+    order = dict.fromkeys([*alike, *rest])
+    return [label for label in order if visits[label] and label not in members]
 
 
 class _Left:
-    """The labels with visits left, and where to start among them.
+    """The labels with visits left, and the next start among them.
 
     Args:
         visits: number of visits of every label.
-        domains: data set of every label, to take turns between; None = one for all.
+        domains: data set of every label, to alternate between; None = one for all.
         rng: source of randomness.
     """
 
@@ -200,7 +199,7 @@ class _Left:
 
     @property
     def has_unvisited(self) -> bool:
-        """Whether there is a label that has not been visited at all."""
+        """Whether a label has not been visited at all."""
         return any(part.items for part in self._unvisited)
 
     def visit(self, label: int) -> None:
@@ -212,9 +211,9 @@ class _Left:
             self._left[place].discard(label)
 
     def draw_start(self, unwanted: Container[int]) -> int | None:
-        """A random label of the domain whose turn it is, one without visits if there is one.
+        """A random label of the domain whose turn it is, preferably an unvisited one.
 
-        None when all that have visits left are unwanted.
+        None if all labels with visits left are unwanted.
         """
         count = len(self._left)
         for place in ((self._turn + step) % count for step in range(count)):
@@ -234,7 +233,7 @@ class _RandomSet:
         self._places = {item: place for place, item in enumerate(self.items)}
 
     def discard(self, item: int) -> None:
-        """Remove a member; the last one takes its place."""
+        """Remove a member; the last member takes its place."""
         place = self._places.pop(item, None)
         if place is not None:
             last = self.items.pop()
@@ -243,7 +242,7 @@ class _RandomSet:
                 self._places[last] = place
 
     def draw(self, rng: Random, unwanted: Container[int]) -> int | None:
-        """A random member outside `unwanted`, None when there is none."""
+        """A random member outside `unwanted`; None if there is none."""
         if not self.items:
             return None
         for _ in range(8):

@@ -1,1 +1,1 @@
-"""Drawing people, places and what cameras make of them."""
+"""Drawn ReID data: people, places and cameras."""

@@ -1,4 +1,4 @@
-"""What a camera adds to a picture: the scene, things in front of a person, colours and noise."""
+"""What a camera adds to an image: scene, occlusion, colours, blur and noise."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 @dataclass(frozen=True, slots=True)
 class CameraStyle:
-    """What the cameras of one place have in common; each camera draws from the ranges."""
+    """The style that the cameras of a place share; each camera draws from the ranges."""
 
-    walls: tuple[str, ...]  # keys of WALLS, one camera after the other
-    floors: tuple[str, ...]  # keys of FLOORS
-    air: RGB  # colour into which the scene fades
-    haze: float  # how far it fades, 0 to 1: people stand out the more
+    walls: tuple[str, ...]  # keys of WALLS, by camera in turn
+    floors: tuple[str, ...]  # keys of FLOORS, likewise
+    air: RGB  # colour that the scene fades to
+    haze: float  # how far it fades, 0 to 1; people stand out more
     tint: RGB = (1.0, 1.0, 1.0)  # mean gains of red, green and blue
     gain_spread: float = 0.03  # log standard deviation of a camera's gains around the tint
     saturation: Range = (0.85, 1.05)
     gamma: Range = (0.92, 1.1)  # above 1 darkens
     contrast: Range = (0.92, 1.05)
     brightness: Range = (-0.03, 0.03)
-    blur: Range = (0.3, 0.8)  # Gaussian, in pixels of a picture 128 pixels high
+    blur: Range = (0.3, 0.8)  # Gaussian, in pixels of an image 128 pixels high
     noise: Range = (0.01, 0.03)  # standard deviation
-    scale: Range = (0.9, 0.97)  # body height per picture height
-    occlusion: float = 0.08  # share of pictures with something in front of the person
+    scale: Range = (0.9, 0.97)  # body height / image height
+    occlusion: float = 0.08  # share of images with an obstacle in front of the person
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Camera:
-    """One camera: the values it drew from the style of its place."""
+    """One camera, with values drawn from the style of its place."""
 
     gains: Array  # (3,)
     saturation: float
@@ -51,14 +51,14 @@ class Camera:
     noise: float
     scale: float
     mirror: bool
-    horizon: float  # row of the foot of the wall per picture height
-    heading: float  # yaw of those who walk by, radians
+    horizon: float  # row of the foot of the wall / image height
+    heading: float  # yaw of passing people, radians
     wall: str
     floor: str
 
 
 def draw_camera(style: CameraStyle, index: int, rng: np.random.Generator) -> Camera:
-    """Camera number `index` of a place."""
+    """Draw camera number `index` of a place."""
     ranges = {name: getattr(style, name) for name in RESPONSE}
     return Camera(
         gains=_floats(style.tint) * _floats(np.exp(rng.normal(0, style.gain_spread, 3))),
@@ -74,7 +74,7 @@ def draw_camera(style: CameraStyle, index: int, rng: np.random.Generator) -> Cam
 def draw_scene(
     camera: Camera, style: CameraStyle, shape: tuple[int, int], rng: np.random.Generator
 ) -> Array:
-    """The empty scene before a camera, (H, W, 3) in 0..1; pictures are cut out of it."""
+    """The empty scene of a camera, (H, W, 3) in 0..1; images are crops of it."""
     height, width = shape
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32) / height
     foot = camera.horizon + 0.03 * float(rng.normal())
@@ -89,7 +89,7 @@ def draw_scene(
 
 
 def draw_obstacle(canvas: Array, rng: np.random.Generator) -> None:
-    """Put a post, a box or a bush in front of the person, in place."""
+    """Draw a post, a box or a bush in front of the person, in place."""
     height, width = canvas.shape[:2]
     kind = rng.integers(3)
     colour = _floats(rng.choice(OBSTACLE_COLOURS))
@@ -113,26 +113,26 @@ def draw_obstacle(canvas: Array, rng: np.random.Generator) -> None:
 OBSTACLE_COLOURS = ((0.45, 0.45, 0.47), (0.3, 0.22, 0.16), (0.62, 0.6, 0.55), (0.2, 0.25, 0.3))
 
 
-def expose(picture: Array, camera: Camera, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """What the sensor makes of a picture.
+def expose(image: Array, camera: Camera, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Apply the response of a camera.
 
     Args:
-        picture: (H, W, 3) linear picture in 0..1; the result is of that shape.
-        camera: whose response.
-        rng: draws this picture's exposure and noise.
+        image: (H, W, 3) linear image in 0..1; the result has this shape.
+        camera: the camera.
+        rng: draws exposure and noise.
     """
-    blur = camera.blur * rng.uniform(0.7, 1.3) * picture.shape[0] / 128
-    picture = ndimage.gaussian_filter(picture, (blur, blur, 0), truncate=2.5)
-    grey = (picture * LUMA).sum(axis=-1, keepdims=True)  # no BLAS: its rounding varies
-    picture = grey + camera.saturation * (picture - grey)
+    blur = camera.blur * rng.uniform(0.7, 1.3) * image.shape[0] / 128
+    image = ndimage.gaussian_filter(image, (blur, blur, 0), truncate=2.5)
+    grey = (image * LUMA).sum(axis=-1, keepdims=True)  # not BLAS, whose rounding varies
+    image = grey + camera.saturation * (image - grey)
     exposure = np.exp(rng.normal(0, 0.05) + rng.normal(0, 0.02, 3))
     gains = camera.gains * _floats(exposure)
-    picture = np.clip(picture * gains, 0, 1) ** camera.gamma
-    picture = 0.5 + camera.contrast * (picture - 0.5) + camera.brightness
-    picture += camera.noise * rng.standard_normal(picture.shape, dtype=np.float32)
+    image = np.clip(image * gains, 0, 1) ** camera.gamma
+    image = 0.5 + camera.contrast * (image - 0.5) + camera.brightness
+    image += camera.noise * rng.standard_normal(image.shape, dtype=np.float32)
     if camera.mirror:
-        picture = picture[:, ::-1]
-    return (np.clip(picture, 0, 1) * 255).astype(np.uint8)
+        image = image[:, ::-1]
+    return (np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
 def _floats(values: Any) -> Array:
@@ -140,7 +140,7 @@ def _floats(values: Any) -> Array:
 
 
 def _clouds(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> Array:
-    """Smooth noise of zero mean and unit deviation."""
+    """Smooth noise with unit standard deviation."""
     noise = ndimage.gaussian_filter(rng.standard_normal(shape), sigma, mode="wrap")
     return (noise / noise.std()).astype(np.float32)
 
@@ -152,12 +152,12 @@ def _grain(colour: RGB, shape: tuple[int, ...], strength: float, rng: np.random.
 
 
 def _grid(rows: Array, columns: Array, period: tuple[float, float], line: float) -> NDArray:
-    """Where the joints of a grid of (rows, columns) period lie."""
+    """Mask of the joints of a grid with a (rows, columns) period."""
     return (rows % period[0] < line * period[0]) | (columns % period[1] < line * period[1])
 
 
 def _varied(colours: Array, cells: Array, strength: float) -> Array:
-    """Give every cell of a grid its own brightness; the hash of its number is the noise."""
+    """Vary the brightness of grid cells by a hash of their numbers."""
     noise = np.modf(np.abs(np.sin(cells * 12.9898) * 43758.5))[0].astype(np.float32)
     return colours * (1 + strength * (noise[..., None] - 0.5))
 
@@ -178,7 +178,7 @@ def _concrete(rows: Array, columns: Array, rng: np.random.Generator) -> Array:
 
 
 def _shop(rows: Array, columns: Array, rng: np.random.Generator) -> Array:
-    """Shop windows with wares of many colours between light pillars."""
+    """Shop windows with colourful goods between light pillars."""
     shelf, stack = np.floor(rows / 0.14), np.floor(columns / 0.09)
     cells = (shelf * 131 + stack * 7).astype(int) % 97
     wares = rng.uniform(0.35, 0.95, (97, 3)).astype(np.float32)[cells]
@@ -224,7 +224,7 @@ def _metro(rows: Array, columns: Array, rng: np.random.Generator) -> Array:
 
 
 def _ground(colour: RGB, strength: float, joint: float, period: float) -> Callable[..., Array]:
-    """A floor maker: rough ground of one colour, with joints where `joint` is above 0."""
+    """A floor texture: rough ground of one colour, with joints if `joint` > 0."""
 
     def surface(rows: Array, columns: Array, rng: np.random.Generator) -> Array:
         floor = _grain(colour, rows.shape, strength, rng)

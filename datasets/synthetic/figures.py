@@ -1,4 +1,4 @@
-"""Draws one person: what they look like, how they stand, and their picture on a canvas."""
+"""Draw one person: appearance, pose, and body parts on a canvas."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Point = tuple[float, float]
 LOWERS = ("trousers", "shorts", "skirt")
 HAIRSTYLES = ("short", "long", "bun", "bald")
 BAGS = ("none", "backpack", "shoulder", "hand")
-STRIPE = 0.075  # width of a stripe in body heights: about 8 pixels of a 128 pixel crop
-BREADTH = 1.15  # people seen from above look broad for their height
+STRIPE = 0.075  # width of a stripe in body heights, about 8 of 128 pixels
+BREADTH = 1.15  # people seen from above look broader
 
-# Where a garment shows its accent colour, from the offset to the spine and the height.
+# Where a garment has its accent colour, by offset from the spine and height.
 PATTERNS: dict[str, Callable[[Array, Array], NDArray[np.bool_]]] = {
     "plain": lambda *_: np.zeros(1, dtype=bool),
     "hoops": lambda _, y: (y // STRIPE) % 2 == 0,
@@ -34,14 +34,14 @@ PATTERNS: dict[str, Callable[[Array, Array], NDArray[np.bool_]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Appearance:
-    """What stays the same in every picture of a person; colours are RGB in 0..1."""
+    """What all images of a person have in common; colours are RGB in 0..1."""
 
     skin: RGB
     hair: RGB
     hairstyle: str  # one of HAIRSTYLES
     hat: RGB | None
     upper: RGB
-    accent: RGB  # second colour of the upper garment, unseen where that is plain
+    accent: RGB  # second colour of the upper garment, invisible if it is plain
     pattern: str  # a key of PATTERNS
     long_sleeves: bool
     lower_kind: str  # one of LOWERS
@@ -55,13 +55,13 @@ class Appearance:
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """How and where a person stands in one picture; angles in radians, places in canvas pixels."""
+    """Pose and position in one image; angles in radians, positions in canvas pixels."""
 
-    yaw: float  # heading; 0 walks towards the camera, pi away from it, pi / 2 to the right
-    stride: float  # angle of the leading thigh; the sign says which leg leads
+    yaw: float  # heading: 0 towards the camera, pi away from it, pi / 2 to the right
+    stride: float  # angle of the leading thigh; the sign selects the leg
     bend: float  # extra bend of knees and elbows
     lean: float  # sideways shift of the head per body height
-    light: float  # -1 lit from the left .. 1 from the right
+    light: float  # from -1, lit from the left, to 1, from the right
     column: float  # of the spine
     row: float  # of the feet
     height: float  # of the body
@@ -76,7 +76,7 @@ class Fabric:
     pattern: str = "plain"
 
     def colours(self, x: Array, y: Array) -> Array:
-        """Colours (N, 3) of the points with offset `x` from the spine and height `y`, each (N,)."""
+        """Colours (N, 3) at offsets `x` from the spine and heights `y`, each (N,)."""
         accented = PATTERNS[self.pattern](x, y)
         colours = np.array((self.colour, self.accent), dtype=np.float32)
         return colours[accented.astype(np.intp)]
@@ -88,14 +88,14 @@ def plain(colour: RGB) -> Fabric:
 
 
 class Figure:
-    """One person being drawn; lengths are in body heights, heights count from the feet."""
+    """One person on a canvas; lengths are in body heights, heights start at the feet."""
 
     def __init__(self, canvas: Array, who: Appearance, pose: Pose) -> None:
         self.canvas, self.who, self.pose = canvas, who, pose
         self.cos, self.sin = float(np.cos(pose.yaw)), float(np.sin(pose.yaw))
 
     def draw(self) -> None:
-        """Draw the parts from far to near."""
+        """Draw all parts from far to near."""
         near, far = (1, -1) if self.sin < 0 else (-1, 1)
         self._shadow()
         self._backpack(behind=True)
@@ -112,15 +112,15 @@ class Figure:
         self._side_bag()
 
     def project(self, lateral: float, height: float, forward: float) -> Point:
-        """Picture offset (x, y) of a body point, seen from the camera."""
+        """Image offset (x, y) of a body point."""
         return lateral * self.cos + forward * self.sin, height
 
     def spread(self, half_width: float, half_depth: float) -> float:
-        """Half the visible width of a part with an elliptic cross section."""
+        """Half the visible width of a part with an elliptical cross section."""
         return float(np.hypot(half_width * self.cos, half_depth * self.sin)) * self.who.girth
 
     def fill(self, outline: list[Point], fabric: Fabric, roundness: float = 0.3) -> None:
-        """Fill a polygon of (x, y) body points, darker towards its sides as on a cylinder."""
+        """Fill a polygon of (x, y) body points, shaded like a cylinder."""
         points = np.asarray(outline, dtype=np.float32)
         pose = self.pose
         columns = pose.column + (BREADTH * points[:, 0] + pose.lean * points[:, 1]) * pose.height
@@ -135,7 +135,7 @@ class Figure:
         self.canvas[rr, cc] = fabric.colours(offset, height) * shade[:, None]
 
     def limb(self, start: Point, end: Point, widths: Point, fabric: Fabric) -> None:
-        """A tapering rod with round ends; `widths` are the radii at `start` and `end`."""
+        """Draw a tapering rod with round ends; `widths` are the radii at `start` and `end`."""
         angle = np.arctan2(end[1] - start[1], end[0] - start[0])
         arcs = [(end, widths[1], angle), (start, widths[0], angle + np.pi)]
         outline = [
@@ -146,7 +146,7 @@ class Figure:
         self.fill(outline, fabric)
 
     def oval(self, centre: Point, radii: Point, fabric: Fabric) -> None:
-        """An upright ellipse."""
+        """Draw an upright ellipse."""
         turns = np.linspace(0, 2 * np.pi, 12, endpoint=False)
         points = np.array(centre) + np.array(radii) * np.stack([np.cos(turns), np.sin(turns)], 1)
         self.fill(points.tolist(), fabric)

@@ -1,4 +1,4 @@
-"""The people of a synthetic data set: families of look-alikes."""
+"""The people of a drawn data set: families of look-alikes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOES = ((0.1, 0.1, 0.1), (0.9, 0.9, 0.88), (0.42, 0.26, 0.15), (0.7, 0.15, 0.15
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """One person of a data set; a family is a group of near look-alikes."""
+    """One person; a family is a group of look-alikes."""
 
     pid: int
     family: int
@@ -27,10 +27,10 @@ class Identity:
 
 
 def draw_identities(domain: Domain, first_pid: int, count: int, seed: int) -> list[Identity]:
-    """Dress `count` people, in families of one to three.
+    """Draw `count` people in families of one to three.
 
-    A family shares its founder's looks, each further member but for one attribute, so that any
-    two of a family differ in one or two.
+    Every other member differs from the founder of its family in one attribute, so that two members
+    differ in one or two.
     """
     rng = keyed_generator(seed, domain.name, "identities", first_pid)
     identities: list[Identity] = []
@@ -46,7 +46,7 @@ def draw_identities(domain: Domain, first_pid: int, count: int, seed: int) -> li
 
 
 def _visible_changes(who: Appearance) -> list[str]:
-    """Attributes in which members of a family may differ: what a picture of 128 x 64 can show."""
+    """Attributes in which family members may differ, all visible at 128 x 64 pixels."""
     changes = ["upper", "pattern", "lower", "lower_kind", "bag_kind", "hat"]
     return changes if who.pattern == "plain" else [*changes, "accent"]
 
@@ -74,13 +74,13 @@ def _dress(domain: Domain, rng: np.random.Generator) -> Appearance:
 
 
 def _contrasting(colours: Sequence[RGB], others: Sequence[RGB], rng: np.random.Generator) -> RGB:
-    """One of the half of `colours` that stands out most from all `others`."""
+    """A random colour from the half of `colours` that differs most from all `others`."""
     distances = np.linalg.norm(np.array(colours)[:, None] - np.array(others), axis=2).min(axis=1)
     return colours[np.argsort(-distances, kind="stable")[rng.integers(len(colours) // 2)]]
 
 
 def _change(who: Appearance, name: str, domain: Domain, rng: np.random.Generator) -> Appearance:
-    """The same person but for one attribute."""
+    """The appearance with one attribute changed."""
     choice: Any
     if name in ("pattern", "lower_kind", "bag_kind"):
         kinds = {"pattern": tuple(PATTERNS), "lower_kind": LOWERS, "bag_kind": BAGS}[name]
@@ -95,6 +95,6 @@ def _change(who: Appearance, name: str, domain: Domain, rng: np.random.Generator
 
 
 def keyed_generator(*key: object) -> np.random.Generator:
-    """A generator of its own for every key, the same on every machine."""
+    """A random generator for each key, equal on every machine."""
     digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
     return np.random.default_rng(np.frombuffer(digest, dtype="<u4"))

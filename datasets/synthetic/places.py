@@ -1,4 +1,4 @@
-"""The places that synthetic people are seen at: how they dress, how the cameras see them."""
+"""The places of drawn data sets: how people dress and what the cameras are like."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datasets.synthetic.figures import RGB
 
 
 def _palette(colours: str) -> tuple[RGB, ...]:
-    """RGB triples in 0..1 of hexadecimal colours."""
+    """Hexadecimal colours as RGB triples in 0..1."""
     return tuple(
         (int(c[:2], 16) / 255, int(c[2:4], 16) / 255, int(c[4:], 16) / 255) for c in colours.split()
     )
@@ -17,7 +17,7 @@ def _palette(colours: str) -> tuple[RGB, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """A place: how its people dress and how its cameras see them."""
+    """A place: the clothes of its people and the style of its cameras."""
 
     name: str  # its data set is synthetic_<name>
     uppers: tuple[RGB, ...]  # colours of upper garments, bags and hats
@@ -121,10 +121,10 @@ DOMAINS: dict[str, Domain] = {place.name: place for place in (STREET, MALL, CAMP
 
 
 def find_domain(name: str) -> Domain:
-    """The domain of that name.
+    """The domain with this name.
 
     Raises:
-        ValueError: if there is none; the text lists the known ones.
+        ValueError: no such domain; lists the known ones.
     """
     if name not in DOMAINS:
         raise ValueError(f"unknown domain {name!r}; known: {', '.join(DOMAINS)}")

@@ -1,4 +1,4 @@
-"""The embedded ReID data sets: people of four places, drawn and saved in Market-1501 layout."""
+"""Drawn ReID data sets: people at four places, saved in the Market-1501 layout."""
 
 from __future__ import annotations
 
@@ -27,13 +27,21 @@ from datasets.synthetic.places import DOMAINS, Domain, find_domain
 
 logger = logging.getLogger(__name__)
 
-DRAWING_VERSION = 2  # raise it with any change that alters a pixel
+DRAWING_VERSION = 2  # increase with every change that alters a pixel
 MARKER = "complete.json"
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetSize:
-    """How much is drawn: identities per split, cameras, pictures per identity and camera."""
+    """Size of a data set.
+
+    Attributes:
+        num_train_pids: identities in `bounding_box_train`.
+        num_test_pids: identities in `query` and `bounding_box_test`.
+        num_cameras: 2 to 9 cameras.
+        images_per_camera: images per identity and camera, at least 2.
+        seed: another seed gives other people and cameras.
+    """
 
     num_train_pids: int = 100
     num_test_pids: int = 50
@@ -47,9 +55,9 @@ DEFAULTS = DatasetSize()
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One picture to draw: who, by which camera, and the file it becomes."""
+    """One image to draw: identity, camera and file."""
 
-    path: str  # below the folder of the data set
+    path: str  # relative to the folder of the data set
     pid: int
     camid: int
     number: int
@@ -58,7 +66,7 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything the pictures of one data set depend on."""
+    """Everything that the images of a data set depend on."""
 
     domain: Domain
     size: DatasetSize
@@ -67,7 +75,7 @@ class Plan:
 
 
 def plan_shots(plan: Plan) -> Iterator[Shot]:
-    """All pictures of a data set: identities, then passers-by (pid 0) and bad crops (pid -1)."""
+    """All images of a data set: identities, then distractors (pid 0) and junk (pid -1)."""
     domain, size = plan.domain, plan.size
     first_test = size.num_train_pids + 1
     train = draw_identities(domain, 1, size.num_train_pids, size.seed)
@@ -87,7 +95,7 @@ def plan_shots(plan: Plan) -> Iterator[Shot]:
 
 
 def _num_strangers(size: DatasetSize) -> int:
-    """Distractors per camera: one for every five test identities, at least two."""
+    """Distractors per camera: one per five test identities, at least two."""
     return max(2, size.num_test_pids // 5)
 
 
@@ -98,7 +106,7 @@ def _shot(folder: str, pid: int, camid: int, number: int, appearance: Appearance
 
 @lru_cache(maxsize=16)
 def _place(plan: Plan, camid: int) -> tuple[Camera, Array]:
-    """A camera and the empty scene before it, three pictures wide."""
+    """A camera and its empty scene, three images wide."""
     rng = keyed_generator(plan.size.seed, plan.domain.name, "camera", camid)
     camera = draw_camera(plan.domain.style, camid, rng)
     height, width = 2 * plan.height, 2 * plan.width
@@ -106,7 +114,7 @@ def _place(plan: Plan, camid: int) -> tuple[Camera, Array]:
 
 
 def draw_shot(plan: Plan, shot: Shot) -> Image.Image:
-    """One picture, `plan.height` x `plan.width` pixels; it depends on its arguments alone."""
+    """Draw one image of `plan.height` x `plan.width` pixels; depends only on its arguments."""
     rng = keyed_generator(plan.size.seed, plan.domain.name, shot.pid, shot.camid, shot.number)
     camera, scene = _place(plan, shot.camid)
     height, width = 2 * plan.height, 2 * plan.width
@@ -124,7 +132,7 @@ def draw_shot(plan: Plan, shot: Shot) -> Image.Image:
         row=rng.normal(0.5, 0.15) * (height - body) + body,
         height=body,
     )
-    if shot.pid < 0:  # a detection that missed most of the person
+    if shot.pid < 0:  # a detection that misses most of the person
         column = pose.column + width * rng.choice((-0.5, 0.5))
         pose = replace(pose, column=column, row=1.5 * pose.row, height=1.5 * body)
     draw_person(canvas, shot.appearance, pose)
@@ -135,7 +143,7 @@ def draw_shot(plan: Plan, shot: Shot) -> Image.Image:
 
 
 def draw_people(count: int, domain: str = "street") -> list[Image.Image]:
-    """The first pictures of `synthetic_<domain>`, 128 x 64 pixels, without writing files."""
+    """The first images of `synthetic_<domain>`, 128 x 64 pixels, without writing files."""
     plan = Plan(find_domain(domain), DEFAULTS, 128, 64)
     return [draw_shot(plan, shot) for shot in islice(plan_shots(plan), count)]
 
@@ -146,7 +154,7 @@ def _save_shots(folder: Path, plan: Plan, shots: list[Shot]) -> None:
 
 
 def _save_all(folder: Path, plan: Plan, shots: list[Shot], num_workers: int) -> None:
-    """Save the shots, in `num_workers` processes where that pays and is allowed."""
+    """Draw and save, in `num_workers` processes if possible."""
     if num_workers > 1 and not multiprocessing.current_process().daemon:
         parts = [shots[i::num_workers] for i in range(num_workers)]
         try:
@@ -162,40 +170,31 @@ def _save_all(folder: Path, plan: Plan, shots: list[Shot], num_workers: int) -> 
 def render_dataset(
     domain: Domain | str,
     root: Path,
+    counts: DatasetSize,
     *,
-    num_train_pids: int,
-    num_test_pids: int,
-    num_cameras: int,
-    images_per_camera: int,
-    seed: int,
     size: tuple[int, int] = (128, 64),
     num_workers: int | None = None,
 ) -> Path:
-    """Draw a data set in the Market-1501 layout, or find it where it was drawn before.
+    """Draw a data set in the Market-1501 layout, unless it has been drawn before.
 
-    Training identities are numbered from 1, test identities follow. The first picture of a test
-    identity and camera is a query, the others form the gallery, with distractors (pid 0) and junk
-    (pid -1). The same arguments give the same bytes, whatever `num_workers` is.
+    Training identities are numbered from 1, test identities follow. The first image of a test
+    identity and camera is a query, the others are in the gallery, with distractors (pid 0) and junk
+    (pid -1). Equal arguments give equal bytes, for any `num_workers`.
 
     Args:
-        domain: a `Domain` or one of the names in `DOMAINS`.
-        root: where the folder of the data set is put.
-        num_train_pids: identities in `bounding_box_train`.
-        num_test_pids: identities in `query` and `bounding_box_test`.
-        num_cameras: 2 to 9 cameras.
-        images_per_camera: pictures of each identity by each camera, at least 2.
-        seed: another seed gives other people before other cameras.
+        domain: a `Domain`, or a name in `DOMAINS`.
+        root: parent of the folder to write.
+        counts: identities, cameras and images.
         size: (height, width) in pixels.
-        num_workers: drawing processes; as many as there are cores if None.
+        num_workers: processes; None = number of cores.
 
     Returns:
         The folder that holds `bounding_box_train`, `query` and `bounding_box_test`.
 
     Raises:
-        ValueError: for an unknown domain or impossible counts.
+        ValueError: an unknown domain, or impossible counts.
     """
     domain = find_domain(domain) if isinstance(domain, str) else domain
-    counts = DatasetSize(num_train_pids, num_test_pids, num_cameras, images_per_camera, seed)
     plan = Plan(domain, counts, *size)
     _check(plan)
     parameters = json.dumps({"drawing_version": DRAWING_VERSION, **asdict(plan)}, indent=1)
@@ -210,7 +209,7 @@ def render_dataset(
             (draft / part).mkdir(parents=True)
         _save_all(draft, plan, shots, num_workers or os.cpu_count() or 1)
         (draft / MARKER).write_text(parameters, encoding="utf-8")
-        if not _is_complete(folder, parameters, shots):  # another process may have been faster
+        if not _is_complete(folder, parameters, shots):  # else another process was faster
             shutil.rmtree(folder, ignore_errors=True)
             draft.rename(folder)
     except OSError:
@@ -222,19 +221,19 @@ def render_dataset(
 
 
 def synthetic_folder(name: str) -> Path:
-    """The folder of `synthetic_<domain>` at its default size, drawn into the cache on first use.
+    """The folder of `synthetic_<domain>` at its default size, drawn to the cache on first use.
 
     The cache is `$REID_CACHE/synthetic`, or `~/.cache/clipreid/synthetic`.
 
     Raises:
-        ValueError: for a name that is not `synthetic_<domain>`.
+        ValueError: the name is not `synthetic_<domain>`.
     """
     prefix, _, domain = name.partition("_")
     if prefix != "synthetic" or domain not in DOMAINS:
         known = ", ".join(f"synthetic_{known}" for known in DOMAINS)
         raise ValueError(f"unknown synthetic data set {name!r}; known: {known}")
     cache = os.environ.get("REID_CACHE") or "~/.cache/clipreid"
-    return render_dataset(domain, Path(cache).expanduser() / "synthetic", **asdict(DEFAULTS))
+    return render_dataset(domain, Path(cache).expanduser() / "synthetic", DEFAULTS)
 
 
 def _check(plan: Plan) -> None:
@@ -244,7 +243,7 @@ def _check(plan: Plan) -> None:
     if size.num_train_pids + size.num_test_pids > 9999:
         raise ValueError("num_train_pids + num_test_pids must be at most 9999: names have 4 digits")
     if not 2 <= size.num_cameras <= 9:
-        raise ValueError("num_cameras must be 2 to 9: a query needs a second, names have one digit")
+        raise ValueError("num_cameras must be 2 to 9: queries need a second, names have one digit")
     if size.images_per_camera < 2:
         raise ValueError("images_per_camera must be at least 2: one query and one for the gallery")
     if min(plan.height, plan.width) < 16:
@@ -252,7 +251,7 @@ def _check(plan: Plan) -> None:
 
 
 def _is_complete(folder: Path, parameters: str, shots: list[Shot]) -> bool:
-    """Whether `folder` was drawn to the end with these parameters and nothing was lost since."""
+    """Whether `folder` was drawn completely with these parameters and still has all files."""
     marker = folder / MARKER
     if not marker.is_file() or marker.read_text(encoding="utf-8") != parameters:
         return False

@@ -1,1 +1,1 @@
-"""Image encoders: what turns images into features."""
+"""Image encoders: one interface, one file per family, one table of names."""

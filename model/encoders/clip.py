@@ -1,4 +1,4 @@
-"""CLIP itself, from open_clip: its architectures and where its weights are found."""
+"""CLIP from open_clip: its architectures, its image encoders, its published weights."""
 
 from __future__ import annotations
 
@@ -9,8 +9,28 @@ from typing import Any
 import open_clip
 from huggingface_hub import try_to_load_from_cache
 from open_clip.model import CLIP
+from open_clip.modified_resnet import ModifiedResNet
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
-from open_clip.transformer import ResidualAttentionBlock
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from torch import nn
+
+from model.encoders.clip_resnet import ClipResNet
+from model.encoders.clip_vit import ClipViT
+from model.encoders.image_encoder import ImageEncoder
+from model.encoders.kind import REMEDY, Backbone, EncoderOptions
+
+QUICK_GELU = "-quickgelu"
+
+
+def clip_names() -> list[str]:
+    """Names of OpenAI's CLIP architectures in open_clip, without the ending -quickgelu."""
+    names = [name for name in open_clip.list_models() if name.endswith(QUICK_GELU)]
+    return sorted(name.removesuffix(QUICK_GELU) for name in names)
+
+
+def is_model_config(name: str) -> bool:
+    """Whether MODEL.NAME is the path or the content of a JSON model config."""
+    return name.endswith(".json") or name.startswith("{")
 
 
 def clip_architecture(name: str) -> dict[str, Any]:
@@ -20,22 +40,19 @@ def clip_architecture(name: str) -> dict[str, Any]:
     without an error and gives wrong features.
 
     Args:
-        name: "ViT-B-16", "RN50", another OpenAI architecture of open_clip, or the path of a JSON
-            file in open_clip's model-config format (its `quick_gelu` counts; absent is true), or
-            the content of one.
+        name: one of `clip_names()`, or the path of a JSON file in open_clip's model-config format
+            (its `quick_gelu` counts; absent is true), or the content of one.
 
     Raises:
-        ValueError: no such architecture or file, or one this project cannot use.
+        ValueError: no such architecture or file, or a config that lacks a part.
     """
-    if name.endswith(".json") or name.startswith("{"):
+    if is_model_config(name):
         architecture = json.loads(architecture_text(name))
     else:
-        architecture = open_clip.get_model_config(f"{name.removesuffix('-quickgelu')}-quickgelu")
+        architecture = open_clip.get_model_config(name.removesuffix(QUICK_GELU) + QUICK_GELU)
         if architecture is None:
-            known = sorted(n for n in open_clip.list_models() if n.endswith("-quickgelu"))
             raise ValueError(
-                f"MODEL.NAME: {name!r} is no OpenAI CLIP of open_clip and no JSON file; known: "
-                + ", ".join(n.removesuffix("-quickgelu") for n in known)
+                f"MODEL.NAME: {name!r} is not an OpenAI CLIP; known: {', '.join(clip_names())}"
             )
     missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(architecture)
     if missing:
@@ -44,9 +61,9 @@ def clip_architecture(name: str) -> dict[str, Any]:
 
 
 def architecture_text(name: str) -> str:
-    """The JSON model config that MODEL.NAME names or is; empty for an architecture of open_clip.
+    """The JSON model config that MODEL.NAME names or is; empty for a named architecture.
 
-    A checkpoint carries it, so that the model can be rebuilt without the file.
+    A checkpoint carries it so that the model can be rebuilt without the file.
 
     Raises:
         ValueError: no such file.
@@ -60,6 +77,30 @@ def architecture_text(name: str) -> str:
     return Path(name).read_text(encoding="utf-8")
 
 
+def build_clip_backbone(name: str, options: EncoderOptions) -> Backbone:
+    """A CLIP with random weights, its image tower as an encoder for ReID.
+
+    Raises:
+        ValueError: see `clip_architecture`, `ClipViT` and `ClipResNet`; another image tower.
+    """
+    clip = build_clip(name)
+    return Backbone(build_clip_encoder(clip.visual, options), clip)
+
+
+def build_clip_encoder(tower: nn.Module, options: EncoderOptions) -> ImageEncoder:
+    """The encoder around an image tower of open_clip; takes over the tower's parts."""
+    if isinstance(tower, VisionTransformer):
+        return ClipViT(
+            tower,
+            options.image_size,
+            options.stride,
+            grad_checkpointing=options.grad_checkpointing,
+        )
+    if isinstance(tower, ModifiedResNet):
+        return ClipResNet(tower, options.image_size, options.last_stride)
+    raise ValueError(f"MODEL.NAME: an image tower of type {type(tower).__name__} is not supported")
+
+
 def build_clip(name: str) -> CLIP:
     """An open_clip model in float32 with random weights; raises as `clip_architecture`."""
     architecture = clip_architecture(name)
@@ -71,12 +112,12 @@ def build_clip(name: str) -> CLIP:
     )
     for module in clip.modules():
         if isinstance(module, ResidualAttentionBlock):
-            _openai_order(module)
+            _register_in_openai_order(module)
     return clip
 
 
-def _openai_order(block: ResidualAttentionBlock) -> None:
-    """Register a block's parts in OpenAI's order: optimizer states are matched by position."""
+def _register_in_openai_order(block: ResidualAttentionBlock) -> None:
+    """Optimizer states are matched by the position of a parameter."""
     for name in ("attn", "ln_1", "mlp", "ln_2"):
         part = getattr(block, name)
         delattr(block, name)
@@ -84,18 +125,15 @@ def _openai_order(block: ResidualAttentionBlock) -> None:
 
 
 def find_clip_weights(name: str) -> Path:
-    """OpenAI's weights of an architecture: open_clip's cached file, downloaded when absent.
+    """OpenAI's weights of an architecture: a cached file of clip or open_clip, else a download.
 
     Raises:
-        FileNotFoundError: they are neither cached nor to be had; says which file to put where.
+        FileNotFoundError: no published weights, or the download failed; names every way out.
     """
-    base = name.removesuffix("-quickgelu")
-    source = get_pretrained_cfg(base, "openai") if not name.endswith(".json") else {}
+    base = name.removesuffix(QUICK_GELU)
+    source = {} if is_model_config(name) else get_pretrained_cfg(base, "openai")
     if not source:
-        raise FileNotFoundError(
-            f"MODEL.NAME {name} has no published weights: give a file with MODEL.PRETRAIN_PATH, or "
-            "start from random weights with MODEL.PRETRAIN_CHOICE none"
-        )
+        raise FileNotFoundError(f"MODEL.NAME {name} has no published weights: {REMEDY}")
     archive = Path.home() / ".cache" / "clip" / source["url"].rsplit("/", 1)[-1]
     if archive.is_file():
         return archive
@@ -108,8 +146,7 @@ def find_clip_weights(name: str) -> Path:
         return Path(download_pretrained(source, prefer_hf_hub=False))
     except Exception as error:
         raise FileNotFoundError(
-            f"the CLIP weights of {name} are not on this machine and could not be fetched "
-            f"({type(error).__name__}). Put OpenAI's {archive.name} at {archive}, or set "
-            f"MODEL.PRETRAIN_PATH to a local copy (that archive, or open_clip's .bin/.safetensors "
-            f"of {source.get('hf_hub', base)}). It is published at {source['url']}"
+            f"the CLIP weights of {name} are not on this machine and the download failed "
+            f"({type(error).__name__}). Put {source['url']} at {archive}, or {REMEDY}. open_clip's "
+            f".bin or .safetensors of {source.get('hf_hub', base)} is such a file too"
         ) from error

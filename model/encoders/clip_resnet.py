@@ -1,26 +1,28 @@
-"""CLIP's ResNet with what ReID adds to its forward pass."""
+"""CLIP's ResNet, with a finer last stage and features for ReID."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from open_clip.modified_resnet import AttentionPool2d, ModifiedResNet
 from torch import Tensor, nn
 
-from model.encoders.image_encoder import ImageFeatures
+from model.encoders.image_encoder import ImageEncoder, ImageFeatures
 from model.encoders.positions import resize_position_embedding
 
 
-class ResNetEncoder(nn.Module):
+class ClipResNet(ImageEncoder):
     """CLIP's ResNet with a finer last stage (CLIP-ReID, section 3.3).
 
     Args:
-        tower: open_clip's ResNet; its parts are taken over, under OpenAI's names.
+        tower: open_clip's ResNet; its parts are taken over under OpenAI's names.
         image_size: (height, width) in pixels, multiples of 16 * last_stride.
         last_stride: stride of layer4; 1 keeps the resolution of layer3.
 
     Raises:
-        ValueError: the image size is no such multiple.
+        ValueError: the image size is not such a multiple.
     """
 
     conv1: nn.Conv2d
@@ -38,6 +40,8 @@ class ResNetEncoder(nn.Module):
     layer3: nn.Sequential
     layer4: nn.Sequential
     attnpool: AttentionPool2d
+
+    position_embedding = "attnpool.positional_embedding"
 
     def __init__(
         self, tower: ModifiedResNet, image_size: tuple[int, int], last_stride: int = 1
@@ -59,21 +63,28 @@ class ResNetEncoder(nn.Module):
         pool.positional_embedding = nn.Parameter(
             resize_position_embedding(pool.positional_embedding.detach(), self.grid)
         )
-        self.projected_width, self.width = pool.c_proj.weight.shape
-        self.triplet_widths = (self.width // 2, self.width, self.projected_width)
-        self.to(memory_format=torch.channels_last)  # what convolutions are fastest in
+        self.joint_width, self.width = pool.c_proj.weight.shape
+        self.to(memory_format=torch.channels_last)  # the fastest for convolutions
 
     def forward(self, images: Tensor, side_information: Tensor | None = None) -> ImageFeatures:
-        """(B, 3, H, W) images; a ResNet has no class token, side information is not used."""
+        """Pooled layer3 and layer4, and CLIP's attention pooling of layer4."""
         del side_information
         x = self._layer3_maps(images)
         y = self.layer4(x)
         return ImageFeatures(x.mean((2, 3)), y.mean((2, 3)), self._attention_pool(y))
 
     def maps(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) images -> (B, D, h, w) out of layer4."""
+        """(B, 3, H, W) images -> (B, D, rows, columns) output of layer4."""
         maps: Tensor = self.layer4(self._layer3_maps(images))
         return maps
+
+    def projection(self) -> Sequence[nn.Parameter]:
+        """All parameters of the attention pooling."""
+        return list(self.attnpool.parameters())
+
+    def cam_layer(self) -> nn.Module:
+        """The last stage."""
+        return self.layer4
 
     def _layer3_maps(self, images: Tensor) -> Tensor:
         images = images.contiguous(memory_format=torch.channels_last)

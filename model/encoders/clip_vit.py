@@ -1,34 +1,32 @@
-"""The image encoders: CLIP's ViT and ResNet with what ReID adds to their forward pass."""
+"""CLIP's vision transformer, with strides, side information and features for ReID."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from open_clip.modified_resnet import ModifiedResNet
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
-from model.encoders.clip_resnet import ResNetEncoder
-from model.encoders.image_encoder import ImageFeatures
+from model.encoders.image_encoder import ImageEncoder, ImageFeatures
 from model.encoders.positions import patch_grid, resize_position_embedding
 
 
 @contextmanager
 def _attention_kernel(device: torch.device) -> Iterator[None]:
-    """Torch's fused attention, but products and a softmax for training in bfloat16 on a CPU.
+    """Torch's fused attention, except for training in bfloat16 on a CPU.
 
-    There, the backward pass of the fused kernel takes several times as long.
+    There the backward pass of the fused kernel takes several times as long as plain products.
     """
     on_cpu = device.type == "cpu" and torch.is_autocast_enabled("cpu")
     if not on_cpu or not torch.is_grad_enabled() or torch.compiler.is_compiling():
         yield
         return
     allowed = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
-    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(enabled=True)  # of CPUs as well
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(enabled=True)  # holds for CPUs too
     try:
         with sdpa_kernel(SDPBackend.MATH):
             yield
@@ -42,23 +40,30 @@ def _run_block(block: nn.Module, tokens: Tensor) -> Tensor:
     return output
 
 
-class ViTEncoder(nn.Module):
+class ClipViT(ImageEncoder):
     """CLIP's vision transformer for any image size and stride (CLIP-ReID, section 3.3).
 
-    With `grad_checkpointing` set, blocks are computed again in the backward pass instead of keeping
-    what is inside them.
-
     Args:
-        tower: open_clip's transformer; its parts are taken over, under OpenAI's names.
+        tower: open_clip's transformer; its parts are taken over under OpenAI's names.
         image_size: (height, width) in pixels.
         stride: (rows, columns) between patches; below the patch size they overlap.
+        grad_checkpointing: recompute blocks in the backward pass instead of keeping their
+            activations.
 
     Raises:
         ValueError: stride or size does not fit the patch.
     """
 
+    position_embedding = "positional_embedding"
+    takes_side_information = True
+
     def __init__(
-        self, tower: VisionTransformer, image_size: tuple[int, int], stride: tuple[int, int]
+        self,
+        tower: VisionTransformer,
+        image_size: tuple[int, int],
+        stride: tuple[int, int],
+        *,
+        grad_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         patch = tower.conv1.kernel_size
@@ -73,26 +78,37 @@ class ViTEncoder(nn.Module):
         self.ln_pre = tower.ln_pre
         self.transformer = tower.transformer
         self.ln_post = tower.ln_post
-        self.width, self.projected_width = self.proj.shape
-        self.grad_checkpointing = False
-        self.triplet_widths = (self.width, self.width, self.projected_width)
+        self.width, self.joint_width = self.proj.shape
+        self.grad_checkpointing = grad_checkpointing
 
     def forward(self, images: Tensor, side_information: Tensor | None = None) -> ImageFeatures:
-        """(B, 3, H, W) images; side_information (B, D) is added to the class token."""
+        """Features of the class token, to which (B, D) side information is added."""
         tokens = self._before_last_block(images, side_information)
         last = tokens[:, 0]
         final = self.ln_post(self._last_block(tokens)[:, 0])
         return ImageFeatures(last, final, final @ self.proj)
 
     def maps(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) images -> (B, D, h, w): the patches' tokens after `ln_post`, as a grid."""
+        """(B, 3, H, W) images -> (B, D, rows, columns): patch tokens after `ln_post`."""
         tokens = self._before_last_block(images)
-        patches = self.ln_post(self._last_block(tokens)[:, 1:])  # (B, hw, D)
+        patches = self.ln_post(self._last_block(tokens)[:, 1:])  # (B, patches, D)
         return patches.transpose(1, 2).unflatten(2, self.grid)
 
+    def projection(self) -> Sequence[nn.Parameter]:
+        """The matrix into the joint space."""
+        return (self.proj,)
+
+    def patch_convolution(self) -> nn.Module:
+        """`conv1`, one stride per patch."""
+        return self.conv1
+
+    def attention_layers(self) -> Sequence[nn.Module]:
+        """One layer per block."""
+        return [block.attn for block in self.transformer.resblocks]
+
     def _before_last_block(self, images: Tensor, side_information: Tensor | None = None) -> Tensor:
-        """(B, 1 + hw, D) tokens, the class token first."""
-        # Tokens stay in the parameters' format; under autocast only the products are rounded.
+        """(B, 1 + patches, D) tokens, the class token first."""
+        # Tokens keep the parameters' dtype; autocast rounds the products only.
         patches = self.conv1(images).flatten(2).transpose(1, 2).to(self.class_embedding.dtype)
         start = self.class_embedding.expand(images.shape[0], 1, -1)
         if side_information is not None:
@@ -109,14 +125,3 @@ class ViTEncoder(nn.Module):
 
     def _last_block(self, tokens: Tensor) -> Tensor:
         return _run_block(self.transformer.resblocks[-1], tokens)
-
-
-def build_image_encoder(
-    tower: nn.Module, image_size: tuple[int, int], stride: tuple[int, int], last_stride: int
-) -> ViTEncoder | ResNetEncoder:
-    """The ReID encoder around open_clip's image tower; raises ValueError for other towers."""
-    if isinstance(tower, VisionTransformer):
-        return ViTEncoder(tower, image_size, stride)
-    if isinstance(tower, ModifiedResNet):
-        return ResNetEncoder(tower, image_size, last_stride)
-    raise ValueError(f"MODEL.NAME: an image tower of type {type(tower).__name__} is not supported")

@@ -1,7 +1,8 @@
-"""ImageNet's ResNets, plain and IBN-a: as encoders to maps, and where their weights are found."""
+"""ResNets trained on ImageNet, plain and IBN-a, and where their weights are found."""
 
 from __future__ import annotations
 
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,21 @@ from torch import Tensor, nn
 from torch.hub import download_url_to_file, get_dir
 from torchvision.models import get_model_weights
 
+from model.encoders.image_encoder import ImageEncoder, ImageFeatures
+from model.encoders.kind import REMEDY, Backbone, EncoderOptions
+
 IBN_ENDING = "_ibn_a"
 IBN_WEIGHTS = "https://github.com/XingangPan/IBN-Net/releases"
-REMEDY = (
-    "set MODEL.PRETRAIN_PATH to a local copy, or start from random weights with "
-    "MODEL.PRETRAIN_CHOICE none"
+IMAGENET_RESNETS = (
+    *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+    *("resnet50_ibn_a", "resnet101_ibn_a"),
 )
 
 
 class InstanceBatchNorm(nn.Module):
     """Instance norm of the first half of the channels, batch norm of the others.
 
-    IBN-a of Pan et al., "Two at Once", ECCV 2018; the parts have the names of its public weights.
+    IBN-a of Pan et al., "Two at Once", ECCV 2018; parts are named as in its public weights.
 
     Args:
         num_features: channels D.
@@ -42,14 +46,13 @@ class InstanceBatchNorm(nn.Module):
         return torch.cat([self.IN(first), self.BN(second)], dim=1)
 
 
-class ImageNetResNet(nn.Module):
-    """A ResNet without its pooling and classifier.
+class ImageNetResNet(ImageEncoder):
+    """A ResNet without its pooling and classifier; it has no space shared with text.
 
     Args:
-        network: timm's ResNet; its parts are taken over, under torchvision's names.
-
-    Attributes:
-        width: channels D of the last map.
+        network: timm's ResNet; its parts are taken over under torchvision's names.
+        image_size: (height, width) in pixels.
+        last_stride: stride of layer4; 1 keeps the resolution of layer3.
     """
 
     conv1: nn.Conv2d
@@ -61,57 +64,71 @@ class ImageNetResNet(nn.Module):
     layer3: nn.Sequential
     layer4: nn.Sequential
 
-    def __init__(self, network: ResNet) -> None:
+    def __init__(self, network: ResNet, image_size: tuple[int, int], last_stride: int = 1) -> None:
         super().__init__()
         for name in ("conv1", "bn1", "act1", "maxpool", "layer1", "layer2", "layer3", "layer4"):
             self.add_module(name, getattr(network, name))
-        self.width: int = network.num_features
-        self.to(memory_format=torch.channels_last)  # what convolutions are fastest in
+        if last_stride == 1:
+            for module in self.layer4[0].modules():
+                if isinstance(module, nn.Conv2d):  # the strided one and the shortcut's
+                    module.stride = (1, 1)
+        self.width = network.num_features
+        self.joint_width = 0
+        stride = 16 * last_stride
+        self.grid = (ceil(image_size[0] / stride), ceil(image_size[1] / stride))
+        self.to(memory_format=torch.channels_last)  # the fastest for convolutions
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) images -> (B, D, h, w) out of layer4."""
-        images = images.contiguous(memory_format=torch.channels_last)
-        x = self.maxpool(self.act1(self.bn1(self.conv1(images))))
-        maps: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return maps
+    def forward(self, images: Tensor, side_information: Tensor | None = None) -> ImageFeatures:
+        """Pooled layer3 and layer4; the projected feature has width 0."""
+        del side_information
+        x = self._layer3_maps(images)
+        final = self.layer4(x).mean((2, 3))
+        return ImageFeatures(x.mean((2, 3)), final, final[:, :0])
 
     def maps(self, images: Tensor) -> Tensor:
-        """The same, under the name that it has in CLIP's encoders."""
-        maps: Tensor = self(images)
+        """(B, 3, H, W) images -> (B, D, rows, columns) output of layer4."""
+        maps: Tensor = self.layer4(self._layer3_maps(images))
+        return maps
+
+    def cam_layer(self) -> nn.Module:
+        """The last stage."""
+        return self.layer4
+
+    def _layer3_maps(self, images: Tensor) -> Tensor:
+        images = images.contiguous(memory_format=torch.channels_last)
+        x = self.maxpool(self.act1(self.bn1(self.conv1(images))))
+        maps: Tensor = self.layer3(self.layer2(self.layer1(x)))
         return maps
 
 
-def build_resnet(name: str, last_stride: int = 1) -> ImageNetResNet:
+def build_imagenet_backbone(name: str, options: EncoderOptions) -> Backbone:
     """A ResNet with random weights.
 
     Args:
-        name: "resnet50" or another depth of timm's; with the ending "_ibn_a", its bottlenecks have
-            instance norm in the first three layers.
-        last_stride: stride of layer4; 1 keeps the resolution of layer3.
+        name: one of IMAGENET_RESNETS; with the ending "_ibn_a", the bottlenecks of the first three
+            layers have instance norm.
+        options: image size and last stride count.
     """
     network: Any = timm.create_model(name.removesuffix(IBN_ENDING), num_classes=0)
     if name.endswith(IBN_ENDING):
         for block in [*network.layer1, *network.layer2, *network.layer3]:
             block.bn1 = InstanceBatchNorm(block.bn1.num_features)
-    if last_stride == 1:
-        for module in network.layer4[0].modules():
-            if isinstance(module, nn.Conv2d):  # the strided one and the shortcut's
-                module.stride = (1, 1)
-    return ImageNetResNet(network)
+    return Backbone(ImageNetResNet(network, options.image_size, options.last_stride))
 
 
 def find_imagenet_weights(name: str) -> Path:
     """Torchvision's first ImageNet weights of a ResNet, which published ReID results start from.
 
-    Torchvision's or timm's cached file; where there is neither, it is downloaded.
+    A cached file of torchvision or timm, else a download into torchvision's cache.
 
     Raises:
-        FileNotFoundError: they are neither cached nor to be had; says which file to put where.
+        FileNotFoundError: they have to be fetched by hand, or the download failed; names every
+            way out.
     """
     if name.endswith(IBN_ENDING):
         raise FileNotFoundError(
-            f"the ImageNet weights of {name} are not downloaded: take {name}-*.pth from "
-            f"{IBN_WEIGHTS} and {REMEDY}"
+            f"the ImageNet weights of {name} cannot be downloaded automatically: take "
+            f"{name}-*.pth from {IBN_WEIGHTS} and {REMEDY}"
         )
     url = str(get_model_weights(name)["IMAGENET1K_V1"].url)
     archive = Path(get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
@@ -125,7 +142,7 @@ def find_imagenet_weights(name: str) -> Path:
         download_url_to_file(url, str(archive), hash_prefix=archive.stem.rsplit("-", 1)[-1])
     except Exception as error:
         raise FileNotFoundError(
-            f"the ImageNet weights of {name} are not on this machine and could not be fetched "
-            f"({type(error).__name__}). Put {url} at {archive}, {REMEDY}"
+            f"the ImageNet weights of {name} are not on this machine and the download failed "
+            f"({type(error).__name__}). Put {url} at {archive}, or {REMEDY}"
         ) from error
     return archive

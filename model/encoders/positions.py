@@ -1,4 +1,4 @@
-"""Position embeddings and the grid of patches that they belong to."""
+"""Position embeddings and their grid of patches."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 def resize_position_embedding(
     embedding: Tensor, new_grid: tuple[int, int], old_grid: tuple[int, int] | None = None
 ) -> Tensor:
-    """Resample a grid of position embeddings bilinearly; the first row (class, mean) is kept.
+    """Resample a grid of position embeddings bilinearly; the first row (class or mean) stays.
 
     Args:
-        embedding: (1 + rows * columns, D), first token first, as OpenAI's CLIP stores it.
+        embedding: (1 + rows * columns, D), as OpenAI's CLIP stores it.
         new_grid: (rows, columns) of patches, e.g. (16, 8) for 256x128 at stride 16.
         old_grid: (rows, columns) of `embedding`; None means a square.
 
@@ -34,18 +34,34 @@ def resize_position_embedding(
     return torch.cat([embedding[:1], grid])
 
 
+def fit_position_embedding(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
+    """`resize_position_embedding` in float32 from an unknown grid.
+
+    A square number of patches is taken for a square, any other for the grid whose aspect ratio is
+    closest to the new one.
+    """
+    embedding = embedding.float()
+    patches = len(embedding) - 1
+    if round(patches**0.5) ** 2 == patches:
+        return resize_position_embedding(embedding, grid)
+    aspect = grid[0] / grid[1]
+    factors = [(patches // c, c) for c in range(1, patches + 1) if patches % c == 0]
+    old = min(factors, key=lambda f: abs(torch.tensor(f[0] / f[1] / aspect).log().item()))
+    return resize_position_embedding(embedding, grid, old)
+
+
 def patch_grid(
     image_size: tuple[int, int], patch: tuple[int, int], stride: tuple[int, int]
 ) -> tuple[int, int]:
-    """(rows, columns) of patches; raises ValueError where stride or size does not fit the patch."""
+    """(rows, columns) of patches; raises ValueError if stride or size does not fit the patch."""
     if min(image_size) < max(patch):
         raise ValueError(
             f"INPUT.SIZE_TRAIN: {list(image_size)} is smaller than a patch {list(patch)}"
         )
     if stride[0] > patch[0] or stride[1] > patch[1]:
         raise ValueError(
-            f"MODEL.STRIDE_SIZE: {list(stride)} is larger than the patch {list(patch)}, pixels "
-            f"between patches would be lost; set it to {list(patch)} or less"
+            f"MODEL.STRIDE_SIZE: {list(stride)} is larger than the patch {list(patch)}, which "
+            f"would lose the pixels between patches; set it to {list(patch)} or less"
         )
     rows = (image_size[0] - patch[0]) // stride[0] + 1
     columns = (image_size[1] - patch[1]) // stride[1] + 1

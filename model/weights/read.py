@@ -1,4 +1,4 @@
-"""Weights files of every known origin: what is in them."""
+"""Reading weights files of every known origin, without executing code."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class WeightsFile:
 
     Attributes:
         state: parameter names, without a leading `module.`, to tensors.
-        config: the run's configuration as YAML text; empty where the file has none.
-        meta: num_classes, num_cameras, ... as written by this project; empty for other files.
-        training: optimizer, schedule and random states of a `last.pth`; empty otherwise.
-        torchscript: the file is one of OpenAI's archives.
+        config: the run's configuration as YAML text; "" in files of other projects.
+        meta: num_classes, num_cameras, ... as written by this project; otherwise empty.
+        training: optimizer, schedule and random states of a `last.pth`; otherwise empty.
+        torchscript: whether the file is one of OpenAI's archives.
     """
 
     state: dict[str, Tensor]
@@ -37,16 +37,16 @@ class WeightsFile:
 def read_weights_file(path: str | Path, option: str = "") -> WeightsFile:
     """Read a checkpoint or weights file without executing pickled code.
 
-    Knows this project's checkpoints, CLIP-ReID's state dicts (with or without `module.`), OpenAI's
+    Reads this project's checkpoints, CLIP-ReID's state dicts (with or without `module.`), OpenAI's
     TorchScript archives and state dicts, open_clip's `.bin` and `.safetensors`.
 
     Args:
         path: the file.
-        option: the option that names it, for the error when it is not there.
+        option: the option that names it, for the error message.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file holds other Python objects than tensors, or no state dict.
+        ValueError: damaged, holds Python objects other than tensors, or no state dict.
     """
     path = Path(path)
     if not path.is_file():
@@ -55,9 +55,9 @@ def read_weights_file(path: str | Path, option: str = "") -> WeightsFile:
         content = _read_content(path)
     except (MemoryError, PermissionError):
         raise
-    except Exception as error:  # every container has its own errors for a damaged file
+    except Exception as error:  # every container raises its own errors for a damaged file
         raise ValueError(
-            f"{path} cannot be read as weights: it is damaged, or holds Python objects other than "
+            f"{path} cannot be read as weights: it is damaged or holds Python objects other than "
             f"tensors, which are never executed ({type(error).__name__})"
         ) from error
     if isinstance(content, dict) and content.get("format") == CHECKPOINT_FORMAT:
@@ -68,17 +68,17 @@ def read_weights_file(path: str | Path, option: str = "") -> WeightsFile:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not isinstance(content, dict) or not any(torch.is_tensor(v) for v in content.values()):
-        raise ValueError(f"{path} holds no state dict, but {type(content).__name__}")
+        raise ValueError(f"{path}: not a state dict of tensors but a {type(content).__name__}")
     state = {key.removeprefix("module."): v for key, v in content.items() if torch.is_tensor(v)}
     return WeightsFile(state, torchscript=_is_torchscript(path))
 
 
 def _read_content(path: Path) -> Any:
-    """What a file holds, whatever its container; pickled code is refused."""
+    """The content of a file, whatever its container; pickled code is refused."""
     if path.suffix == ".safetensors":
         return safetensors.torch.load_file(path)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of old formats, which is what is read here
+        warnings.simplefilter("ignore")  # old formats are expected here
         if _is_torchscript(path):
             return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
         return torch.load(path, map_location="cpu", weights_only=True)

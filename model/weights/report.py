@@ -1,21 +1,35 @@
-"""What loading a weights file did."""
+"""The outcome of loading a weights file."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+# Prefixes of parameter names -> the parts a person knows.
+PARTS = {
+    "image_encoder.": "image encoder",
+    "text_encoder.": "text encoder",
+    "prompt_learner.token_": "prompt words",
+    "prompt_learner.cls_ctx": "prompts",
+    "classifier": "classifiers",
+    "bottleneck": "BNNecks",
+    "pooling.": "pooling",
+    "embedding.": "embedding layer",
+    "cv_embed": "side information",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What loading a weights file did, as parameter names.
+    """The outcome of loading a weights file, as parameter names.
 
     Attributes:
-        loaded: copied as they are.
-        missing: in the model, not in the file; left as they were.
-        unexpected: in the file, not in the model; ignored.
-        reshaped: position embeddings resized to the model's grid.
-        skipped: rows of other identities or cameras, the neck of another kind of model; left as
-            they were.
+        loaded: copied unchanged.
+        missing: in the model but not in the file; left unchanged.
+        unexpected: in the file but not in the model; ignored.
+        reshaped: position embeddings, resized to the model's grid.
+        skipped: rows of other identities or cameras, or the neck of another kind of model; left
+            unchanged.
     """
 
     loaded: tuple[str, ...]
@@ -32,3 +46,23 @@ class LoadReport:
                 shown = ", ".join(keys[:4]) + (", ..." if len(keys) > 4 else "")
                 parts.append(f"{len(keys)} {name} ({shown})")
         return "; ".join(parts)
+
+    def summary(self) -> str:
+        """One line by parts of the model: loaded, not loaded, ignored."""
+        loaded = _parts(self.loaded + self.reshaped)
+        anew = [part for part in _parts(self.missing + self.skipped) if part not in loaded]
+        ignored = [part for part in _parts(self.unexpected) if part not in loaded + anew]
+        sentences = [f"loaded {', '.join(loaded)}"]
+        sentences += [f"not loaded: {', '.join(anew)}"] if anew else []
+        sentences += [f"ignored: {', '.join(ignored)}"] if ignored else []
+        sentences += ["position embeddings resized"] if self.reshaped else []
+        return "; ".join(sentences)
+
+
+def _parts(keys: Iterable[str]) -> list[str]:
+    """The parts that parameter names belong to, in the order of the names."""
+    found: dict[str, None] = {}
+    for key in keys:
+        part = next((part for prefix, part in PARTS.items() if key.startswith(prefix)), None)
+        found[part or key.split(".")[0]] = None
+    return list(found)

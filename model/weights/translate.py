@@ -1,17 +1,62 @@
-"""What the shapes in an original CLIP-ReID file say about its model."""
+"""Original files: their parameter names as ours, and the options their shapes imply."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
+from model.clip_reid import CLIPReID
+from model.reid_model import ReIDModel
+
+_TEXT_PARTS = ("transformer.", "positional_embedding", "ln_final.", "text_projection")
+_NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "logit_scale", "attn_mask")
+_CLASSIFIER = "fc."  # of ImageNet's classes
 _POSITIONS = {
     "vit": "image_encoder.positional_embedding",
     "resnet": "image_encoder.attnpool.positional_embedding",
 }
 
 
+def translate_names(state: dict[str, Tensor], model: ReIDModel) -> dict[str, Tensor]:
+    """A state dict under this project's names, which are CLIP-ReID's.
+
+    A plain CLIP fills the image side and, if the model has one, the text side. The state dict of a
+    bare image encoder, such as torchvision's ResNets, fills the encoder.
+    """
+    state = {key: tensor for key, tensor in state.items() if key not in _NOT_WEIGHTS}
+    if is_plain_clip(state):
+        return _translate_clip(state, model)
+    if state.keys() & model.image_encoder.state_dict().keys():
+        return {
+            f"image_encoder.{key}": tensor
+            for key, tensor in state.items()
+            if not key.startswith(_CLASSIFIER)
+        }
+    return state
+
+
+def is_plain_clip(state: dict[str, Tensor]) -> bool:
+    """Whether a state dict has the names of OpenAI's CLIP, whose position grid is square."""
+    return any(key.startswith("visual.") for key in state)
+
+
+def _translate_clip(state: dict[str, Tensor], model: ReIDModel) -> dict[str, Tensor]:
+    text = model.text_encoder if isinstance(model, CLIPReID) else None
+    prompts = model.prompt_learner if isinstance(model, CLIPReID) else None
+    renamed = {}
+    for key, tensor in state.items():
+        if key.startswith("visual."):
+            renamed[key.replace("visual.", "image_encoder.", 1)] = tensor
+        elif key.startswith(_TEXT_PARTS) and text is not None:
+            renamed[f"text_encoder.{key}"] = tensor
+        elif key == "token_embedding.weight" and prompts is not None:
+            prefix, suffix = prompts.constant_words(tensor)
+            renamed["prompt_learner.token_prefix"] = prefix
+            renamed["prompt_learner.token_suffix"] = suffix
+    return renamed
+
+
 def infer_options(state: dict[str, Tensor]) -> list[str]:
-    """Config overrides that describe the model of an original CLIP-ReID file, from its shapes.
+    """Config overrides for the model of an original CLIP-ReID file, inferred from its shapes.
 
     Args:
         state: CLIP-ReID's parameter names to tensors.
@@ -20,13 +65,14 @@ def infer_options(state: dict[str, Tensor]) -> list[str]:
         `KEY VALUE ...` for `config.load_cfg`.
 
     Raises:
-        ValueError: the file is no CLIP-ReID checkpoint of a ViT-B/16 or RN50.
+        ValueError: not a CLIP-ReID checkpoint of a ViT-B/16 or RN50.
     """
     conv = state.get("image_encoder.conv1.weight")
     if conv is None or "classifier.weight" not in state:
         raise ValueError(
-            "no CLIP-ReID checkpoint: no image_encoder.conv1.weight and classifier.weight among "
-            f"{', '.join(list(state)[:4])}"
+            "not a CLIP-ReID checkpoint: it starts with "
+            f"{', '.join(list(state)[:4])} and lacks image_encoder.conv1.weight or "
+            "classifier.weight"
         )
     vit = "image_encoder.class_embedding" in state
     name = {(True, 768): "ViT-B-16", (False, 32): "RN50"}.get((vit, conv.shape[0]))
@@ -46,5 +92,5 @@ def infer_options(state: dict[str, Tensor]) -> list[str]:
                 return [*options, "TEST.NECK_FEAT", "before"]
     raise ValueError(
         f"an image encoder with conv1 {tuple(conv.shape)} and {rows} positions is neither ViT-B-16 "
-        "nor RN50 at a usual image size; give --config_file"
+        "nor RN50 at a usual image size; describe it with --config_file"
     )

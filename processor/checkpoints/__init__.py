@@ -1,1 +1,1 @@
-"""Checkpoints: saved, loaded, resumed, slimmed, exported."""
+"""Checkpoints: save, load, resume, slim, export."""

@@ -1,4 +1,4 @@
-"""What a training run starts from: CLIP's weights, learned prompts, or a run that stopped."""
+"""Where a training run starts: pre-trained weights, learned prompts, or a run that stopped."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from yacs.config import CfgNode
 
 from config import ConfigError
 from config.load import flatten, load_cfg_text
+from datasets.registry import prompt_noun
 from datasets.sources import TrainingSet
 from model import ReIDModel, build_reid_model
+from model.encoders.registry import find_encoder_kind
 from model.weights.load import load_state
 from model.weights.read import WeightsFile, read_weights_file
 
 logger = logging.getLogger(__name__)
 
-# Options that may change from one part of a run to the next without a word.
+# Options that may differ in a resumed run without a remark.
 _FREE = (
     "OUTPUT_DIR",
     "SOLVER.RESUME",
@@ -33,13 +35,13 @@ _FREE_ENDINGS = ("_PERIOD",)
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """Where a run starts; without a file, from CLIP's weights.
+class StartingPoint:
+    """Where a run starts; without a file, from the pre-trained weights of MODEL.PRETRAIN_*.
 
     Attributes:
         path: the file, or None.
         file: its content.
-        resumed: the file is a `last.pth` to go on from; otherwise it holds learned prompts.
+        resumed: the file is the `last.pth` of a stopped run; otherwise it holds learned prompts.
     """
 
     path: Path | None = None
@@ -48,78 +50,64 @@ class Start:
 
     @property
     def training(self) -> dict[str, Any]:
-        """Stage, epoch and optimizer states of the run to go on with; empty for a new one."""
+        """Stage, epoch and optimizer states of the stopped run; empty for a new one."""
         return self.file.training if self.file is not None and self.resumed else {}
 
     def continues_in(self, folder: Path) -> bool:
-        """Whether the run goes on in the very folder that it stopped in."""
+        """Whether the run resumes in the folder it stopped in."""
         return self.resumed and self.path is not None and self.path.parent == folder.resolve()
 
 
-def find_start(cfg: CfgNode, output: Path) -> Start:
-    """What SOLVER.RESUME or SOLVER.STAGE1.WEIGHT ask to start from.
+def find_starting_point(cfg: CfgNode, output: Path) -> StartingPoint:
+    """The starting point that SOLVER.RESUME or SOLVER.STAGE1.WEIGHT name.
 
     Raises:
-        FileNotFoundError: the file named is not there.
+        FileNotFoundError: no such file.
         ConfigError: the file cannot be resumed, or both options contradict each other.
+        ValueError: unknown MODEL.NAME.
     """
+    find_encoder_kind(cfg.MODEL.NAME)
     checkpoint = _find_checkpoint(cfg.SOLVER.RESUME, output)
     prompts = cfg.SOLVER.STAGE1.WEIGHT
     if checkpoint is not None:
         file = read_weights_file(checkpoint)
-        if not file.training:
-            raise ConfigError(
-                f"SOLVER.RESUME: {checkpoint} holds weights only; resume from a last.pth, or start "
-                "stage 2 from it with SOLVER.STAGE1.WEIGHT"
-            )
-        stage = file.training["stage"]
-        if (stage == "dsgl") != cfg.DSGL.ENABLED:
-            raise ConfigError(
-                f"SOLVER.RESUME: {checkpoint} stopped in stage {stage}, and DSGL.ENABLED is "
-                f"{cfg.DSGL.ENABLED} now; train in another OUTPUT_DIR, or as that run did"
-            )
-        if prompts and stage != 2:
-            raise ConfigError(
-                f"SOLVER.STAGE1.WEIGHT: {checkpoint} stopped inside stage {stage}; leave out this "
-                f"option to finish stage {stage}, or SOLVER.RESUME to start stage 2 from the file"
-            )
-        _compare_options(cfg, file.config)
-        return Start(checkpoint.resolve(), file, resumed=True)
+        _check_resumable(cfg, file, checkpoint)
+        _report_changed_options(cfg, file.config)
+        return StartingPoint(checkpoint.resolve(), file, resumed=True)
     if prompts:
-        return Start(Path(prompts), read_weights_file(prompts, "SOLVER.STAGE1.WEIGHT"))
-    return Start()
+        return StartingPoint(Path(prompts), read_weights_file(prompts, "SOLVER.STAGE1.WEIGHT"))
+    return StartingPoint()
 
 
-def build_starting_model(cfg: CfgNode, data: TrainingSet, start: Start) -> ReIDModel:
-    """The model with the weights the run starts from.
+def build_starting_model(cfg: CfgNode, data: TrainingSet, start: StartingPoint) -> ReIDModel:
+    """The model with the weights that the run starts from.
 
     Raises:
-        ConfigError: the file is of another run, or lacks prompts of these identities.
+        ConfigError: the file is from another run, or lacks prompts for these identities.
         FileNotFoundError, ValueError: see `build_reid_model`.
     """
     sizes = (data.num_classes, data.num_cameras, data.num_views)
+    noun = prompt_noun(cfg.DATASETS.NAMES)
     if start.file is None:
-        return build_reid_model(cfg, *sizes)
-    bare = cfg.clone()  # CLIP's own weights need not be there
+        if cfg.MODEL.PRETRAIN_CHOICE == "none":
+            logger.warning("MODEL.PRETRAIN_CHOICE none: the model starts from random weights")
+        return build_reid_model(cfg, *sizes, noun)
+    bare = cfg.clone()  # pre-trained weights are not needed
     bare.defrost()
     bare.MODEL.PRETRAIN_CHOICE = "none"
-    model = build_reid_model(bare, *sizes)
+    model = build_reid_model(bare, *sizes, noun)
     report = load_state(model, start.file.state, str(start.path))
     if start.resumed:
         if report.skipped or report.missing or report.unexpected or report.reshaped:
-            raise ConfigError(f"SOLVER.RESUME: {start.path} is of another run: {report}")
+            raise ConfigError(f"SOLVER.RESUME: {start.path} is from another run: {report}")
         state = start.training
-        logger.info(
-            "resumed: stage %s, epoch %s %s",
-            state["stage"],
-            state["epoch"],
-            "finished" if state["finished"] else "begun",
-        )
+        progress = "finished" if state["finished"] else "begun"
+        logger.info("resumed: stage %s, epoch %s %s", state["stage"], state["epoch"], progress)
         return model
     logger.info("%s: %s", start.path, report)
     if "prompt_learner.cls_ctx" not in report.loaded:
         raise ConfigError(
-            f"SOLVER.STAGE1.WEIGHT: {start.path} has no prompts of these {data.num_classes} "
+            f"SOLVER.STAGE1.WEIGHT: {start.path} has no prompts for these {data.num_classes} "
             "identities; train stage 1 on this data"
         )
     return model
@@ -137,10 +125,30 @@ def _find_checkpoint(wanted: str, output: Path) -> Path | None:
     return path
 
 
-def _compare_options(cfg: CfgNode, saved_text: str) -> None:
-    """Say which options have changed since the run stopped; the new values count."""
-    # The model's own options are left to the comparison of its tensors.
+def _check_resumable(cfg: CfgNode, file: WeightsFile, checkpoint: Path) -> None:
+    """Raise ConfigError if the file cannot be resumed with this configuration."""
+    if not file.training:
+        raise ConfigError(
+            f"SOLVER.RESUME: {checkpoint} holds weights only; resume from a last.pth, or start "
+            "stage 2 from it with SOLVER.STAGE1.WEIGHT"
+        )
+    stage = file.training["stage"]
+    if (stage == "dsgl") != cfg.DSGL.ENABLED:
+        raise ConfigError(
+            f"SOLVER.RESUME: {checkpoint} stopped in stage {stage}, but DSGL.ENABLED is now "
+            f"{cfg.DSGL.ENABLED}; restore it, or train in another OUTPUT_DIR"
+        )
+    if cfg.SOLVER.STAGE1.WEIGHT and stage != 2:
+        raise ConfigError(
+            f"SOLVER.STAGE1.WEIGHT: {checkpoint} stopped inside stage {stage}; leave out this "
+            f"option to finish stage {stage}, or SOLVER.RESUME to start stage 2 from the prompts"
+        )
+
+
+def _report_changed_options(cfg: CfgNode, saved_text: str) -> None:
+    """Warn about options that changed since the run stopped; the new values apply."""
+    # Options of the model itself are checked by comparing tensors.
     saved = dict(flatten(load_cfg_text(saved_text, ["MODEL.NAME", cfg.MODEL.NAME])))
     for key, value in flatten(cfg):
         if value != saved[key] and key not in _FREE and not key.endswith(_FREE_ENDINGS):
-            logger.warning("%s is %s now and was %s before the run stopped", key, value, saved[key])
+            logger.warning("%s changed from %s to %s since the run stopped", key, saved[key], value)

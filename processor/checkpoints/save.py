@@ -1,4 +1,4 @@
-"""Writing checkpoints: whole or not at all, and readable without executing code."""
+"""Writing checkpoints atomically, readable without executing code."""
 
 from __future__ import annotations
 
@@ -18,19 +18,17 @@ def save_checkpoint(
     path: Path,
     model: nn.Module,
     config_text: str,
-    meta: dict[str, int | float | str],
+    meta: Meta,
     training: dict[str, Any] | None = None,
 ) -> None:
-    """Write `{"format", "model", "config", "meta"}`, and "training" for a file to resume from.
-
-    The file is written beside its place and renamed, so that a killed run leaves the old one.
+    """Write `{"format", "model", "config", "meta"}`, plus "training" in a file to resume from.
 
     Args:
-        path: the file.
+        path: the file; a killed process leaves the old one intact.
         model: its state dict is saved.
         config_text: the configuration as YAML.
-        meta: what is needed to rebuild the model: num_classes, num_cameras, num_views, ...
-        training: optimizer, schedule and random states: tensors, numbers, strings and containers.
+        meta: facts about the model; see `describe_model`.
+        training: optimizer, schedule and random states as tensors, numbers, strings, containers.
     """
     content = {
         "format": CHECKPOINT_FORMAT,
@@ -41,5 +39,5 @@ def save_checkpoint(
     if training is not None:
         content["training"] = training
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as beside:
-        torch.save(content, beside)
+    with atomic_file(path) as partial:
+        torch.save(content, partial)

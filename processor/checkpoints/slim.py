@@ -1,4 +1,4 @@
-"""A checkpoint that holds what retrieval needs and no more."""
+"""Slim checkpoints: only the weights that retrieval needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from model.weights.read import read_weights_file
 from processor.checkpoints.load import open_model
 from processor.checkpoints.save import save_checkpoint
 
-# Training options that need text are put at values that a baseline may have.
+# Training options that need text, at values that are valid for a baseline.
 _BASELINE = (
     *("MODEL.TEXT_TOWER", "False"),
     *("DATALOADER.SAMPLER", "softmax", "MODEL.ID_LOSS_WEIGHT", "1.0"),
@@ -25,18 +25,17 @@ def save_slim(
     *,
     half: bool = False,
 ) -> None:
-    """Write a checkpoint's model as that of a baseline: without prompts and text encoder.
+    """Write a checkpoint's model as a baseline: without prompts, text encoder, optimizer states.
 
-    Image encoder, BNNecks, classifiers and side information stay as they are, so that `embed`
-    returns the same bits; optimizer states go. The configuration becomes a baseline's; the one that
-    the model was trained with is kept as `trained_with` in the file's meta.
+    `embed` returns the same bits. The configuration becomes a baseline's; the one the model was
+    trained with is kept as `trained_with` in the file's meta.
 
     Args:
         path: the file to write.
         checkpoint: a checkpoint of this project or of CLIP-ReID.
         config_file: as for `open_model`.
         opts: as for `open_model`.
-        half: numbers as float16 in the file; features then differ in the fourth digit.
+        half: store float16; features then differ in the fourth digit.
 
     Raises:
         ConfigError, FileNotFoundError, ValueError: see `open_model`.
@@ -44,5 +43,5 @@ def save_slim(
     trained_with = read_weights_file(checkpoint).config
     loaded = open_model(checkpoint, config_file, [*opts, *_BASELINE])
     model = loaded.model.half() if half else loaded.model
-    meta = {"trained_with": trained_with, **loaded.meta}  # that of a slim file stays
+    meta = {"trained_with": trained_with, **loaded.meta}  # a slim file's own entry wins
     save_checkpoint(path, model, dump_cfg(loaded.cfg), meta)

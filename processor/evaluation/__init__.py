@@ -1,4 +1,4 @@
-"""Retrieval metrics and re-ranking."""
+"""Evaluation of a model on data sets; hands on the public metric functions."""
 
 from processor.metrics.ranking import RetrievalMetrics, evaluate_distmat, evaluate_features
 from processor.metrics.reranking import rerank

@@ -1,4 +1,4 @@
-"""A checkpoint's model on its device, beside the data sets it is looked at on."""
+"""From a configuration or a checkpoint to an evaluator and its targets."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from functools import partial
 from yacs.config import CfgNode
 
 from config import ConfigError
-from datasets.checks.fingerprint import fingerprint_of_targets
-from datasets.images.build import (
-    build_evaluation_loader,
-)
+from datasets.checks.fingerprint import TEST, fingerprint
+from datasets.images.build import build_evaluation_loader
 from datasets.records import DataSplits
 from datasets.registry import locate, num_splits, read_dataset
 from model import ReIDModel
-from processor.checkpoints.load import LoadedModel, cameras_of, open_model
+from processor.checkpoints.cameras import cameras_of
+from processor.checkpoints.load import LoadedModel, open_model
 from processor.evaluation.evaluator import Evaluator
-from processor.evaluation.protocol import Protocol, Target
+from processor.evaluation.protocol import Protocol
+from processor.evaluation.target import Target
+from processor.metrics.k_reciprocal import Reranking
+from processor.metrics.working_memory import WorkingMemory
 from processor.runtime import distributed
 from processor.runtime.device import choose_device
 from processor.runtime.precision import Precision
@@ -28,12 +30,12 @@ from processor.runtime.wrapping import compile_encoder
 
 @dataclass(frozen=True, slots=True)
 class OpenEvaluation:
-    """What an evaluation needs.
+    """A model and the evaluator of its targets.
 
     Attributes:
-        model: on the device of MODEL.DEVICE, compiled where MODEL.COMPILE says so.
-        loaded: what the checkpoint says besides; its model is the same object.
-        evaluator: of the targets; they have not been checked.
+        model: on the device of MODEL.DEVICE, compiled if MODEL.COMPILE.
+        loaded: the contents of the checkpoint; its model is the same object.
+        evaluator: of the targets.
     """
 
     model: ReIDModel
@@ -42,12 +44,12 @@ class OpenEvaluation:
 
 
 def open_evaluation(checkpoint: str, opts: Sequence[str], data: Sequence[str]) -> OpenEvaluation:
-    """Open a checkpoint and the test splits of data sets.
+    """Open a checkpoint and the test splits of data sets, and check that they can be evaluated.
 
     Args:
         checkpoint: a file of this project or of CLIP-ReID.
         opts: overrides `KEY VALUE ...`.
-        data: names or folders; none = DATASETS.TARGETS or else DATASETS.NAMES, as in evaluation.
+        data: names or folders; default: DATASETS.TARGETS, or else DATASETS.NAMES.
 
     Raises:
         ConfigError, FileNotFoundError, ValueError: see `open_model`, `read_dataset` and
@@ -60,7 +62,11 @@ def open_evaluation(checkpoint: str, opts: Sequence[str], data: Sequence[str]) -
 
 
 def prepare_evaluation(loaded: LoadedModel, targets: list[Target] | None = None) -> OpenEvaluation:
-    """The model, moved to its device, and the targets, read as the configuration says if not given.
+    """Move a model to its device and build the evaluator of its targets, without checking them.
+
+    Args:
+        loaded: a checkpoint.
+        targets: default: those of the configuration.
 
     Raises:
         ConfigError, FileNotFoundError, ValueError: see `build_targets`.
@@ -79,16 +85,16 @@ def prepare_evaluation(loaded: LoadedModel, targets: list[Target] | None = None)
 def build_targets(
     cfg: CfgNode, cameras: dict[str, range], sources: Sequence[DataSplits] = ()
 ) -> list[Target]:
-    """The data sets to evaluate on: DATASETS.TARGETS, or else the sources' own test splits.
+    """Read the data sets to evaluate on: DATASETS.TARGETS, or else the sources' own test splits.
 
     Args:
-        cfg: DATASETS counts.
+        cfg: for its DATASETS.
         cameras: per source of the model, its rows in the model's camera table.
-        sources: split 0 of the data sets in DATASETS.NAMES, when they have been read already.
+        sources: split 0 of the data sets in DATASETS.NAMES, if they have been read already.
 
     Raises:
-        ConfigError: two targets of one name, which results could not tell apart, or a target that
-            has the name of a source and is another data set.
+        ConfigError: two targets have one name, which results could not tell apart, or a target has
+            the name of a source but is another data set.
     """
     root = cfg.DATASETS.ROOT_DIR
     trained = [locate(name, root) for name in cfg.DATASETS.NAMES]
@@ -96,16 +102,18 @@ def build_targets(
     targets = []
     for name in cfg.DATASETS.TARGETS or cfg.DATASETS.NAMES:
         rows = cameras_of(cfg, name, cameras)
-        first = read.get(locate(name, root)) or read_dataset(name, root)
+        place = locate(name, root)
+        untrained = rows is None and place not in trained
+        first = read.get(place) or read_dataset(name, root, tested_only=untrained)
         splits = [first, *(read_dataset(name, root, i) for i in range(1, num_splits(name)))]
         target = splits[0].name
-        targets.append(Target(target, splits, rows, fingerprint_of_targets(splits)))
+        targets.append(Target(target, splits, rows, fingerprint(splits, TEST)))
     names = [target.name for target in targets]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(
-            f"DATASETS.TARGETS: several data sets are called {', '.join(twice)}; results go by the "
-            "name of the folder or file, rename one"
+            f"DATASETS.TARGETS: several data sets are called {', '.join(twice)}; results are named "
+            "after the folder or file, rename one"
         )
     return targets
 
@@ -113,14 +121,15 @@ def build_targets(
 def build_evaluator(
     cfg: CfgNode, targets: list[Target], precision: Precision, stop: StopRequest | None = None
 ) -> Evaluator:
-    """Scoring as TEST.* says."""
-    reranking = (cfg.TEST.RE_RANKING_K1, cfg.TEST.RE_RANKING_K2, cfg.TEST.RE_RANKING_LAMBDA)
+    """An evaluator with the protocol of TEST.*."""
+    test = cfg.TEST
+    constants = (test.RE_RANKING_K1, test.RE_RANKING_K2, test.RE_RANKING_LAMBDA)
     protocol = Protocol(
-        normalize=cfg.TEST.FEAT_NORM,
-        ignore_same_camera=cfg.TEST.IGNORE_SAME_CAMERA,
-        chunk_mb=cfg.TEST.CHUNK_MB,
-        rerank=reranking if cfg.TEST.RE_RANKING else None,
-        multi_query=cfg.TEST.MULTI_QUERY,
+        normalize=test.FEAT_NORM,
+        ignore_same_camera=test.IGNORE_SAME_CAMERA,
+        memory=WorkingMemory(test.CHUNK_MB, precision.device),
+        rerank=Reranking(*constants) if test.RE_RANKING else None,
+        multi_query=test.MULTI_QUERY,
     )
     loader = partial(
         build_evaluation_loader,

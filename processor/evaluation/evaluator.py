@@ -1,4 +1,4 @@
-"""Score a model on data sets: extract features once, then rank every split."""
+"""Scores of a model on data sets: extract the features once, then rank every split."""
 
 from __future__ import annotations
 
@@ -9,19 +9,15 @@ from functools import partial
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from datasets.checks.identities import require_test_images
 from datasets.records import Batch, DataSplits, Sample
 from model import ReIDModel
-from processor.evaluation.protocol import Protocol, Retrieval, Target, ids_of, pool_queries
+from processor.evaluation.protocol import Protocol
+from processor.evaluation.target import Retrieval, Target, identities_of
 from processor.features import FeatureTable, extract_features, ids_of_model
-from processor.metrics.distance import normalize_in_place
+from processor.metrics.junk_rule import count_valid_queries
 from processor.metrics.memory_limits import check_evaluation
-from processor.metrics.ranking import (
-    RetrievalMetrics,
-    count_valid_queries,
-    evaluate_blocks,
-    evaluate_features,
-)
-from processor.metrics.single_shot import single_gallery_shot_cmc
+from processor.metrics.normalize import normalize_in_place
 from processor.results.report import EvaluationReport, TargetResult
 from processor.runtime import distributed
 from processor.runtime.precision import Precision
@@ -35,9 +31,9 @@ class Evaluator:
     Attributes:
         targets: the data sets.
         protocol: how features become scores.
-        loader: makes a loader of images in order.
+        loader: builds a loader of the given images, in order.
         precision: device and number format.
-        stop: a request to stop that is looked at between batches.
+        stop: a request to stop, checked between batches.
     """
 
     targets: list[Target]
@@ -50,29 +46,26 @@ class Evaluator:
         """Evaluate on every target.
 
         Raises:
-            ValueError: a target without a single valid query.
-            MemoryError: a target too large for the device.
+            ValueError: a target has no valid query.
+            MemoryError: a target is too large for the device.
         """
         return EvaluationReport([self._evaluate_target(model, target) for target in self.targets])
 
     def check(self) -> None:
-        """Look for what would make a target's evaluation fail, without a model.
+        """Check that every target can be evaluated, without a model.
 
         Raises:
-            ValueError: names the target that has no valid query, and why.
+            ValueError: names the target that has no test images or no valid query, and why.
         """
         for target in self.targets:
+            require_test_images(target.splits[0])
             for split in target.splits:
+                junk_rule = self._junk_rule(split)
+                ids = identities_of(split.query, split.gallery, ignore_same_camera=junk_rule)
                 try:
-                    count_valid_queries(
-                        *ids_of(split.query, split.gallery),
-                        ignore_same_camera=self._junk_rule(split),
-                    )
+                    count_valid_queries(ids)
                 except ValueError as error:
                     raise ValueError(f"evaluation on {target.name}: {error}") from None
-
-    def _junk_rule(self, split: DataSplits) -> bool:
-        return self.protocol.ignore_same_camera and split.ignore_same_camera
 
     def retrieval(self, model: ReIDModel, target: Target) -> Retrieval:
         """Extract the features of a target's first split, ready to be ranked."""
@@ -81,6 +74,26 @@ class Evaluator:
         table = self._extract(model, target, samples)
         self._scale(table)
         return self._retrieval(target.splits[0], table.features, _rows_by_path(samples, table))
+
+    def score(self, target: Target, samples: Sequence[Sample], table: FeatureTable) -> TargetResult:
+        """Score extracted features.
+
+        Args:
+            target: the data set.
+            samples: its images, at least those of its splits.
+            table: features of `samples`; images without features were broken and are left out. If
+                the protocol normalizes features, these are normalized in place.
+        """
+        self._scale(table)
+        rows = _rows_by_path(samples, table)
+        retrievals = (self._retrieval(split, table.features, rows) for split in target.splits)
+        return TargetResult(
+            target.name,
+            [self.protocol.score(retrieval) for retrieval in retrievals],
+            target.notes,
+            len(table.bad_images),
+            target.fingerprint,
+        )
 
     def _evaluate_target(self, model: ReIDModel, target: Target) -> TargetResult:
         samples = _distinct_samples(target)
@@ -105,30 +118,10 @@ class Evaluator:
         finally:
             model.train(was_training)
 
-    def score(self, target: Target, samples: Sequence[Sample], table: FeatureTable) -> TargetResult:
-        """Scores of features that are there already.
-
-        Args:
-            target: the data set.
-            samples: its images, at least those of its splits.
-            table: features of `samples`; an image without any was broken and is left out. Where
-                the protocol normalizes features, these are normalized in place.
-        """
-        self._scale(table)
-        rows = _rows_by_path(samples, table)
-        return TargetResult(
-            target.name,
-            [self._score(self._retrieval(split, table.features, rows)) for split in target.splits],
-            target.notes,
-            len(table.bad_images),
-            target.fingerprint,
-        )
-
     def _check_memory(self, target: Target, num_images: int, dim: int) -> None:
         sizes = [(len(split.query), len(split.gallery)) for split in target.splits]
-        chunk_mb, reranking = self.protocol.chunk_mb, self.protocol.rerank
-        device = self.precision.device
-        check_evaluation(target.name, sizes, num_images, dim, chunk_mb, device, reranking)
+        memory, rerank = self.protocol.memory, self.protocol.rerank
+        check_evaluation(target.name, sizes, num_images, dim, memory, rerank)
 
     def _scale(self, table: FeatureTable) -> None:
         if self.protocol.normalize:
@@ -147,32 +140,8 @@ class Evaluator:
             split.single_gallery_shot,
         )
 
-    def _score(self, retrieval: Retrieval) -> RetrievalMetrics:
-        """Scores of a split.
-
-        Galleries of one image per identity change the CMC only, which then ends at their size.
-        """
-        query, gallery = retrieval.query_features, retrieval.gallery_features
-        ids = retrieval.ids()
-        if self.protocol.multi_query:
-            pooled = pool_queries(query, ids[0], ids[2], normalize=self.protocol.normalize)
-            query, ids[0], ids[2] = pooled.features, pooled.pids, pooled.camids
-        junk_rule, chunk_mb = retrieval.ignore_same_camera, self.protocol.chunk_mb
-        distances = self.protocol.distances(query, gallery)
-        if self.protocol.rerank is None:
-            metrics = evaluate_features(
-                query, gallery, *ids, ignore_same_camera=junk_rule, chunk_mb=chunk_mb
-            )
-        else:
-            metrics = evaluate_blocks(
-                distances, *ids, ignore_same_camera=junk_rule, chunk_mb=chunk_mb
-            )
-        if not retrieval.single_gallery_shot:
-            return metrics
-        cmc = single_gallery_shot_cmc(
-            distances, *ids, ignore_same_camera=junk_rule, chunk_mb=chunk_mb
-        )
-        return replace(metrics, cmc=cmc)
+    def _junk_rule(self, split: DataSplits) -> bool:
+        return self.protocol.ignore_same_camera and split.ignore_same_camera
 
 
 def _distinct_samples(target: Target) -> list[Sample]:
@@ -190,7 +159,7 @@ def _rows_by_path(samples: Sequence[Sample], table: FeatureTable) -> dict[str, i
 
 
 def _take(features: Tensor, rows: list[int]) -> Tensor:
-    """Rows of (N, D) features; those that follow each other without a copy."""
+    """Rows of (N, D) features; consecutive rows are not copied."""
     if rows and rows == list(range(rows[0], rows[0] + len(rows))):
         return features[rows[0] : rows[0] + len(rows)]
     return features[rows]

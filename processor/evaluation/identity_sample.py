@@ -1,4 +1,4 @@
-"""Features of a few identities' images, from one or several data sets."""
+"""A sample of identities from one or several data sets, with the features of their images."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from datasets.records import Batch, DataSplits, Sample
 from datasets.sources import TrainingSet, number_test_images, training_images
 from model import CLIPReID, ReIDModel
 from processor.evaluation.evaluator import Evaluator
-from processor.evaluation.protocol import Target
+from processor.evaluation.target import Target
 from processor.features import FeatureTable, extract_features, ids_of_model
 
 SPLITS = ("test", "train")
-Identity = tuple[str, int]
-"""Data set and pid."""
+Identity = tuple[str, int]  # data set and pid
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +25,9 @@ class FewIdentities:
     """The readable images of some identities.
 
     Attributes:
-        samples: images; pids and camids are their data sets' own.
+        samples: N images with the pids and camids of their data sets.
         domains: data set of every image.
-        features: (N, .) float32 on the CPU, as `extract_few` was asked for.
+        features: (N, D) or, if projected, (N, E) float32 on the CPU.
     """
 
     samples: list[Sample]
@@ -37,17 +36,17 @@ class FewIdentities:
 
     @property
     def identities(self) -> list[Identity]:
-        """Who is on every image."""
+        """Identity of every image."""
         return [(name, x.pid) for name, x in zip(self.domains, self.samples, strict=True)]
 
 
 def images_of_split(source: DataSplits, split: str, *, use_all: bool) -> list[Sample]:
-    """Images of single persons: those that a model is trained on, or query and gallery.
+    """The training images of a data set, or its test images without distractors.
 
     Args:
         source: the data set.
-        split: one of `SPLITS`.
-        use_all: query and gallery are trained on as well.
+        split: one of SPLITS.
+        use_all: query and gallery are training images too.
     """
     if split == "train":
         return training_images(source, use_all=use_all)
@@ -58,19 +57,20 @@ def images_of_split(source: DataSplits, split: str, *, use_all: bool) -> list[Sa
 def choose_identities(
     images: Mapping[str, Sequence[Sample]], count: int, seed: int = 0
 ) -> dict[str, list[Sample]]:
-    """All images of random identities that have two or more, as many from every data set.
+    """Draw identities with at least two images, equally many per data set; return all their images.
 
     Args:
         images: data set -> its images.
-        count: identities over all data sets; a remainder goes to the first ones.
-        seed: decides which.
+        count: number of identities over all data sets; a remainder goes to the first data sets.
+        seed: of the draw.
 
     Raises:
-        ValueError: no identity has two images, or there are more data sets than identities.
+        ValueError: a data set has no identity with two images, or `count` is below the number of
+            data sets.
     """
     if count < len(images):
         raise ValueError(
-            f"--max_identities {count}: at least one of each of {len(images)} data sets"
+            f"--max_identities {count}: expected at least one for each of {len(images)} data sets"
         )
     chosen: dict[str, list[Sample]] = {}
     for number, (name, samples) in enumerate(images.items()):
@@ -93,13 +93,13 @@ def extract_few(
     *,
     projected: bool = False,
 ) -> FewIdentities:
-    """Features of images, as an evaluation extracts them.
+    """Extract features of images as an evaluation does.
 
     Args:
         model: on the evaluator's device, in evaluation mode.
-        evaluator: its targets are the data sets.
+        evaluator: of the data sets.
         images: data set -> images.
-        projected: the feature that is compared with text instead of the descriptor.
+        projected: extract the features that are compared with text instead of the descriptor.
     """
     samples: list[Sample] = []
     domains: list[str] = []
@@ -126,7 +126,7 @@ def _extract(
     def encode(batch: Batch) -> Tensor:
         ids = ids_of_model(batch.camids, batch.viewids, target.cameras)
         if projected:
-            assert isinstance(model, CLIPReID)  # it has prompts to compare with
+            assert isinstance(model, CLIPReID)  # the only model with projected features
             return model.encode_image(batch.images, *ids).projected
         return model.embed(batch.images, *ids)
 
@@ -140,7 +140,7 @@ def _extract(
 
 
 def labels_of_identities(data: TrainingSet) -> dict[Identity, int]:
-    """The label that every identity is trained under."""
+    """The training label of every identity."""
     names = (data.names[domain] for domain in data.domains)
     pids = (sample.pid for sample in data.samples)
     return dict(zip(zip(names, pids, strict=True), data.labels, strict=True))

@@ -1,1 +1,1 @@
-"""Retrieval metrics and re-ranking: pure functions of tensors."""
+"""Retrieval metrics, re-ranking and verification: pure functions of tensors."""

@@ -1,4 +1,4 @@
-"""k-reciprocal neighbours and their weights (Zhong et al., CVPR 2017), in sparse form."""
+"""k-reciprocal neighbours and their weights (Zhong et al., CVPR 2017) as sparse matrices."""
 
 from __future__ import annotations
 
@@ -9,24 +9,50 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from processor.metrics.distance import block_mb, bytes_per_distance, chunk_slices, distance_blocks
+from processor.metrics.distance import distance_blocks
+from processor.metrics.working_memory import WorkingMemory
 
-ROWS_PER_PRODUCT = 4096  # rows of a sparse product whose dense-ish result is filtered at once
-SMALLEST_MAXIMUM = 1e-12  # divides rows of distances that are all zero
+ROWS_PER_PRODUCT = 4096  # of a sparse product, whose result is nearly dense before filtering
+MIN_ROW_MAXIMUM = 1e-12  # divides rows of distances that are all zero
+
+
+@dataclass(frozen=True, slots=True)
+class Reranking:
+    """The constants of k-reciprocal re-ranking.
+
+    Attributes:
+        k1: size of the neighbourhood; more than there are images means all of them.
+        k2: images averaged over; 1 = no averaging.
+        lambda_value: weight of the original distance, 0..1.
+
+    Raises:
+        ValueError: a constant is out of range.
+    """
+
+    k1: int = 50
+    k2: int = 15
+    lambda_value: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.k1 < 1 or self.k2 < 1 or not 0 <= self.lambda_value <= 1:
+            raise ValueError(
+                "re-ranking needs k1 >= 1, k2 >= 1 and lambda_value in 0..1, "
+                f"got {self.k1}, {self.k2} and {self.lambda_value}"
+            )
 
 
 def expanded_neighbours(nearest: np.ndarray, k1: int) -> sparse.csr_array:
-    """Pattern of R(i), the mutual neighbours, each joined by the R'(c) that lie mostly in it.
+    """Find the k-reciprocal neighbours R(i), expanded by the R'(c) of their members c.
 
-    R(i) looks at the first k1 + 1 columns of `nearest` (all, where there are fewer) and R'(c) at
-    the first k1 / 2 + 1. R'(c) of a c in R(i) joins when R(i) holds over two thirds of it.
+    R(i) uses the first k1 + 1 columns of `nearest` (all, if there are fewer) and R'(c) the first
+    k1 / 2 + 1. R'(c) joins R(i) if R(i) contains more than two thirds of it.
 
     Args:
         nearest: (N, k) nearest images of each image, itself first.
         k1: size of the neighbourhood.
 
     Returns:
-        (N, N), stored where j belongs to i.
+        (N, N), with stored entries where j is a neighbour of i.
     """
     reciprocal = _reciprocal(nearest[:, : k1 + 1])
     halves = _reciprocal(nearest[:, : round(k1 / 2) + 1])  # rounds half to even, as NumPy does
@@ -45,11 +71,11 @@ def expanded_neighbours(nearest: np.ndarray, k1: int) -> sparse.csr_array:
 def neighbour_weights(
     neighbours: sparse.csr_array, features: np.ndarray, row_scales: np.ndarray
 ) -> sparse.csr_array:
-    """Weights exp(-d^2 / scale) on the pattern of `neighbours`, every row divided by its sum.
+    """Weights exp(-d^2 / scale) of the stored entries of `neighbours`, each row of sum 1.
 
     Args:
         neighbours: (N, N); every image is its own neighbour.
-        features: (N, D) float32, d their Euclidean distance.
+        features: (N, D) float32; d is their Euclidean distance.
         row_scales: (N,).
     """
     starts, columns = neighbours.indptr, neighbours.indices
@@ -67,7 +93,7 @@ def neighbour_weights(
 def average_over_nearest(
     weights: sparse.csr_array, nearest: np.ndarray, rows: slice = slice(None)
 ) -> sparse.csr_array:
-    """Some `rows`, row i of them the mean of the rows `nearest[i]` of (N, k2)."""
+    """For each i of `rows`, the mean of the weights of its nearest images `nearest[i]`, (N, k2)."""
     if nearest.shape[1] == 1:
         return weights[rows]
     averaged = _membership(nearest[rows], len(nearest)) @ weights
@@ -76,48 +102,46 @@ def average_over_nearest(
 
 
 def _membership(nearest: np.ndarray, num_images: int) -> sparse.csr_array:
-    """(n, N) with a one at every (i, j) where j is in row i of `nearest` (n, k)."""
+    """(n, N) with a one at every (i, j) for which row i of `nearest` (n, k) contains j."""
     num_rows, width = nearest.shape
     starts = np.arange(num_rows + 1, dtype=np.int32) * width
     ones = np.ones(nearest.size, dtype=np.float32)
-    columns = nearest.flatten()  # a copy: the matrix sorts them in place
+    columns = nearest.flatten()  # a copy, as the matrix sorts it in place
     matrix = sparse.csr_array((ones, columns, starts), shape=(num_rows, num_images))
     matrix.sort_indices()
     return matrix
 
 
 def _reciprocal(nearest: np.ndarray) -> sparse.csr_array:
-    """The entries of `_membership` that hold both ways."""
+    """The entries (i, j) of `_membership` for which (j, i) is an entry too."""
     members = _membership(nearest, len(nearest))
     return members.multiply(members.T.tocsr()).tocsr()
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbourhood:
-    """What remains of the (N, N) squared distances of some images to each other."""
+    """The parts of N images' squared distances to each other that re-ranking needs."""
 
     nearest: np.ndarray  # (N, K) int32, the image itself first
-    row_maxima: np.ndarray  # (N,) float32, largest distance of each row, above zero
+    row_maxima: np.ndarray  # (N,) float32, largest distance of each row, positive
 
 
-def find_neighbourhood(features: Tensor, num_nearest: int, chunk_mb: float) -> Neighbourhood:
-    """Look for the nearest images, a block of rows at a time.
+def find_neighbourhood(features: Tensor, num_nearest: int, memory: WorkingMemory) -> Neighbourhood:
+    """Find the nearest images, one block of rows at a time.
 
     Args:
         features: (N, D) float32.
         num_nearest: how many to keep, clipped to N; the image itself counts.
-        chunk_mb: MiB of working memory for one block.
+        memory: for one block, on the features' device.
     """
     num_images = len(features)
     num_nearest = min(num_nearest, num_images)
     nearest = np.empty((num_images, num_nearest), dtype=np.int32)
     row_maxima = np.empty(num_images, dtype=np.float32)
-    bytes_per_row = bytes_per_distance(features.device) * num_images + 12 * num_nearest
-    most_mb = block_mb(bytes_per_row, chunk_mb, features.device)
-    slices = chunk_slices(num_images, bytes_per_row, most_mb)
-    for block in distance_blocks(features, features, slices):
+    bytes_per_row = memory.bytes_per_distance * num_images + 12 * num_nearest
+    for block in distance_blocks(features, features, memory.blocks(num_images, bytes_per_row)):
         values = block.values
-        row_maxima[block.rows] = values.amax(dim=1).clamp_min(SMALLEST_MAXIMUM).cpu().numpy()
+        row_maxima[block.rows] = values.amax(dim=1).clamp_min(MIN_ROW_MAXIMUM).cpu().numpy()
         values.diagonal(block.rows.start).fill_(-torch.inf)  # itself first, also among duplicates
         found = values.topk(num_nearest, dim=1, largest=False).indices
         nearest[block.rows] = found.cpu().numpy()

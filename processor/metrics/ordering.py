@@ -1,4 +1,4 @@
-"""How many gallery images stand before a candidate, without sorting the gallery."""
+"""Places of gallery images in a ranking, without sorting the gallery."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from processor.metrics.distance import chunk_slices
+from processor.metrics.working_memory import WorkingMemory
 
-TIE_ENTRIES = 2**22  # distances compared at once where ties have to be broken
+TIE_ENTRIES = 2**22  # distances compared at a time to break ties
 
 
 class EntryCounter:
-    """Counts gallery entries in front of candidates; keeps its memory from chunk to chunk."""
+    """Counts gallery entries in front of candidates; reuses its memory from chunk to chunk."""
 
     def __init__(self) -> None:
         self._cells = torch.empty(0, 0, dtype=torch.int32)
@@ -24,14 +24,14 @@ class EntryCounter:
     ) -> np.ndarray:
         """Number of entries that a full stable sort would put before each candidate.
 
-        Every distance falls into a cell between sorted limits; running sums of the cell counts
-        are the wanted numbers. The limits are the candidates and the next larger floats, which
+        Every distance falls into a cell between sorted limits; the running sums of the cell counts
+        are the result. The limits are the candidates' distances and the next larger floats, which
         separate a candidate from the entries equal to it.
 
         Args:
             distances: (c, G).
             values: (c, M) distances of the candidates, ascending.
-            positions: (c, M) their places in the gallery.
+            positions: (c, M) of the candidates in the gallery.
 
         Returns:
             (c, M) int64.
@@ -63,12 +63,12 @@ class EntryCounter:
 def _ties_before(
     distances: Tensor, where: tuple[np.ndarray, ...], values: np.ndarray, positions: np.ndarray
 ) -> np.ndarray:
-    """Entries equal to a candidate that stand earlier in the gallery: one number per candidate."""
+    """Number of entries equal to each candidate that are earlier in the gallery."""
     device = distances.device
     rows, limits, ends = (torch.from_numpy(a).to(device) for a in (where[0], values, positions))
     gallery = torch.arange(distances.shape[1], device=device)
     ties = torch.empty_like(rows)
-    for part in chunk_slices(len(rows), distances.shape[1], TIE_ENTRIES / 2**20):
+    for part in WorkingMemory(TIE_ENTRIES / 2**20).chunks(len(rows), distances.shape[1]):
         equal = distances[rows[part]] == limits[part, None]
         equal &= gallery < ends[part, None]
         ties[part] = equal.sum(dim=1)
@@ -80,11 +80,11 @@ class Nearest:
     """The first K entries of each ranking."""
 
     values: Tensor  # (c, K) distances, ascending
-    positions: Tensor  # (c, K) places in the gallery
+    positions: Tensor  # (c, K) in the gallery
 
 
 def nearest_entries(distances: Tensor, count: int) -> Nearest:
-    """The start of a stable sort: equal distances come in gallery order.
+    """The first entries of a stable sort: equal distances come in gallery order.
 
     Args:
         distances: (c, G).
@@ -94,7 +94,7 @@ def nearest_entries(distances: Tensor, count: int) -> Nearest:
     count = min(count, num_gallery)
     found = distances.topk(min(count + 1, num_gallery), largest=False)
     values, positions = found.values[:, :count], found.indices[:, :count]
-    if count < num_gallery:  # equal entries on both sides of the cut: which of them are first?
+    if count < num_gallery:  # topk keeps any of the entries equal to the last one; sort those rows
         cut_tie = (found.values[:, count - 1] == found.values[:, count]).nonzero().flatten()
         for row in cut_tie.tolist():
             ordered = distances[row].sort(stable=True)

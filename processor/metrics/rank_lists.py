@@ -1,4 +1,4 @@
-"""What stands first in the rankings that the metrics score, to be looked at."""
+"""The first entries of the rankings that the metrics score, for display."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from processor.metrics.distance import DistanceSource, bytes_per_distance
-from processor.metrics.matches import Candidates, ChunkCandidates
+from processor.metrics.distance import DistanceSource
+from processor.metrics.identities import Identities
+from processor.metrics.junk_rule import Candidates, ChunkCandidates
 from processor.metrics.ordering import EntryCounter, nearest_entries
-from processor.metrics.ranking import score_queries
+from processor.metrics.query_scores import score_queries
+from processor.metrics.working_memory import WorkingMemory
 
 ORDERS = ("best", "worst", "random")
-ABSENT = -1  # in place of a gallery position
+ABSENT = -1  # padding in place of a gallery position
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +26,10 @@ class RankEntry:
     """A gallery image in a query's ranking.
 
     Attributes:
-        index: its place in the gallery.
-        distance: what it is ranked by.
+        index: position in the gallery.
+        distance: by which it is ranked.
         match: it shows the query's identity.
-        junk: so does it, but before the query's camera, and the junk rule leaves it out.
+        junk: it is a match that the junk rule drops, from the query's camera.
     """
 
     index: int
@@ -38,12 +40,12 @@ class RankEntry:
 
 @dataclass(frozen=True, slots=True)
 class RankList:
-    """The head of a query's ranking.
+    """The first entries of a query's ranking.
 
     Attributes:
-        query: its place among the queries.
+        query: position among the queries.
         entries: nearest first.
-        average_precision: of the whole ranking; None where the gallery has no match.
+        average_precision: of the whole ranking; None if the gallery has no match.
         num_junk: junk images in the whole gallery.
     """
 
@@ -55,13 +57,13 @@ class RankList:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rankings:
-    """The heads of all queries' rankings.
+    """The first entries of all queries' rankings.
 
     Attributes:
-        candidates: where the queries' identities stand in the gallery.
+        candidates: gallery images of the queries' identities.
         positions: (Q, W) gallery positions, nearest first, then ABSENT.
         distances: (Q, W).
-        average_precision: (Q,) NaN where the gallery has no match.
+        average_precision: (Q,) NaN if the gallery has no match.
     """
 
     candidates: Candidates
@@ -71,16 +73,16 @@ class Rankings:
 
     @property
     def num_valid_queries(self) -> int:
-        """Queries with a match."""
+        """Number of queries with a match."""
         return int((~np.isnan(self.average_precision)).sum())
 
     @property
     def mAP(self) -> float:
-        """Mean over the queries with a match; NaN without any."""
+        """Mean over the queries with a match; NaN if there are none."""
         return float(np.nanmean(self.average_precision)) if self.num_valid_queries else float("nan")
 
     def rank_list(self, query: int) -> RankList:
-        """The head of one ranking."""
+        """The first entries of one ranking."""
         own = self.candidates.chunk(slice(query, query + 1))
         matches = set(own.positions[own.present].tolist())
         junk = set(own.positions[own.junk].tolist())
@@ -98,25 +100,23 @@ class Rankings:
 @torch.no_grad()
 def find_rankings(
     distances: DistanceSource,
-    candidates: Candidates,
-    device: torch.device,
+    ids: Identities,
+    memory: WorkingMemory,
     *,
     top: int = 10,
     most_junk: int = 5,
-    chunk_mb: float = 256,
 ) -> Rankings:
-    """Score all queries as `evaluate_features` does, and keep the heads of their rankings.
+    """Score all queries as `evaluate_features` does, and keep the first entries of their rankings.
 
-    A head holds the `top` nearest images that count and, in their places between these, the
-    nearest of the junk before the last. Equal distances come in gallery order.
+    These are the `top` nearest images that count and, at their ranks between them, the nearest
+    junk images. Equal distances come in gallery order.
 
     Args:
-        distances: makes the blocks of given query rows.
-        candidates: where the queries' identities stand in the gallery, and the junk rule.
-        device: where the distances are made.
+        distances: computes the blocks of the given query rows.
+        ids: of both sides.
+        memory: for one block, on the device that computes it.
         top: images that count.
-        most_junk: junk images in a head.
-        chunk_mb: MiB of working memory for one chunk of queries.
+        most_junk: junk images to keep.
 
     Raises:
         ValueError: `top` below 1 or `most_junk` below 0.
@@ -124,18 +124,19 @@ def find_rankings(
     for name, number, least in (("top", top, 1), ("most_junk", most_junk, 0)):
         if number < least:
             raise ValueError(f"{name}: expected at least {least}, got {number}")
+    candidates = Candidates.find(ids)
     limits = _Limits(min(top, len(candidates.by_pid)), most_junk)
     shape = (len(candidates.starts), limits.top + limits.most_junk)
     positions = np.full(shape, ABSENT, dtype=np.int64)
     values = np.full(shape, np.nan, dtype=np.float32)
     average_precision = np.full(len(candidates.starts), np.nan)
     counter = EntryCounter()
-    for block in distances(candidates.slices(bytes_per_distance(device), chunk_mb, device)):
+    for block in distances(candidates.blocks(memory.bytes_per_distance, memory)):
         chunk = candidates.chunk(block.rows)
-        if chunk.has_match():
+        if chunk.match.any():
             scores = score_queries(block.values, chunk, counter)
             average_precision[block.rows][scores.valid] = scores.average_precision
-        _keep_heads(block.values, chunk, limits, positions[block.rows], values[block.rows])
+        _keep_first(block.values, chunk, limits, positions[block.rows], values[block.rows])
     return Rankings(candidates, positions, values, average_precision)
 
 
@@ -145,14 +146,14 @@ class _Limits:
     most_junk: int
 
 
-def _keep_heads(
+def _keep_first(
     distances: Tensor,
     chunk: ChunkCandidates,
     limits: _Limits,
     positions: np.ndarray,
     values: np.ndarray,
 ) -> None:
-    """Fill the (c, W) heads of c queries from their (c, G) distances."""
+    """Fill the (c, W) `positions` and `values` of c queries from their (c, G) distances."""
     widest_junk = int(chunk.junk.sum(axis=1).max(initial=0))
     nearest = nearest_entries(distances, limits.top + widest_junk)
     found, found_values = nearest.positions.cpu().numpy(), nearest.values.cpu().numpy()
@@ -169,16 +170,15 @@ def _keep_heads(
 def choose_queries(
     average_precision: np.ndarray, order: str, count: int, among: Sequence[int], seed: int = 0
 ) -> list[int]:
-    """The best, the worst or random queries, in the order they are to be shown.
+    """Choose the best, the worst or random queries, in display order.
 
-    The best and the worst are those of highest and lowest average precision, that one first;
-    queries without a score are never among them. Equal ones, and random ones, come in the order of
-    the queries.
+    Best and worst are sorted by average precision, the most extreme first; queries without a score
+    are never chosen. Equal ones and random ones keep the order of the queries.
 
     Args:
-        average_precision: (Q,), NaN where there is none.
+        average_precision: (Q,), NaN without a score.
         order: one of ORDERS.
-        count: how many.
+        count: number of queries; fewer if `among` has fewer.
         among: the queries to choose from.
         seed: of a random choice.
     """

@@ -4,32 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from processor.metrics.checks import FeatureArray, check_features
 from processor.metrics.distance import (
     DistanceBlock,
     DistanceSource,
-    FeatureArray,
-    bytes_per_distance,
-    check_features,
-    chunk_slices,
     distance_blocks,
     distmat_blocks,
-    normalize_features,
 )
-from processor.metrics.matches import (
-    BYTES_PER_CANDIDATE,
-    Candidates,
-    ChunkCandidates,
-    IdArray,
-    Identities,
-    explain_no_match,
-)
+from processor.metrics.identities import IdArray, Identities
+from processor.metrics.junk_rule import Candidates, explain_no_match
 from processor.metrics.memory_limits import check_ranking
+from processor.metrics.normalize import normalize_features
 from processor.metrics.ordering import EntryCounter
+from processor.metrics.query_scores import score_queries
+from processor.metrics.working_memory import CPU, WorkingMemory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +34,7 @@ class RetrievalMetrics:
     mAP: float
     mINP: float
     num_queries: int
-    num_valid_queries: int  # queries with a match left after the junk rule
+    num_valid_queries: int  # queries with a match after the junk rule
 
     def rank(self, k: int) -> float:
         """CMC at rank k >= 1; beyond the end of the curve its last value."""
@@ -55,7 +49,7 @@ class RetrievalMetrics:
         return "\n".join(lines)
 
 
-def evaluate_features(  # noqa: PLR0913 - two sides with three arrays each, then the protocol
+def evaluate_features(  # noqa: PLR0913 - public signature, fixed for callers of other programs
     query_features: FeatureArray,
     gallery_features: FeatureArray,
     query_pids: IdArray,
@@ -71,7 +65,7 @@ def evaluate_features(  # noqa: PLR0913 - two sides with three arrays each, then
 ) -> RetrievalMetrics:
     """Rank the gallery for every query by feature distance and score the rankings.
 
-    The distance matrix never exists as a whole. Equal distances rank in gallery order.
+    The distance matrix is never held as a whole. Equal distances rank in gallery order.
 
     Args:
         query_features: (Q, D), any float type; distances are computed in float32.
@@ -84,61 +78,25 @@ def evaluate_features(  # noqa: PLR0913 - two sides with three arrays each, then
         ignore_same_camera: drop gallery images with the query's pid and camid from its ranking.
         max_rank: length of the CMC curve, clipped to the gallery.
         normalize: scale the features to length 1 first.
-        chunk_mb: MiB of working memory for one chunk of queries.
+        chunk_mb: MiB of working memory for one block of distances.
 
     Raises:
         ValueError: empty, mismatched or non-finite arrays, an unknown metric, no valid query.
-        MemoryError: a block does not fit the memory that the device has left.
+        MemoryError: a block does not fit the free memory of the device.
     """
     query, gallery = check_features(query_features, gallery_features)
     if normalize:
         query, gallery = normalize_features(query), normalize_features(gallery)
-    ids = Identities.check(query_pids, gallery_pids, query_camids, gallery_camids)
-    ids.check_lengths(len(query), len(gallery))
-    matches = Candidates.find(ids, ignore_same_camera=ignore_same_camera)
-    device = query.device
-    check_ranking(len(query), len(gallery), chunk_mb, device)
-    slices = matches.slices(bytes_per_distance(device), chunk_mb, device)
-    return _evaluate(distance_blocks(query, gallery, slices, metric), matches, max_rank)
+    ids = Identities.check(
+        *(query_pids, gallery_pids, query_camids, gallery_camids),
+        ignore_same_camera=ignore_same_camera,
+        sizes=(len(query), len(gallery)),
+    )
+    distances = partial(distance_blocks, query, gallery, metric=metric)
+    return evaluate_blocks(distances, ids, WorkingMemory(chunk_mb, query.device), max_rank)
 
 
-def evaluate_blocks(
-    distances: DistanceSource,
-    query_pids: IdArray,
-    gallery_pids: IdArray,
-    query_camids: IdArray,
-    gallery_camids: IdArray,
-    *,
-    ignore_same_camera: bool = True,
-    max_rank: int = 50,
-    chunk_mb: float = 256,
-) -> RetrievalMetrics:
-    """Score the rankings of distances that are made block by block.
-
-    Args:
-        distances: makes the blocks of given query rows, such as what `rerank_blocks` returns.
-        query_pids: (Q,) identities.
-        gallery_pids: (G,).
-        query_camids: (Q,) cameras.
-        gallery_camids: (G,).
-        ignore_same_camera: drop gallery images with the query's pid and camid from its ranking.
-        max_rank: length of the CMC curve, clipped to the gallery.
-        chunk_mb: MiB of working memory for one chunk of queries.
-
-    Raises:
-        ValueError: empty or mismatched arrays, blocks of other shapes, no valid query.
-    """
-    ids = Identities.check(query_pids, gallery_pids, query_camids, gallery_camids)
-    ids.check_lengths(len(ids.query_pids), len(ids.gallery_pids))
-    matches = Candidates.find(ids, ignore_same_camera=ignore_same_camera)
-    if not matches.counts.any():
-        raise ValueError(explain_no_match(matches))
-    # re-ranked distances are blended on the CPU, on whatever device they are then ranked
-    device = torch.device("cpu")
-    slices = matches.slices(bytes_per_distance(device), chunk_mb, device)
-    return _evaluate(distances(slices), matches, max_rank)
-
-
+# eight arguments: public signature, fixed for callers of other programs
 def evaluate_distmat(
     distmat: FeatureArray,
     query_pids: IdArray,
@@ -150,17 +108,17 @@ def evaluate_distmat(
     max_rank: int = 50,
     chunk_mb: float = 256,
 ) -> RetrievalMetrics:
-    """Score the rankings that a given distance matrix implies.
+    """Score the rankings of a given distance matrix.
 
     Args:
-        distmat: (Q, G), smaller = more alike; float32 and float64 are ranked as they are.
+        distmat: (Q, G), smaller = more alike; float32 and float64 keep their precision.
         query_pids: (Q,) identities.
         gallery_pids: (G,).
         query_camids: (Q,) cameras.
         gallery_camids: (G,).
         ignore_same_camera: drop gallery images with the query's pid and camid from its ranking.
         max_rank: length of the CMC curve, clipped to the gallery.
-        chunk_mb: MiB of working memory for one chunk of queries.
+        chunk_mb: MiB of working memory for one block of distances.
 
     Raises:
         ValueError: empty, mismatched or non-finite arrays, no valid query.
@@ -170,55 +128,38 @@ def evaluate_distmat(
         raise ValueError(
             f"distmat: expected a (Q, G) matrix with entries, got {tuple(matrix.shape)}"
         )
-    ids = Identities.check(query_pids, gallery_pids, query_camids, gallery_camids)
-    ids.check_lengths(*matrix.shape)
-    matches = Candidates.find(ids, ignore_same_camera=ignore_same_camera)
-    device = matrix.device if isinstance(matrix, Tensor) else torch.device("cpu")
-    slices = matches.slices(8, chunk_mb, device)
-    return _evaluate(distmat_blocks(matrix, slices), matches, max_rank)
+    num_query, num_gallery = matrix.shape
+    ids = Identities.check(
+        *(query_pids, gallery_pids, query_camids, gallery_camids),
+        ignore_same_camera=ignore_same_camera,
+        sizes=(num_query, num_gallery),
+    )
+    candidates = Candidates.find(ids)
+    memory = WorkingMemory(chunk_mb, matrix.device if isinstance(matrix, Tensor) else CPU)
+    return _evaluate(distmat_blocks(matrix, candidates.blocks(8, memory)), candidates, max_rank)
 
 
-def count_valid_queries(
-    query_pids: IdArray,
-    gallery_pids: IdArray,
-    query_camids: IdArray,
-    gallery_camids: IdArray,
-    *,
-    ignore_same_camera: bool = True,
-) -> int:
-    """Queries that have a match in the gallery after the junk rule; needs no features.
+def evaluate_blocks(
+    distances: DistanceSource, ids: Identities, memory: WorkingMemory, max_rank: int = 50
+) -> RetrievalMetrics:
+    """Score the rankings of distances that are computed block by block.
 
     Args:
-        query_pids: (Q,) identities.
-        gallery_pids: (G,).
-        query_camids: (Q,) cameras.
-        gallery_camids: (G,).
-        ignore_same_camera: as in `evaluate_features`.
+        distances: computes the blocks of the given query rows.
+        ids: of both sides.
+        memory: for one block, on the device that computes it.
+        max_rank: length of the CMC curve, clipped to the gallery.
 
     Raises:
-        ValueError: there is none; says why and what to set.
+        ValueError: blocks of other shapes than `ids`, no valid query.
+        MemoryError: a block does not fit the free memory of the device.
     """
-    ids = Identities.check(query_pids, gallery_pids, query_camids, gallery_camids)
-    if not len(ids.query_pids) or not len(ids.gallery_pids):
-        raise ValueError(f"{len(ids.query_pids)} queries, {len(ids.gallery_pids)} gallery images")
-    candidates = Candidates.find(ids, ignore_same_camera=ignore_same_camera)
-    bytes_per_row = BYTES_PER_CANDIDATE * max(1, int(candidates.counts.max()))
-    slices = chunk_slices(len(ids.query_pids), bytes_per_row, chunk_mb=64)
-    chunks = (candidates.chunk(rows) for rows in slices)
-    count = sum(int((chunk.present & ~chunk.junk).any(axis=1).sum()) for chunk in chunks)
-    if not count:
+    candidates = Candidates.find(ids)
+    if not candidates.counts.any():
         raise ValueError(explain_no_match(candidates))
-    return count
-
-
-@dataclass(frozen=True, slots=True)
-class QueryScores:
-    """Scores of the queries of a chunk that have a match."""
-
-    valid: np.ndarray  # (c,) bool, which queries these v are
-    first_match: np.ndarray  # (v,) place of the first match, from 1
-    average_precision: np.ndarray  # (v,)
-    inverse_penalty: np.ndarray  # (v,) matches / place of the last match
+    check_ranking(len(ids.query_pids), len(ids.gallery_pids), memory)
+    blocks = distances(candidates.blocks(memory.bytes_per_distance, memory))
+    return _evaluate(blocks, candidates, max_rank)
 
 
 @torch.no_grad()
@@ -230,11 +171,9 @@ def _evaluate(
     counter = EntryCounter()
     scores = []
     for block in blocks:
-        shape = (block.rows.stop - block.rows.start, len(candidates.by_pid))
-        if tuple(block.values.shape) != shape:
-            raise ValueError(f"distances: expected {shape}, got {tuple(block.values.shape)}")
+        block.check_shape(len(candidates.by_pid))
         chunk = candidates.chunk(block.rows)
-        if chunk.has_match():
+        if chunk.match.any():
             scores.append(score_queries(block.values, chunk, counter))
     if not scores:
         raise ValueError(explain_no_match(candidates))
@@ -247,35 +186,4 @@ def _evaluate(
         mINP=float(np.concatenate([s.inverse_penalty for s in scores]).mean()),
         num_queries=len(candidates.starts),
         num_valid_queries=len(first_match),
-    )
-
-
-def score_queries(distances: Tensor, chunk: ChunkCandidates, counter: EntryCounter) -> QueryScores:
-    """AP = mean over matches of (matches so far / place), places counted without junk.
-
-    Args:
-        distances: (c, G).
-        chunk: gallery images of the queries' identities, one match at least among them.
-        counter: kept from chunk to chunk.
-    """
-    own = torch.from_numpy(chunk.positions).to(distances.device)
-    values = distances.gather(1, own).cpu().numpy()
-    values[~chunk.present] = np.inf
-    nearest_first = values.argsort(axis=1, kind="stable")
-    values, positions, junk, present = (
-        np.take_along_axis(array, nearest_first, axis=1)
-        for array in (values, chunk.positions, chunk.junk, chunk.present)
-    )
-    before = counter.entries_before(distances, values, positions)
-    place = before - junk.cumsum(axis=1) + 1  # from 1, among the kept images; true at matches
-    match = present & ~junk
-    valid = match.any(axis=1)
-    place, match = place[valid], match[valid]
-    num_matches = match.sum(axis=1)
-    precision = np.divide(match.cumsum(axis=1), place, out=np.zeros(place.shape), where=match)
-    return QueryScores(
-        valid=valid,
-        first_match=np.where(match, place, distances.shape[1]).min(axis=1),
-        average_precision=precision.sum(axis=1) / num_matches,
-        inverse_penalty=num_matches / np.where(match, place, 0).max(axis=1),
     )

@@ -10,16 +10,10 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from processor.metrics.distance import (
-    DistanceBlock,
-    FeatureArray,
-    block_mb,
-    bytes_per_distance,
-    check_features,
-    chunk_slices,
-    distance_blocks,
-)
+from processor.metrics.checks import FeatureArray, check_features
+from processor.metrics.distance import DistanceBlock, distance_blocks
 from processor.metrics.k_reciprocal import (
+    Reranking,
     average_over_nearest,
     expanded_neighbours,
     find_neighbourhood,
@@ -32,6 +26,7 @@ from processor.metrics.memory_limits import (
     refuse_beyond,
     rerank_memory,
 )
+from processor.metrics.working_memory import CPU, WorkingMemory
 from processor.runtime.device import available_bytes
 
 
@@ -47,35 +42,35 @@ def rerank(
 ) -> Tensor:
     """Distances (1 - lambda) J + lambda O from Jaccard distances of k-reciprocal neighbours.
 
-    With O the squared Euclidean distances, each row divided by its maximum, and N(i, k) the k + 1
-    images nearest to i (itself included), the neighbours are R(i) = {j in N(i, k1): i in N(j, k1)},
-    joined by R'(c) (the same with k1 / 2) of every c in R(i) that shares more than two thirds of
-    R'(c) with R(i). V_i = exp(-O_i) over them, normalized to sum 1 and averaged over the k2 images
-    nearest to i; J_ij = 1 - s / (2 - s) with s = sum_l min(V_il, V_jl).
+    O are the squared Euclidean distances, each row divided by its maximum, and N(i, k) the k + 1
+    images nearest to i, itself included. The neighbours are R(i) = {j in N(i, k1): i in N(j, k1)},
+    joined by R'(c) (R(c) with k1 / 2) of every c in R(i) if R(i) contains more than two thirds of
+    R'(c). V_i = exp(-O_i) over them, normalized to sum 1 and averaged over the k2 images nearest to
+    i; J_ij = 1 - s / (2 - s) with s = sum_l min(V_il, V_jl).
 
     Args:
-        query_features: (Q, D), normalized by the caller if wanted.
+        query_features: (Q, D), normalized by the caller if required.
         gallery_features: (G, D).
-        k1: size of the neighbourhood; more than the images there are means all of them.
+        k1: size of the neighbourhood; more than there are images means all of them.
         k2: images averaged over; 1 = no averaging.
         lambda_value: weight of the original distance, 0..1.
-        chunk_mb: MiB of working memory for one chunk of distances.
+        chunk_mb: MiB of working memory for one block of distances.
 
     Returns:
-        (Q, G) float32 on the device of the query features; `rerank_blocks` does without it.
+        (Q, G) float32 on the device of the query features; `rerank_blocks` avoids this matrix.
 
     Raises:
         ValueError: empty, mismatched or non-finite features, constants out of range.
-        MemoryError: the estimate of `rerank_memory` exceeds the memory at hand.
+        MemoryError: the estimate of `rerank_memory` exceeds the free memory.
     """
+    constants = Reranking(k1, k2, lambda_value)
     query, gallery = check_features(query_features, gallery_features)
     num_query, num_gallery = len(query), len(gallery)
     _check_memory(rerank_memory(num_query, num_gallery, query.shape[1], k1, k2))
-    source = rerank_blocks(query, gallery, k1, k2, lambda_value, chunk_mb=chunk_mb)
-    bytes_per_row = bytes_per_distance(query.device) * num_gallery
-    most_mb = block_mb(bytes_per_row, chunk_mb, query.device)
+    memory = WorkingMemory(chunk_mb, query.device)
+    source = rerank_blocks(query, gallery, constants, memory)
     distances = query.new_empty(num_query, num_gallery)
-    for block in source(chunk_slices(num_query, bytes_per_row, most_mb)):
+    for block in source(memory.blocks(num_query, memory.bytes_per_distance * num_gallery)):
         distances[block.rows] = block.values
     return distances
 
@@ -84,36 +79,35 @@ def rerank(
 def rerank_blocks(
     query_features: FeatureArray,
     gallery_features: FeatureArray,
-    k1: int = 50,
-    k2: int = 15,
-    lambda_value: float = 0.3,
-    *,
-    chunk_mb: float = 256,
+    constants: Reranking,
+    memory: WorkingMemory,
 ) -> RerankedDistances:
     """The distances of `rerank` block by block, so that no (Q, G) matrix has to exist.
 
-    Arguments and errors are those of `rerank`.
+    Args:
+        query_features: (Q, D), normalized by the caller if required.
+        gallery_features: (G, D).
+        constants: of the re-ranking.
+        memory: for one block, on the device of the query features.
+
+    Raises:
+        ValueError, MemoryError: as `rerank`.
     """
-    if k1 < 1 or k2 < 1 or not 0 <= lambda_value <= 1:
-        raise ValueError(
-            "re-ranking needs k1 >= 1, k2 >= 1 and lambda_value in 0..1, "
-            f"got {k1}, {k2} and {lambda_value}"
-        )
     query, gallery = check_features(query_features, gallery_features)
-    _check_blocks(query, gallery, k1, k2, chunk_mb)
+    _check_blocks(query, gallery, constants, memory)
     num_query = len(query)
     features = _joined(query, gallery)
-    around = find_neighbourhood(features, max(k1 + 1, k2), chunk_mb)
-    neighbours = expanded_neighbours(around.nearest, k1)
+    around = find_neighbourhood(features, max(constants.k1 + 1, constants.k2), memory)
+    neighbours = expanded_neighbours(around.nearest, constants.k1)
     weights = neighbour_weights(neighbours, features.cpu().numpy(), around.row_maxima)
-    nearest = around.nearest[:, :k2]
+    nearest = around.nearest[:, : constants.k2]
     return RerankedDistances(
         query=query,
         gallery=gallery,
         row_maxima=around.row_maxima[:num_query],
         weights=average_over_nearest(weights, nearest, slice(0, num_query)),
         index=average_over_nearest(weights, nearest, slice(num_query, None)).T.tocsr(),
-        lambda_value=lambda_value,
+        lambda_value=constants.lambda_value,
     )
 
 
@@ -121,22 +115,25 @@ def _check_memory(needed: int) -> None:
     refuse_beyond(_available_memory(), needed, "re-ranking", RERANKING_REMEDY)
 
 
-def _check_blocks(query: Tensor, gallery: Tensor, k1: int, k2: int, chunk_mb: float) -> None:
+def _check_blocks(
+    query: Tensor, gallery: Tensor, constants: Reranking, memory: WorkingMemory
+) -> None:
     (num_query, dim), num_gallery = query.shape, len(gallery)
+    k1, k2 = constants.k1, constants.k2
     _check_memory(rerank_memory(num_query, num_gallery, dim, k1, k2, whole=False))
-    if query.device.type != "cpu":
+    if memory.device.type != "cpu":
         num_images = num_query + num_gallery
         joined = features_bytes(num_images, dim)
-        check_ranking(num_images, num_images, chunk_mb, query.device, also=joined)
+        check_ranking(num_images, num_images, memory, also=joined)
 
 
 def _available_memory() -> int | None:
-    """Bytes of main memory: the sparse rows are there, whatever the device."""
-    return available_bytes(torch.device("cpu"))
+    """Free bytes of main memory, which holds the sparse rows on every device."""
+    return available_bytes(CPU)
 
 
 def _joined(query: Tensor, gallery: Tensor) -> Tensor:
-    """(Q + G, D); a view where the gallery follows the queries in memory."""
+    """(Q + G, D); a view if the gallery follows the queries in memory."""
     end = query.storage_offset() + query.numel()
     if (
         query.untyped_storage().data_ptr() == gallery.untyped_storage().data_ptr()
@@ -151,14 +148,14 @@ def _joined(query: Tensor, gallery: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class RerankedDistances:
-    """A `DistanceSource` of re-ranked distances: they are made when they are asked for.
+    """A `DistanceSource` of re-ranked distances, which are computed on demand.
 
     Attributes:
         query: (Q, D) float32 features.
         gallery: (G, D).
         row_maxima: (Q,) largest squared distance of each query to any of the N = Q + G images.
         weights: (Q, N) averaged weights V of the queries.
-        index: (N, G) those of the gallery, turned round: who has weight at an image.
+        index: (N, G) averaged weights of the gallery, transposed to an inverted index.
         lambda_value: weight of the original distance, 0..1.
     """
 
@@ -170,7 +167,7 @@ class RerankedDistances:
     lambda_value: float
 
     def __call__(self, slices: Iterator[slice]) -> Iterator[DistanceBlock]:
-        """Yield the re-ranked distances of given query rows."""
+        """Yield the re-ranked distances of the given query rows."""
         for block in distance_blocks(self.query, self.gallery, slices):
             rows = block.rows
             distances = block.values.cpu().numpy()

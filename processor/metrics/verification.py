@@ -1,9 +1,9 @@
-"""Same identity or not: error rates of distance thresholds over all query-gallery pairs.
+"""Verification: same identity or not, by a threshold on the distance of every query-gallery pair.
 
-Nothing is sorted or kept: a first pass over the distances counts the pairs by the upper bits of
-their distances, a second one by the lower bits, only where a threshold that is looked for lies. So
-a billion pairs take the memory of a block and the time of two evaluations, and thresholds and rates
-are those of a full sort of the float32 distances.
+The distances are neither sorted nor stored: a first pass counts the pairs by the upper bits of
+their float32 distances, a second pass by the lower bits where a requested threshold lies. So a
+billion pairs take the memory of a block and the time of two evaluations, and thresholds and rates
+equal those of a full sort.
 """
 
 from __future__ import annotations
@@ -16,85 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from processor.metrics.distance import DistanceBlock, DistanceSource, bytes_per_distance
-from processor.metrics.matches import Candidates, explain_no_match
+from processor.metrics.distance import DistanceBlock, DistanceSource
+from processor.metrics.identities import Identities
+from processor.metrics.junk_rule import Candidates, explain_no_match
+from processor.metrics.pair_counts import OperatingPoint, PairCounts
+from processor.metrics.working_memory import WorkingMemory
 
 FALSE_ACCEPT_RATES = (1e-2, 1e-3, 1e-4)
-FEWEST_ERRORS = 30  # for a rate to be measured ("rule of 30", Doddington et al. 2000)
-FINE_BITS = 14  # of a float32 distance, not looked at in the first pass
+FEWEST_ERRORS = 30  # for a measured rate ("rule of 30", Doddington et al. 2000)
+FINE_BITS = 14  # of a float32 distance, ignored in the first pass
 NUM_FINE = 2**FINE_BITS
-NUM_COARSE = 0x7F800000 >> FINE_BITS  # cells of the finite numbers that are not below zero
-BYTES_PER_PAIR = 16  # of a block besides its distances: bits, cells and what they are made of
-NONE_ACCEPTED = -1.0  # a threshold below all distances
-
-
-@dataclass(frozen=True, slots=True)
-class OperatingPoint:
-    """What comes of taking pairs up to a distance for pairs of one identity.
-
-    Attributes:
-        threshold: the largest distance that is accepted; below zero, none is.
-        far: false accept rate, share of the impostor pairs that are accepted.
-        tar: true accept rate, share of the genuine pairs that are accepted.
-    """
-
-    threshold: float
-    far: float
-    tar: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PairCounts:
-    """Pairs by distance, in C ascending cells.
-
-    Attributes:
-        limits: (C,) float32, the largest distance of each cell.
-        genuine: (C,) int64, pairs of one identity that are not junk.
-        impostor: (C,) int64, pairs of two identities.
-    """
-
-    limits: np.ndarray
-    genuine: np.ndarray
-    impostor: np.ndarray
-
-    @property
-    def far(self) -> np.ndarray:
-        """(C,) false accept rates of the limits as thresholds."""
-        return self.impostor.cumsum() / self.impostor.sum()
-
-    @property
-    def tar(self) -> np.ndarray:
-        """(C,) true accept rates of the limits as thresholds."""
-        return self.genuine.cumsum() / self.genuine.sum()
-
-    def at_far(self, rate: float) -> OperatingPoint:
-        """The largest limit with at most that false accept rate."""
-        return self._point(self._exceeding(rate) - 1)
-
-    def equal_error(self) -> OperatingPoint:
-        """The limit where false accept and false reject rates (1 - tar) are closest."""
-        crossing = self._crossing()
-        points = [self._point(place) for place in (crossing - 1, crossing)]
-        return min(points, key=lambda point: abs(point.far - (1 - point.tar)))
-
-    def decisive_cells(self, rates: Sequence[float]) -> np.ndarray:
-        """Ascending cells within which the results of `at_far` and `equal_error` lie."""
-        return np.unique([*(self._exceeding(rate) for rate in rates), self._crossing()])
-
-    def _exceeding(self, rate: float) -> int:
-        """The first cell at whose limit the false accept rate is larger."""
-        return int(np.searchsorted(self.far, rate, side="right"))
-
-    def _crossing(self) -> int:
-        """The first cell at whose limit no fewer impostors are accepted than genuine rejected."""
-        return int(np.argmax(self.far >= 1 - self.tar))
-
-    def _point(self, place: int) -> OperatingPoint:
-        if place < 0:
-            return OperatingPoint(NONE_ACCEPTED, 0.0, 0.0)
-        return OperatingPoint(
-            float(self.limits[place]), float(self.far[place]), float(self.tar[place])
-        )
+NUM_COARSE = 0x7F800000 >> FINE_BITS  # cells of the finite numbers that are not negative
+BYTES_PER_PAIR = 16  # of a block in addition to its distances: bits, cells and temporaries
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,11 +35,11 @@ class Verification:
     """Error rates of thresholds.
 
     Attributes:
-        counts: all pairs; cells are single distances around the thresholds below.
+        counts: all pairs; around the thresholds below, each cell is a single distance.
         num_genuine: pairs of one identity that are not junk.
         num_impostor: pairs of two identities.
         equal_error: where false accept and false reject rates are closest.
-        at_far: false accept rate asked for -> the largest threshold that keeps to it.
+        at_far: requested false accept rate -> the largest threshold that does not exceed it.
     """
 
     counts: PairCounts
@@ -121,46 +54,47 @@ class Verification:
         return (self.equal_error.far + 1 - self.equal_error.tar) / 2
 
     def measures(self, rate: float) -> bool:
-        """Whether there are impostor pairs enough to measure a false accept rate."""
+        """Whether the impostor pairs are enough to measure a false accept rate."""
         return rate * self.num_impostor >= FEWEST_ERRORS
 
 
 @torch.no_grad()
 def verify(
     distances: DistanceSource,
-    candidates: Candidates,
-    device: torch.device,
+    ids: Identities,
+    memory: WorkingMemory,
     *,
     rates: Sequence[float] = FALSE_ACCEPT_RATES,
-    chunk_mb: float = 256,
 ) -> Verification:
     """Count errors over all pairs of a query and a gallery image that is not junk for it.
 
     Args:
-        distances: makes the blocks of given query rows, the same ones each time it is asked;
-            float32, those below zero count as zero.
-        candidates: where the queries' identities stand in the gallery, and the junk rule.
-        device: where the distances are made.
+        distances: computes the blocks of the given query rows, identical in every call; float32,
+            negative ones count as zero.
+        ids: of both sides.
+        memory: for one block, on the device that computes it.
         rates: false accept rates, above 0 and below 1.
-        chunk_mb: MiB of working memory for one chunk of queries.
 
     Raises:
-        ValueError: no pair of one identity, or none of two; a rate out of range.
+        ValueError: no genuine pair, or no impostor pair; a rate out of range.
     """
     for rate in rates:
         if not 0 < rate < 1:
             raise ValueError(f"false accept rates: expected above 0 and below 1, got {rate}")
-    per_pair = bytes_per_distance(device) + BYTES_PER_PAIR
+    candidates = Candidates.find(ids)
+    per_pair = memory.bytes_per_distance + BYTES_PER_PAIR
 
     def count(cells_of: Callable[[Tensor], Tensor], num_cells: int) -> np.ndarray:
-        blocks = distances(candidates.slices(per_pair, chunk_mb, device))
+        blocks = distances(candidates.blocks(per_pair, memory))
         return _count_pairs(blocks, candidates, cells_of, num_cells)
 
     totals = count(lambda bits: bits >> FINE_BITS, NUM_COARSE)
     _check_both_kinds(totals, candidates)
     limits = ((np.arange(NUM_COARSE) + 1) << FINE_BITS) - 1
     chosen = _as_counts(limits, totals).decisive_cells(rates)
-    fine = count(partial(_fine_cells, _numbered(chosen, device)), (len(chosen) + 1) * NUM_FINE)
+    fine = count(
+        partial(_fine_cells, _numbered(chosen, memory.device)), (len(chosen) + 1) * NUM_FINE
+    )
     fine_limits = (chosen[:, None] << FINE_BITS) + np.arange(NUM_FINE)
     counts = _as_counts(
         np.concatenate([np.delete(limits, chosen), fine_limits.ravel()]),
@@ -185,9 +119,9 @@ def _count_pairs(
 
     Args:
         blocks: of distances.
-        candidates: which pairs are of one identity, and which of them are junk.
+        candidates: the pairs of one identity, and the junk among them.
         cells_of: int32 bits of distances -> their cells.
-        num_cells: how many there are.
+        num_cells: number of cells.
     """
     totals = np.zeros((2, num_cells), dtype=np.int64)
     for block in blocks:
@@ -195,7 +129,7 @@ def _count_pairs(
         cells = cells_of(_ordered_bits(block.values))
         own = cells.gather(1, torch.from_numpy(chunk.positions).to(cells.device)).cpu().numpy()
         everyone = torch.bincount(cells.flatten(), minlength=num_cells).cpu().numpy()
-        totals[0] += np.bincount(own[chunk.present & ~chunk.junk], minlength=num_cells)
+        totals[0] += np.bincount(own[chunk.match], minlength=num_cells)
         totals[1] += everyone - np.bincount(own[chunk.present], minlength=num_cells)
     return totals
 
@@ -213,12 +147,12 @@ def _numbered(chosen: np.ndarray, device: torch.device) -> Tensor:
 
 
 def _fine_cells(numbers: Tensor, bits: Tensor) -> Tensor:
-    """NUM_FINE cells for each chosen coarse cell, after as many for all else."""
+    """NUM_FINE cells for each chosen coarse cell, after NUM_FINE for all others together."""
     return numbers[bits >> FINE_BITS] * NUM_FINE + (bits & (NUM_FINE - 1))
 
 
 def _as_counts(limits: np.ndarray, totals: np.ndarray) -> PairCounts:
-    """Sorted counts of (2, C) `totals`; `limits` (C,) are the bits of the largest distances."""
+    """Counts from (2, C) `totals`, sorted by `limits` (C,), the bits of the largest distances."""
     order = limits.argsort()
     return PairCounts(limits[order].astype(np.int32).view(np.float32), *totals[:, order])
 
@@ -228,4 +162,6 @@ def _check_both_kinds(totals: np.ndarray, candidates: Candidates) -> None:
     if not genuine:
         raise ValueError(explain_no_match(candidates))
     if not impostor:
-        raise ValueError("no pair of two identities: all query and gallery images are of one")
+        raise ValueError(
+            "no pair of two identities: all query and gallery images are of one identity"
+        )

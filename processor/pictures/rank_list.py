@@ -13,7 +13,7 @@ from pathlib import Path
 from string import Template
 
 from datasets.records import Sample
-from processor.evaluation.protocol import Retrieval
+from processor.evaluation.target import Retrieval
 from processor.metrics.rank_lists import RankEntry, RankList
 from processor.pictures.sheet import Tile, read_scaled, write_sheets
 from processor.pictures.style import MARKS

@@ -28,23 +28,26 @@ MARKERS = "os^v"  # of false accept rates
 SMALLEST_FAR = 1e-6  # where the axis begins at the latest
 
 
-def draw_verification(found: Verification, recommended: Recommendation, title: str) -> Figure:
+def draw_verification(
+    found: Verification, recommended: Recommendation | None, title: str
+) -> Figure:
     """Distances of genuine and impostor pairs beside the curve of both rates.
 
     Args:
         found: on squared distances.
-        recommended: by its Euclidean distance.
+        recommended: by its Euclidean distance; None if no threshold is usable.
         title: above both.
     """
     figure = new_figure(WIDTH, HEIGHT)
     figure.suptitle(title, x=0.01, ha="left", weight="bold")
     left, right = figure.subplots(1, 2)
-    _draw_distances(left, found, recommended.point)
-    _draw_rates(right, found, recommended.point)
+    point = recommended.point if recommended else None
+    _draw_distances(left, found, point)
+    _draw_rates(right, found, point)
     return figure
 
 
-def _draw_distances(axes: Axes, found: Verification, recommended: OperatingPoint) -> None:
+def _draw_distances(axes: Axes, found: Verification, recommended: OperatingPoint | None) -> None:
     """Histograms over the Euclidean distance, each of area 1, and the threshold between them."""
     counts = found.counts
     occupied = (counts.genuine + counts.impostor).nonzero()[0]
@@ -59,12 +62,9 @@ def _draw_distances(axes: Axes, found: Verification, recommended: OperatingPoint
         heights, _ = np.histogram(distances, bins, weights=weights, density=True)
         axes.stairs(heights, bins, fill=True, color=colour, alpha=0.25)
         axes.stairs(heights, bins, color=colour, linestyle=line, linewidth=1.6, label=label)
-    axes.axvline(
-        recommended.threshold,
-        color=INK,
-        linewidth=1.4,
-        label=f"recommended threshold {recommended.threshold:.4f}",
-    )
+    if recommended:
+        label = f"recommended threshold {recommended.threshold:.4f}"
+        axes.axvline(recommended.threshold, color=INK, linewidth=1.4, label=label)
     tidy_axes(axes)
     axes.set_ylim(0, 1.3 * axes.get_ylim()[1])  # room for the legend
     axes.set_xlabel("Euclidean distance of L2-normalized features")
@@ -72,7 +72,7 @@ def _draw_distances(axes: Axes, found: Verification, recommended: OperatingPoint
     axes.legend(frameon=False, loc="upper right")
 
 
-def _draw_rates(axes: Axes, found: Verification, recommended: OperatingPoint) -> None:
+def _draw_rates(axes: Axes, found: Verification, recommended: OperatingPoint | None) -> None:
     """True accept rate over false accept rate, which is logarithmic."""
     far, tar = found.counts.far, found.counts.tar
     axes.plot(far[far > 0], tar[far > 0], color=BLUE, linewidth=1.8, drawstyle="steps-post")
@@ -83,15 +83,14 @@ def _draw_rates(axes: Axes, found: Verification, recommended: OperatingPoint) ->
     axes.plot(
         equal.far, equal.tar, "D", color=ORANGE, markersize=7, label=f"equal error {found.eer:.1%}"
     )
-    axes.plot(
-        recommended.far,
-        recommended.tar,
-        "o",
-        color=INK,
-        markersize=13,
-        fillstyle="none",
-        label="recommended threshold",
-    )
+    if recommended:
+        axes.plot(
+            *(recommended.far, recommended.tar, "o"),
+            color=INK,
+            markersize=13,
+            fillstyle="none",
+            label="recommended threshold",
+        )
     start = min(max(1 / found.num_impostor, SMALLEST_FAR), min(found.at_far) / 2)
     uncertain = min(FEWEST_ERRORS / found.num_impostor, 1)
     if uncertain > start:

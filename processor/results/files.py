@@ -1,64 +1,81 @@
-"""results.json, results.csv and results.md: the same numbers for programs, sheets and papers."""
+"""results.json and results.md: scores of an evaluation for programs and for papers."""
 
 from __future__ import annotations
 
-import csv
-import io
+import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from processor.results.report import score_list
 from processor.runtime.files import write_json, write_text
 
+logger = logging.getLogger(__name__)
+
 COLUMNS = ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP")
+ENDINGS = ("json", "md")
+MAX_NAMED_TARGETS = 4  # in a file name
 
 
-def save_results(folder: Path, results: dict[str, Any]) -> None:
-    """Write the three files; each is there as a whole or not at all.
+def save_results(folder: Path, results: dict[str, Any], stem: str = "results") -> Path:
+    """Write `STEM.json` and `STEM.md`, each atomically.
 
     Args:
-        folder: where to.
-        results: the content of results.json.
+        folder: an existing folder.
+        results: the content of the JSON file.
+        stem: of the file names.
+
+    Returns:
+        The JSON file.
     """
-    write_json(folder / "results.json", results)
-    write_text(folder / "results.csv", to_csv(results))
-    write_text(folder / "results.md", to_markdown(results))
+    path = folder / f"{stem}.json"
+    write_json(path, results)
+    write_text(folder / f"{stem}.md", to_markdown(results))
+    return path
 
 
-def keep_results(folder: Path) -> None:
-    """Rename the results of an earlier evaluation: results_1.json, results_1.csv and so on."""
-    if not (folder / "results.json").is_file():
+def save_evaluation(folder: Path, results: dict[str, Any]) -> Path:
+    """Write the results of an evaluation without replacing others.
+
+    In the folder of a training run, `results.json` is the evaluation of its last epoch and stays:
+    later evaluations are called `results_<checkpoint>_on_<targets>.json`. Earlier results of the
+    same name get a number: `<name>_1.json`.
+
+    Args:
+        folder: an existing folder.
+        results: the content of the JSON file.
+
+    Returns:
+        The JSON file.
+    """
+    stem = "results"
+    if (folder / "run.json").is_file():
+        stem += f"_{Path(results['checkpoint']).stem}_on_{_join_names(results['targets'])}"
+    _keep_earlier(folder, stem)
+    return save_results(folder, results, stem)
+
+
+def _join_names(targets: Iterable[str]) -> str:
+    names = list(targets)
+    return "+".join(names) if len(names) <= MAX_NAMED_TARGETS else f"{len(names)}_targets"
+
+
+def _keep_earlier(folder: Path, stem: str) -> None:
+    """Rename earlier results of a name to the first free number."""
+    if not (folder / f"{stem}.json").is_file():
         return
     number = 1
-    while (folder / f"results_{number}.json").exists():
+    while (folder / f"{stem}_{number}.json").exists():
         number += 1
-    for ending in ("json", "csv", "md"):
-        file = folder / f"results.{ending}"
+    for ending in ENDINGS:
+        file = folder / f"{stem}.{ending}"
         if file.is_file():
-            file.replace(folder / f"results_{number}.{ending}")
-
-
-def to_csv(results: dict[str, Any]) -> str:
-    """A line per target and one for their average; scores in percent, unrounded."""
-    text = io.StringIO()
-    names = [*COLUMNS, *(f"{column} std" for column in COLUMNS)]
-    how = describe_scoring(results)
-    header = ["target", *names, "splits", "queries", "valid queries", *how, "notes", "data sha256"]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for name, target in results["targets"].items():
-        scores = [100 * share for share in (*score_list(target), *score_list(target["std"]))]
-        counts = (target["splits"], target["num_queries"], target["num_valid_queries"])
-        notes = "; ".join(target["notes"])
-        writer.writerow([name, *scores, *counts, *how.values(), notes, target["fingerprint"]])
-    average = [100 * share for share in score_list(results["average"])]
-    blank = [""] * (len(header) - len(average) - 1)
-    writer.writerow(["average", *average, *blank])
-    return text.getvalue()
+            file.replace(folder / f"{stem}_{number}.{ending}")
+    logger.info("earlier results renamed to %s", folder / f"{stem}_{number}.json")
 
 
 def to_markdown(results: dict[str, Any]) -> str:
-    """The table of a paper, with what a reader must know below it."""
+    """A table as in a paper, and below it how the scores were made."""
     lines = [
         f"| target | {' | '.join(COLUMNS)} | splits | queries |",
         "|---" * (len(COLUMNS) + 3) + "|",
@@ -78,12 +95,12 @@ def to_markdown(results: dict[str, Any]) -> str:
 
 
 def target_remark(target: dict[str, Any]) -> str:
-    """What a reader must know of a target: its notes and its data."""
+    """The notes on a target and the hash of its data."""
     return "; ".join([*target["notes"], f"data {target['fingerprint'][:16]}"])
 
 
 def describe_scoring(results: dict[str, Any]) -> dict[str, Any]:
-    """How the scores were made, as words."""
+    """How the scores were made, in words."""
     protocol, training = results["protocol"], results["training"]
     sources = ", ".join(training["sources"]) or "unknown"
     return {

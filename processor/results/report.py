@@ -1,4 +1,4 @@
-"""Results of an evaluation: per target, as numbers, as JSON and as a table."""
+"""The report of an evaluation: scores per target as numbers, log lines, JSON and a table."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class TargetResult:
         name: the data set.
         splits: one per split of its protocol.
         notes: remarks about the data set.
-        bad_images: files that could not be read and were left out.
-        fingerprint: hash of the data that was evaluated on.
+        bad_images: number of files that could not be read and were left out.
+        fingerprint: hash of the test data.
     """
 
     name: str
@@ -39,7 +39,7 @@ class TargetResult:
         return {key: float(np.mean(values)) for key, values in self._values().items()}
 
     def deviations(self) -> dict[str, float]:
-        """Standard deviations over the splits (divided by their number)."""
+        """Standard deviations over the splits (of a population: divided by their number)."""
         return {key: float(np.std(values)) for key, values in self._values().items()}
 
     def _values(self) -> dict[str, list[float]]:
@@ -98,7 +98,7 @@ def _nested(scores: dict[str, float]) -> dict[str, Any]:
 
 
 def result_lines(target: TargetResult) -> list[str]:
-    """The lines CLIP-ReID prints of a result, which people search logs for."""
+    """CLIP-ReID's lines of a result, which people grep for."""
     scores = target.scores()
     first = target.splits[0]
     dropped = first.num_queries - first.num_valid_queries
@@ -123,10 +123,10 @@ def log_results(report: EvaluationReport, level: int = logging.INFO) -> None:
 
 
 def format_table(rows: Sequence[tuple[str, dict[str, Any]]]) -> str:
-    """One table of several evaluations, side by side per target.
+    """One table of several evaluations on the same targets, grouped by target.
 
     Args:
-        rows: name of the evaluated model and its results, as in results.json; on the same targets.
+        rows: name of the model and its results, as in results.json.
     """
     lines = [["target", "model", "mAP", "Rank-1", "Rank-5", "Rank-10", "mINP", "queries"]]
     for target in rows[0][1]["targets"]:
@@ -153,7 +153,7 @@ def _cells(scores: dict[str, Any]) -> list[str]:
 
 
 def score_list(scores: dict[str, Any]) -> list[float]:
-    """mAP, Rank-1, -5, -10 and mINP out of a part of results.json; fractions."""
+    """mAP, Rank-1, -5, -10 and mINP of an entry of results.json; fractions."""
     return [scores["mAP"], *(scores["cmc"][str(k)] for k in RANKS), scores["mINP"]]
 
 

@@ -1,4 +1,4 @@
-"""What run folders say of their runs."""
+"""Training runs, read from their folders."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Run:
     """A training run, finished or not.
 
     Attributes:
-        folder: where it was found.
-        config: its configuration, the tree of config.yml.
+        folder: of the run.
+        config: its configuration, as in config.yml.
         record: the content of run.json.
-        results: the last epoch's evaluation, as in results.json; empty = the run is not finished.
-        progress: where a run that is not finished stands.
+        results: the last epoch's evaluation, as in results.json; empty = the run is unfinished.
+        progress: stage and epoch that the run has reached.
     """
 
     folder: Path
@@ -35,9 +35,9 @@ class Run:
 
     @property
     def recipe(self) -> str:
-        """What runs that are repetitions of each other have in common: configuration and data.
+        """Configuration and data, equal in runs that repeat each other.
 
-        Seed, folder and whether the run was resumed are left out.
+        Seed, folder and SOLVER.RESUME are left out.
         """
         solver = {k: v for k, v in self.config["SOLVER"].items() if k not in ("SEED", "RESUME")}
         rest = {k: v for k, v in self.config.items() if k not in ("SOLVER", "OUTPUT_DIR")}
@@ -48,20 +48,20 @@ class Run:
 
 
 def find_runs(places: Iterable[Path]) -> list[Run]:
-    """The runs of folders: each is a run's own, or holds those of several, at any depth.
+    """Find the runs in folders: each is the folder of a run, or contains runs at any depth.
 
-    Earlier runs that a later one has set aside (`previous_N`) are left out, unless they are named.
+    Runs that a later run has set aside (`previous_N`) are left out unless their folder is given.
 
     Raises:
-        FileNotFoundError: a folder holds no run.
-        ValueError: a run's file is damaged; names it.
+        FileNotFoundError: a folder contains no run.
+        ValueError: a file of a run is damaged; names the run.
     """
     folders: dict[Path, None] = {}
     for place in places:
         records = [place] if (place / "run.json").is_file() else _below(place)
         if not records:
             raise FileNotFoundError(
-                f"no run in {place}: the folder of a training run holds run.json and config.yml"
+                f"no run in {place}: a training run's folder contains run.json and config.yml"
             )
         folders |= dict.fromkeys(records)
     return [read_run(folder) for folder in folders]
@@ -77,26 +77,29 @@ def _below(place: Path) -> list[Path]:
 
 
 def read_run(folder: Path) -> Run:
-    """The run of one folder; raises as `find_runs`."""
+    """Read the run of one folder; raises as `find_runs`."""
     try:
         config = yaml.safe_load((folder / "config.yml").read_text(encoding="utf-8"))
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         results = _read_results(folder)
         stage, epoch = _read_position(folder)
-        last = stage in (2, "dsgl")  # training without labels has the epochs of stage 2
+        last = stage in (2, "dsgl")  # training without labels uses stage 2's MAX_EPOCHS
         epochs = (
             config["SOLVER"].get("STAGE2" if last else f"STAGE{stage}", {}).get("MAX_EPOCHS", 0)
         )
     except (ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise ValueError(f"{folder}: a file of this run is damaged: {error!r}") from error
-    if last and epoch < epochs:  # results are of before the run was resumed for more epochs
+    if last and epoch < epochs:  # resumed for more epochs: the results are of fewer
         results = {}
     progress = f"stage {stage}, epoch {epoch} of {epochs}" if epoch else "no epoch finished"
     return Run(folder, config, record, results, progress)
 
 
 def _read_results(folder: Path) -> dict[str, Any]:
-    """The latest results that training itself wrote; later evaluations may have renamed them."""
+    """The last results that training itself wrote.
+
+    Earlier versions let an evaluation take the name results.json and renamed those of training.
+    """
     found = {}
     for path in folder.glob("results*.json"):
         match = _KEPT_RESULTS.fullmatch(path.name)
@@ -108,7 +111,7 @@ def _read_results(folder: Path) -> dict[str, Any]:
 
 
 def _read_position(folder: Path) -> tuple[Any, int]:
-    """Stage and epoch of the last line of metrics.jsonl that was written to its end."""
+    """Stage and epoch of the last complete line of metrics.jsonl."""
     path = folder / "metrics.jsonl"
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     whole = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]

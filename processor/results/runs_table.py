@@ -1,4 +1,4 @@
-"""One table of many runs: a row per configuration and target, with means over the seeds."""
+"""A table of training runs: a row per configuration and target, with means over the seeds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from statistics import fmean, stdev
 from typing import Any
 
@@ -15,6 +16,7 @@ from processor.results.report import score_list
 from processor.results.runs import Run
 
 AVERAGE = "average"
+MIN_PREFIX = 3  # letters, for a prefix to name several folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +24,8 @@ class Repetitions:
     """Runs of one configuration on the same data, by seed.
 
     Attributes:
-        finished: those with results.
-        unfinished: the others.
+        finished: the runs with results.
+        unfinished: the other runs.
     """
 
     finished: list[Run]
@@ -31,11 +33,21 @@ class Repetitions:
 
     @property
     def runs(self) -> list[Run]:
-        """All of them, the finished ones first."""
+        """All runs, the finished ones first."""
         return [*self.finished, *self.unfinished]
 
+    @property
+    def name(self) -> str:
+        """Name of the folder; of several folders their common prefix and `*`, or all names."""
+        names = list(dict.fromkeys(run.folder.name for run in self.runs))
+        common = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+        prefix = "".join(letters[0] for letters in common)
+        if len(names) == 1 or len(prefix) < MIN_PREFIX:
+            return ", ".join(names)
+        return f"{prefix}*"
+
     def targets(self) -> list[str]:
-        """Names of the targets, and of their average where there are several."""
+        """Names of the targets, then "average" if there are several."""
         if not self.finished:
             return []
         names = list(self.finished[0].results["targets"])
@@ -51,7 +63,7 @@ class Repetitions:
         return [(fmean(column), stdev(column) if several else None) for column in columns]
 
     def environment(self) -> dict[str, str]:
-        """Command, hardware and versions as words; of several runs, every value that occurs.
+        """Command, hardware, versions and commit in words, with all distinct values of the runs.
 
         The command is that of the first run.
         """
@@ -63,7 +75,7 @@ class Repetitions:
         }
 
     def scoring(self) -> dict[str, Any]:
-        """How the scores were made; empty without any."""
+        """How the scores were made; empty without finished runs."""
         if not self.finished:
             return {}
         how = describe_scoring(self.finished[0].results)
@@ -74,7 +86,7 @@ class Repetitions:
         return ", ".join(str(run.record["seed"]) for run in self.finished)
 
     def left(self) -> str:
-        """Which runs are not finished and where they stand."""
+        """The unfinished runs and their progress."""
         return "; ".join(
             f"{run.folder.as_posix()} (seed {run.record['seed']}): {run.progress}"
             for run in self.unfinished
@@ -85,7 +97,7 @@ class Repetitions:
 
 
 def group_runs(runs: Iterable[Run]) -> list[Repetitions]:
-    """Runs that are repetitions of each other together, in the order of their first folders."""
+    """Group the runs that repeat each other, in the order of their first folders."""
     by_recipe: dict[str, list[Run]] = {}
     for run in runs:
         by_recipe.setdefault(run.recipe, []).append(run)
@@ -102,13 +114,13 @@ def group_runs(runs: Iterable[Run]) -> list[Repetitions]:
 
 
 def runs_markdown(groups: Sequence[Repetitions]) -> str:
-    """The table, and below it what a reader must know of every configuration."""
+    """The table, and below it command, environment, scoring and data of every row."""
     lines = [
         f"| run | target | {' | '.join(COLUMNS)} | seeds | hardware |",
         "|---" * (len(COLUMNS) + 4) + "|",
     ]
     for number, group in enumerate(groups, start=1):
-        lines += _rows(f"{number}. {group.runs[0].folder.name}", group)
+        lines += _rows(f"{number}. {group.name}", group)
     lines += [
         "",
         "Scores of the last epoch in percent; several seeds: mean ± standard deviation (n - 1).",
@@ -157,7 +169,7 @@ def _remarks(number: int, group: Repetitions) -> list[str]:
 
 
 def runs_csv(groups: Sequence[Repetitions]) -> str:
-    """A line per configuration and target; scores in percent, unrounded."""
+    """A line per configuration and target; scores in percent, not rounded."""
     rows: list[dict[str, Any]] = []
     for number, group in enumerate(groups, start=1):
         for target in group.targets() or [""]:
@@ -191,7 +203,7 @@ def _csv_cells(group: Repetitions, target: str) -> dict[str, Any]:
 
 
 def _part(run: Run, target: str) -> dict[str, Any]:
-    """Scores of a target, or their average, out of results.json."""
+    """The entry of a target, or of the average, in results.json."""
     part: dict[str, Any] = (
         run.results[AVERAGE] if target == AVERAGE else run.results["targets"][target]
     )
@@ -199,7 +211,7 @@ def _part(run: Run, target: str) -> dict[str, Any]:
 
 
 def _quote(word: str) -> str:
-    """A word of a command as one types it; lists of names are legible between double quotes."""
+    """Quote a word for a shell, with double quotes around lists of names for legibility."""
     plain = "'" in word and not set(word) & set('"$`\\!')
     return f'"{word}"' if plain else shlex.quote(word)
 

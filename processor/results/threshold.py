@@ -1,4 +1,4 @@
-"""A distance threshold on disk, with what it was found on and by which model."""
+"""Same/different thresholds: which one to recommend, and its file."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from processor.metrics.verification import FEWEST_ERRORS, OperatingPoint, Verification
+from processor.metrics.pair_counts import OperatingPoint
+from processor.metrics.verification import FEWEST_ERRORS, Verification
 
 FORMAT = "clipreid-threshold/1"
 DISTANCE = "Euclidean distance of L2-normalized features, cameras unknown to the model"
+MAX_EER = 0.4  # of a usable threshold; guessing has 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Up to which distance two pictures are taken to show one identity.
+    """Two images show the same identity if their distance does not exceed it.
 
     Attributes:
-        value: the largest Euclidean distance of features of length 1 that is accepted.
-        origin: where it comes from, for people.
+        value: the largest accepted Euclidean distance of features of length 1.
+        origin: of the value, in words.
     """
 
     value: float
@@ -29,46 +31,60 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """A threshold and why this one."""
+    """A threshold and the criterion by which it was chosen."""
 
     point: OperatingPoint
     criterion: str
 
 
 def to_euclidean(point: OperatingPoint) -> OperatingPoint:
-    """The same point, found on squared distances, by its root; below zero stays so."""
+    """Convert a point of squared distances; a negative threshold stays negative."""
     threshold = math.copysign(math.sqrt(abs(point.threshold)), point.threshold)
     return replace(point, threshold=threshold)
 
 
-def recommend(found: Verification, rate: float) -> Recommendation:
-    """The threshold of a false accept rate or, if pairs are too few to measure it, of equal errors.
+def recommend(found: Verification, rate: float) -> Recommendation | None:
+    """Choose the threshold of a false accept rate, or None if no threshold is usable.
+
+    With too few pairs to measure the rate, it is the threshold of equal errors. With an equal error
+    rate above MAX_EER, near the 50 % of guessing, the distances do not separate identities.
 
     Args:
-        found: on squared distances; the rate is among those it was asked for.
-        rate: false accept rate that is wanted.
+        found: on squared distances, for this rate among others.
+        rate: requested false accept rate.
     """
+    if found.eer > MAX_EER:
+        return None
     if found.measures(rate):
         return Recommendation(to_euclidean(found.at_far[rate]), f"false accept rate {rate:g}")
     needed = math.ceil(FEWEST_ERRORS / rate)
     return Recommendation(
         to_euclidean(found.equal_error),
-        f"equal error rate, as a false accept rate of {rate:g} takes {needed:,} impostor pairs to "
-        f"measure, of which there are {found.num_impostor:,}",
+        f"equal error rate, as measuring a false accept rate of {rate:g} takes {needed:,} impostor "
+        f"pairs and there are {found.num_impostor:,}",
+    )
+
+
+def explain_no_threshold(found: Verification) -> str:
+    """Why `recommend` returned None."""
+    return (
+        f"the distances do not separate identities: the equal error rate is {found.eer:.1%}, and "
+        "guessing has 50%"
     )
 
 
 def threshold_record(found: Verification, rate: float) -> dict[str, Any]:
-    """The numbers of a threshold file.
+    """The numbers of a threshold file; "recommended" is null if no threshold is usable.
 
     Args:
         found: on squared distances.
         rate: false accept rate of the recommended threshold.
     """
-    recommended = recommend(found, rate)
+    chosen = recommend(found, rate)
+    recommended = {**asdict(chosen.point), "criterion": chosen.criterion} if chosen else None
     return {
         "format": FORMAT,
-        "recommended": {**asdict(recommended.point), "criterion": recommended.criterion},
+        "recommended": recommended,
         "distance": DISTANCE,
         "genuine_pairs": found.num_genuine,
         "impostor_pairs": found.num_impostor,
@@ -81,15 +97,16 @@ def threshold_record(found: Verification, rate: float) -> dict[str, Any]:
 
 
 def read_threshold(given: str, model: dict[str, str]) -> Threshold:
-    """A number, or the recommended threshold of a file that `run.py threshold` wrote.
+    """Parse a number, or read the recommended threshold of a file of `run.py threshold`.
 
     Args:
         given: the number or the file.
-        model: what the features depend on that it is used for; see `describe_features`.
+        model: description of the features to be compared; see `describe_features`.
 
     Raises:
         FileNotFoundError: neither a number nor a file.
-        ValueError: no distance, no threshold file, or one for features of another model.
+        ValueError: not a distance, not a threshold file, a file for features of another model, or
+            one that recommends no threshold.
     """
     try:
         value = float(given)
@@ -106,15 +123,21 @@ def _read_file(path: Path, model: dict[str, str]) -> Threshold:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"--threshold: {path} is no JSON file ({error})") from error
+        raise ValueError(f"--threshold: {path} is not a JSON file ({error})") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise ValueError(f"--threshold: {path} was not made by run.py threshold")
+        raise ValueError(f"--threshold: {path} was not written by run.py threshold")
     differing = [key for key, value in model.items() if record["model"].get(key) != value]
     if differing:
         raise ValueError(
-            f"--threshold: {path} was made by {record['checkpoint']}, whose features are not those "
-            f"of this model: other {', '.join(differing)}; make one with run.py threshold"
+            f"--threshold: {path} belongs to {record['checkpoint']}, whose features are not those "
+            f"of this model: {', '.join(differing)} differ; run run.py threshold with this model"
         )
     recommended = record["recommended"]
+    if recommended is None:
+        eer = record["eer"]["value"]
+        raise ValueError(
+            f"--threshold: {path} recommends no threshold, as the distances of this model do not "
+            f"separate the identities of {record['data']} (equal error rate {eer:.1%})"
+        )
     origin = f"{path}: {recommended['criterion']} on {record['data']}"
     return Threshold(recommended["threshold"], origin)

@@ -12,8 +12,6 @@ from torch.nn import BatchNorm2d, SyncBatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from model import ReIDModel
-from model.encoders.clip_resnet import ResNetEncoder
-from model.encoders.clip_vit import ViTEncoder
 from processor.runtime import distributed
 
 logger = logging.getLogger(__name__)
@@ -35,8 +33,7 @@ def compile_encoder(model: ReIDModel) -> None:
         )
     encoder = model.image_encoder
     encoder.compile()
-    if isinstance(encoder, ViTEncoder | ResNetEncoder):  # a second way through it
-        encoder.maps = torch.compile(encoder.maps)  # type: ignore[method-assign]
+    encoder.maps = torch.compile(encoder.maps)  # type: ignore[method-assign]
 
 
 def average_over_processes(

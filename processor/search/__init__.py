@@ -1,1 +1,1 @@
-"""Features on disk and the search among them."""
+"""Features in files, and nearest-neighbour search among them."""

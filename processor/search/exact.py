@@ -1,4 +1,4 @@
-"""The nearest gallery images of every query, exactly, in blocks."""
+"""Exact nearest-neighbour search, block by block."""
 
 from __future__ import annotations
 
@@ -8,21 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from processor.metrics.distance import (
-    FeatureArray,
-    add_products,
-    block_mb,
-    bytes_per_distance,
-    check_features,
-    check_finite,
-    chunk_slices,
-    full_precision,
-)
+from processor.metrics.checks import FeatureArray, check_features, check_finite
+from processor.metrics.products import add_products, full_precision
+from processor.metrics.working_memory import WorkingMemory
 
-GALLERY_ROWS = 2**16  # compared at once; what is kept of them is k per query
-SPARE = 16  # of them that are looked at besides, for what rounding may have left behind
-ROWS_AT_ONCE = 1024  # measured again at once
-ROUNDING = 2.0**-23  # of a float32 number, twice
+GALLERY_ROWS = 2**16  # compared at a time
+SPARE = 16  # candidates beyond k, which float32 rounding may have misplaced
+ROWS_AT_ONCE = 1024  # measured at a time in float64
+ROUNDING = 2.0**-23  # twice the relative rounding error of a float32 number
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +33,22 @@ class Neighbours:
 
 @torch.no_grad()
 def search(
-    query_features: FeatureArray, gallery_features: FeatureArray, k: int, *, chunk_mb: float = 256
+    query_features: FeatureArray,
+    gallery_features: FeatureArray,
+    k: int,
+    memory: WorkingMemory | None = None,
 ) -> Neighbours:
     """Find the k nearest gallery rows of every query, as a full sort would.
 
-    Products in float32, as in an evaluation, pick every row that can be among the nearest within
-    their rounding error; those are measured in float64. So copies of an image have equal distances,
+    Float32 products, as in an evaluation, select every row that may be among the nearest within
+    their rounding error; these are measured in float64. So copies of an image have equal distances,
     and the image itself has distance 0.
 
     Args:
         query_features: (Q, D), any float type.
-        gallery_features: (G, D); may be mapped from a file, of which a part is read at a time.
-        k: how many, clipped to G.
-        chunk_mb: MiB of working memory for one block of distances.
+        gallery_features: (G, D); may be memory-mapped, and is then read part by part.
+        k: number of rows, clipped to G.
+        memory: for one block of distances; default: 256 MiB on the query's device.
 
     Raises:
         ValueError: k below 1; empty, mismatched or non-finite features.
@@ -60,27 +56,28 @@ def search(
     if k < 1:
         raise ValueError(f"k: expected at least 1, got {k}")
     query, gallery = check_features(query_features, gallery_features)
+    memory = memory or WorkingMemory(256, query.device)
     gallery, k = gallery.contiguous(), min(k, len(gallery))
     best = Neighbours(
         torch.empty(len(query), 0, dtype=torch.long), torch.empty(len(query), 0).double()
     )
     for start in range(0, len(gallery), GALLERY_ROWS):
         part = gallery[start : start + GALLERY_ROWS]
-        found = _search_part(query, part, min(k, len(part)), chunk_mb)
+        found = _search_part(query, part, min(k, len(part)), memory)
         best = _merge(best, Neighbours(found.indices + start, found.distances), k)
     return best
 
 
 def nearest_of(query: Tensor, gallery: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k nearest of some rows of the gallery to a (D,) query, and their distances."""
-    rows = rows.sort().values  # so that of equal distances the lower row comes first
+    """The k rows nearest to a (D,) query among some rows of the gallery, and their distances."""
+    rows = rows.sort().values  # of equal distances the lower row comes first
     distances = _measure(query, gallery, rows)
     order = distances.argsort(stable=True)[:k]
     return rows.cpu()[order], distances[order]
 
 
 def _measure(query: Tensor, gallery: Tensor, rows: Tensor) -> Tensor:
-    """Distances of a (D,) query to `rows` (n,) of the gallery: (n,) float64 on the CPU."""
+    """Distances of a (D,) query to `rows` (n,) of the gallery; (n,) float64 on the CPU."""
     wide = query.cpu().double().numpy()
     parts = [
         np.linalg.norm(_take_rows(gallery, part) - wide, axis=1)
@@ -90,23 +87,22 @@ def _measure(query: Tensor, gallery: Tensor, rows: Tensor) -> Tensor:
 
 
 def _take_rows(features: Tensor, rows: Tensor) -> np.ndarray:
-    """(n, D) float32; by NumPy on a CPU, as torch wakes its threads for the smallest work."""
+    """(n, D) float32; on a CPU by NumPy, as torch starts its threads even for a few rows."""
     if features.device.type == "cpu":
         return features.numpy()[rows.numpy()]
     return features[rows].cpu().numpy()
 
 
-def _search_part(query: Tensor, gallery: Tensor, k: int, chunk_mb: float) -> Neighbours:
-    """As `search`, of a part of the gallery with at least k rows."""
+def _search_part(query: Tensor, gallery: Tensor, k: int, memory: WorkingMemory) -> Neighbours:
+    """`search` in a part of the gallery with at least k rows."""
     lengths, gallery_lengths = _lengths(query), _lengths(gallery)
     # The scalar products in |q|^2 + |g|^2 - 2 q.g are off by at most D roundings of |q| |g| each
     # (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
     slack = ROUNDING * (query.shape[1] + 4) * (lengths + gallery_lengths.max()).square()
-    bytes_per_row = bytes_per_distance(query.device) * len(gallery)
-    most_mb = block_mb(bytes_per_row, chunk_mb, query.device)
+    bytes_per_row = memory.bytes_per_distance * len(gallery)
     indices = torch.empty(len(query), k, dtype=torch.long)
     distances = torch.empty(len(query), k, dtype=torch.float64)
-    for rows in chunk_slices(len(query), bytes_per_row, most_mb):
+    for rows in memory.blocks(len(query), bytes_per_row):
         squares = query.new_empty(rows.stop - rows.start, len(gallery))
         with full_precision(query.device):
             row_term = lengths[rows, None].square()
@@ -116,7 +112,7 @@ def _search_part(query: Tensor, gallery: Tensor, k: int, chunk_mb: float) -> Nei
         limits = nearest.values[:, k - 1] + slack[rows]
         for number, limit in enumerate(limits):
             near = nearest.indices[number][nearest.values[number] <= limit]
-            if len(near) == nearest.indices.shape[1]:  # there may be more, such as copies
+            if len(near) == nearest.indices.shape[1]:  # more may be as near, such as copies
                 near = (squares[number] <= limit).nonzero().flatten()
             row = rows.start + number
             indices[row], distances[row] = nearest_of(query[row], gallery, near, k)
@@ -128,7 +124,7 @@ def _lengths(features: Tensor) -> Tensor:
 
 
 def _merge(first: Neighbours, second: Neighbours, k: int) -> Neighbours:
-    """The k nearest of both; rows of the first count as lower."""
+    """The k nearest of both; at equal distances rows of the first come first."""
     indices = torch.cat([first.indices, second.indices], dim=1)
     distances = torch.cat([first.distances, second.distances], dim=1)
     order = distances.argsort(dim=1, stable=True)[:, :k]

@@ -1,4 +1,4 @@
-"""Features of lists of images, into a file that an interrupted run is continued from."""
+"""Extraction of features into a file; an interrupted extraction can be continued."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from datasets.image_lists import ImageList
 from datasets.records import Sample
-from processor.checkpoints.load import cameras_of
+from processor.checkpoints.cameras import cameras_of
 from processor.extractor import Extractor
 from processor.features import FeatureTable, ids_of_model
 from processor.search.feature_file import (
@@ -33,11 +33,11 @@ SUFFIXES = (".npz", ".npy")
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Images to extract features of.
+    """N images to extract features from.
 
     Attributes:
-        samples: with pids and camids of their own data sets; -1 where unknown.
-        camids: (N,) cameras as the model knows them; -1 where it does not.
+        samples: with pids and camids of their data sets; -1 = unknown.
+        camids: (N,) rows of the model's camera table; -1 = unknown to the model.
         viewids: (N,) viewpoints, likewise.
     """
 
@@ -47,7 +47,7 @@ class Images:
 
 
 def join_lists(extractor: Extractor, lists: Sequence[ImageList]) -> Images:
-    """All images in one list; cameras count in the data sets that the model was trained on.
+    """Join lists of images; cameras are known in the data sets that the model was trained on.
 
     Raises:
         ConfigError: see `cameras_of`.
@@ -73,17 +73,17 @@ def join_lists(extractor: Extractor, lists: Sequence[ImageList]) -> Images:
 def extract_to_file(
     extractor: Extractor, images: Images, output: Path, *, on_bad_image: str = "error"
 ) -> None:
-    """Write features to a file; a run that was interrupted, even killed, is continued.
+    """Write features to a file, or continue a file whose extraction was interrupted or killed.
 
-    With the same batch size, device and number of threads the continued file is bit-identical to
-    that of an uninterrupted run.
+    With the same batch size, device and number of threads, the continued file is bit-identical to
+    that of an uninterrupted extraction.
 
     Args:
-        extractor: the model.
-        images: what to extract.
-        output: `.npz`, or `.npy` (and `.csv`, `.json` beside it) to be mapped into memory; see
+        extractor: of the model.
+        images: to extract features from.
+        output: `.npz`, or `.npy` with sidecars `.csv` and `.json`, which can be memory-mapped; see
             `processor.search.feature_file`.
-        on_bad_image: error, or skip: broken images have no row and are named in the record.
+        on_bad_image: "error", or "skip": broken images have no row and are listed in the record.
 
     Raises:
         BadImageError: names a broken image; the rows before it are kept.
@@ -91,19 +91,19 @@ def extract_to_file(
             no image could be read.
     """
     if output.suffix not in SUFFIXES:
-        raise ValueError(f"--output {output}: the name has to end in {' or '.join(SUFFIXES)}")
+        raise ValueError(f"--output {output}: the name must end in {' or '.join(SUFFIXES)}")
     record = _describe(extractor, images)
     growing = output
     if output.suffix == ".npz":
         growing = output.with_name(f".{output.stem}.partial.npy")
         if output.is_file():
             check_same_record(output, read_record(output), record)
-            logger.info("%s is there already, with all %d images", output, len(images.samples))
+            logger.info("%s is already complete: %d images", output, len(images.samples))
             return
     with FeatureFile(growing, extractor.dim, record) as file:
         done = file.images_done
         if done:
-            logger.info("%s: going on after %d of %d images", output, done, len(images.samples))
+            logger.info("%s: continuing after %d of %d images", output, done, len(images.samples))
         for table in _tables(extractor, images, done, on_bad_image):
             samples = [images.samples[done + i] for i in table.indices.tolist()]
             file.append(table.features, samples, table.bad_images)
@@ -111,13 +111,13 @@ def extract_to_file(
     _report_bad_images(bad_images, rows)
     if growing != output:
         pack_features(growing, output)
-    logger.info("%s: %d rows of %d numbers", output, rows, extractor.dim)
+    logger.info("%s: %d features of %d dimensions", output, rows, extractor.dim)
 
 
 def extract_in_memory(
     extractor: Extractor, images: Images, *, on_bad_image: str = "error"
 ) -> StoredFeatures:
-    """Features as `extract_to_file` writes them; raises as it does."""
+    """The features that `extract_to_file` would write; raises like it."""
     features = np.empty((len(images.samples), extractor.dim), dtype=np.float32)
     samples: list[Sample] = []
     bad_images: list[str] = []
@@ -139,7 +139,7 @@ def extract_in_memory(
 def _tables(
     extractor: Extractor, images: Images, done: int, on_bad_image: str
 ) -> Iterator[FeatureTable]:
-    """Features of the images from `done` on, where indices count from."""
+    """Features of the images from number `done` on; indices count from there."""
     return extractor.stream(
         [sample.path for sample in images.samples[done:]],
         images.camids[done:],
@@ -156,7 +156,7 @@ def _report_bad_images(bad_images: Sequence[str], num_rows: int) -> None:
 
 
 def _describe(extractor: Extractor, images: Images) -> Record:
-    """What the features are; the same for the same images and model only."""
+    """The record of the features, which identifies the images and the model."""
     columns = zip(images.samples, images.camids, images.viewids, strict=True)
     lines = sha256()
     for sample, camid, viewid in columns:

@@ -1,7 +1,7 @@
-"""Features on disk: a matrix, the images of its rows, and what made it.
+"""Features in files: a matrix, the image of each row, and a record of the model and the progress.
 
-`NAME.npy` holds the matrix, `NAME.csv` an image per row (`path,pid,camid`), and `NAME.json` a
-record of what the features are and how far they have come. `NAME.npz` holds all of it in one file.
+`NAME.npy` holds the matrix, its sidecars `NAME.csv` an image per row (`path,pid,camid`) and
+`NAME.json` the record. `NAME.npz` holds everything in one file.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ Record: TypeAlias = dict[str, Any]
 
 FORMAT = "clipreid-features/1"
 COLUMNS = ("path", "pid", "camid")
-HEADER_BYTES = 128  # of a .npy with a matrix; NumPy leaves room for any number of rows
-ERRORS = "surrogateescape"  # of UTF-8: names of files are any bytes on Linux
+HEADER_BYTES = 128  # of a .npy with a matrix; NumPy pads it for any number of rows
+ERRORS = "surrogateescape"  # file names on Linux need not be UTF-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,11 @@ class StoredFeatures:
     """Features from a file.
 
     Attributes:
-        features: (N, D) float32; of a .npy mapped from the file, and not to be written to.
-        paths: the images, as they were named.
-        pids: (N,) int64; -1 where unknown.
-        camids: (N,) int64; -1 where unknown.
-        record: what made them: "model" (see `describe_features`), "checkpoint", "normalized", ...
+        features: (N, D) float32; memory-mapped (copy on write) from a .npy.
+        paths: of the images, as given at extraction.
+        pids: (N,) int64; -1 = unknown.
+        camids: (N,) int64; -1 = unknown.
+        record: "model" (see `describe_features`), "checkpoint", "normalized", ...
     """
 
     features: np.ndarray
@@ -50,60 +50,58 @@ class StoredFeatures:
 
 
 class FeatureFile:
-    """A `.npy` that grows at its end, with the two files beside it; use as a context.
+    """A growing `.npy` with its two sidecars; a context manager.
 
-    What was appended is on disk when `append` returns, and a process that is killed loses no more
-    than the rows it was appending: the next `FeatureFile` of that path goes on behind the others.
+    Appended rows are on disk when `append` returns. A killed process loses only the rows that it
+    was appending: the next `FeatureFile` of the same path continues after the others.
 
     Args:
-        path: the `.npy`.
+        path: of the `.npy`.
         dim: D.
-        record: what the features are; one that is there already must say the same.
+        record: of the features; an existing file must have the same record.
 
     Raises:
-        ValueError: what is there is other features, or no features at all.
+        ValueError: the file exists with other features, or was not written by this class.
     """
 
     def __init__(self, path: Path, dim: int, record: Record) -> None:
         self.path = path
         self._dim = dim
         self._record: Record = {"rows": 0, "images_done": 0, "csv_bytes": 0, "bad_images": []}
-        beside = (_csv_of(path), _json_of(path))
-        if beside[1].is_file():
+        sidecars = (_csv_of(path), _json_of(path))
+        if sidecars[1].is_file():
             found = read_record(path)
             check_same_record(path, found, record)
             self._record = found
         else:
-            for file in (path, *beside):
+            for file in (path, *sidecars):
                 if file.exists():
-                    raise ValueError(
-                        f"{file} is there and would be overwritten; choose another name"
-                    )
+                    raise ValueError(f"{file} exists and would be overwritten; choose another name")
             path.parent.mkdir(parents=True, exist_ok=True)
             self._record |= record
-            write_json(beside[1], self._record)
+            write_json(sidecars[1], self._record)
         self._matrix = _open_at(path, HEADER_BYTES + 4 * dim * self.rows)
-        self._table = _open_at(beside[0], self._record["csv_bytes"])
+        self._table = _open_at(sidecars[0], self._record["csv_bytes"])
 
     @property
     def rows(self) -> int:
-        """Rows so far."""
+        """Number of rows so far."""
         return int(self._record["rows"])
 
     @property
     def images_done(self) -> int:
-        """Images so far, counting broken ones, which have no row."""
+        """Number of images so far, including broken ones, which have no row."""
         return int(self._record["images_done"])
 
     @property
     def bad_images(self) -> list[str]:
-        """Broken ones so far."""
+        """Paths of the broken images so far."""
         return list(self._record["bad_images"])
 
     def append(
         self, features: Tensor, samples: Sequence[Sample], bad_images: Sequence[str] = ()
     ) -> None:
-        """Add (n, D) rows of `samples`, and broken images that were met among them."""
+        """Append (n, D) features of `samples`, and the broken images among them."""
         self._matrix.write(features.numpy().astype("<f4", copy=False).tobytes())
         rows = self.rows + len(samples)
         end = self._matrix.tell()
@@ -119,7 +117,7 @@ class FeatureFile:
         self._record["images_done"] += len(samples) + len(bad_images)
         self._record["csv_bytes"] = self._table.tell()
         self._record["bad_images"] += bad_images
-        write_json(_json_of(self.path), self._record)  # from now on they count
+        write_json(_json_of(self.path), self._record)  # commits the rows
 
     def __enter__(self) -> FeatureFile:
         return self
@@ -135,30 +133,30 @@ class FeatureFile:
 
 
 def read_record(path: Path) -> Record:
-    """What made the features of a .npy or .npz; raises FileNotFoundError, ValueError."""
+    """Read the record of a .npy or .npz; raises as `read_features`."""
     if not path.is_file() and not _json_of(path).is_file():
         raise FileNotFoundError(f"no features file {path}")
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as content:
             text = str(content["record"]) if "record" in content.files else "{}"
     else:
-        beside = _json_of(path)
-        text = beside.read_text(encoding="utf-8") if beside.is_file() else "{}"
+        sidecar = _json_of(path)
+        text = sidecar.read_text(encoding="utf-8") if sidecar.is_file() else "{}"
     record = json.loads(text)
     if record.get("format") != FORMAT:
         raise ValueError(
-            f"{path}: not made by run.py extract, or its {_json_of(path).name} is lost"
+            f"{path}: not written by run.py extract, or its {_json_of(path).name} is missing"
         )
     return record
 
 
 def check_same_record(path: Path, found: Record, wanted: Record) -> None:
-    """Raise ValueError if features on disk are not those that would be written.
+    """Raise ValueError if a file holds other features than those to be written.
 
     Args:
-        path: their file, for the error.
+        path: of the file, for the message.
         found: its record.
-        wanted: the record of the new ones; "checkpoint", which may have moved, does not count.
+        wanted: record of the new features; "checkpoint", which may have moved, is ignored.
     """
     check_same_model(path, found, wanted)
     for key, value in wanted.items():
@@ -170,41 +168,41 @@ def check_same_record(path: Path, found: Record, wanted: Record) -> None:
 
 
 def check_same_model(path: Path, found: Record, wanted: Record) -> None:
-    """Raise ValueError if features on disk do not compare with those of another model."""
+    """Raise ValueError if a file holds features of another model."""
     differ = [key for key, value in wanted["model"].items() if found["model"].get(key) != value]
     if differ:
         raise ValueError(
-            f"{path} holds features of {found['checkpoint']}, which do not compare with those of "
-            f"{wanted['checkpoint']}: other {', '.join(differ)}; extract them with one checkpoint"
+            f"{path} holds features of {found['checkpoint']}, which cannot be compared with those "
+            f"of {wanted['checkpoint']}: {', '.join(differ)} differ; use one checkpoint for both"
         )
 
 
 def read_features(path: str | Path) -> StoredFeatures:
-    """Read a .npz, or a .npy with the files beside it.
+    """Read a .npz, or a .npy with its sidecars.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it was not made by this program, or is not finished.
+        ValueError: it was not written by this program, or is incomplete.
     """
     path = Path(path)
     record = read_record(path)
     if record["images_done"] < record["images"]:
         raise ValueError(
-            f"{path} is not finished, it has {record['images_done']:,} of {record['images']:,} "
-            "images; run the same extract command again"
+            f"{path} is incomplete, with {record['images_done']:,} of {record['images']:,} images; "
+            "run the same extract command again"
         )
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as content:
             columns = (content["paths"].tolist(), content["pids"], content["camids"])
             return StoredFeatures(content["features"], *columns, record)
-    # copy on write, as torch warns of memory that it may not write to
+    # copy on write: torch warns about read-only memory
     return StoredFeatures(np.load(path, mmap_mode="c"), *_read_csv(_csv_of(path)), record)
 
 
 def pack_features(source: Path, target: Path) -> None:
-    """Write the features of a finished .npy as one .npz and remove the three files."""
+    """Write the features of a complete .npy as one .npz and remove the .npy and its sidecars."""
     stored = read_features(source)
-    with atomic_file(target) as beside, beside.open("wb") as file:
+    with atomic_file(target) as partial, partial.open("wb") as file:
         np.savez(
             file,
             features=stored.features,
@@ -218,7 +216,7 @@ def pack_features(source: Path, target: Path) -> None:
 
 
 def _all_of(path: Path) -> Path:
-    """A pattern of the files that belong together."""
+    """A pattern that matches the features file and its sidecars."""
     return path if path.suffix == ".npz" else path.with_suffix(".*")
 
 
@@ -231,7 +229,7 @@ def _json_of(path: Path) -> Path:
 
 
 def _open_at(path: Path, size: int) -> io.BufferedRandom:
-    """A file that ends at `size`, to write on from there."""
+    """Open a file, cut to `size` bytes, for writing at its end."""
     path.touch()
     file = path.open("r+b")
     file.truncate(size)

@@ -1,4 +1,4 @@
-"""Draw where a model looks: maps of attention over pictures, one by one and on a sheet."""
+"""Draw attention maps over images, one by one and on a sheet."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from torch import Tensor
 from datasets.image_lists import ImageList, read_image_lists
 from datasets.images.build import build_evaluation_loader
 from datasets.images.decode import read_image
-from model.attention import RESNET_METHODS, VIT_METHODS, attention_maps, attention_methods
-from processor.checkpoints.load import LoadedModel, cameras_of, open_model
+from model.attention import MAP_METHODS, TOKEN_METHODS, attention_maps, attention_methods
+from processor.checkpoints.cameras import cameras_of
+from processor.checkpoints.load import LoadedModel, open_model
 from processor.features import ids_of_model
 from processor.pictures.attention import add_scale, overlay
 from processor.pictures.sheet import Tile, draw_sheet
@@ -30,13 +31,13 @@ from processor.tools.command_line import (
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = "where a model looks, drawn over pictures"
+DESCRIPTION = "draw attention maps over images"
 PAIRS_PER_ROW = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """Where the model looks on a picture: (rows, columns), on the CPU."""
+    """An image's attention map (rows, columns), on the CPU."""
 
     path: str
     attention: Tensor
@@ -48,33 +49,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGES", help=IMAGES)
     parser.add_argument(
         "--method",
-        choices=(*VIT_METHODS, *RESNET_METHODS),
-        help=f"of a ViT {VIT_METHODS[0]} (default) or {VIT_METHODS[1]}, of a ResNet grad-cam",
+        choices=(*TOKEN_METHODS, *MAP_METHODS),
+        help=f"of a ViT {TOKEN_METHODS[0]} (default) or {TOKEN_METHODS[1]}, of a ResNet grad-cam",
     )
     parser.add_argument(
-        "--output", metavar="FOLDER", help="default: attention beside the checkpoint"
+        "--output", metavar="FOLDER", help="default: attention, next to the checkpoint"
     )
     parser.add_argument(
         "--limit",
         type=positive,
         default=32,
         metavar="N",
-        help="pictures at most, of more evenly spaced ones (default: 32)",
+        help="at most N images, evenly spaced over all (default: 32)",
     )
     add_overrides(parser, "DATASETS.ROOT_DIR /data")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write one overlay per picture, and a sheet of all.
+    """Write one overlay per image, and a sheet of all.
 
     Raises:
-        BadImageError: a picture cannot be decoded.
+        BadImageError: an image cannot be decoded.
         ConfigError, FileNotFoundError, ValueError: no such file, or a model without such maps.
     """
     loaded = open_model(arguments.checkpoint, None, arguments.opts)
     methods = attention_methods(loaded.model)
     if not methods:
-        raise ValueError(f"{arguments.checkpoint}: no maps of a ViT whose patch tokens are pooled")
+        raise ValueError(
+            f"{arguments.checkpoint}: a ViT whose patch tokens are pooled has no attention maps"
+        )
     lists = read_image_lists(arguments.images, loaded.cfg.DATASETS.ROOT_DIR)
     method = arguments.method or methods[0]
     maps = make_maps(loaded, limit_images(lists, arguments.limit), method)
@@ -91,11 +94,11 @@ def run(arguments: argparse.Namespace) -> None:
     sheet = folder / f"sheet_{method}.png"
     title = f"Where {Path(arguments.checkpoint).name} looks ({method})"
     add_scale(draw_sheet(rows, title=title)).save(sheet)
-    logger.info("written: %s, overlays beside it: %d", sheet, len(maps))
+    logger.info("written: %s and %d overlays next to it", sheet, len(maps))
 
 
 def make_maps(loaded: LoadedModel, lists: Sequence[ImageList], method: str) -> list[Map]:
-    """Maps of all pictures that can be read; raises as `attention_maps` and `cameras_of`."""
+    """Maps of all readable images; raises as `attention_maps` and `cameras_of`."""
     cfg, model = loaded.cfg, loaded.model
     device = choose_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
     model.to(device).eval()
@@ -113,11 +116,11 @@ def make_maps(loaded: LoadedModel, lists: Sequence[ImageList], method: str) -> l
 
 
 def limit_images(lists: Sequence[ImageList], limit: int) -> list[ImageList]:
-    """At most `limit` of the pictures, evenly spaced; says so when there are more."""
+    """At most `limit` images, evenly spaced over all; logs if that leaves some out."""
     total = sum(len(images.samples) for images in lists)
     if total <= limit:
         return list(lists)
-    logger.info("%d of %d pictures, evenly spaced (--limit)", limit, total)
+    logger.info("%d of %d images, evenly spaced (--limit)", limit, total)
     kept = {number * total // limit for number in range(limit)}
     limited, start = [], 0
     for images in lists:

@@ -14,14 +14,15 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from config import load_cfg, require_labels
-from datasets.images.build import build_sources, build_train_sampler
-from datasets.images.build_resident import build_resident_images
+from config.samplers import sampler_kind
+from datasets.images.build import build_training_images
 from datasets.samplers import nearest_identities
+from datasets.samplers.build import build_train_sampler
 from datasets.samplers.neighbours import mean_hits
 from datasets.sources import TrainingSet, join_sources
 from model import CLIPReID
 from processor.checkpoints.load import open_model
-from processor.checkpoints.resume import build_starting_model, find_start
+from processor.checkpoints.resume import build_starting_model, find_starting_point
 from processor.pictures.batches import SampledBatch, draw_batches
 from processor.pictures.style import sheet_file
 from processor.runtime.device import choose_device
@@ -29,6 +30,7 @@ from processor.runtime.precision import Precision
 from processor.tools.command_line import add_config_file, add_overrides, positive
 from processor.training.build import build_identity_features, build_identity_graph
 from processor.training.image_stage import all_text_features
+from processor.training.plan import build_sources
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +142,7 @@ def open_configuration(config_file: str, opts: list[str]) -> Subject:
     """The model that a training run would start from, and its training images."""
     cfg = require_labels(load_cfg(config_file, [*opts, *P_X_K]))
     data = join_sources(build_sources(cfg), use_all=cfg.DATASETS.USE_ALL)
-    start = find_start(cfg, Path(cfg.OUTPUT_DIR))
+    start = find_starting_point(cfg, Path(cfg.OUTPUT_DIR))
     model = build_starting_model(cfg, data, start)
     assert isinstance(model, CLIPReID)  # as it is trained with labels
     has_prompts = model.prompt_learner is not None and start.file is not None
@@ -168,8 +170,7 @@ def extract_identity_features(
     features = build_identity_features(
         own,
         model,
-        data,
-        build_resident_images(own, data, device),
+        build_training_images(own, data, device),
         all_text_features(model) if kind == "text" else None,
         Precision.of(own.SOLVER.AMP, device),
     )(epoch)
@@ -195,7 +196,7 @@ def sample_batches(
     sampled = []
     for name, sampler in SAMPLERS.items():
         own = _with_options(cfg, "DATALOADER.SAMPLER", sampler)
-        if sampler.startswith("gs"):  # it fills batches with neighbours, near both ways or not
+        if sampler_kind(own).full_rows:  # which mutual neighbours cannot give
             own = _with_options(own, "DATALOADER.DFGS.MUTUAL", "False")
         plan = build_train_sampler(own, data)
         graph = build_identity_graph(own, data, plan, lambda _: features)

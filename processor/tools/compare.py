@@ -1,4 +1,4 @@
-"""Do two pictures show the same identity? Their distance, and whether a threshold accepts it."""
+"""Same identity or not: the distance of two images, and the decision of a threshold."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from processor.tools.command_line import add_checkpoint, add_overrides
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = "same identity or not: two pictures and a distance threshold"
+DESCRIPTION = "same identity or not: two images and a distance threshold"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py compare`."""
     add_checkpoint(parser)
-    parser.add_argument("pictures", nargs=2, metavar="PICTURE", help="image files")
+    parser.add_argument("images", nargs=2, metavar="IMAGE", help="image files")
     parser.add_argument(
         "--threshold",
         metavar="FILE_OR_NUMBER",
-        help="a file of run.py threshold, or a distance; without it the distance alone is said",
+        help="a file of run.py threshold, or a distance (default: print only the distance)",
     )
     add_overrides(parser, "MODEL.DEVICE cpu")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Say the distance and the decision.
+    """Log the distance and the decision.
 
     Raises:
         BadImageError, ConfigError, FileNotFoundError, ValueError: see `Extractor` and
             `read_threshold`.
     """
-    for picture in arguments.pictures:
-        if not Path(picture).is_file():
-            raise FileNotFoundError(f"no file {picture}")
+    for image in arguments.images:
+        if not Path(image).is_file():
+            raise FileNotFoundError(f"no file {image}")
     extractor = Extractor(arguments.checkpoint, None, opts=arguments.opts)
     threshold = None
     if arguments.threshold is not None:
         threshold = read_threshold(arguments.threshold, extractor.description)
-    first, second = extractor(arguments.pictures).double()
+    first, second = extractor(arguments.images).double()
     logger.info("%s", decide(float(torch.linalg.vector_norm(first - second)), threshold))
 
 
@@ -52,7 +52,7 @@ def decide(distance: float, threshold: Threshold | None) -> str:
     if threshold is None:
         return (
             f"Euclidean distance {distance:.4f}; for a decision give --threshold, a distance or a "
-            "file that run.py threshold writes"
+            "file of run.py threshold"
         )
     same = distance <= threshold.value
     return (

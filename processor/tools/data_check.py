@@ -1,4 +1,4 @@
-"""Look for what is wrong with data sets before a run does: every image is decoded once."""
+"""`run.py data-check`: find faults of data sets before a run does; decodes every image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from config import load_cfg
-from config.checks import P_X_K_SAMPLERS
+from config.samplers import sampler_kind
 from datasets.checks.data_sets import (
     Use,
     check_data_set,
@@ -21,31 +21,31 @@ from datasets.checks.data_sets import (
 )
 from datasets.checks.images import read_files
 from datasets.checks.report import ERROR, Fault, Findings, format_report
-from datasets.images.dataset import num_workers
+from datasets.images.dataset import limit_workers
 from datasets.records import DataSplits
-from datasets.registry import num_splits, read_dataset
+from datasets.registry import locate, num_splits, read_dataset
 from processor.runtime.files import make_folder, write_json
 from processor.tools.command_line import add_config_file, split_overrides
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = "look for broken files, leaks and other faults in data sets"
+DESCRIPTION = "find broken files, leaks and other faults of data sets"
 
 
 class UnusableDataError(ValueError):
-    """Data that a run would stop on."""
+    """Data with faults that a run stops on."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py data-check`."""
     add_config_file(parser)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings here")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings to this file")
     parser.add_argument(
         "opts",
         nargs="*",
         metavar="DATA | KEY VALUE",
-        help="registered names, folders or CSV files, each checked alone; without any, the data "
-        "sets of the configuration, as a run would use them. Then overrides",
+        help="registered names, folders or CSV files, each checked on its own; without any, the "
+        "data sets of the configuration, as a run uses them. Overrides come last",
     )
 
 
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Check and report.
 
     Raises:
-        UnusableDataError: there are faults that a run would stop on.
+        UnusableDataError: the data have faults that a run stops on.
         ConfigError, FileNotFoundError: see `load_cfg`.
     """
     names, opts = split_overrides(arguments.opts)
@@ -64,21 +64,21 @@ def run(arguments: argparse.Namespace) -> None:
         write_json(arguments.json, asdict(findings))
         logger.info("written: %s", arguments.json)
     if findings.errors:
-        raise UnusableDataError(f"data-check: a run would stop on {findings.errors} of the faults")
+        raise UnusableDataError(f"data-check: a run stops on {findings.errors} of the faults")
 
 
 def check(cfg: CfgNode, names: Sequence[str] = ()) -> Findings:
-    """What there is to say of data sets.
+    """Check data sets.
 
     Args:
-        cfg: where they lie, the model's input, the batch.
-        names: data sets that are checked one by one, for training and for evaluation; empty = those
-            of the configuration, for what it uses them for.
+        cfg: data root, size of the model's input, and batches.
+        names: data sets to check one by one, for training and evaluation; empty = those of the
+            configuration, as it uses them.
     """
     sources = list(names or cfg.DATASETS.NAMES)
     targets = list(names or cfg.DATASETS.TARGETS or cfg.DATASETS.NAMES)
-    data, faults = read_all([*sources, *targets], cfg.DATASETS.ROOT_DIR)
-    facts = read_files(image_files(data), num_workers(cfg.DATALOADER.NUM_WORKERS))
+    data, faults = read_all(sources, targets, cfg.DATASETS.ROOT_DIR)
+    facts = read_files(image_files(data), limit_workers(cfg.DATALOADER.NUM_WORKERS))
     for name, splits in data.items():
         use = Use(
             trains=not names and name in sources,
@@ -100,16 +100,23 @@ def check(cfg: CfgNode, names: Sequence[str] = ()) -> Findings:
     if not names:
         tested = [data[name] for name in targets if name in data]
         faults += find_leaks(trained, tested, use_all=cfg.DATASETS.USE_ALL)
-    return Findings([summarize(splits[0], facts) for splits in data.values()], faults)
+    return Findings([summarize(splits, facts) for splits in data.values()], faults)
 
 
-def read_all(names: Sequence[str], root: str) -> tuple[dict[str, list[DataSplits]], list[Fault]]:
-    """All splits of every data set that can be read, and the faults of the others."""
+def read_all(
+    sources: Sequence[str], targets: Sequence[str], root: str
+) -> tuple[dict[str, list[DataSplits]], list[Fault]]:
+    """All splits of every data set, by name, and the faults of those that cannot be read."""
     data: dict[str, list[DataSplits]] = {}
     faults = []
-    for name in dict.fromkeys(names):
+    trained = [locate(name, root) for name in sources]
+    for name in dict.fromkeys([*sources, *targets]):
+        untrained = locate(name, root) not in trained
         try:
-            data[name] = [read_dataset(name, root, split) for split in range(num_splits(name))]
+            data[name] = [
+                read_dataset(name, root, split, tested_only=untrained)
+                for split in range(num_splits(name))
+            ]
         except (OSError, ValueError) as error:
             faults.append(Fault(ERROR, "data set not read", name, str(error), (), ""))
     return data, faults
@@ -125,7 +132,7 @@ def image_files(data: Mapping[str, Sequence[DataSplits]]) -> Iterator[str]:
 
 def batch_shape(cfg: CfgNode) -> tuple[int, int] | None:
     """P and K of the configuration's batches; None for shuffled ones."""
-    if cfg.DATALOADER.SAMPLER not in P_X_K_SAMPLERS:
+    if not sampler_kind(cfg).p_x_k:
         return None
     num_instances = cfg.DATALOADER.NUM_INSTANCE
     return cfg.SOLVER.STAGE2.IMS_PER_BATCH // num_instances, num_instances

@@ -23,7 +23,7 @@ from processor.evaluation.identity_sample import (
     images_of_split,
     labels_of_identities,
 )
-from processor.evaluation.protocol import Target
+from processor.evaluation.target import Target
 from processor.pictures.embedding import (
     METHODS,
     Scene,

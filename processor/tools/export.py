@@ -1,4 +1,4 @@
-"""Write a checkpoint's image tower as an ONNX file, or a slim checkpoint without the text tower."""
+"""Write a checkpoint's image side as an ONNX file, or a slim checkpoint without the text side."""
 
 from __future__ import annotations
 
@@ -23,34 +23,36 @@ from datasets.images.cache import to_levels
 from datasets.images.decode import read_image
 from datasets.images.transforms import resize
 from datasets.synthetic.render import draw_people
-from processor.checkpoints.load import open_model
-from processor.checkpoints.onnx_export import (
+from processor.checkpoints.export import (
     ImageTower,
     MissingPackageError,
     OnnxFile,
     smallest_cosine,
     write_onnx,
 )
+from processor.checkpoints.load import open_model
 from processor.checkpoints.slim import save_slim
 from processor.tools.command_line import IMAGES, add_checkpoint, add_config_file, add_overrides
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = "write a checkpoint as ONNX, or without what retrieval does not need"
+DESCRIPTION = "write a checkpoint as ONNX, or slimmed to what retrieval needs"
 LEAST_COSINE = 0.9999
-NUM_PICTURES = 8
+NUM_IMAGES = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py export`."""
     add_checkpoint(parser)
-    parser.add_argument("--onnx", type=Path, metavar="FILE", help="write the image tower as ONNX")
+    parser.add_argument("--onnx", type=Path, metavar="FILE", help="write the image side as ONNX")
     parser.add_argument(
         "--preprocess",
         action="store_true",
-        help="ONNX: takes (B, H, W, 3) uint8 RGB pictures of the model's size, not resized inside",
+        help="ONNX: take (B, H, W, 3) uint8 RGB images already resized to the model's input size",
     )
-    parser.add_argument("--normalize", action="store_true", help="ONNX: gives features of length 1")
+    parser.add_argument(
+        "--normalize", action="store_true", help="ONNX: return features of unit length"
+    )
     parser.add_argument(
         "--check",
         action=argparse.BooleanOptionalAction,
@@ -62,25 +64,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="IMAGES",
-        help=f"ONNX: compare on the first {NUM_PICTURES} of these, not on drawn people: {IMAGES}",
+        help=f"ONNX: compare on the first {NUM_IMAGES} of these instead of drawn people: {IMAGES}",
     )
     parser.add_argument(
-        "--slim", type=Path, metavar="FILE", help="write a checkpoint without the text tower"
+        "--slim", type=Path, metavar="FILE", help="write a checkpoint without the text side"
     )
     parser.add_argument(
-        "--half", action="store_true", help="slim: in float16, half as large and not quite the same"
+        "--half",
+        action="store_true",
+        help="slim: float16; half the size, slightly different features",
     )
     add_config_file(parser)
     add_overrides(parser, "TEST.NECK_FEAT after")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write what is asked for.
+    """Write the requested files.
 
     Raises:
-        ConfigError: flags that do not go together.
-        FileNotFoundError, ValueError: see `open_model`; or the ONNX file's features are not the
-            model's, so that it is not written.
+        ConfigError: flags that contradict each other.
+        FileNotFoundError, ValueError: see `open_model`; or the ONNX file's features differ from
+            the model's, and it is not written.
     """
     _check_arguments(arguments)
     if arguments.slim:
@@ -97,22 +101,22 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _check_arguments(arguments: argparse.Namespace) -> None:
-    """Raise ConfigError where nothing is asked for, or what the flags do not give."""
+    """Raise ConfigError if no file is requested or a flag belongs to another file."""
     if not arguments.onnx and not arguments.slim:
-        raise ConfigError("export: say what to write, --onnx FILE or --slim FILE")
+        raise ConfigError("export: give --onnx FILE or --slim FILE")
     if arguments.half and not arguments.slim:
-        raise ConfigError("--half: it is of --slim FILE, which is missing")
+        raise ConfigError("--half: only with --slim FILE")
     if not arguments.onnx and (arguments.preprocess or arguments.normalize or arguments.images):
-        raise ConfigError("--preprocess, --normalize, --images: they are of --onnx FILE")
+        raise ConfigError("--preprocess, --normalize, --images: only with --onnx FILE")
     if arguments.slim and arguments.slim.resolve() == Path(arguments.checkpoint).resolve():
         raise ConfigError(f"--slim: {arguments.slim} is the checkpoint itself; name another file")
 
 
 def export_onnx(arguments: argparse.Namespace) -> None:
-    """Write the ONNX file, if its features are the model's; raises as `run`."""
+    """Write the ONNX file if its features equal the model's; raises as `run`."""
     loaded = open_model(arguments.checkpoint, arguments.config_file, arguments.opts)
     cfg, path = loaded.cfg, arguments.onnx
-    levels = _to_levels(_read_pictures(arguments.images, cfg.DATASETS.ROOT_DIR), cfg)
+    levels = _to_levels(_read_images(arguments.images, cfg.DATASETS.ROOT_DIR), cfg)
     normalized = _normalize(levels, cfg)
     preprocess = build_level_normalization(cfg, torch.device("cpu"))
     tower = ImageTower(
@@ -130,7 +134,7 @@ def export_onnx(arguments: argparse.Namespace) -> None:
 
 
 def _check(path: Path, images: Tensor, expected: Tensor) -> None:
-    """Compare a file's features with the model's, of one image and of many at a time.
+    """Compare a file's features with the model's, on one image and on a batch.
 
     Raises:
         ValueError: they differ.
@@ -138,19 +142,19 @@ def _check(path: Path, images: Tensor, expected: Tensor) -> None:
     try:
         file = OnnxFile(path)
     except MissingPackageError as error:
-        logger.warning("the file is not compared with the model: %s", error)
+        logger.warning("the file was not compared with the model: %s", error)
         return
     cosine = smallest_cosine(file, [(images[:1], expected[:1]), (images, expected)])
-    if not cosine >= LEAST_COSINE:  # nor is NaN
+    if not cosine >= LEAST_COSINE:  # NaN fails too
         raise ValueError(
-            f"--onnx: nothing was written, as the file's features are not the model's: cosine "
-            f"{cosine:.6f}, at least {LEAST_COSINE} is wanted; --no-check writes it all the same"
+            f"--onnx: not written, the file's features differ from the model's: cosine "
+            f"{cosine:.6f}, required {LEAST_COSINE}; --no-check writes it anyway"
         )
     logger.info("compared with the model on %d images: cosine %.6f or more", len(images), cosine)
 
 
 def _describe(arguments: argparse.Namespace, cfg: CfgNode, dimension: int) -> dict[str, Any]:
-    """The file's metadata: how to make its input, and what its output is."""
+    """The file's metadata: its input format and its output."""
     sides = cfg.MODEL.SIE_CAMERA or cfg.MODEL.SIE_VIEW
     layout = "uint8 (B, H, W, 3)" if arguments.preprocess else "float32 (B, 3, H, W), normalized"
     return {
@@ -169,27 +173,27 @@ def _describe(arguments: argparse.Namespace, cfg: CfgNode, dimension: int) -> di
     }
 
 
-def _read_pictures(places: Sequence[str], root: str) -> list[Image.Image]:
-    """Pictures to compare on: those of some places, or else drawn people; and two of noise."""
-    pictures = draw_people(NUM_PICTURES)
+def _read_images(places: Sequence[str], root: str) -> list[Image.Image]:
+    """Images to compare on: given ones or drawn people, plus two of noise."""
+    images = draw_people(NUM_IMAGES)
     if places:
-        samples = [x for images in read_image_lists(places, root) for x in images.samples]
-        pictures = [read_image(sample.path) for sample in samples[:NUM_PICTURES]]
+        samples = [sample for found in read_image_lists(places, root) for sample in found.samples]
+        images = [read_image(sample.path) for sample in samples[:NUM_IMAGES]]
     noise = np.random.default_rng(0).integers(0, 256, (2, 128, 64, 3), dtype=np.uint8)
-    return [*pictures, *map(Image.fromarray, noise)]
+    return [*images, *map(Image.fromarray, noise)]
 
 
-def _to_levels(pictures: list[Image.Image], cfg: CfgNode) -> Tensor:
-    """(B, H, W, 3) uint8, resized as for evaluation."""
+def _to_levels(images: list[Image.Image], cfg: CfgNode) -> Tensor:
+    """(B, H, W, 3) uint8, resized as in evaluation."""
     interpolation = InterpolationMode(cfg.INPUT.TEST_INTERPOLATION)
     fit = resize(tuple(cfg.INPUT.SIZE_TEST), interpolation)
-    return torch.stack([to_levels(fit(picture)) for picture in pictures])
+    return torch.stack([to_levels(fit(image)) for image in images])
 
 
 def _normalize(levels: Tensor, cfg: CfgNode) -> Tensor:
-    """(B, 3, H, W) as the evaluation normalizes resized pictures."""
+    """(B, 3, H, W), normalized as in evaluation."""
     transform = build_evaluation_transform(cfg, resized=True)
-    return torch.stack([transform(Image.fromarray(picture.numpy())) for picture in levels])
+    return torch.stack([transform(Image.fromarray(image.numpy())) for image in levels])
 
 
 def _megabytes(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Write the features of images to a file; run the same command again after an interruption."""
+"""Write features of images to a file; after an interruption, the same command resumes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from processor.runtime import distributed
 from processor.search.extract import extract_to_file, join_lists
 from processor.tools.command_line import IMAGES, add_checkpoint, add_overrides, place_output
 
-DESCRIPTION = "features of images into a file"
+DESCRIPTION = "write features of images to a file"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,35 +20,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         metavar="FILE",
-        help="a .npz (features, paths, pids, camids), or a .npy that programs can map into memory, "
-        "with a .csv of the images and a .json beside it (default: features.npz beside the "
-        "checkpoint)",
+        help="a .npz (features, paths, pids, camids), or a memory-mappable .npy with a .csv of the "
+        "images and a .json next to it (default: features.npz next to the checkpoint)",
     )
     parser.add_argument(
-        "--memmap", action="store_true", help="write a .npy where --output says .npz"
+        "--memmap", action="store_true", help="write a .npy even if --output ends in .npz"
     )
     parser.add_argument(
-        "--no_normalize", "--no-normalize", action="store_true", help="keep the length of features"
+        "--no_normalize",
+        "--no-normalize",
+        action="store_true",
+        help="do not scale features to unit length",
     )
     add_amp(parser)
     add_overrides(parser, "TEST.IMS_PER_BATCH 64 INPUT.ON_BAD_IMAGE skip")
 
 
 def add_amp(parser: argparse.ArgumentParser) -> None:
-    """The precision of features."""
+    """Add the flag for the precision of features."""
     parser.add_argument(
-        "--amp", action="store_true", help="compute as SOLVER.AMP says, not in float32"
+        "--amp", action="store_true", help="compute in the precision of SOLVER.AMP, not float32"
     )
 
 
 def open_extractor(arguments: argparse.Namespace, *, normalize: bool = True) -> Extractor:
-    """The extractor of a checkpoint, with device, batches and workers of its configuration.
+    """A checkpoint's extractor, with device, batch size and workers of its configuration.
 
     Raises:
         ValueError: several processes were started.
     """
     if distributed.size() > 1:
-        raise ValueError(f"run.py {arguments.command}: start one process, without torchrun")
+        raise ValueError(
+            f"run.py {arguments.command} runs in a single process; start it without torchrun"
+        )
     return Extractor(
         arguments.checkpoint,
         None,

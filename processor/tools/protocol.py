@@ -1,4 +1,4 @@
-"""Train on several data sets once, evaluate on others never seen: one command, one table."""
+"""Train once on several data sets, evaluate on several unseen ones, and print one table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from yacs.config import CfgNode
 
 from config import load_cfg
 from processor.experiment import train
-from processor.results.published import format_comparison, format_published, read_published
+from processor.results.published_table import format_comparison, format_published
 from processor.tools.command_line import add_config_file, add_overrides
 from processor.training.plan import RunPlan, plan_run
 
@@ -27,32 +27,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dry_run", "--dry-run", action="store_true", help="read and check the data, train nothing"
     )
     parser.add_argument(
-        "--compare", action="store_true", help="print published results of the protocol beside ours"
+        "--compare",
+        action="store_true",
+        help="print the published results of DATASETS.PROTOCOL; this needs no data",
     )
     add_overrides(parser, "SOLVER.SEED 1")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Train, evaluate, and write results.json, results.csv and results.md into OUTPUT_DIR.
+    """Train, evaluate, and write results.json and results.md into OUTPUT_DIR.
 
     Raises:
         ConfigError, FileNotFoundError, ValueError: see `processor.experiment.train`.
         LeakageError: test images of a target are among the training images.
     """
     cfg = load_cfg(arguments.config_file, arguments.opts)
-    if arguments.compare:
-        read_published(cfg.DATASETS.PROTOCOL)  # an unknown one is better known before training
+    results_file = Path(cfg.OUTPUT_DIR) / "results.json"
+    if arguments.compare:  # before any data is read
+        logger.info("%s", compare(cfg, results_file if arguments.dry_run else None))
     if arguments.dry_run:
         logger.info("%s", describe_plan(cfg, plan_run(cfg)))
-    else:
-        train(cfg)
-        logger.info("written to %s: results.json, results.csv, results.md", cfg.OUTPUT_DIR)
+        return
+    train(cfg)
+    logger.info("results: %s and results.md", results_file)
     if arguments.compare:
-        logger.info("%s", compare(cfg, Path(cfg.OUTPUT_DIR) / "results.json"))
+        logger.info("%s", compare(cfg, results_file))
 
 
 def describe_plan(cfg: CfgNode, plan: RunPlan) -> str:
-    """What would be trained on and evaluated, as text."""
+    """Sources and targets of a run, as text."""
     data = plan.data
     images = "all images" if data.use_all else "training images"
     lines = [f"protocol: {cfg.DATASETS.PROTOCOL or 'no published one'}", f"sources ({images}):"]
@@ -76,9 +79,9 @@ def describe_plan(cfg: CfgNode, plan: RunPlan) -> str:
     return "\n".join(lines)
 
 
-def compare(cfg: CfgNode, results_file: Path) -> str:
-    """Published results of DATASETS.PROTOCOL, with those of the file when it is there."""
-    if not results_file.is_file():
+def compare(cfg: CfgNode, results_file: Path | None) -> str:
+    """Published results of DATASETS.PROTOCOL, with those of the file if it exists."""
+    if results_file is None or not results_file.is_file():
         targets = cfg.DATASETS.TARGETS or cfg.DATASETS.NAMES
         return format_published(cfg.DATASETS.PROTOCOL, targets)
     results = json.loads(results_file.read_text(encoding="utf-8"))

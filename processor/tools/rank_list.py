@@ -12,7 +12,8 @@ from datasets.image_lists import read_image_lists
 from datasets.records import DataSplits, Sample
 from processor.checkpoints.load import open_model
 from processor.evaluation.build import OpenEvaluation, open_evaluation, prepare_evaluation
-from processor.evaluation.protocol import Protocol, Retrieval, Target
+from processor.evaluation.protocol import Protocol
+from processor.evaluation.target import Retrieval, Target
 from processor.metrics.rank_lists import ORDERS, Rankings, choose_queries, find_rankings
 from processor.pictures.rank_list import rank_row, write_lists
 from processor.runtime import distributed
@@ -148,11 +149,10 @@ def rank(retrieval: Retrieval, protocol: Protocol, top: int) -> Rankings:
     """Rank the gallery for all queries, as the evaluation does."""
     return find_rankings(
         protocol.distances(retrieval.query_features, retrieval.gallery_features),
-        retrieval.candidates(),
-        retrieval.query_features.device,
+        retrieval.identities(),
+        protocol.memory,
         top=top,
         most_junk=MOST_JUNK,
-        chunk_mb=protocol.chunk_mb,
     )
 
 

@@ -1,9 +1,15 @@
-"""One table of training runs, made from their folders: nothing in it is typed by hand."""
+"""One table of training runs, from the files in their folders.
+
+Runs on the same data that differ only in SOLVER.SEED, OUTPUT_DIR and SOLVER.RESUME share a row: the
+mean of their last epochs' scores and, after ±, their sample standard deviation (n - 1). Unfinished
+runs are listed but not averaged.
+"""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from pathlib import Path
 
 from processor.results.runs import find_runs
@@ -12,7 +18,7 @@ from processor.runtime.files import make_folder, write_text
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = "one table of the runs in folders, with means over their seeds"
+DESCRIPTION = "one table of training runs, with means over their seeds"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,14 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="FOLDER",
-        help="of a run, or of several at any depth",
+        help="of a run, or with runs at any depth",
     )
     parser.add_argument("--output", type=Path, metavar="FILE.md", help="write the table here")
     parser.add_argument("--csv", type=Path, metavar="FILE.csv", help="write it as CSV here")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the table, and write it where asked; what was there is replaced.
+    """Print the table, and write it to the requested files, which are replaced.
 
     Raises:
         FileNotFoundError, ValueError: see `find_runs`.
@@ -37,7 +43,8 @@ def run(arguments: argparse.Namespace) -> None:
     runs = find_runs(arguments.folders)
     groups = group_runs(runs)
     table = runs_markdown(groups)
-    logger.info("%d runs of %d configurations\n\n%s", len(runs), len(groups), table)
+    logger.info("%d runs of %d configurations", len(runs), len(groups))
+    sys.stdout.write(f"\n{table}")  # not through the log, which wraps long lines
     for path, text in ((arguments.output, table), (arguments.csv, runs_csv(groups))):
         if path is not None:
             make_folder(path.parent)

@@ -1,4 +1,4 @@
-"""Find the pictures of a gallery that are most like given ones."""
+"""Find the gallery images that are most similar to each query image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from datasets.image_lists import read_image_lists
 from processor.extractor import Extractor
-from processor.metrics.distance import normalize_features
+from processor.metrics.normalize import normalize_features
 from processor.pictures.sheet import Tile, write_sheets
 from processor.runtime.files import write_json
 from processor.search.exact import Neighbours, search
@@ -31,46 +31,50 @@ from processor.tools.extract import add_amp, open_extractor
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = "the pictures of a gallery that are most like given ones"
+DESCRIPTION = "find the gallery images that are most similar to query images"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py search`."""
     add_checkpoint(parser)
     parser.add_argument(
-        "--query", nargs="+", required=True, metavar="IMAGES", help=f"what to look for: {IMAGES}"
+        "--query",
+        nargs="+",
+        required=True,
+        metavar="IMAGES",
+        help=f"images to search for: {IMAGES}",
     )
     parser.add_argument(
         "--gallery",
         nargs="+",
         required=True,
         metavar="IMAGES",
-        help="where to look: likewise, or one file of run.py extract, .npz or .npy",
+        help="images to search in, likewise; or one .npz or .npy file of run.py extract",
     )
     parser.add_argument(
         "--top",
         type=positive,
         default=10,
         metavar="N",
-        help="pictures to find for each (default: 10)",
+        help="images to find per query (default: 10)",
     )
     parser.add_argument(
         "--index",
         choices=INDEXES,
-        help="search by faiss: flat = all rows; ivfpq = approximately, by an index that is kept "
-        "beside the gallery's file (default: exact, without faiss)",
+        help="search with faiss: flat = all rows; ivfpq = approximate, with an index stored next "
+        "to the gallery's file (default: exact, without faiss)",
     )
     parser.add_argument(
         "--output",
         metavar="FOLDER",
-        help="for neighbours.json and sheets of pictures (default: search beside the checkpoint)",
+        help="for neighbours.json and sheets of images (default: search next to the checkpoint)",
     )
     add_amp(parser)
     add_overrides(parser, "INPUT.ON_BAD_IMAGE skip")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Search, and write what was found.
+    """Search, and write the neighbours.
 
     Raises:
         BadImageError, ConfigError, FileNotFoundError, ValueError: see `Extractor`,
@@ -97,7 +101,7 @@ def run(arguments: argparse.Namespace) -> None:
     output = place_output(arguments.output, arguments.checkpoint, "search")
     write_findings(Findings(query, gallery, neighbours), output, how)
     logger.info(
-        "%d queries in %d pictures, written: %s", len(query.paths), len(gallery.paths), output
+        "%d queries in %d images, written: %s", len(query.paths), len(gallery.paths), output
     )
 
 
@@ -118,7 +122,7 @@ def _extract(extractor: Extractor, places: Sequence[str]) -> StoredFeatures:
 
 
 def _features_file(places: Sequence[str]) -> Path | None:
-    """The file of features that is meant; raises ValueError if it is not named alone."""
+    """The features file, or None; raises ValueError if other places are given with it."""
     files = [place for place in places if Path(place).suffix in SUFFIXES]
     if files and len(places) > 1:
         raise ValueError(f"--gallery: {files[0]} cannot be searched together with other places")
@@ -126,7 +130,7 @@ def _features_file(places: Sequence[str]) -> Path | None:
 
 
 def _index_file(places: Sequence[str]) -> Path | None:
-    """Where an index of the gallery is kept; one that is older than the features is removed."""
+    """The file of the gallery's index; an index older than the features is removed."""
     features = _features_file(places)
     if features is None:
         return None
@@ -143,11 +147,11 @@ NAME = "neighbours"
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """Neighbours with the images they are of.
+    """The neighbours of every query.
 
     Attributes:
         query: features and paths of the queries.
-        gallery: of the gallery.
+        gallery: features and paths of the gallery.
         neighbours: rows of the gallery; -1 = none found.
     """
 
@@ -167,12 +171,12 @@ class Findings:
 
 
 def write_findings(findings: Findings, folder: Path, how: dict[str, Any]) -> None:
-    """Write `neighbours.json` and, of 10 queries each, up to 10 sheets `neighbours_1.png`, ....
+    """Write `neighbours.json` and up to 10 sheets of 10 queries, `neighbours_1.png`, ....
 
     Args:
-        findings: what was found.
-        folder: made when absent.
-        how: what the JSON says of the search besides.
+        findings: the neighbours.
+        folder: created if absent.
+        how: description of the search, for the JSON.
     """
     folder.mkdir(parents=True, exist_ok=True)
     queries = [
@@ -190,7 +194,7 @@ def _draw_sheets(findings: Findings, folder: Path) -> None:
     missing = [path for path in shown if not Path(path).is_file()]
     if missing:
         logger.warning(
-            "no sheet of pictures: %d of them are not there any more, such as %s",
+            "no sheet of images: %d of them no longer exist, such as %s",
             len(missing),
             missing[0],
         )
@@ -198,7 +202,7 @@ def _draw_sheets(findings: Findings, folder: Path) -> None:
     num_shown = min(num_queries, MOST_SHEETS * ROWS_OF_A_SHEET)
     if num_shown < num_queries:
         logger.info("sheets show the first %d queries; %s.json has all", num_shown, NAME)
-    title = f"nearest of {len(findings.gallery.paths):,} pictures; rank: Euclidean distance"
+    title = f"nearest of {len(findings.gallery.paths):,} images; rank: Euclidean distance"
     tiles = [_tiles(findings, number) for number in range(num_shown)]
     write_sheets(folder / NAME, tiles, title, rows_per_sheet=ROWS_OF_A_SHEET)
 

@@ -1,4 +1,4 @@
-"""Find the distance up to which two pictures should be taken to show one identity."""
+"""Find a same/different threshold: the largest distance of two images of one identity."""
 
 from __future__ import annotations
 
@@ -7,21 +7,28 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from processor.checkpoints.load import describe_features
+from processor.checkpoints.description import describe_features
 from processor.evaluation.build import open_evaluation
-from processor.evaluation.protocol import Protocol, Retrieval
+from processor.evaluation.protocol import Protocol
+from processor.evaluation.target import Retrieval
 from processor.metrics.verification import FALSE_ACCEPT_RATES, Verification, verify
 from processor.pictures.style import save_figure
 from processor.pictures.verification import draw_verification
-from processor.results.threshold import Recommendation, recommend, threshold_record, to_euclidean
+from processor.results.threshold import (
+    Recommendation,
+    explain_no_threshold,
+    recommend,
+    threshold_record,
+    to_euclidean,
+)
 from processor.runtime import distributed
 from processor.runtime.files import make_folder, write_json
 from processor.tools.command_line import add_checkpoint, add_data, add_overrides, place_output
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = "find a distance threshold and its error rates on labelled pictures"
-IN_FLOAT32 = ("SOLVER.AMP", "off")  # as `run.py compare` does
+DESCRIPTION = "find a same/different threshold and its error rates on labelled images"
+IN_FLOAT32 = ("SOLVER.AMP", "off")  # like `run.py compare`
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,12 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write `NAME.json` and `NAME.png` for every data set.
 
-    Pictures are compared as `run.py compare` compares two of them: by L2-normalized features,
-    without re-ranking, and the model is told nothing of cameras. Pairs are those of a query and a
-    gallery picture of the test split that is not junk.
+    Images are compared as in `run.py compare`: by L2-normalized features, without re-ranking, and
+    with cameras unknown to the model. The pairs are all query and gallery images of the test split,
+    without junk.
 
     Raises:
-        ConfigError, FileNotFoundError, ValueError: see `open_evaluation` and `verify`.
+        ConfigError, FileNotFoundError, ValueError: see `open_evaluation` and `verify`; or no
+            threshold of a data set is usable, which its file records as well.
     """
     if not 0 < arguments.far < 1:
         raise ValueError(f"--far: expected above 0 and below 1, got {arguments.far}")
@@ -58,6 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
     evaluator = replace(opened.evaluator, protocol=protocol)
     output = place_output(arguments.output, arguments.checkpoint, "thresholds")
     make_folder(output, "--output")
+    unusable = []
     for target in evaluator.targets:
         retrieval = evaluator.retrieval(opened.model, replace(target, cameras=None))
         if not distributed.is_first():
@@ -78,21 +87,24 @@ def run(arguments: argparse.Namespace) -> None:
         for line in describe(found, recommended):
             logger.info("%s: %s", target.name, line)
         logger.info("written: %s and its plot", path)
+        if recommended is None:
+            unusable.append(f"{target.name}: {explain_no_threshold(found)}")
+    if unusable:
+        raise ValueError(f"no threshold recommended; {'; '.join(unusable)}")
 
 
 def verify_pairs(retrieval: Retrieval, protocol: Protocol, far: float) -> Verification:
-    """Error rates on all pairs of a split; raises ValueError as `verify`."""
+    """Error rates over all pairs of a split; raises ValueError as `verify`."""
     return verify(
         protocol.distances(retrieval.query_features, retrieval.gallery_features),
-        retrieval.candidates(),
-        retrieval.query_features.device,
+        retrieval.identities(),
+        protocol.memory,
         rates=sorted({*FALSE_ACCEPT_RATES, far}, reverse=True),
-        chunk_mb=protocol.chunk_mb,
     )
 
 
-def describe(found: Verification, recommended: Recommendation) -> list[str]:
-    """The results as lines of a log."""
+def describe(found: Verification, recommended: Recommendation | None) -> list[str]:
+    """Log lines of the results."""
     equal = to_euclidean(found.equal_error)
     lines = [
         f"{found.num_genuine:,} genuine pairs, {found.num_impostor:,} impostor pairs",
@@ -102,5 +114,7 @@ def describe(found: Verification, recommended: Recommendation) -> list[str]:
         remark = "" if found.measures(rate) else " (too few impostor pairs to measure it)"
         distance = to_euclidean(point).threshold
         lines.append(f"TAR {point.tar:.2%} at FAR {rate:g}, distance {distance:.4f}{remark}")
-    threshold = recommended.point.threshold
-    return [*lines, f"recommended threshold {threshold:.4f}: {recommended.criterion}"]
+    if recommended is not None:
+        threshold = recommended.point.threshold
+        lines.append(f"recommended threshold {threshold:.4f}: {recommended.criterion}")
+    return lines

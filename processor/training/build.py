@@ -1,24 +1,19 @@
-"""Parts of a run that depend on the configuration."""
+"""The stages of a configuration."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import cast
 
 from torch import Tensor
-from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
-from datasets.images.build import (
-    build_plain_loader,
-    build_random_sampler,
-    build_train_loader,
-)
-from datasets.images.cache import ResidentImages
-from datasets.images.device_batches import ResidentBatches
-from datasets.samplers import DepthFirstGraphSampler, GraphSampler, RandomIdentitySampler
-from datasets.samplers.epoch_batches import BatchPlan
+from config.samplers import sampler_kind
+from datasets.images.training_images import TrainingImages
+from datasets.samplers import RandomIdentitySampler
+from datasets.samplers.build import build_random_sampler
+from datasets.samplers.planner import EpochPlanner
 from datasets.sources import TrainingSet
 from loss import (
     WeightedLoss,
@@ -26,13 +21,16 @@ from loss import (
     build_dsgl_losses,
     build_image_losses,
 )
-from model import CLIPReID, UnsupervisedReID
+from model import CLIPReID, ReIDModel, UnsupervisedReID
 from processor.features import extract_features
-from processor.runtime import distributed
 from processor.runtime.precision import Precision
 from processor.runtime.signals import StopRequest
 from processor.training.dsgl_stage import Clustering, DSGLStage
-from processor.training.identity_graph import IdentityGraph, ImageFeaturesOfIdentities
+from processor.training.identity_graph import (
+    GraphPlan,
+    IdentityGraph,
+    ImageFeaturesOfIdentities,
+)
 from processor.training.image_stage import (
     ImageStage,
     ImagesToLosses,
@@ -47,7 +45,7 @@ from processor.training.pseudo_labels import (
     make_pseudo_labels,
     restore_pseudo_labels,
 )
-from processor.training.stage import Optimization, StageTiming
+from processor.training.stage import Optimization, PlannedStage, StageTiming
 from solver.build import (
     build_center_optimizer,
     build_image_optimizer,
@@ -58,11 +56,50 @@ from solver.build import (
 )
 
 
+def build_stages(
+    cfg: CfgNode,
+    model: ReIDModel,
+    images: TrainingImages,
+    plan: EpochPlanner,
+    precision: Precision,
+    stop: StopRequest,
+) -> list[PlannedStage]:
+    """The stages of a run, in order.
+
+    Stage 0, if requested, trains the image encoder without text, stage 1 the prompts, stage 2 the
+    image encoder. A baseline (MODEL.TEXT_TOWER False) has no stage 1, learned prompts
+    (SOLVER.STAGE1.WEIGHT) replace stages 0 and 1, and DSGL has a stage of its own.
+    """
+    size, k = cfg.SOLVER.STAGE2.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+    shape = f"{size // k} x {k} images" if sampler_kind(cfg).p_x_k else f"{size} images"
+    if isinstance(model, UnsupervisedReID):
+        title = f"whole encoder, batches of clusters ({shape})"
+        return [
+            PlannedStage(
+                "dsgl", title, lambda: build_dsgl_stage(cfg, model, images, plan, precision, stop)
+            )
+        ]
+    assert isinstance(model, CLIPReID)
+    stages = []
+    if cfg.SOLVER.STAGE0.MAX_EPOCHS and not cfg.SOLVER.STAGE1.WEIGHT:
+        title = f"image encoder without text, random batches ({shape})"
+        stages.append(PlannedStage(0, title, lambda: build_prior_stage(cfg, model, images)))
+    if cfg.MODEL.TEXT_TOWER and not cfg.SOLVER.STAGE1.WEIGHT:
+        title = f"prompts of {images.data.num_classes:,} identities, encoders frozen"
+        stages.append(
+            PlannedStage(1, title, lambda: build_prompt_stage(cfg, model, images, precision, stop))
+        )
+    title = f"image encoder, {cfg.DATALOADER.SAMPLER} batches ({shape})"
+    stages.append(
+        PlannedStage(2, title, lambda: build_image_stage(cfg, model, images, plan, precision))
+    )
+    return stages
+
+
 def build_prompt_stage(
     cfg: CfgNode,
     model: CLIPReID,
-    data: TrainingSet,
-    resident: ResidentImages,
+    images: TrainingImages,
     precision: Precision,
     stop: StopRequest,
 ) -> PromptStage:
@@ -70,8 +107,8 @@ def build_prompt_stage(
     model.eval()
     table = extract_features(
         lambda batch: model.encode_image(batch.images).projected,
-        _plain_images(cfg, data, resident, precision),
-        len(data.samples),
+        images.plain,
+        len(images.data.samples),
         precision,
         title="image features for the prompts",
         stop=stop,
@@ -82,8 +119,8 @@ def build_prompt_stage(
     return PromptStage(
         model,
         table,
-        data.samples,
-        data.labels,
+        images.data.samples,
+        images.data.labels,
         Optimization(
             [optimizer],
             build_prompt_schedule(cfg, optimizer),
@@ -93,22 +130,16 @@ def build_prompt_stage(
     )
 
 
-def build_prior_stage(
-    cfg: CfgNode,
-    model: CLIPReID,
-    data: TrainingSet,
-    resident: ResidentImages,
-    precision: Precision,
-) -> PriorStage:
-    """Stage 0; P x K batches of random identities, or shuffled ones for the sampler softmax."""
+def build_prior_stage(cfg: CfgNode, model: CLIPReID, images: TrainingImages) -> PriorStage:
+    """Stage 0; its batches are random."""
     freeze_text_side(model)
-    losses = _losses(cfg, model, data, with_text=False)
+    losses = _losses(cfg, model, images.data, with_text=False)
     stage = cfg.SOLVER.STAGE2
     timing = StageTiming(cfg.SOLVER.STAGE0.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD)
     return PriorStage(
         ImagesToLosses(model, losses),
-        _training_loader(cfg, data, resident, build_random_sampler(cfg, data), precision),
-        data,
+        images.augmented(build_random_sampler(cfg, images.data)),
+        images.data,
         _optimization(cfg, model, losses, timing),
     )
 
@@ -116,33 +147,29 @@ def build_prior_stage(
 def build_image_stage(
     cfg: CfgNode,
     model: CLIPReID,
-    data: TrainingSet,
-    resident: ResidentImages,
-    plan: BatchPlan,
+    images: TrainingImages,
+    plan: EpochPlanner,
     precision: Precision,
 ) -> ImageStage:
     """Stage 2; encodes the prompts of all identities."""
     freeze_text_side(model)
-    losses = _losses(cfg, model, data, with_text=cfg.MODEL.TEXT_TOWER)
+    losses = _losses(cfg, model, images.data, with_text=cfg.MODEL.TEXT_TOWER)
     text_features = all_text_features(model) if cfg.MODEL.TEXT_TOWER else None
-    identity_features = build_identity_features(
-        cfg, model, data, resident, text_features, precision
-    )
+    identity_features = build_identity_features(cfg, model, images, text_features, precision)
     return ImageStage(
         ImagesToLosses(model, losses, text_features),
-        _training_loader(cfg, data, resident, plan, precision),
-        data,
+        images.augmented(plan),
+        images.data,
         _optimization(cfg, model, losses, _stage2_timing(cfg)),
-        build_identity_graph(cfg, data, plan, identity_features),
+        build_identity_graph(cfg, images.data, plan, identity_features),
     )
 
 
 def build_dsgl_stage(
     cfg: CfgNode,
     model: UnsupervisedReID,
-    data: TrainingSet,
-    resident: ResidentImages,
-    plan: BatchPlan,
+    images: TrainingImages,
+    plan: EpochPlanner,
     precision: Precision,
     stop: StopRequest,
 ) -> DSGLStage:
@@ -154,8 +181,8 @@ def build_dsgl_stage(
         model.eval()
         table = extract_features(
             lambda batch: model.embed(batch.images),
-            _plain_images(cfg, data, resident, precision),
-            len(data.samples),
+            images.plain,
+            len(images.data.samples),
             precision,
             title="image features to cluster",
             stop=stop,
@@ -168,13 +195,13 @@ def build_dsgl_stage(
             options.ORDERS,
             cfg.TEST.CHUNK_MB,
         )
-        return make_pseudo_labels(table, data.labels, clustering, make_memory)
+        return make_pseudo_labels(table, images.data.labels, clustering, make_memory)
 
     optimizer = build_image_optimizer(cfg, model)
     return DSGLStage(
         model,
-        _training_loader(cfg, data, resident, plan, precision),
-        data.samples,
+        images.augmented(plan),
+        images.data.samples,
         Clustering(
             make,
             partial(restore_pseudo_labels, make_memory=make_memory, device=precision.device),
@@ -182,39 +209,6 @@ def build_dsgl_stage(
         ),
         build_dsgl_losses(cfg),
         Optimization([optimizer], build_unsupervised_schedule(cfg, optimizer), _stage2_timing(cfg)),
-    )
-
-
-def _plain_images(
-    cfg: CfgNode, data: TrainingSet, resident: ResidentImages, precision: Precision
-) -> Callable[[Sequence[int]], DataLoader[Any]]:
-    """Makes a loader of some training images, by position, without augmentation."""
-    return partial(
-        build_plain_loader,
-        cfg,
-        data,
-        resident,
-        processes=distributed.local_size(),
-        pin_memory=precision.on_cuda,
-    )
-
-
-def _training_loader(
-    cfg: CfgNode,
-    data: TrainingSet,
-    resident: ResidentImages,
-    plan: BatchPlan,
-    precision: Precision,
-) -> DataLoader[Any] | ResidentBatches:
-    """This process's parts of the global batches."""
-    return build_train_loader(
-        cfg,
-        data,
-        plan,
-        resident,
-        share=distributed.share,
-        processes=distributed.local_size(),
-        pin_memory=precision.on_cuda,
     )
 
 
@@ -253,18 +247,17 @@ def _stage2_timing(cfg: CfgNode) -> StageTiming:
 def build_identity_features(
     cfg: CfgNode,
     model: CLIPReID,
-    data: TrainingSet,
-    resident: ResidentImages,
+    images: TrainingImages,
     text_features: Tensor | None,
     precision: Precision,
 ) -> Callable[[int], Tensor]:
-    """Epoch -> (I, D) features for the graph of a dfgs_* or gs_* sampler, of texts or of images."""
-    if text_features is not None and cfg.DATALOADER.SAMPLER.endswith("_text"):
+    """Epoch -> (I, D) features for the sampler's graph, of texts or of images."""
+    if text_features is not None and sampler_kind(cfg).graph == "text":
         return lambda _: text_features
     return ImageFeaturesOfIdentities(
         model,
-        data.labels,
-        _plain_images(cfg, data, resident, precision),
+        images.data.labels,
+        images.plain,
         precision,
         cfg.DATALOADER.DFGS.IMAGES_PER_ID,
         cfg.SOLVER.SEED,
@@ -272,9 +265,9 @@ def build_identity_features(
 
 
 def build_identity_graph(
-    cfg: CfgNode, data: TrainingSet, plan: BatchPlan, features: Callable[[int], Tensor]
+    cfg: CfgNode, data: TrainingSet, plan: EpochPlanner, features: Callable[[int], Tensor]
 ) -> IdentityGraph | None:
-    """What makes the graph of a dfgs_* or gs_* sampler; None for the others.
+    """The graph of the sampler's identities; None if the sampler needs no graph.
 
     Args:
         cfg: DATALOADER and SOLVER.SEED count.
@@ -282,22 +275,22 @@ def build_identity_graph(
         plan: the sampler.
         features: of `build_identity_features`.
     """
-    options = cfg.DATALOADER.DFGS
-    if not isinstance(plan, DepthFirstGraphSampler | GraphSampler):
+    kind = sampler_kind(cfg)
+    if kind.graph is None:
         return None
-    walk = isinstance(plan, DepthFirstGraphSampler)
-    by_text = cfg.DATALOADER.SAMPLER.endswith("_text")
+    options = cfg.DATALOADER.DFGS
+    sampler = cast(GraphPlan, plan)
     return IdentityGraph(
-        plan,
+        sampler,
         features,
-        num_neighbours=options.NUM_NEIGHBOURS if walk else plan.num_pids - 1,
+        num_neighbours=sampler.num_pids - 1 if kind.full_rows else options.NUM_NEIGHBOURS,
         num_hits=options.NUM_NEIGHBOURS,
         skip=options.SKIP,
         mutual=options.MUTUAL,
         normalize=options.NORMALIZE,
-        period=None if by_text else options.REFRESH_PERIOD,
+        period=None if kind.graph == "text" else options.REFRESH_PERIOD,
         random_plan=RandomIdentitySampler(
-            data.labels, plan.num_pids, plan.num_instances, cfg.SOLVER.SEED
+            data.labels, sampler.num_pids, sampler.num_instances, cfg.SOLVER.SEED
         ),
         labels=data.labels,
     )

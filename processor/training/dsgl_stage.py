@@ -10,7 +10,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from datasets.images.device_batches import ResidentBatches
+from datasets.images.device_batches import DeviceBatches
 from datasets.records import Batch, Sample
 from datasets.samplers import ClusterSampler, EpochBatches
 from loss import ClusteredBatch, DSGLLosses
@@ -70,7 +70,7 @@ class DSGLStage:
     def __init__(
         self,
         model: UnsupervisedReID,
-        loader: DataLoader[Any] | ResidentBatches,
+        loader: DataLoader[Any] | DeviceBatches,
         samples: list[Sample],
         clustering: Clustering,
         losses: DSGLLosses,
@@ -103,7 +103,7 @@ class DSGLStage:
             raise RuntimeError("call start_epoch first: it makes the clusters")
         return self.clustering.present
 
-    def start_epoch(self, epoch: int, first_batch: int) -> DataLoader[Any] | ResidentBatches:
+    def start_epoch(self, epoch: int, first_batch: int) -> DataLoader[Any] | DeviceBatches:
         """Cluster if due, then return the epoch's batches; batch norms are in training mode."""
         clusters = self.clustering.at(epoch, first_batch)
         logger.debug("stage %s epoch %d: %s", self.name, epoch, describe(clusters))

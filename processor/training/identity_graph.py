@@ -16,7 +16,6 @@ from torch.utils.data import DataLoader
 from datasets.records import Batch
 from datasets.samplers import RandomIdentitySampler, nearest_identities
 from datasets.samplers.chunks import indices_by_label
-from datasets.samplers.epoch_batches import BatchPlan
 from datasets.samplers.neighbours import mean_hits, mutual_neighbours
 from model import CLIPReID
 from processor.features import extract_features, mean_by_label
@@ -24,8 +23,11 @@ from processor.runtime import distributed
 from processor.runtime.precision import Precision
 
 
-class GraphPlan(BatchPlan, Protocol):
-    """A sampler that plans its batches over a graph of identities."""
+class GraphPlan(Protocol):
+    """A sampler that plans P x K batches over a graph of identities."""
+
+    num_pids: int
+    num_instances: int
 
     def set_graph(self, neighbours: Tensor, nearest: Tensor | None = None) -> None:
         """Set the graph: (I, .) neighbours to batch together, (I, k) true nearest ones."""

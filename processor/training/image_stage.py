@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from datasets.images.dataset import ImageDataset
-from datasets.images.device_batches import ResidentBatches
+from datasets.images.device_batches import DeviceBatches
 from datasets.records import Batch
 from datasets.samplers import EpochBatches
-from datasets.samplers.planner import PlannedSampler
 from datasets.sources import TrainingSet
 from loss import LossInputs, WeightedLoss, compute_losses, image_to_text_logits
 from model import CLIPReID
@@ -87,7 +86,7 @@ class ImageStage:
     def __init__(
         self,
         images_to_losses: ImagesToLosses,
-        loader: DataLoader[Any] | ResidentBatches,
+        loader: DataLoader[Any] | DeviceBatches,
         data: TrainingSet,
         optimization: Optimization,
         graph: IdentityGraph | None = None,
@@ -110,7 +109,7 @@ class ImageStage:
         """The sampler behind the loader: which images are in which batch."""
         return cast(EpochBatches, self.loader.batch_sampler)
 
-    def start_epoch(self, epoch: int, first_batch: int) -> DataLoader[Any] | ResidentBatches:
+    def start_epoch(self, epoch: int, first_batch: int) -> DataLoader[Any] | DeviceBatches:
         """The epoch's batches; batch norms are in training mode.
 
         A run resumed inside an epoch keeps that epoch's graph.
@@ -143,7 +142,7 @@ class ImageStage:
         if distributed.size() == 1:
             return [len(labels)]
         may_skip = cast(ImageDataset, self.loader.dataset).skip_bad_images
-        if isinstance(self.batches.plan, PlannedSampler) and not may_skip:
+        if self.batches.plan.equal_shares and not may_skip:
             return [len(labels)] * distributed.size()
         return distributed.all_sizes(labels)
 

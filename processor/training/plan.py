@@ -10,12 +10,13 @@ from yacs.config import CfgNode
 
 from config.errors import ConfigError
 from datasets.checks.leakage import check_leakage
-from datasets.images.build import build_sources, build_train_sampler
 from datasets.records import DataSplits
-from datasets.samplers.epoch_batches import BatchPlan
+from datasets.registry import read_dataset
+from datasets.samplers.build import build_train_sampler
+from datasets.samplers.planner import EpochPlanner
 from datasets.sources import TrainingSet, join_sources
 from processor.evaluation.build import build_evaluator, build_targets
-from processor.evaluation.protocol import Target
+from processor.evaluation.target import Target
 from processor.runtime import distributed
 from processor.runtime.precision import Precision
 
@@ -34,7 +35,7 @@ class RunPlan:
     sources: list[DataSplits]
     data: TrainingSet
     targets: list[Target]
-    sampler: BatchPlan
+    sampler: EpochPlanner
 
 
 def plan_run(cfg: CfgNode) -> RunPlan:
@@ -56,6 +57,11 @@ def plan_run(cfg: CfgNode) -> RunPlan:
     targets = _add_remarks(targets, notes)
     sampler = build_train_sampler(cfg, data, distributed.size())
     return RunPlan(sources, data, targets, sampler)
+
+
+def build_sources(cfg: CfgNode) -> list[DataSplits]:
+    """The data sets of DATASETS.NAMES; raises as `read_dataset`."""
+    return [read_dataset(name, cfg.DATASETS.ROOT_DIR) for name in cfg.DATASETS.NAMES]
 
 
 def _add_remarks(targets: Sequence[Target], notes: Mapping[str, str]) -> list[Target]:

@@ -101,6 +101,21 @@ class Stage(Protocol):
         """Numbers about the epoch's batches for the log, e.g. the sampler's coverage."""
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedStage:
+    """A stage to run when the stages before it are done.
+
+    Attributes:
+        name: of the stage.
+        title: what it trains on what, for the terminal.
+        build: makes the stage from the model as it is then.
+    """
+
+    name: int | str
+    title: str
+    build: Callable[[], Stage]
+
+
 class BatchSource(Sized, Protocol):
     """Batches of an epoch; each has a length, the number of its images."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from processor.runtime.seeding import random_state, seed_everything
 from processor.runtime.signals import Interrupted, StopRequest
 from processor.training.console import EpochTable, scores_line
 from processor.training.epoch import EpochMeters, NonFiniteLossError, train_epoch
-from processor.training.stage import Stage
+from processor.training.stage import PlannedStage, Stage
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,39 @@ class Trainer:
     evaluate: Callable[[], EvaluationReport]
     report: EvaluationReport | None = None
     _table: EpochTable = field(default_factory=lambda: EpochTable(0), init=False, repr=False)
+
+    def evaluate_before_training(self) -> None:
+        """Score the model as it is, for comparison at the end."""
+        report = self.evaluate()
+        logger.info("before   %s", scores_line(report))
+        log_results(report, logging.DEBUG)
+        if distributed.is_first():
+            write_json(self.folder.before_training, report.as_dict())
+
+    def run_stages(self, stages: Sequence[PlannedStage], state: dict[str, Any]) -> None:
+        """Run the stages, or the remaining ones of a stopped run.
+
+        Args:
+            stages: all stages of the run, in order.
+            state: the "training" part of the stopped run's `last.pth`; empty for a new run.
+
+        Raises:
+            ConfigError: the run stopped in another stage.
+            Interrupted, NonFiniteLossError: as in `run`.
+        """
+        names = [stage.name for stage in stages]
+        reached = state.get("stage", names[0])
+        if reached not in names:
+            raise ConfigError(
+                f"SOLVER.RESUME: the run stopped in stage {reached}; these options have only the "
+                f"stages {', '.join(map(str, names))}"
+            )
+        for planned in stages[names.index(reached) :]:
+            seed_everything(self.seed, f"stage {planned.name}")  # for the class centers
+            stage = planned.build()
+            epochs = stage.optimization.timing.num_epochs
+            logger.info("stage %s: %s, %d epochs", planned.name, planned.title, epochs)
+            self.run(stage, state if state.get("stage") == planned.name else None)
 
     def run(self, stage: Stage, resume: dict[str, Any] | None = None) -> None:
         """Train all epochs of a stage, or the remaining ones when it is resumed.

@@ -6,7 +6,7 @@ import pytest
 
 from config import load_cfg
 from config.load import flatten
-from datasets.registry import READERS
+from datasets.registry import BENCHMARKS
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 FOLDER = CONFIGS / "generalization"
@@ -84,7 +84,7 @@ def test_sources_and_targets(recipe, file):
 @pytest.mark.parametrize(("recipe", "file"), ALL)
 def test_names_are_known_and_no_target_is_a_source(recipe, file):
     options = load(recipe, file).DATASETS
-    assert set(options.NAMES + options.TARGETS) <= set(READERS)
+    assert set(options.NAMES + options.TARGETS) <= set(BENCHMARKS)
     datasets = [name.removesuffix("_labeled") for name in options.NAMES + options.TARGETS]
     assert len(set(datasets)) == len(datasets)
 

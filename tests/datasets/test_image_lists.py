@@ -1,4 +1,4 @@
-"""Images as users name them: what is taken, in which order, and what is known of it."""
+"""Images as users name them: which are taken, in which order, with which labels."""
 
 import logging
 from pathlib import Path
@@ -19,7 +19,7 @@ def described(images):
     return [(Path(s.path).name, s.pid, s.camid, s.viewid) for s in images.samples]
 
 
-def test_folder_with_its_subfolders_in_the_order_of_paths(tmp_path):
+def test_folder_is_read_recursively_in_the_order_of_paths(tmp_path):
     make_files(tmp_path, "b/2.jpg", "b/1.PNG", "a/x/9.webp", "0.jpg", "notes.txt", "b/._1.jpg")
     (images,) = read_image_lists([str(tmp_path)], "nowhere")
     names = ["0.jpg", "9.webp", "1.PNG", "2.jpg"]
@@ -27,16 +27,16 @@ def test_folder_with_its_subfolders_in_the_order_of_paths(tmp_path):
     assert images.dataset == ""
 
 
-def test_files_and_places_in_the_order_given(tmp_path, caplog):
+def test_places_keep_their_order_and_repeated_images_are_taken_once(tmp_path, caplog):
     make_files(tmp_path, "f/1.jpg", "f/2.jpg", "loose")
     places = [tmp_path / "loose", tmp_path / "f" / "2.jpg", tmp_path / "f"]
     lists = read_image_lists([str(place) for place in places], "nowhere")
     names = [[row[0] for row in described(images)] for images in lists]
     assert names == [["loose"], ["2.jpg"], ["1.jpg"]]
-    assert "1 images are named more than once" in caplog.text
+    assert "1 repeated images are taken once" in caplog.text
 
 
-def test_csv_keeps_numbers_and_may_lack_all_but_paths(tmp_path):
+def test_csv_keeps_pids_and_needs_only_paths(tmp_path):
     make_files(tmp_path, "1.jpg", "2.jpg", "3.jpg")
     (tmp_path / "all.csv").write_text("path,pid,camid,viewid\n2.jpg,0007,3,1\n1.jpg,,,\n")
     (tmp_path / "paths.csv").write_text("path\n3.jpg\n1.jpg\n")
@@ -45,7 +45,7 @@ def test_csv_keeps_numbers_and_may_lack_all_but_paths(tmp_path):
     assert [row[:3] for row in described(paths)] == [("3.jpg", -1, -1)]
 
 
-def test_csv_of_names_numbers_them_and_says_so(tmp_path, caplog):
+def test_csv_with_names_numbers_and_logs_them(tmp_path, caplog):
     make_files(tmp_path, "1.jpg", "2.jpg", "3.jpg")
     (tmp_path / "herd.csv").write_text("path,pid\n1.jpg,rosa\n2.jpg,alma\n3.jpg,rosa\n")
     with caplog.at_level(logging.INFO):
@@ -54,7 +54,7 @@ def test_csv_of_names_numbers_them_and_says_so(tmp_path, caplog):
     assert "2 identities numbered in the order of their names" in caplog.text
 
 
-def test_split_of_own_data_and_of_a_benchmark(tmp_path):
+def test_splits_of_own_data_and_benchmarks(tmp_path):
     names = [f"{split}/{pid}/c{pid % 2}.jpg" for split in ("query", "gallery") for pid in (5, 8)]
     make_files(tmp_path / "shop", *names)
     make_files(tmp_path / "Market-1501-v15.09.15", "bounding_box_train/0002_c1s1_000451_03.jpg")
@@ -74,21 +74,21 @@ def test_split_of_own_data_and_of_a_benchmark(tmp_path):
 @pytest.mark.parametrize(
     ("place", "named"),
     [
-        ("nothing", "'nothing' is no file, folder, CSV file, or data set with a split"),
+        ("nothing", "'nothing' is not a file, folder, CSV file or split of a data set"),
         ("market1501", "name the split, e.g. market1501:query"),
-        ("market1501:test", "'market1501:test' is no file"),
+        ("market1501:test", "'market1501:test' is not a file"),
     ],
 )
-def test_what_is_not_there_is_named(place, named, tmp_path):
+def test_missing_places_are_named(place, named, tmp_path):
     with pytest.raises(FileNotFoundError, match=named):
         read_image_lists([place], tmp_path)
 
 
-def test_nothing_in_it_is_an_error(tmp_path):
+def test_place_without_images_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no images in .* and its subfolders"):
         read_image_lists([str(tmp_path)], "")
     make_files(tmp_path / "shop", "query/1/a.jpg", "gallery/1/b.jpg")
-    with pytest.raises(ValueError, match="data set shop: no images in the split train"):
+    with pytest.raises(ValueError, match="data set shop has no train images"):
         read_image_lists(["shop:train"], tmp_path)
 
 
@@ -99,7 +99,7 @@ def test_nothing_in_it_is_an_error(tmp_path):
         ("path,split\nmissing.jpg,\n", "line 2: no such file"),
     ],
 )
-def test_csv_that_is_wrong(tmp_path, text, named):
+def test_csv_errors_name_the_line(tmp_path, text, named):
     (tmp_path / "list.csv").write_text(text)
     with pytest.raises(ValueError, match=named):
         read_image_lists([str(tmp_path / "list.csv")], "")

@@ -1,12 +1,21 @@
-"""Names to data sets."""
+"""From names to data sets and their facts."""
 
 import logging
 
 import pytest
 
+from config import load_cfg
 from datasets import DataSplits, Sample, read_dataset
 from datasets.readers import synthetic
-from datasets.registry import NUM_SPLITS, READERS, locate, num_splits
+from datasets.registry import (
+    BENCHMARKS,
+    family,
+    locate,
+    num_splits,
+    prompt_noun,
+    share_training_split,
+)
+from model import build
 
 
 def make_files(folder, *names):
@@ -23,18 +32,60 @@ def make_market(tree):
     )
 
 
-def test_the_registry_holds_the_names():
+def test_registry_has_the_fixed_names():
     names = {"market1501", "dukemtmc", "msmt17", "occ_duke", "veri"}
     names |= {"VehicleID", "VehicleID_1600", "VehicleID_2400"}
     names |= {f"synthetic_{domain}" for domain in ("street", "mall", "campus", "station")}
-    assert names <= set(READERS)
-    assert set(NUM_SPLITS) <= set(READERS)
+    assert names <= set(BENCHMARKS)
 
 
-def test_num_splits():
-    assert num_splits("VehicleID_2400") == 10
-    assert num_splits("market1501") == 1
+def test_number_of_splits_of_benchmarks_and_own_data():
+    assert {name: num_splits(name) for name in BENCHMARKS if num_splits(name) > 1} == {
+        **dict.fromkeys(("viper", "prid", "ilids", "grid"), 10),
+        **dict.fromkeys(("cuhk03_classic", "cuhk03_classic_labeled"), 20),
+        **dict.fromkeys(("VehicleID", "VehicleID_1600", "VehicleID_2400"), 10),
+    }
     assert num_splits("/data/cows") == 1
+
+
+def test_families_are_registered_names():
+    assert {name: family(name) for name in BENCHMARKS if family(name) != name} == {
+        "occ_duke": "dukemtmc",
+        **dict.fromkeys(("cuhk03_labeled", "cuhk03_classic", "cuhk03_classic_labeled"), "cuhk03"),
+        **dict.fromkeys(("VehicleID_1600", "VehicleID_2400"), "VehicleID"),
+        **dict.fromkeys(("veri_wild_5000", "veri_wild_10000"), "veri_wild"),
+    }
+    assert set(map(family, BENCHMARKS)) <= set(BENCHMARKS)
+    assert family("cows") == "cows"
+
+
+def test_families_with_one_training_split():
+    assert {family(name) for name in BENCHMARKS if share_training_split(name)} == {
+        "VehicleID",
+        "veri_wild",
+    }
+    assert share_training_split("VehicleID_2400")
+    assert share_training_split("veri_wild")
+    assert not share_training_split("cuhk03_labeled")
+    assert not share_training_split("cows")
+
+
+@pytest.mark.parametrize("name", [*BENCHMARKS, "cows"])
+def test_record_and_model_agree_on_the_noun(name):
+    assert prompt_noun([name]) == build.prompt_noun(load_cfg(None, ["DATASETS.NAMES", name]))
+
+
+@pytest.mark.parametrize(
+    ("names", "noun"),
+    [
+        (["veri", "VehicleID_1600"], "vehicle"),
+        (["veri", "market1501"], "person"),
+        (["veri_wild"], "person"),
+        (["veri", "/data/cars"], "person"),
+    ],
+)
+def test_noun_is_vehicle_only_for_vehicles_alone(names, noun):
+    assert prompt_noun(names) == noun
 
 
 def test_read_dataset_by_name(tmp_path, caplog):
@@ -47,7 +98,7 @@ def test_read_dataset_by_name(tmp_path, caplog):
     assert "train 1 ids, 1 images; query 1 ids, 1 images; gallery 1 ids, 1 images" in caplog.text
 
 
-def test_count_remarks_are_logged_and_noted(tmp_path, caplog):
+def test_size_remarks_are_logged_and_noted(tmp_path, caplog):
     make_market(tmp_path)
     with caplog.at_level(logging.WARNING):
         splits = read_dataset("market1501", tmp_path)
@@ -88,7 +139,7 @@ def test_own_csv(tmp_path):
         ("synthetic_malls", "did you mean synthetic_mall"),
     ],
 )
-def test_unknown_name_suggests_a_near_one(tmp_path, name, suggestion):
+def test_unknown_name_suggests_a_similar_one(tmp_path, name, suggestion):
     with pytest.raises(ValueError, match=f"DATASETS.TARGETS: unknown data set '{name}'") as error:
         read_dataset(name, tmp_path)
     assert suggestion in str(error.value)
@@ -96,16 +147,16 @@ def test_unknown_name_suggests_a_near_one(tmp_path, name, suggestion):
     assert "folder or CSV" in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["", "qqqqq", "none.csv", "picture.jpg"])
-def test_unknown_name_without_a_near_one(tmp_path, name):
-    make_files(tmp_path, "picture.jpg")
+@pytest.mark.parametrize("name", ["", "qqqqq", "none.csv", "image.jpg"])
+def test_unknown_name_without_a_similar_one_suggests_none(tmp_path, name):
+    make_files(tmp_path, "image.jpg")
     with pytest.raises(ValueError, match="unknown data set") as error:
         read_dataset(name, tmp_path)
     assert "did you mean" not in str(error.value)
 
 
 @pytest.mark.parametrize(("name", "split"), [("market1501", 1), ("VehicleID", 10), ("veri", -1)])
-def test_split_out_of_range(tmp_path, name, split):
+def test_split_out_of_range_is_an_error(tmp_path, name, split):
     with pytest.raises(ValueError, match=f"data set {name}: no split {split}"):
         read_dataset(name, tmp_path, split=split)
 
@@ -121,7 +172,7 @@ def test_own_data_is_located_however_its_path_is_written(tmp_path, monkeypatch):
     assert locate("herd.csv", str(tmp_path)) == ("herd", tmp_path / "herd.csv")
 
 
-def test_benchmarks_and_what_is_not_there_are_located_by_name(tmp_path):
+def test_benchmarks_and_missing_data_are_located_by_name(tmp_path):
     make_files(tmp_path, "market1501/a/1.jpg")
     assert locate("market1501", tmp_path) == ("market1501", None)
     assert locate("farm/cows", tmp_path) == ("farm/cows", None)

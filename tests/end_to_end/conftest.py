@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from config import load_cfg
-from datasets.synthetic.render import render_dataset
+from datasets.synthetic.render import DatasetSize, render_dataset
 from processor.experiment import train
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +40,11 @@ class Finished:
 
     status: int
     output: str
+
+    @property
+    def unwrapped(self):
+        """The output without the console's line breaks in long messages."""
+        return self.output.replace("\n" + " " * 9, " ")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -78,11 +83,7 @@ def people(tmp_path_factory):
     return render_dataset(
         "street",
         tmp_path_factory.mktemp("data"),
-        num_train_pids=24,
-        num_test_pids=8,
-        num_cameras=3,
-        images_per_camera=2,
-        seed=1,
+        DatasetSize(24, 8, num_cameras=3, images_per_camera=2, seed=1),
         size=(64, 32),
         num_workers=1,
     )

@@ -1,4 +1,4 @@
-"""`run.py data-check` names what is wrong, file by file."""
+"""`run.py data-check` names every fault with its files."""
 
 import json
 import shutil
@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.readers import published_sizes
-from datasets.readers.published_sizes import PublishedCounts
+from datasets import registry
+from datasets.readers.benchmark import Benchmark, PublishedSizes
 
 P_X_K = ["DATALOADER.SAMPLER", "softmax_triplet", "DATALOADER.NUM_INSTANCE", "4"]
 SHAPE = ["INPUT.SIZE_TRAIN", "[64, 32]", "INPUT.SIZE_TEST", "[64, 32]"]
 
 
-def save_picture(path, size=(64, 32)):
-    """A picture that is unlike those at other paths."""
+def save_image(path, size=(64, 32)):
+    """An image that differs from those at other paths."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(list(path.as_posix().encode()))
     Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
@@ -24,22 +24,22 @@ def save_picture(path, size=(64, 32)):
 
 @pytest.fixture
 def shop(tmp_path):
-    """Own data without a fault: 8 identities train, 4 are searched for, all before 2 cameras."""
+    """Own data without a fault: 8 training and 4 test identities, each with 2 cameras."""
     folder = tmp_path / "shop"
     for pid in range(1, 13):
         for camera in (1, 2):
             if pid <= 8:
-                save_picture(folder / "train" / f"{pid:02d}" / f"a_c{camera}.jpg")
-                save_picture(folder / "train" / f"{pid:02d}" / f"b_c{camera}.jpg")
+                save_image(folder / "train" / f"{pid:02d}" / f"a_c{camera}.jpg")
+                save_image(folder / "train" / f"{pid:02d}" / f"b_c{camera}.jpg")
             else:
-                save_picture(folder / "query" / f"{pid:02d}" / f"q_c{camera}.jpg")
-                save_picture(folder / "gallery" / f"{pid:02d}" / f"g_c{camera}.jpg")
+                save_image(folder / "query" / f"{pid:02d}" / f"q_c{camera}.jpg")
+                save_image(folder / "gallery" / f"{pid:02d}" / f"g_c{camera}.jpg")
     return folder
 
 
 @pytest.fixture
 def data_check(script, tmp_path):
-    """`data_check(folder, "KEY", "VALUE", ...)` -> what was printed, exit status, and faults."""
+    """`data_check(folder, "KEY", "VALUE", ...)` -> the finished program and its findings."""
 
     def run(*arguments):
         file = tmp_path / "findings" / "all.json"
@@ -51,7 +51,7 @@ def data_check(script, tmp_path):
     return run
 
 
-def test_sound_data_pass(data_check, shop):
+def test_faultless_data_pass(data_check, shop):
     finished, found = data_check(shop, *P_X_K, "SOLVER.STAGE2.IMS_PER_BATCH", "32")
     assert finished.status == 0, finished.output
     assert finished.output.splitlines()[-2] == "errors: 0, warnings: 0"
@@ -72,21 +72,21 @@ def test_sound_data_pass(data_check, shop):
 
 def test_each_planted_fault_is_named(data_check, shop):
     train, query, gallery = (shop / part for part in ("train", "query", "gallery"))
-    (train / "01" / "broken_c1.jpg").write_text("no picture")
-    cut = save_picture(gallery / "09" / "cut_c1.jpg")
+    (train / "01" / "broken_c1.jpg").write_text("not an image")
+    cut = save_image(gallery / "09" / "cut_c1.jpg")
     cut.write_bytes(cut.read_bytes()[:-600])
-    lone = save_picture(train / "lone" / "x_c1.jpg")
-    nobody = save_picture(query / "nobody" / "n_c1.jpg")
-    save_picture(gallery / "08" / "both_c1.jpg")
+    lone = save_image(train / "lone" / "x_c1.jpg")
+    nobody = save_image(query / "nobody" / "n_c1.jpg")
+    save_image(gallery / "08" / "both_c1.jpg")
     shutil.copy(train / "02" / "a_c1.jpg", gallery / "10" / "copy_c1.jpg")
     shutil.copy(train / "03" / "a_c1.jpg", train / "04" / "twin_c2.jpg")
     shutil.copy(query / "11" / "q_c1.jpg", gallery / "11" / "self_c2.jpg")
-    wide = save_picture(train / "05" / "wide_c1.jpg", (32, 64))
-    tiny = save_picture(train / "06" / "tiny_c1.jpg", (8, 4))
+    wide = save_image(train / "05" / "wide_c1.jpg", (32, 64))
+    tiny = save_image(train / "06" / "tiny_c1.jpg", (8, 4))
     opts = [*P_X_K, "SOLVER.STAGE2.IMS_PER_BATCH", "64"]
     finished, found = data_check(shop, *opts)
     assert finished.status == 1
-    planted = {  # kind -> severity and what has to be named, in the report and in JSON
+    planted = {  # kind -> severity and the names expected in report and JSON
         "unreadable file": ("error", ["broken_c1.jpg", "cut_c1.jpg: image file is truncated"]),
         "batch cannot be filled": ("error", []),
         "identity with one image": ("warning", [str(lone)]),
@@ -111,7 +111,7 @@ def test_each_planted_fault_is_named(data_check, shop):
     assert "a batch of 16 identities x 4 images needs 16 identities, the training set has 9" in (
         finished.output
     )
-    assert finished.output.splitlines()[-1].endswith("a run would stop on 2 of the faults")
+    assert finished.output.splitlines()[-1].endswith("a run stops on 2 of the faults")
     skipping = [*opts[:-1], "16", "INPUT.ON_BAD_IMAGE", "skip"]
     assert data_check(shop, *skipping)[0].status == 0
 
@@ -120,7 +120,7 @@ def kinds(found):
     return {fault["kind"]: fault["severity"] for fault in found["faults"]}
 
 
-def test_data_from_one_camera(data_check, shop):
+def test_single_camera_is_a_warning_and_an_error_with_sie(data_check, shop):
     for path in list(shop.rglob("*.jpg")):
         path.rename(path.with_name(path.name.replace("_c", "-")))
     finished, found = data_check(shop)
@@ -128,19 +128,19 @@ def test_data_from_one_camera(data_check, shop):
     assert finished.status == 0
     finished, found = data_check(shop, "MODEL.SIE_CAMERA", "True", "MODEL.NAME", "ViT-B-16")
     assert finished.status == 1
-    assert "MODEL.SIE_CAMERA learns cameras apart" in finished.output
+    assert "MODEL.SIE_CAMERA needs several cameras" in finished.output
 
 
-def test_published_counts(data_check, shop, monkeypatch):
-    published = PublishedCounts((8,), (33,), (), (), ())
-    monkeypatch.setitem(published_sizes.PUBLISHED, "shop", published)
+def test_other_sizes_than_published_are_a_warning(data_check, shop, monkeypatch):
+    published = Benchmark(lambda *_: None, sizes=PublishedSizes(train_ids=(8,), train_images=(33,)))
+    monkeypatch.setitem(registry.BENCHMARKS, "shop", published)
     finished, found = data_check(shop)
     assert kinds(found) == {"other counts than published": "warning"}
     assert "shop: 33 training images expected, 32 found" in finished.output
     assert finished.status == 0
 
 
-def test_several_data_sets_of_which_one_cannot_be_read(data_check, shop, tmp_path):
+def test_unreadable_data_set_does_not_stop_the_check_of_others(data_check, shop, tmp_path):
     (tmp_path / "bad.csv").write_text("path,pid\ngone.jpg,1\n")
     finished, found = data_check(shop, tmp_path / "bad.csv")
     assert finished.status == 1
@@ -149,10 +149,8 @@ def test_several_data_sets_of_which_one_cannot_be_read(data_check, shop, tmp_pat
     assert "line 2: no such file" in finished.output
 
 
-def test_data_sets_of_a_configuration_are_checked_for_what_it_does_with_them(
-    data_check, shop, tmp_path
-):
-    """A test image of the target is trained on, and the source lacks what it is not needed for."""
+def test_configuration_is_checked_for_its_use_of_the_data(data_check, shop, tmp_path):
+    """A test image of the target is trained on; the source has no test images and needs none."""
     source = tmp_path / "source"
     shutil.copytree(shop / "train", source / "train")
     shutil.copy(shop / "query" / "09" / "q_c1.jpg", source / "train" / "01" / "leak_c1.jpg")
@@ -171,7 +169,22 @@ def test_data_sets_of_a_configuration_are_checked_for_what_it_does_with_them(
     assert "no query images" in finished.output
 
 
-def test_mistyped_option_is_no_data_set(script, shop):
+def test_mistyped_option_is_not_a_data_set(script, shop):
     finished = script("run.py", "data-check", shop, "SOLVER.SEDE", "1")
     assert finished.status == 1
     assert "did you mean SOLVER.SEED" in finished.output.splitlines()[-1]
+
+
+def test_own_data_that_only_test_are_checked_with_all_identities(data_check, shop, tmp_path):
+    """As a run uses them: no training split is drawn."""
+    rows = [f"{path},{path.parent.name}" for path in sorted((shop / "train").rglob("*.jpg"))]
+    (tmp_path / "all.csv").write_text("\n".join(["path,pid", *rows]))
+    target = f"('{(tmp_path / 'all.csv').as_posix()}',)"
+    (tmp_path / "other" / "train").mkdir(parents=True)
+    for part in ("query", "gallery"):
+        shutil.copytree(shop / part, tmp_path / "other" / "train", dirs_exist_ok=True)
+    source = f"('{(tmp_path / 'other').as_posix()}',)"
+    _, found = data_check("DATASETS.NAMES", source, "DATASETS.TARGETS", target)
+    assert [summary["query"]["ids"] for summary in found["data"]] == [0, 8]
+    _, found = data_check("DATASETS.NAMES", target)
+    assert [summary["query"]["ids"] for summary in found["data"]] == [4]

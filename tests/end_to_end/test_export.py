@@ -1,4 +1,4 @@
-"""What `run.py export` writes scores as the checkpoint does."""
+"""Files written by `run.py export` score like the checkpoint."""
 
 import json
 import sys
@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from datasets.synthetic.render import draw_people
+from processor.checkpoints.export import OnnxFile
 from processor.checkpoints.load import open_model
-from processor.checkpoints.onnx_export import OnnxFile
 from processor.evaluation.build import build_evaluator, build_targets
 from processor.runtime.precision import Precision
 from processor.tools import export
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 class OnnxModel(nn.Module):
-    """An ONNX file where the evaluator expects a model."""
+    """An ONNX file with the interface of a model."""
 
     def __init__(self, path):
         super().__init__()
@@ -34,7 +34,7 @@ def run_export(script, straight):
     return lambda *arguments: script("run.py", "export", straight / "last.pth", *arguments)
 
 
-def test_onnx_file_scores_as_the_checkpoint(run_export, straight, tmp_path):
+def test_onnx_file_scores_like_the_checkpoint(run_export, straight, tmp_path):
     finished = run_export("--onnx", tmp_path / "model.onnx")
     assert finished.status == 0, finished.output
     assert "compared with the model on 10 images: cosine 1.000000 or more" in finished.output
@@ -51,7 +51,7 @@ def test_onnx_file_scores_as_the_checkpoint(run_export, straight, tmp_path):
     assert 0.1 < expected.splits[0].mAP < 1
 
 
-def test_slim_checkpoint_scores_as_the_checkpoint(run_export, script, straight, tmp_path):
+def test_slim_checkpoint_scores_like_the_checkpoint(run_export, script, straight, tmp_path):
     assert run_export("--slim", tmp_path / "slim.pth").status == 0
     finished = script("test_clipreid.py", "TEST.WEIGHT", tmp_path / "slim.pth")
     assert finished.status == 0, finished.output
@@ -64,8 +64,8 @@ def test_slim_checkpoint_scores_as_the_checkpoint(run_export, script, straight, 
     assert sizes[0] < 0.5 * sizes[1]
 
 
-def test_file_says_how_to_use_it(run_export, tmp_path):
-    """Preprocessing and lengths inside, on pictures of one's own."""
+def test_onnx_file_describes_its_input_and_output(run_export, tmp_path):
+    """With preprocessing and normalization inside, compared on given images."""
     (tmp_path / "pictures").mkdir()
     for number, picture in enumerate(draw_people(3)):
         picture.save(tmp_path / "pictures" / f"{number}.png")
@@ -92,30 +92,30 @@ def test_file_says_how_to_use_it(run_export, tmp_path):
 
 
 @pytest.mark.parametrize("cosine", [0.99, float("nan")])
-def test_file_with_other_features_is_not_written(run_export, tmp_path, monkeypatch, cosine):
+def test_onnx_file_with_other_features_is_not_written(run_export, tmp_path, monkeypatch, cosine):
     monkeypatch.setattr(export, "smallest_cosine", lambda *_: cosine)
     finished = run_export("--onnx", tmp_path / "model.onnx")
     assert finished.status == 1
-    assert f"are not the model's: cosine {cosine:.6f}, at least 0.9999 is" in finished.output
+    assert f"differ from the model's: cosine {cosine:.6f}, required 0.9999" in finished.output
     assert list(tmp_path.iterdir()) == []
     assert run_export("--onnx", tmp_path / "model.onnx", "--no-check").status == 0
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 
-def test_without_onnxruntime_the_file_is_there_unchecked(run_export, tmp_path, monkeypatch):
+def test_onnx_file_is_written_unchecked_without_onnxruntime(run_export, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     finished = run_export("--onnx", tmp_path / "model.onnx")
     assert finished.status == 0
-    assert "is not compared with the model: the package onnxruntime is not" in finished.output
-    assert "pip install onnxruntime" in finished.output
+    assert "was not compared with the model: the package onnxruntime is not" in finished.output
+    assert "onnx and onnxruntime: pip install '.[export]'" in finished.output
     assert (tmp_path / "model.onnx").is_file()
 
 
 def test_errors_are_one_line(run_export, script, straight, tmp_path):
     for finished, message in (
-        (run_export(), "say what to write, --onnx FILE or --slim FILE"),
-        (run_export("--onnx", tmp_path / "a.onnx", "--half"), "--half: it is of --slim FILE"),
-        (run_export("--slim", tmp_path / "a.pth", "--normalize"), "they are of --onnx FILE"),
+        (run_export(), "give --onnx FILE or --slim FILE"),
+        (run_export("--onnx", tmp_path / "a.onnx", "--half"), "--half: only with --slim FILE"),
+        (run_export("--slim", tmp_path / "a.pth", "--normalize"), "only with --onnx FILE"),
         (run_export("--slim", straight / "last.pth"), "is the checkpoint itself"),
         (run_export("--onnx", tmp_path / "a.onnx", "--images", tmp_path), "no images in"),
         (script("run.py", "export", tmp_path / "no.pth", "--slim", tmp_path / "a"), "no.pth"),

@@ -46,7 +46,7 @@ def assert_scores(reported, query, gallery, ids):
     assert scores.rank(1) == pytest.approx(reported["cmc"]["1"], abs=1e-6)
 
 
-def test_extractor_gives_the_features_that_were_evaluated(checkpoint, people, reported):
+def test_extractor_features_score_as_reported(checkpoint, people, reported):
     splits = read_dataset(people.name, people.parent)
     sides = (splits.query, splits.gallery)
     extractor = Extractor(checkpoint, "cpu")
@@ -87,8 +87,8 @@ def test_side_information_is_that_of_the_evaluation(script, train_in, people, tm
     assert np.abs(unknown - query.features).max() > 1e-4
 
 
-def test_killed_extraction_goes_on(start_script, script, checkpoint, people, tmp_path):
-    """SIGKILL between two batches: the same files as without, and nothing is computed twice."""
+def test_killed_extraction_is_continued(start_script, script, checkpoint, people, tmp_path):
+    """After SIGKILL the files equal those of an uninterrupted extraction."""
     arguments = ["extract", checkpoint, people, "--memmap", "TEST.IMS_PER_BATCH", "2"]
     arguments += ["DATALOADER.NUM_WORKERS", "0", "--output"]
     assert script("run.py", *arguments, tmp_path / "straight.npy").status == 0
@@ -105,13 +105,13 @@ def test_killed_extraction_goes_on(start_script, script, checkpoint, people, tmp
     total = json.loads((tmp_path / "straight.json").read_text())["images"]
     assert 20 <= done < total
     finished = script("run.py", *arguments, tmp_path / "killed.npz")
-    assert f"killed.npy: going on after {done} of {total} images" in finished.output
+    assert f"killed.npy: continuing after {done} of {total} images" in finished.unwrapped
     for ending in ("npy", "csv", "json"):
         files = [tmp_path / f"{name}.{ending}" for name in ("straight", "killed")]
         assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_search_in_a_folder_and_in_its_features(script, checkpoint, people, tmp_path):
+def test_search_in_a_folder_equals_search_in_its_features(script, checkpoint, people, tmp_path):
     gallery = people / "bounding_box_test"
     shutil.copy(sorted(gallery.iterdir())[3], tmp_path / "someone.jpg")
     found = []
@@ -136,7 +136,7 @@ def test_search_in_a_folder_and_in_its_features(script, checkpoint, people, tmp_
     assert query["nearest"][3]["distance"] == pytest.approx(distance, abs=2e-6)
 
 
-def test_search_by_faiss(script, checkpoint, people, tmp_path):
+def test_faiss_index_finds_the_same_images(script, checkpoint, people, tmp_path):
     pytest.importorskip("faiss")
     place, query = people / "bounding_box_test", sorted((people / "query").iterdir())[0]
     output = tmp_path / "features.npy"
@@ -151,25 +151,30 @@ def test_search_by_faiss(script, checkpoint, people, tmp_path):
     assert (exact["index"], flat["index"]) == ("none: exact", "flat")
     finished = script("run.py", *arguments, tmp_path / "ivfpq", "--index", "ivfpq")
     assert finished.status == 1
-    assert "leave --index out" in finished.output
+    assert "leave --index out" in finished.unwrapped
 
 
-def test_features_of_another_checkpoint_are_refused(script, straight, checkpoint, people, tmp_path):
+def test_features_of_another_checkpoint_are_rejected(
+    script, straight, checkpoint, people, tmp_path
+):
     query = sorted((people / "query").iterdir())[0]
     output = tmp_path / "features.npz"
     other = straight / "small_stage1_2.pth"
     assert script("run.py", "extract", other, people / "query", "--output", output).status == 0
     finished = script("run.py", "search", checkpoint, "--query", query, "--gallery", output)
     assert finished.status == 1
-    assert "which do not compare with those of" in finished.output
-    assert "other weights" in finished.output
+    assert "which cannot be compared with those of" in finished.unwrapped
+    assert "weights differ" in finished.unwrapped
 
 
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["extract", "CHECKPOINT", "nothing"], "'nothing' is no file, folder, CSV file, or data"),
-        (["extract", "CHECKPOINT", "PEOPLE", "--output", "a.txt"], "has to end in .npz or .npy"),
+        (
+            ["extract", "CHECKPOINT", "nothing"],
+            "'nothing' is not a file, folder, CSV file or split",
+        ),
+        (["extract", "CHECKPOINT", "PEOPLE", "--output", "a.txt"], "must end in .npz or .npy"),
         (["extract", "gone.pth", "PEOPLE"], "no weights file gone.pth"),
         (["extract", "CHECKPOINT", "PEOPLE", "MODEL.DEVICE", "gpu"], "MODEL.DEVICE"),
         (["extract", "CHECKPOINT", "PEOPLE", "INPUT.SIZE"], "pairs KEY VALUE"),
@@ -181,14 +186,14 @@ def test_features_of_another_checkpoint_are_refused(script, straight, checkpoint
         ),
     ],
 )
-def test_mistakes_are_one_line(script, checkpoint, people, words, named, monkeypatch):
+def test_user_errors_are_one_line(script, checkpoint, people, words, named, monkeypatch):
     monkeypatch.chdir(ROOT)
     places = {"CHECKPOINT": checkpoint, "PEOPLE": people / "query"}
     finished = script("run.py", *(places.get(word, word) for word in words))
     assert finished.status == 1
-    (line,) = [text for text in finished.output.splitlines() if " ERROR " in text]
+    (line,) = [text for text in finished.unwrapped.splitlines() if text.startswith("error: ")]
     assert named in line
-    assert "Traceback" not in finished.output
+    assert "Traceback" not in finished.unwrapped
 
 
 def test_torch_hub_gives_the_extractor(checkpoint, people, tmp_path):

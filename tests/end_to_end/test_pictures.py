@@ -92,7 +92,7 @@ def test_attention_says_what_is_wrong(script, checkpoint, resnet_file, pictures,
         ((resnet_file, pictures, "--method", "rollout"), "rollout: this ResNet has grad-cam"),
         ((checkpoint, pictures, "--method", "grad-cam"), "this ViT has rollout or class-token"),
         ((checkpoint, tmp_path), f"no images in {tmp_path}"),
-        ((checkpoint, tmp_path / "gone.jpg"), "is no file, folder, CSV file"),
+        ((checkpoint, tmp_path / "gone.jpg"), "is not a file, folder, CSV file"),
         ((tmp_path / "gone.pth", pictures), "no weights file"),
     ):
         finished = script("run.py", "attention", *arguments)

@@ -14,10 +14,11 @@ import pytest
 import torch
 
 from config import load_cfg
-from datasets.images.build import build_random_sampler, build_sources
+from datasets.samplers.build import build_random_sampler
 from datasets.sources import join_sources
 from processor.runtime.signals import Interrupted
 from processor.training.image_stage import ImageStage
+from processor.training.plan import build_sources
 
 pytestmark = pytest.mark.slow
 

@@ -1,11 +1,11 @@
-"""One command trains on several data sets and tests on others, none of whose test images train."""
+"""`run.py protocol`: train on several data sets, evaluate on others, without leaks."""
 
 import contextlib
-import csv
 import json
 import random
 import shutil
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,18 +16,20 @@ from torch import nn
 
 from config import dump_cfg, load_cfg
 from datasets import registry
-from datasets import sources as sources_module
+from datasets.readers.benchmark import Benchmark
 from datasets.records import DataSplits, Sample
-from datasets.synthetic.render import render_dataset
+from datasets.synthetic.render import DatasetSize, render_dataset
 from processor.evaluation import evaluator as evaluator_module
 from processor.evaluation.build import build_evaluator, build_targets
-from processor.evaluation.protocol import Target
+from processor.evaluation.target import Target
 from processor.features import extract_features
-from processor.results.published import format_comparison, format_published
+from processor.results.published_table import format_comparison, format_published
 from processor.runtime.precision import Precision
 from processor.tools.protocol import compare
 
 pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
 
 SOURCES, TARGETS = ("street", "mall"), ("campus", "station")
 SCORES = ("mAP", "mINP")
@@ -45,11 +47,7 @@ def world(tmp_path_factory):
         folder = render_dataset(
             domain,
             root,
-            num_train_pids=8,
-            num_test_pids=4,
-            num_cameras=2,
-            images_per_camera=2,
-            seed=1,
+            DatasetSize(8, 4, num_cameras=2, images_per_camera=2, seed=1),
             size=(32, 16),
             num_workers=1,
         )
@@ -59,7 +57,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config_file(world, base_opts):
-    """A run of a second on two domains, tested on the two others."""
+    """A run of one second on two domains, tested on the two others."""
     opts = [
         *("DATASETS.ROOT_DIR", str(world), "DATASETS.NAMES", str(SOURCES)),
         *("DATASETS.TARGETS", str(TARGETS), "SOLVER.STAGE2.IMS_PER_BATCH", "16"),
@@ -97,28 +95,23 @@ def read_json(path):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def read_csv(path):
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def files_below(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
 def error_of(finished):
-    """The one line of an error that the user can mend."""
+    """The single line of a user error."""
     assert finished.status == 1, finished.output
-    (line,) = [text for text in finished.output.splitlines() if " ERROR " in text]
+    (line,) = [text for text in finished.unwrapped.splitlines() if text.startswith("error: ")]
     assert "Traceback" not in finished.output
-    assert finished.output.rstrip().endswith(line)
+    assert finished.unwrapped.rstrip().endswith(line)
     return line
 
 
 # ----------------------------------------------------------------------------------- dry runs
 
 
-def test_dry_run_says_what_would_be_done(protocol, tmp_path):
+def test_dry_run_prints_sources_and_targets(protocol, tmp_path):
     output = protocol("--dry_run", "OUTPUT_DIR", tmp_path / "run").output
     for line in (
         "protocol: no published one",
@@ -135,7 +128,7 @@ def test_dry_run_says_what_would_be_done(protocol, tmp_path):
     assert "no test image of a target is trained on" in output
 
 
-def test_dry_run_with_all_images(protocol):
+def test_dry_run_counts_all_images(protocol):
     output = protocol("--dry_run", "DATASETS.USE_ALL", "True").output
     lines = output.splitlines()
     assert "sources (all images):" in lines
@@ -159,19 +152,19 @@ def test_dry_run_writes_nothing(protocol, world, tmp_path, monkeypatch):
         ["SOLVER.SEED", 7, "--dry_run", "DATASETS.PROTOCOL", "mine"],
     ],
 )
-def test_flags_may_stand_anywhere_among_the_options(protocol, typed):
+def test_flags_and_options_may_be_mixed(protocol, typed):
     finished = protocol(*typed)
     assert finished.status == 0, finished.output
     assert "protocol: mine" in finished.output
 
 
-def test_unknown_flag_among_the_options_is_refused(protocol, capsys):
+def test_unknown_flag_among_the_options_is_rejected(protocol, capsys):
     finished = protocol("SOLVER.SEED", 7, "--dry_run", "TEST.CHUNK_MB", 9, "--gpu", 0)
     assert finished.status == 2
     assert capsys.readouterr().err.endswith("unrecognized arguments: --gpu\n")
 
 
-def test_option_without_a_value_before_a_flag(protocol):
+def test_option_without_a_value_before_a_flag_is_named(protocol):
     line = error_of(protocol("SOLVER.SEED", 7, "TEST.CHUNK_MB", "--dry_run"))
     assert "'TEST.CHUNK_MB' has no value" in line
 
@@ -184,7 +177,7 @@ def test_option_without_a_value_before_a_flag(protocol):
         (["protocols"], "invalid choice: 'protocols' (choose from"),
     ],
 )
-def test_what_is_missing_on_the_command_line_is_named(script, typed, message, capsys):
+def test_missing_arguments_are_named(script, typed, message, capsys):
     assert script("run.py", *typed).status == 2
     assert message in capsys.readouterr().err
 
@@ -192,18 +185,16 @@ def test_what_is_missing_on_the_command_line_is_named(script, typed, message, ca
 # ------------------------------------------------------------------------------------ the run
 
 
-def test_run_leaves_three_files_of_results_on_all_targets(done):
+def test_run_writes_results_on_all_targets(done):
     results = read_json(done.folder / "results.json")
     assert list(results["targets"]) == list(TARGETS)
     for target in results["targets"].values():
         assert 0 < target["mAP"] < 1
         assert (target["num_queries"], target["num_valid_queries"]) == (8, 8)
-    rows = read_csv(done.folder / "results.csv")
-    assert [row["target"] for row in rows] == [*TARGETS, "average"]
     table = (done.folder / "results.md").read_text(encoding="utf-8")
-    for row, scores in zip(rows, [*results["targets"].values(), results["average"]], strict=True):
-        assert float(row["mAP"]) == 100 * scores["mAP"]
-        assert f"| {row['target']} | {100 * scores['mAP']:.1f} |" in table
+    for name, scores in {**results["targets"], "average": results["average"]}.items():
+        assert f"| {name} | {100 * scores['mAP']:.1f} |" in table
+    assert not list(done.folder.glob("*.csv"))
 
 
 def test_average_is_the_mean_of_the_targets(done):
@@ -221,10 +212,10 @@ def test_run_ends_with_the_table(done):
     assert [line[0] for line in ends] == [*TARGETS, "average"]
     average = read_json(done.folder / "results.json")["average"]
     assert ends[-1][2] == f"{average['mAP']:.1%}"
-    assert f"written to {done.folder}: results.json, results.csv, results.md" in done.output
+    assert f"results: {done.folder / 'results.json'} and results.md" in done.output
 
 
-def test_run_names_what_it_was_trained_on(done):
+def test_run_records_its_training_data(done):
     assert read_json(done.folder / "results.json")["training"] == {
         "sources": list(SOURCES),
         "use_all": False,
@@ -233,21 +224,18 @@ def test_run_names_what_it_was_trained_on(done):
     assert [source["name"] for source in record["data"]] == list(SOURCES)
     assert record["use_all"] is False
     assert "training on training images of street, mall" in (done.folder / "log.txt").read_text()
-    for name in ("results.csv", "results.md"):
-        text = (done.folder / name).read_text(encoding="utf-8")
-        assert "street, mall" in text
-        assert "all images" not in text
+    text = (done.folder / "results.md").read_text(encoding="utf-8")
+    assert "street, mall" in text
+    assert "all images" not in text
 
 
-def test_all_images_of_the_sources_are_flagged_everywhere(done_with_all):
+def test_training_on_all_images_is_flagged_in_all_outputs(done_with_all):
     folder = done_with_all.folder
     assert read_json(folder / "results.json")["training"]["use_all"] is True
     assert read_json(folder / "run.json")["use_all"] is True
     log = (folder / "log.txt").read_text(encoding="utf-8")
     assert "training on all images of street, mall" in log
     assert "training on 24 identities" in log
-    *targets, _average = read_csv(folder / "results.csv")
-    assert [row["trained on"] for row in targets] == ["street, mall (all images)"] * 2
     table = (folder / "results.md").read_text(encoding="utf-8")
     assert "* trained on: street, mall (all images)\n" in table
 
@@ -299,14 +287,15 @@ def test_image_on_both_sides_of_the_targets_own_split_is_noted(protocol, shop, t
     targets = read_json(folder / "results.json")["targets"]
     assert targets["shop"]["notes"] == [note]
     assert targets["campus"]["notes"] == []
-    assert [row["notes"] for row in read_csv(folder / "results.csv")] == [note, "", ""]
-    assert f"* shop: {note}; data" in (folder / "results.md").read_text(encoding="utf-8")
+    table = (folder / "results.md").read_text(encoding="utf-8")
+    assert f"* shop: {note}; data" in table
+    assert table.count(note) == 1
     log = (folder / "log.txt").read_text(encoding="utf-8")
     (line,) = [text for text in log.splitlines() if " WARNING " in text and "shop" in text]
     assert line.endswith(f"target shop: {note} ({query} = {copy})")
 
 
-def test_dry_run_tells_images_on_both_sides_of_the_targets_own_split(protocol, shop, tmp_path):
+def test_dry_run_notes_images_on_both_sides_of_the_targets_own_split(protocol, shop, tmp_path):
     opts, _, _ = shop
     finished = protocol(*opts, "DATASETS.TARGETS", f"('{tmp_path / 'shop'}',)", "--dry_run")
     assert "    1 of its test images are in its own training split\n" in finished.output
@@ -336,7 +325,7 @@ def test_target_with_the_name_of_a_source_stops_the_run(protocol, world, tmp_pat
         ["DATASETS.NAMES", "('mall',)", "DATASETS.TARGETS", "()"],
     ],
 )
-def test_source_of_all_images_is_no_target(protocol, typed, tmp_path):
+def test_source_of_all_images_is_rejected_as_target(protocol, typed, tmp_path):
     opts = [*typed, "OUTPUT_DIR", tmp_path / "run"]
     line = error_of(protocol(*opts, "DATASETS.USE_ALL", "True"))
     assert "target mall: 4 of its test identities are trained on with mall" in line
@@ -345,7 +334,7 @@ def test_source_of_all_images_is_no_target(protocol, typed, tmp_path):
     assert protocol(*opts, "--dry_run").status == 0
 
 
-def test_checkpoint_of_all_images_refuses_its_source(done_with_all, script, tmp_path):
+def test_checkpoint_of_all_images_rejects_its_source_as_target(done_with_all, script, tmp_path):
     """Also one of an epoch, and with a configuration that says nothing of it."""
     for name in ("last.pth", "small_2.pth"):
         shutil.copyfile(done_with_all.folder / name, tmp_path / name)
@@ -392,26 +381,29 @@ def test_checkpoint_needs_no_training_data(done, script, world, tmp_path):
     results, before = (read_json(path / "results.json") for path in (tmp_path, done.folder))
     assert results["targets"] == before["targets"]
     assert results["training"] == before["training"]
-    assert [row["target"] for row in read_csv(tmp_path / "results.csv")] == [*TARGETS, "average"]
+    table = (tmp_path / "results.md").read_text(encoding="utf-8").splitlines()
+    names = [line.split("|")[1].strip() for line in table if line.startswith("| ")]
+    assert names == ["target", *TARGETS, "average"]
 
 
-def test_checkpoint_of_a_target_of_the_same_people(done, script, tmp_path, monkeypatch):
+def test_target_with_people_of_the_training_is_noted(done, script, tmp_path, monkeypatch):
     """`mall` stands for another flavour of `campus`; `street` is the source itself."""
-    monkeypatch.setitem(sources_module._FAMILIES, "mall", "campus")
+    flavour = Benchmark(lambda *_: None, family="campus")
+    monkeypatch.setitem(registry.BENCHMARKS, "mall", flavour)
     shutil.copyfile(done.folder / "last.pth", tmp_path / "last.pth")
     arguments = ["TEST.WEIGHT", tmp_path / "last.pth", "DATASETS.TARGETS", "('campus', 'street')"]
     finished = script("test_clipreid.py", *arguments)
     assert finished.status == 0, finished.output
-    note = "trained on mall of the same people"
+    note = "trained on mall, which shows the same identities"
     targets = read_json(tmp_path / "results.json")["targets"]
     assert targets["campus"]["notes"] == [note]
     assert targets["street"]["notes"] == []
     assert note in (tmp_path / "results.md").read_text(encoding="utf-8")
-    (line,) = [text for text in finished.output.splitlines() if "same people" in text]
-    assert " WARNING " in line
+    (line,) = [text for text in finished.unwrapped.splitlines() if "same identities" in text]
+    assert line.startswith("warning: ")
 
 
-def test_published_protocol_is_named_everywhere(done, script, protocol, tmp_path):
+def test_published_protocol_is_named_in_all_outputs(done, script, protocol, tmp_path):
     folder = run_in(tmp_path / "run", protocol, "DATASETS.PROTOCOL", "P1 with DukeMTMC").folder
     (tmp_path / "later").mkdir()
     shutil.copyfile(folder / "last.pth", tmp_path / "later" / "last.pth")
@@ -419,7 +411,6 @@ def test_published_protocol_is_named_everywhere(done, script, protocol, tmp_path
     assert finished.status == 0, finished.output
     for run, log in ((folder, "log.txt"), (tmp_path / "later", "test_log.txt")):
         assert read_json(run / "results.json")["published_protocol"] == "P1 with DukeMTMC"
-        assert read_csv(run / "results.csv")[0]["published protocol"] == "P1 with DukeMTMC"
         text = (run / "results.md").read_text(encoding="utf-8")
         assert "* published protocol: P1 with DukeMTMC\n" in text
         text = (run / log).read_text(encoding="utf-8")
@@ -428,7 +419,7 @@ def test_published_protocol_is_named_everywhere(done, script, protocol, tmp_path
     assert "results\ntarget " in (done.folder / "log.txt").read_text(encoding="utf-8")
 
 
-def test_second_evaluation_keeps_the_first(done, script, tmp_path):
+def test_second_evaluation_numbers_the_first(done, script, tmp_path):
     shutil.copyfile(done.folder / "last.pth", tmp_path / "last.pth")
     for target in TARGETS:
         arguments = ["TEST.WEIGHT", tmp_path / "last.pth", "DATASETS.TARGETS", target]
@@ -436,7 +427,6 @@ def test_second_evaluation_keeps_the_first(done, script, tmp_path):
     assert list(read_json(tmp_path / "results_1.json")["targets"]) == ["campus"]
     assert list(read_json(tmp_path / "results.json")["targets"]) == ["station"]
     assert "| campus |" in (tmp_path / "results_1.md").read_text(encoding="utf-8")
-    assert read_csv(tmp_path / "results_1.csv")[0]["target"] == "campus"
 
 
 # ---------------------------------------------------------------------------------- published
@@ -445,11 +435,11 @@ def test_second_evaluation_keeps_the_first(done, script, tmp_path):
 def test_unknown_protocol_is_named_before_anything_is_done(protocol, tmp_path):
     finished = protocol("--compare", "OUTPUT_DIR", tmp_path / "run")
     assert finished.status == 1
-    assert "DATASETS.PROTOCOL: '' is none of P1" in finished.output
+    assert "DATASETS.PROTOCOL: '' is not one of P1" in finished.output
     assert not (tmp_path / "run").exists()
 
 
-def test_published_results_stand_beside_those_of_the_run(tmp_path):
+def test_published_results_are_compared_with_the_run(tmp_path):
     opts = ["DATASETS.PROTOCOL", "P2", "DATASETS.TARGETS", "('market1501',)"]
     cfg = load_cfg(None, opts)
     scores = {"mAP": 0.123, "cmc": {"1": 0.456}}
@@ -459,12 +449,24 @@ def test_published_results_stand_beside_those_of_the_run(tmp_path):
     assert "12.3/45.6" in table
 
 
-def test_dry_run_compares_published_results_alone(protocol, tmp_path):
-    """Also without DATASETS.TARGETS, where the sources' own test splits are the targets."""
+def test_published_table_is_printed_before_missing_data_are_reported(script, tmp_path):
+    config = ROOT / "configs" / "generalization" / "dfgs" / "protocol2_msmt17.yml"
+    opts = ["--config_file", config, "DATASETS.ROOT_DIR", tmp_path, "OUTPUT_DIR", tmp_path / "run"]
+    for flags in (["--compare"], ["--compare", "--dry_run"]):
+        finished = script("run.py", "protocol", *opts, *flags)
+        assert finished.status == 1
+        table = format_published("P2", ["msmt17"])
+        assert table in finished.output
+        assert finished.output.index(table) < finished.output.index("error: ")
+    assert not (tmp_path / "run").exists()
+
+
+def test_dry_run_compares_published_results_only(protocol, tmp_path):
+    """Also without DATASETS.TARGETS, where the targets are the sources' own test splits."""
     opts = ["OUTPUT_DIR", tmp_path / "run", "DATASETS.PROTOCOL", "P2", "--dry_run", "--compare"]
     finished = protocol(*opts)
     assert finished.status == 0, finished.output
-    assert finished.output.rstrip().endswith("P2: no published results on campus, station")
+    assert "P2: no published results on campus, station\n" in finished.output
     opts = ["DATASETS.PROTOCOL", "P2", "DATASETS.NAMES", "('market1501', 'msmt17')"]
     for targets in ("('market1501', 'msmt17')", "()"):
         cfg = load_cfg(None, [*opts, "DATASETS.TARGETS", targets])
@@ -478,7 +480,7 @@ def test_dry_run_compares_published_results_alone(protocol, tmp_path):
 
 
 class MeanColour(nn.Module):
-    """A model whose descriptor is the mean colour; it counts the images it was given."""
+    """A model whose descriptor is the mean colour; counts its images."""
 
     def __init__(self):
         super().__init__()
@@ -512,7 +514,7 @@ def drawn_splits(tmp_path):
 
 @pytest.fixture
 def extractions(monkeypatch):
-    """Titles of the extractions of features so far."""
+    """Titles of the feature extractions so far."""
     calls = []
 
     def spy(*arguments, **options):
@@ -524,8 +526,8 @@ def extractions(monkeypatch):
 
 
 def test_ten_splits_score_as_ten_evaluations(drawn_splits, extractions, base_opts, monkeypatch):
-    monkeypatch.setitem(registry.READERS, "colours", lambda _root, split: drawn_splits[split])
-    monkeypatch.setitem(registry.NUM_SPLITS, "colours", 10)
+    colours = Benchmark(lambda _root, split: drawn_splits[split], num_splits=10)
+    monkeypatch.setitem(registry.BENCHMARKS, "colours", colours)
     cfg = load_cfg(None, [*base_opts, "DATASETS.TARGETS", "('colours',)"])
     score = partial(
         build_evaluator, cfg, precision=Precision.of(cfg.SOLVER.AMP, torch.device("cpu"))

@@ -118,7 +118,7 @@ def test_folders_without_identities(straight, people, script, tmp_path):
         (("--gallery", "."), "--gallery needs --query"),
         (("--query", ".", "--gallery", ".", "--pid", "1"), "--pid: only data sets have identities"),
         (("--query", ".", "--gallery", ".", "--order", "best"), "--order best: pictures without"),
-        (("--query", "nowhere", "--gallery", "."), "'nowhere' is no file, folder"),
+        (("--query", "nowhere", "--gallery", "."), "'nowhere' is not a file, folder"),
     ],
 )
 def test_mistakes_are_named(straight, script, tmp_path, arguments, message):

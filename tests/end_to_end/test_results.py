@@ -10,7 +10,9 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
-def test_two_seeds_are_one_row_and_a_stopped_run_says_so(script, straight, train_in, tmp_path):
+def test_seeds_share_a_row_and_a_stopped_run_shows_its_progress(
+    script, straight, train_in, tmp_path
+):
     runs = tmp_path / "runs"
     shutil.copytree(straight, runs / "first")
     train_in(runs / "second", "SOLVER.SEED", "7")
@@ -37,7 +39,15 @@ def test_two_seeds_are_one_row_and_a_stopped_run_says_so(script, straight, train
     assert f"{fmean(scores):.1f} ± {stdev(scores):.1f}" in text
 
 
-def test_folder_without_runs_is_one_line(script, tmp_path):
+def test_help_says_how_means_are_formed(script):
+    text = " ".join(script("run.py", "results", "--help").output.split())
+    assert "differ only in SOLVER.SEED, OUTPUT_DIR and SOLVER.RESUME share a row" in text
+    assert "the mean of their last epochs' scores" in text
+    assert "(n - 1)" in text
+
+
+def test_error_of_a_folder_without_runs_is_one_line(script, tmp_path):
     finished = script("run.py", "results", tmp_path)
     assert finished.status == 1
-    assert f"no run in {tmp_path}" in finished.output.splitlines()[-1]
+    assert f"error: no run in {tmp_path}" in finished.output
+    assert "Traceback" not in finished.output

@@ -384,6 +384,8 @@ def test_changed_learning_rate_applies_on_resume_and_is_logged(stopped, train_in
     stopped(tmp_path / "run", 2, 1, 1)
     with caplog.at_level("WARNING"):
         train_in(tmp_path / "run", "SOLVER.RESUME", "auto", "SOLVER.STAGE2.BASE_LR", "1e-4")
-    assert "SOLVER.STAGE2.BASE_LR is 0.0001 now and was 0.0005" in caplog.text
+    assert (
+        "SOLVER.STAGE2.BASE_LR changed from 0.0005 to 0.0001 since the run stopped" in caplog.text
+    )
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["lr"] == pytest.approx(1e-4)

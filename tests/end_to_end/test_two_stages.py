@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import re
 import shutil
 
 import pytest
@@ -12,7 +13,7 @@ from config import load_cfg
 from config.load import load_cfg_text
 from datasets.images.build import build_evaluation_loader
 from datasets.registry import read_dataset
-from datasets.synthetic.render import render_dataset
+from datasets.synthetic.render import DatasetSize, render_dataset
 from processor.checkpoints import resume
 from processor.checkpoints.load import open_model
 
@@ -25,11 +26,7 @@ def crowd(tmp_path_factory):
     return render_dataset(
         "street",
         tmp_path_factory.mktemp("crowd"),
-        num_train_pids=40,
-        num_test_pids=10,
-        num_cameras=3,
-        images_per_camera=4,
-        seed=1,
+        DatasetSize(40, 10, num_cameras=3, images_per_camera=4, seed=1),
         size=(64, 32),
         num_workers=1,
     )
@@ -103,7 +100,6 @@ def test_run_writes_every_file(learned):
         "log.txt",
         "metrics.jsonl",
         "results.json",
-        "results.csv",
         "results.md",
         "results_before_training.json",
         "last.pth",
@@ -179,8 +175,8 @@ def test_log_holds_clip_reids_result_lines(learned):
     for entry in results.values():
         assert f"mAP: {entry['mAP']:.1%}" in log
         assert f"CMC curve, Rank-1  :{entry['cmc']['1']:.1%}" in log
-    assert "untrained" in log
-    assert "stage 2 epoch 30/30 done" in log
+    assert "before training" in log
+    assert re.search(r"console:   30/30 .* done$", log, flags=re.MULTILINE)
 
 
 def test_every_checkpoint_loads_without_executing_code(learned):
@@ -239,7 +235,7 @@ def test_config_file_of_another_architecture_yields_to_the_checkpoint(learned, s
         *("TEST.WEIGHT", folder / "last.pth", "OUTPUT_DIR", tmp_path / "out"),
     )
     assert finished.status == 0, finished.output
-    assert "MODEL.STRIDE_SIZE: [16, 16], as the checkpoint says, not [8, 8]" in finished.output
+    assert "MODEL.STRIDE_SIZE: [16, 16] from the checkpoint replaces [8, 8]" in finished.unwrapped
     assert_same_numbers(results_of(folder), results_of(tmp_path / "out"))
 
 
@@ -268,7 +264,7 @@ def test_typed_options_need_not_fit_the_defaults(learned, script, tmp_path):
         *("MODEL.STRIDE_SIZE", "[12, 12]"),
     )
     assert finished.status == 0, finished.output
-    assert "1 reshaped (image_encoder.positional_embedding)" in finished.output
+    assert "1 reshaped (image_encoder.positional_embedding)" in finished.unwrapped
     assert 0 < results_of(tmp_path)["average"]["mAP"] < 1
 
 
@@ -280,8 +276,11 @@ def test_evaluating_in_the_run_folder_keeps_the_run_s_results(script, straight, 
         *("TEST.WEIGHT", tmp_path / "run" / "last.pth", "OUTPUT_DIR", tmp_path / "run"),
     )
     assert finished.status == 0, finished.output
-    assert results_of(tmp_path / "run", "results_1.json") == before
-    assert_same_numbers(before, results_of(tmp_path / "run"))
+    (name,) = before["targets"]
+    path = tmp_path / "run" / f"results_last_on_{name}.json"
+    assert f"results: {path}\n" in finished.unwrapped
+    assert results_of(tmp_path / "run") == before
+    assert_same_numbers(before, results_of(tmp_path / "run", path.name))
 
 
 def test_model_with_overlapping_patches_and_cameras_stands_alone(
@@ -346,7 +345,7 @@ def test_learned_prompts_in_the_run_folder_itself_are_found(straight, train_in, 
 
 
 def test_prompts_of_other_identities_are_refused(straight, train_in, crowd, tmp_path):
-    with pytest.raises(ValueError, match=r"SOLVER\.STAGE1\.WEIGHT: .* no prompts of these 40"):
+    with pytest.raises(ValueError, match=r"SOLVER\.STAGE1\.WEIGHT: .* no prompts for these 40"):
         train_in(
             tmp_path,
             *("DATASETS.ROOT_DIR", str(crowd.parent), "DATASETS.NAMES", crowd.name),
@@ -363,11 +362,12 @@ def test_baseline_script_trains_without_text(script, base_opts, tmp_path):
     assert not list(tmp_path.glob("*stage1*"))
     state = torch.load(tmp_path / "last.pth", weights_only=True)["model"]
     assert not [key for key in state if key.startswith(("text_encoder", "prompt_learner"))]
-    assert "mAP: " in finished.output
+    assert "mAP: " in finished.unwrapped
 
     again = script("test_clipreid.py", "TEST.WEIGHT", tmp_path / "last.pth", "OUTPUT_DIR", tmp_path)
     assert again.status == 0, again.output
-    assert_same_numbers(results_of(tmp_path, "results_1.json"), results_of(tmp_path))
+    (evaluated,) = tmp_path.glob("results_last_on_*.json")
+    assert_same_numbers(results_of(tmp_path), results_of(tmp_path, evaluated.name))
 
 
 def test_two_sources_are_joined_and_keep_their_cameras_apart(train_in, crowd, people, tmp_path):

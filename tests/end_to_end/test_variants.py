@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from config import ConfigError
-from datasets.images import build_resident, dataset
+from datasets.images import build, dataset
 from datasets.images.placement import FreeMemory
 from processor import experiment
 from processor.runtime.signals import Interrupted
@@ -178,14 +178,14 @@ def test_images_that_do_not_fit_stop_a_run_before_it_writes(
 
 def test_stop_while_images_are_cached_interrupts(straight, train_in, monkeypatch, tmp_path):
     """Between the stages: what stage 1 has learned is kept, and the run goes on from there."""
-    original = build_resident.read_images
+    original = build.read_images
 
     def stopped(*arguments, check, **options):
         monkeypatch.setattr(check.__self__, "requested", True)
         return original(*arguments, check=check, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(build_resident, "read_images", stopped)
+        patch.setattr(build, "read_images", stopped)
         with pytest.raises(Interrupted):
             train_in(tmp_path)
     saved = torch.load(tmp_path / "last.pth", weights_only=True)["training"]

@@ -1,4 +1,4 @@
-"""Attention maps: the weights are those of the forward pass, the maps those of the papers."""
+"""Attention maps: weights of the forward pass, maps as the papers define them."""
 
 import pytest
 import torch
@@ -37,8 +37,8 @@ def images(count=2, size=(256, 128)):
     return torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(1))
 
 
-def test_recorded_weights_are_those_of_the_block(tiny_reid):
-    """Weights from the block's own queries and keys, and their output from its values."""
+def test_recorded_weights_equal_the_blocks_own(tiny_reid):
+    """Weights recomputed from the block's queries and keys, output from its values."""
     block = tiny_reid.image_encoder.transformer.resblocks[-1]
     seen = {}
     hooks = [
@@ -65,7 +65,7 @@ def test_recorded_weights_are_those_of_the_block(tiny_reid):
     torch.testing.assert_close(output, fused, atol=1e-5, rtol=0)
 
 
-def test_recording_changes_no_feature_and_ends(strided):
+def test_recording_leaves_features_unchanged_and_ends(strided):
     encoder, camids = strided.image_encoder, torch.tensor([0, -1])
     with torch.no_grad():
         plain = strided.embed(images(), camids)
@@ -79,21 +79,21 @@ def test_recording_changes_no_feature_and_ends(strided):
     assert torch.equal(again, plain)
 
 
-def test_recording_ends_when_a_forward_pass_fails(tiny_reid):
+def test_recording_ends_after_a_failed_forward_pass(tiny_reid):
     with pytest.raises(RuntimeError), recorded_attention(tiny_reid.image_encoder) as weights:
         tiny_reid.embed(torch.zeros(1, 3, 8, 8))
     tiny_reid.embed(images(1))
     assert weights == []
 
 
-def test_rollout_by_hand():
+def test_rollout_matches_a_hand_worked_case():
     """Two tokens, two blocks: A1 = [[.75, .25], [0, 1]], A2 = [[.5, .5], [.5, .5]]."""
     first = torch.tensor([[[0.5, 0.5], [0.0, 1.0]]])
     second = torch.tensor([[[0.0, 1.0], [1.0, 0.0]]])
     assert attention_rollout([first, second]).tolist() == [[0.375, 0.625]]
 
 
-def test_rollout_is_the_product_of_all_blocks():
+def test_rollout_equals_the_product_of_all_blocks():
     weights = [torch.rand(3, 6, 6).softmax(-1) for _ in range(4)]
     product = torch.eye(6).expand(3, 6, 6)
     for matrix in weights:
@@ -104,7 +104,7 @@ def test_rollout_is_the_product_of_all_blocks():
 
 
 @pytest.mark.parametrize("method", ["rollout", "class-token"])
-def test_vit_maps_have_the_grid_of_the_patches(strided, method):
+def test_vit_maps_have_the_patch_grid(strided, method):
     camids = torch.tensor([0, 2])
     maps = attention_maps(strided, images(), camids, method=method)
     assert maps.shape == (2, 21, 12) == (2, *strided.image_encoder.grid)
@@ -116,8 +116,8 @@ def test_vit_maps_have_the_grid_of_the_patches(strided, method):
     assert not torch.allclose(maps, without)  # side information reaches the class token
 
 
-def test_class_token_map_runs_along_the_rows_of_the_image(tiny_reid):
-    """A last block whose keys mark one patch looks there and nowhere else."""
+def test_class_token_map_follows_the_rows_of_the_image(tiny_reid):
+    """A last block whose keys mark one patch attends to that patch alone."""
     encoder = tiny_reid.image_encoder
     rows, columns = encoder.grid
     place = (3, 5)
@@ -141,7 +141,7 @@ def test_class_token_map_runs_along_the_rows_of_the_image(tiny_reid):
 
 
 class Square(nn.Module):
-    """Maps from images of two channels, and a descriptor of them: the mean, twice the mean."""
+    """Two-channel images as maps; the descriptor is (mean of map 1, twice the mean of map 2)."""
 
     def __init__(self):
         super().__init__()
@@ -151,8 +151,8 @@ class Square(nn.Module):
         return self.layer(images).mean((2, 3)) * torch.tensor([1.0, 2.0])
 
 
-def test_grad_cam_by_hand():
-    """f = (m1, 2 m2), the gradient by a place of map 1 is f1 / n, by one of map 2 is 2 f2 / n."""
+def test_grad_cam_matches_a_hand_worked_case():
+    """f = (m1, 2 m2); the gradient at a position is f1 / n for map 1 and 2 f2 / n for map 2."""
     model = Square()
     maps = torch.tensor([[[[1.0, 3.0]], [[-4.0, 2.0]]]])  # means 2 and -1, f = (2, -2)
     found = grad_cam(lambda: model.embed(maps), model.layer)
@@ -161,37 +161,37 @@ def test_grad_cam_by_hand():
     assert found.tolist() == [[[9.0, 0.0]]]
 
 
-def test_grad_cam_of_a_resnet(resnet):
-    """Against gradients through the whole network, image by image; and nothing is left behind."""
-    pictures = images(3, (64, 32))
+def test_grad_cam_of_a_resnet_equals_gradients_of_the_whole_network(resnet):
+    """Image by image; no gradients are left on the parameters."""
+    batch = images(3, (64, 32))
     kept = {}
     hook = resnet.image_encoder.layer4.register_forward_hook(
         lambda _, __, output: kept.update(maps=output)
     )
     expected = []
-    for image in pictures:
+    for image in batch:
         feature = resnet.embed(image[None])
         (gradient,) = torch.autograd.grad(feature.square().sum() / 2, kept["maps"])
         expected.append((gradient.mean((2, 3))[0, :, None, None] * kept["maps"][0]).sum(0).relu())
     hook.remove()
     with torch.no_grad():
-        found = attention_maps(resnet, pictures, method="grad-cam")
+        found = attention_maps(resnet, batch, method="grad-cam")
     assert found.shape == (3, *resnet.image_encoder.grid)
     torch.testing.assert_close(found, torch.stack(expected))
     assert not found.requires_grad
     assert all(parameter.grad is None for parameter in resnet.parameters())
 
 
-def test_methods_fit_the_tower(tiny_reid, resnet):
+def test_methods_depend_on_the_encoder(tiny_reid, resnet):
     assert attention_methods(tiny_reid) == ("rollout", "class-token")
     assert attention_methods(resnet) == ("grad-cam",)
-    with pytest.raises(ValueError, match="grad-cam: this ViT has rollout or class-token"):
+    with pytest.raises(ValueError, match="grad-cam: this model supports rollout and class-token"):
         attention_maps(tiny_reid, images(1), method="grad-cam")
-    with pytest.raises(ValueError, match="rollout: this ResNet has grad-cam"):
+    with pytest.raises(ValueError, match="rollout: this model supports grad-cam"):
         attention_maps(resnet, images(1, (64, 32)), method="rollout")
 
 
-def test_unsupervised_models_have_maps_where_their_feature_comes_from_them(tiny_clip_json):
+def test_pooled_patch_tokens_have_no_attention_maps(tiny_clip_json):
     opts = ["DSGL.ENABLED", "True", "MODEL.PRETRAIN_CHOICE", "none"]
     opts += ["INPUT.SIZE_TRAIN", "[64, 32]", "INPUT.SIZE_TEST", "[64, 32]"]
 
@@ -200,7 +200,7 @@ def test_unsupervised_models_have_maps_where_their_feature_comes_from_them(tiny_
 
     pooled = build("MODEL.NAME", tiny_clip_json, "DSGL.POOLING", "gem")
     assert attention_methods(pooled) == ()
-    with pytest.raises(ValueError, match="rollout: this ViT has no such maps"):
+    with pytest.raises(ValueError, match="rollout: this model supports no attention maps"):
         attention_maps(pooled, torch.randn(2, 3, 64, 32), method="rollout")
     token = build("MODEL.NAME", tiny_clip_json, "DSGL.POOLING", "clip")
     assert attention_maps(token, torch.randn(2, 3, 64, 32), method="rollout").shape == (2, 4, 2)

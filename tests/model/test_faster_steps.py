@@ -1,4 +1,4 @@
-"""What makes a step faster or smaller without changing its result."""
+"""Gradient checkpointing, memory format, fused optimizers and compilation keep the results."""
 
 import copy
 
@@ -17,7 +17,7 @@ def images_of(count=3):
 
 
 def gradients(model):
-    """Gradients of the weights of a loss on all outputs of the image side."""
+    """Gradients of all weights for a loss on every output of the image side."""
     output = model(images_of())
     loss = sum(x.square().sum() for x in [*output.logits, *output.features])
     model.zero_grad()
@@ -33,7 +33,7 @@ def tiny_vit(tiny_clip_json):
     return build_model(load_cfg(None, opts), 5, 1, 1).train(), opts
 
 
-def test_checkpointed_gradients_are_the_same(tiny_vit):
+def test_checkpointed_gradients_equal_plain_ones(tiny_vit):
     model, opts = tiny_vit
     expected = gradients(model)
     checkpointed = build_model(load_cfg(None, [*opts, "MODEL.GRAD_CHECKPOINTING", "True"]), 5, 1, 1)
@@ -45,8 +45,8 @@ def test_checkpointed_gradients_are_the_same(tiny_vit):
         torch.testing.assert_close(found[name], gradient, rtol=1e-6, atol=1e-7)
 
 
-def test_checkpointing_keeps_less(tiny_vit):
-    """Tensors that a forward pass saves for the backward pass."""
+def test_checkpointing_saves_memory(tiny_vit):
+    """Measured as the tensors a forward pass saves for the backward pass."""
     model, _ = tiny_vit
 
     def saved_bytes():
@@ -65,12 +65,12 @@ def test_checkpointing_keeps_less(tiny_vit):
     assert saved_bytes() < 0.8 * plain
 
 
-def test_checkpointing_a_resnet_is_refused():
+def test_checkpointing_is_refused_for_a_resnet():
     with pytest.raises(ConfigError, match="GRAD_CHECKPOINTING: a ResNet"):
         load_cfg(None, ["MODEL.NAME", "RN50", "MODEL.GRAD_CHECKPOINTING", "True"])
 
 
-def test_resnet_works_channel_by_channel_last(tiny_resnet_json):
+def test_resnet_runs_in_channels_last(tiny_resnet_json):
     opts = ["MODEL.NAME", tiny_resnet_json, "MODEL.PRETRAIN_CHOICE", "none"]
     opts += ["INPUT.SIZE_TRAIN", "[64, 32]", "INPUT.SIZE_TEST", "[64, 32]"]
     model = build_model(load_cfg(None, opts), 5, 1, 1).eval()
@@ -85,7 +85,7 @@ def test_resnet_works_channel_by_channel_last(tiny_resnet_json):
 
 
 @pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD"])
-def test_fused_optimizer_steps_like_the_plain_one(name):
+def test_fused_optimizer_equals_the_plain_one(name):
     kinds = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW, "SGD": torch.optim.SGD}
     start = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
     one, other = (torch.nn.Parameter(start.clone()) for _ in range(2))
@@ -110,7 +110,7 @@ def test_compiling_needs_a_compiler(tiny_vit, monkeypatch):
 
 
 def test_compiled_encoder_keeps_names_and_values(tiny_vit):
-    """With a back end that compiles nothing: what is wrapped is what runs."""
+    """With a back end that runs the graph as it is."""
     model, _ = tiny_vit
     model.eval()
     names = list(model.state_dict())

@@ -1,4 +1,4 @@
-"""The tiny ReID model gives what the original code gave with the same weights."""
+"""The tiny ReID model equals the original code with the same weights."""
 
 import copy
 import json
@@ -34,17 +34,17 @@ def assert_near(found, expected, tolerance=1e-4):
 # images
 
 
-def test_features(built_tiny_reid, arrays, images):
+def test_image_features_equal_the_originals(built_tiny_reid, arrays, images):
     with torch.no_grad():
         features = built_tiny_reid.encode_image(images)
     assert_near(features.last, arrays["enc/x11_cls"])
     assert_near(features.final, arrays["enc/x12_cls"])
     assert_near(features.projected, arrays["enc/xproj_cls"])
-    # stage 1 caches the same projected feature
+    # the feature stage 1 caches
     assert_near(features.projected, arrays["get_image"])
 
 
-def test_class_tokens_are_the_first_of_all_tokens(built_tiny_reid, arrays, images):
+def test_image_features_are_class_tokens(built_tiny_reid, arrays, images):
     with torch.no_grad():
         features = built_tiny_reid.encode_image(images[:2])
     assert_near(features.last, arrays["enc/x11"][:, 0])
@@ -52,14 +52,14 @@ def test_class_tokens_are_the_first_of_all_tokens(built_tiny_reid, arrays, image
     assert_near(features.projected, arrays["enc/xproj"][:, 0])
 
 
-def test_position_embedding(built_tiny_reid, arrays):
+def test_position_embedding_equals_the_originals(built_tiny_reid, arrays):
     encoder = built_tiny_reid.image_encoder
     assert encoder.grid == (16, 8)
     assert_near(encoder.positional_embedding, arrays["posembed_16x8"], 1e-6)
 
 
 @pytest.mark.parametrize("neck_feature", ["before", "after"])
-def test_descriptor(built_tiny_reid, tiny_opts, arrays, images, neck_feature):
+def test_descriptor_equals_the_originals(built_tiny_reid, tiny_opts, arrays, images, neck_feature):
     cfg = load_cfg(None, [*tiny_opts, "TEST.NECK_FEAT", neck_feature])
     model = build_model(cfg, num_classes=10, num_cameras=1, num_views=1).eval()
     model.load_state_dict(built_tiny_reid.state_dict())
@@ -67,7 +67,7 @@ def test_descriptor(built_tiny_reid, tiny_opts, arrays, images, neck_feature):
         assert_near(model.embed(images), arrays[f"eval/{neck_feature}"])
 
 
-def test_descriptor_does_not_depend_on_the_batch(built_tiny_reid, images):
+def test_descriptor_is_independent_of_the_batch(built_tiny_reid, images):
     with torch.no_grad():
         together = built_tiny_reid.embed(images)
         alone = torch.cat([built_tiny_reid.embed(image[None]) for image in images])
@@ -77,14 +77,14 @@ def test_descriptor_does_not_depend_on_the_batch(built_tiny_reid, images):
 # prompts
 
 
-def test_prompt_tokens(built_tiny_reid, arrays):
+def test_prompt_tokens_equal_the_originals(built_tiny_reid, arrays):
     torch.testing.assert_close(tokenize_prompt("person").tokens, arrays["tokenized_prompt"])
     prompts = built_tiny_reid.prompt_learner
     assert torch.equal(prompts.token_prefix, arrays["token_prefix"])
     assert torch.equal(prompts.token_suffix, arrays["token_suffix"])
 
 
-def test_prompts(built_tiny_reid, arrays):
+def test_prompt_embeddings_equal_the_originals(built_tiny_reid, arrays):
     prompts = built_tiny_reid.prompt_learner
     learned = prompts(arrays["labels"])
     whole = torch.cat([prompts.token_prefix.expand(6, -1, -1), learned], dim=1)
@@ -92,7 +92,7 @@ def test_prompts(built_tiny_reid, arrays):
     assert torch.equal(whole, arrays["text/prompts_labels"][:, :12])
 
 
-def test_text_features(built_tiny_reid, arrays):
+def test_text_features_equal_the_originals(built_tiny_reid, arrays):
     with torch.no_grad():
         of_all = built_tiny_reid.encode_text(torch.arange(10))
         of_labels = built_tiny_reid.encode_text(arrays["labels"], built_tiny_reid.encode_prefix())
@@ -100,7 +100,7 @@ def test_text_features(built_tiny_reid, arrays):
     assert_near(of_labels, arrays["text/features_labels"])
 
 
-def test_gradient_of_the_context(tiny_reid, arrays):
+def test_context_gradient_equals_the_originals(tiny_reid, arrays):
     tiny_reid.encode_text(arrays["labels"]).square().sum().backward()
     gradient = tiny_reid.prompt_learner.cls_ctx.grad
     assert_near(gradient, arrays["text/grad_cls_ctx_of_sumsq"])
@@ -124,7 +124,7 @@ def trained_once(built_tiny_reid, images):
     return model, output, loss
 
 
-def test_training_outputs(trained_once, arrays):
+def test_training_outputs_equal_the_originals(trained_once, arrays):
     _, output, loss = trained_once
     assert len(output.logits) == 2
     for index, score in enumerate(output.logits):
@@ -136,7 +136,7 @@ def test_training_outputs(trained_once, arrays):
     assert loss.item() == pytest.approx(arrays["train/probe_loss"].item(), abs=1e-5)
 
 
-def test_training_gradients(trained_once, arrays):
+def test_training_gradients_equal_the_originals(trained_once, arrays):
     model, _, _ = trained_once
     parameters = dict(model.named_parameters())
     names = [key.removeprefix("train/grad/") for key in arrays if key.startswith("train/grad/")]
@@ -145,7 +145,7 @@ def test_training_gradients(trained_once, arrays):
         assert_near(parameters[name].grad, arrays[f"train/grad/{name}"])
 
 
-def test_norms_of_all_gradients(trained_once, golden):
+def test_gradient_norms_equal_the_originals(trained_once, golden):
     model, _, _ = trained_once
     expected = json.loads(golden("tiny_vit_io")["train/grad_norms_json"].item())
     found = {
@@ -161,7 +161,7 @@ def test_norms_of_all_gradients(trained_once, golden):
     )
 
 
-def test_running_statistics_after_one_forward(trained_once, arrays):
+def test_running_statistics_equal_the_originals(trained_once, arrays):
     model, _, _ = trained_once
     state = model.state_dict()
     names = [key.removeprefix("train/after/") for key in arrays if key.startswith("train/after/")]
@@ -171,14 +171,14 @@ def test_running_statistics_after_one_forward(trained_once, arrays):
     assert state["bottleneck.num_batches_tracked"] == 1
 
 
-def test_plain_clip_text_features(tiny_clip_json, tiny_clip_state, arrays):
+def test_plain_clip_text_features_equal_the_originals(tiny_clip_json, tiny_clip_state, arrays):
     clip = build_clip(tiny_clip_json)
     assert not clip.load_state_dict(tiny_clip_state).missing_keys
     with torch.no_grad():
         assert_near(clip.encode_text(arrays["text_tokens"]), arrays["text/encode_text"])
 
 
-def test_half_precision_is_near(built_tiny_reid, arrays, images):
+def test_bfloat16_features_are_close(built_tiny_reid, arrays, images):
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         descriptor = built_tiny_reid.embed(images).float()
         text = built_tiny_reid.encode_text(arrays["labels"]).float()

@@ -1,4 +1,4 @@
-"""Poolings against the original's."""
+"""Poolings equal the original's."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_average_and_maximum_equal_the_original(golden, maps, kind):
     np.testing.assert_allclose(pooled, golden("pooling")[kind][..., 0, 0], rtol=0, atol=2e-5)
 
 
-def test_sum_of_average_and_maximum(golden, maps):
+def test_sum_of_average_and_maximum_equals_the_original(golden, maps):
     arrays = golden("pooling")
     pooled = build_pooling("avg+max")(maps).detach()
     expected = (arrays["avg"] + arrays["max"])[..., 0, 0]
@@ -38,25 +38,25 @@ def test_sum_of_average_and_maximum(golden, maps):
 
 
 @pytest.mark.parametrize("kind", POOLINGS)
-def test_large_powers_and_empty_maps_are_finite(kind):
+def test_gradients_of_zero_maps_are_finite(kind):
     maps = torch.zeros(2, 4, 3, 2, requires_grad=True)
     build_pooling(kind)(maps).sum().backward()
     assert torch.isfinite(maps.grad).all()
 
 
-def test_starts_at_three_with_a_learned_power():
+def test_gem_learns_a_power_that_starts_at_three():
     pool = build_pooling("gem")
     assert pool.p.tolist() == [3.0]
     assert [name for name, _ in pool.named_parameters()] == ["p"]
 
 
-def test_float32_under_autocast():
+def test_gem_is_float32_under_autocast():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert build_pooling("gem")(torch.ones(1, 2, 3, 3, dtype=torch.bfloat16)).dtype == (
             torch.float32
         )
 
 
-def test_unknown_pooling():
+def test_unknown_pooling_lists_known_ones():
     with pytest.raises(ValueError, match=r"DSGL\.POOLING: unknown 'gemFpn'; known: gem, avg, max"):
         build_pooling("gemFpn")

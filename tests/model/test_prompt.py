@@ -1,4 +1,4 @@
-"""Prompt sentences, their tokens, and the words that stay constant."""
+"""Prompt sentences, their tokens, and their constant words."""
 
 import open_clip
 import pytest
@@ -20,7 +20,7 @@ def ids(text):
 
 
 @pytest.mark.parametrize(("noun", "token"), [("person", 2533), ("vehicle", 5299)])
-def test_the_originals_prompts(noun, token):
+def test_prompts_equal_the_originals(noun, token):
     prompt = tokenize_prompt(noun)
     assert prompt.sentence == f"A photo of a X X X X {noun}."
     expected = [START, *A_PHOTO_OF_A, X, X, X, X, token, PERIOD, END]
@@ -42,7 +42,7 @@ def test_the_originals_prompts(noun, token):
         ("A photo of a X X X X person.", "A photo of a X X X X person."),
     ],
 )
-def test_sentence_and_its_learned_part(text, sentence):
+def test_sentence_is_tokenized_around_its_context(text, sentence):
     assert prompt_sentence(text) == sentence
     prompt = tokenize_prompt(text)
     tokens = prompt.tokens[0].tolist()
@@ -56,34 +56,34 @@ def test_sentence_and_its_learned_part(text, sentence):
 
 
 @pytest.mark.parametrize("text", ["cow " * 80, "{context}" + " cow" * 80])
-def test_too_long(text):
-    with pytest.raises(ValueError, match=r"MODEL\.PROMPT.*tokens, the text tower takes 77"):
+def test_too_long_a_prompt_is_refused(text):
+    with pytest.raises(ValueError, match=r"MODEL\.PROMPT.*tokens; the text tower takes 77"):
         tokenize_prompt(text)
 
 
-def test_the_longest_that_fits():
+def test_longest_prompt_that_fits():
     prompt = tokenize_prompt("cow " * 66)  # start, 4 words, 4 X, 66 nouns, period, end = 77
     assert prompt.end == 76
     with pytest.raises(ValueError, match="78 tokens"):
         tokenize_prompt("cow " * 67)
     assert tokenize_prompt("cow", context_length=12).tokens.shape == (1, 12)
-    with pytest.raises(ValueError, match="12 tokens, the text tower takes 11"):
+    with pytest.raises(ValueError, match="12 tokens; the text tower takes 11"):
         tokenize_prompt("cow", context_length=11)
 
 
 @pytest.mark.parametrize("text", ["a{context} cow", "{context}cow", "the 7{context}x cow"])
-def test_the_context_stands_alone(text):
+def test_context_must_be_a_separate_word(text):
     with pytest.raises(ValueError, match=r"MODEL\.PROMPT.*\{context\}"):
         tokenize_prompt(text)
 
 
 @pytest.mark.parametrize("text", ["A {x} photo", "{ctx} cow", "cow}"])
-def test_another_placeholder_is_refused(text):
+def test_unknown_placeholder_is_refused(text):
     with pytest.raises(ValueError, match=r"MODEL\.PROMPT.*the placeholder is \{context\}"):
         tokenize_prompt(text)
 
 
-def test_the_context_comes_once():
+def test_second_placeholder_is_refused():
     with pytest.raises(ValueError, match=r"MODEL\.PROMPT.*more than once"):
         tokenize_prompt("a {context} cow and a {context} calf")
 
@@ -113,17 +113,22 @@ def test_any_noun_leaves_four_learned_tokens(noun):
         ("/data/cows", "person"),
     ],
 )
-def test_the_noun_follows_the_data(names, noun):
+def test_noun_follows_the_data_sets(names, noun):
     assert prompt_noun(load_cfg(None, ["DATASETS.NAMES", names])) == noun
 
 
-def test_the_option_wins_over_the_data():
+def test_option_overrides_the_noun():
     opts = ["DATASETS.NAMES", "veri", "MODEL.PROMPT", "cow"]
     assert prompt_noun(load_cfg(None, opts)) == "cow"
+    assert prompt_noun(load_cfg(None, opts), "vehicle") == "cow"
 
 
-def test_tokenizer(golden_json):
-    # Only the spelling of the two special tokens in a text is open_clip's own.
+def test_given_noun_wins_over_the_names():
+    assert prompt_noun(load_cfg(None, ["DATASETS.NAMES", "trucks"]), "vehicle") == "vehicle"
+
+
+def test_tokenizer_equals_the_originals(golden_json):
+    # open_clip spells the two special tokens differently within a text.
     spellings = {"<|startoftext|>": "<start_of_text>", "<|endoftext|>": "<end_of_text>"}
     tokenizer = open_clip.tokenizer.SimpleTokenizer(context_length=77)
     short = open_clip.tokenizer.SimpleTokenizer(context_length=16)
@@ -146,7 +151,7 @@ def test_tokenizer(golden_json):
         assert short([text])[0].tolist() == case["tokenize16_truncate"], text
 
 
-def test_constant_words_and_context():
+def test_prompt_holds_context_and_constant_words():
     torch.manual_seed(0)
     table = nn.Embedding(49408, 8)
     prompt = tokenize_prompt("white delivery van")
@@ -162,7 +167,7 @@ def test_constant_words_and_context():
     assert torch.equal(words[0, 4:], table.weight[prompt.tokens[0, 9:14]])
 
 
-def test_context_starts_small():
+def test_context_is_initialized_with_deviation_002():
     learner = PromptLearner(tokenize_prompt("person"), nn.Embedding(49408, 64), num_classes=200)
     assert learner.cls_ctx.std().item() == pytest.approx(0.02, rel=0.02)
     assert abs(learner.cls_ctx.mean().item()) < 1e-3

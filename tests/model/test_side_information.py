@@ -1,4 +1,4 @@
-"""Embeddings of cameras and viewpoints on the class token."""
+"""Camera and viewpoint embeddings on the class token."""
 
 import pytest
 import torch
@@ -51,7 +51,7 @@ def rows(camera, view, camids, viewids):
 @pytest.mark.parametrize(
     ("camera", "view", "num_rows"), [(True, False, 6), (False, True, 3), (True, True, 18)]
 )
-def test_row_of_the_table(build, images, camids, viewids, camera, view, num_rows):
+def test_ids_select_their_row_of_the_table(build, images, camids, viewids, camera, view, num_rows):
     model = build(camera=camera, view=view, coefficient="1.5")
     assert model.cv_embed.shape == (num_rows, 128)
     with torch.no_grad():
@@ -64,7 +64,7 @@ def test_row_of_the_table(build, images, camids, viewids, camera, view, num_rows
     assert (found.projected - without.projected).abs().max() > 1e-3
 
 
-def test_it_is_added_to_the_class_token_before_the_position(build, images, camids):
+def test_embedding_is_added_to_the_class_token_before_the_position(build, images, camids):
     model = build(camera=True)
     encoder = model.image_encoder
     image, camid = images[:1], camids[:1]
@@ -77,11 +77,11 @@ def test_it_is_added_to_the_class_token_before_the_position(build, images, camid
     torch.testing.assert_close(found, expected)
 
 
-def test_nothing_is_added_when_no_ids_are_passed(build, built_tiny_reid, images, camids, viewids):
+def test_nothing_is_added_without_ids(build, built_tiny_reid, images, camids, viewids):
     with torch.no_grad():
         expected = built_tiny_reid.encode_image(images).projected
         torch.testing.assert_close(build(camera=True).encode_image(images).projected, expected)
-        # cameras and views share a table: one of the two is not enough
+        # cameras and viewpoints share a table: both are required
         both = build(camera=True, view=True)
         for found in (
             both.encode_image(images),
@@ -89,7 +89,7 @@ def test_nothing_is_added_when_no_ids_are_passed(build, built_tiny_reid, images,
             both.encode_image(images, None, viewids),
         ):
             torch.testing.assert_close(found.projected, expected)
-        # ids that the table does not ask for change nothing
+        # ids without a row in the table have no effect
         found = build(camera=True).encode_image(images, None, viewids)
         torch.testing.assert_close(found.projected, expected)
         found = built_tiny_reid.encode_image(images, camids, viewids)
@@ -104,7 +104,7 @@ def test_nothing_is_added_when_no_ids_are_passed(build, built_tiny_reid, images,
         (True, True, [(-1, 0), (0, -1), (0, 3), (6, 0), (5, 3), (-1, 3)]),
     ],
 )
-def test_unknown_ids_take_the_mean_embedding(build, images, camera, view, unknown):
+def test_unknown_ids_get_the_mean_embedding(build, images, camera, view, unknown):
     model = build(camera=camera, view=view)
     camids, viewids = torch.tensor(unknown).T
     batch = images[:1].expand(len(unknown), -1, -1, -1)
@@ -115,7 +115,7 @@ def test_unknown_ids_take_the_mean_embedding(build, images, camera, view, unknow
     torch.testing.assert_close(found.projected, expected.projected)
 
 
-def test_known_and_unknown_cameras_in_one_batch(build, images):
+def test_known_and_unknown_cameras_mix_in_one_batch(build, images):
     model = build(camera=True)
     with torch.no_grad():
         together = model.embed(images[:3], torch.tensor([4, 77, 0]))
@@ -124,7 +124,7 @@ def test_known_and_unknown_cameras_in_one_batch(build, images):
             torch.testing.assert_close(together[i : i + 1], alone, rtol=0, atol=1e-5)
 
 
-def test_gradients_reach_the_rows_used(build, images):
+def test_gradients_reach_only_the_rows_used(build, images):
     model = build(camera=True)
     model.zero_grad()
     model.encode_image(images[:2], torch.tensor([1, 1])).projected.sum().backward()
@@ -133,14 +133,14 @@ def test_gradients_reach_the_rows_used(build, images):
     assert used.tolist() == [False, True, False, False, False, False]
 
 
-def test_the_table_starts_small(tiny_opts):
+def test_table_is_initialized_with_deviation_002(tiny_opts):
     cfg = load_cfg(None, [*tiny_opts, "MODEL.SIE_CAMERA", "True"])
     table = build_model(cfg, num_classes=2, num_cameras=200, num_views=1).cv_embed
     assert table.std().item() == pytest.approx(0.02, rel=0.05)
     assert table.requires_grad
 
 
-def test_other_init_rules(tiny_opts):
+def test_heads_are_initialized_as_the_originals(tiny_opts):
     reid = build_model(load_cfg(None, tiny_opts), num_classes=500, num_cameras=1, num_views=1)
     for classifier in (reid.classifier, reid.classifier_proj):
         assert classifier.bias is None
@@ -153,7 +153,7 @@ def test_other_init_rules(tiny_opts):
         assert not neck.bias.any()
 
 
-def test_without_a_neck(tiny_opts, images):
+def test_model_without_necks_uses_raw_features(tiny_opts, images):
     cfg = load_cfg(None, [*tiny_opts, "MODEL.NECK", "no", "TEST.NECK_FEAT", "after"])
     reid = build_model(cfg, num_classes=4, num_cameras=1, num_views=1).eval()
     with torch.no_grad():

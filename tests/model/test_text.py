@@ -1,4 +1,4 @@
-"""The shortened text tower equals CLIP's own on all 77 tokens."""
+"""The shortened text tower equals CLIP's on all 77 tokens."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def clip(tiny_clip_json, tiny_clip_state):
 
 
 def full_features(clip, prompts, labels):
-    """All 77 tokens through open_clip's tower, as the original runs them."""
+    """All 77 tokens through open_clip's tower, as in the original."""
     prefix = prompts.token_prefix.expand(len(labels), -1, -1)
     suffix = prompts.token_suffix.expand(len(labels), -1, -1)
     x = torch.cat([prefix, prompts.cls_ctx[labels], suffix], dim=1)
@@ -34,7 +34,7 @@ def full_features(clip, prompts, labels):
 @pytest.mark.parametrize(
     "noun", ["person", "vehicle", "white delivery van", "{context} seen from above"]
 )
-def test_features_and_gradients(clip, noun):
+def test_features_and_gradients_equal_the_full_tower(clip, noun):
     prompts = PromptLearner(tokenize_prompt(noun), clip.token_embedding, num_classes=6)
     encoder = TextEncoder(clip)
     labels = torch.tensor([5, 0, 3, 3])
@@ -44,11 +44,11 @@ def test_features_and_gradients(clip, noun):
     found = encoder(prompts(labels), encoder.encode_prefix(prompts.token_prefix))
     (gradient,) = torch.autograd.grad((found * weights).sum(), prompts.cls_ctx)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
-    # rounding goes with the largest entries
+    # rounding errors scale with the largest entries
     torch.testing.assert_close(gradient, wanted, rtol=1e-5, atol=1e-6 * wanted.abs().max().item())
 
 
-def test_a_spelled_out_context_equals_clips_encode_text(clip):
+def test_spelled_out_context_equals_clips_encode_text(clip):
     prompt = tokenize_prompt("person")
     prompts = PromptLearner(prompt, clip.token_embedding, num_classes=2)
     with torch.no_grad():
@@ -59,7 +59,7 @@ def test_a_spelled_out_context_equals_clips_encode_text(clip):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
-def test_a_prefix_computed_once_serves_every_batch(built_tiny_reid):
+def test_one_prefix_serves_every_batch(built_tiny_reid):
     with torch.no_grad():
         prefix = built_tiny_reid.encode_prefix()
         together = built_tiny_reid.encode_text(torch.arange(10), prefix)
@@ -68,7 +68,7 @@ def test_a_prefix_computed_once_serves_every_batch(built_tiny_reid):
     assert prefix.length == 5
 
 
-def test_a_baseline_has_no_text(tiny_opts):
+def test_baseline_has_no_text_side(tiny_opts):
     cfg = load_cfg(None, [*tiny_opts, "MODEL.TEXT_TOWER", "False"])
     model = build_model(cfg, num_classes=3, num_cameras=1, num_views=1)
     assert not [key for key in model.state_dict() if key.startswith(("text", "prompt"))]

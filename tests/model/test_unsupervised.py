@@ -1,4 +1,4 @@
-"""The model without labels against its definition: normalize(BN(pool(maps)))."""
+"""DSGL's model against its definition: normalize(BN(pool(maps)))."""
 
 import copy
 
@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from config import load_cfg
 from model import UnsupervisedReID, build_reid_model, build_unsupervised_model
 from model.build import build_model
-from model.encoders.clip import build_clip
-from model.encoders.clip_vit import build_image_encoder
-from model.encoders.imagenet_resnet import build_resnet
+from model.encoders.kind import EncoderOptions
+from model.encoders.registry import find_encoder_kind
 from model.pooling import GeneralizedMeanPooling, build_pooling
 from processor.runtime import wrapping
 from processor.runtime.wrapping import compile_encoder
@@ -27,12 +26,13 @@ def images_of(count=6):
 
 @pytest.fixture(scope="module")
 def encoders(tiny_clip_json, tiny_resnet_json):
-    """The three kinds of image encoders by name; not to be changed."""
+    """The three families of image encoders by name; read-only."""
     torch.manual_seed(0)
-    built = {"imagenet": build_resnet("resnet18")}
-    for kind, path in (("vit", tiny_clip_json), ("resnet", tiny_resnet_json)):
-        built[kind] = build_image_encoder(build_clip(path).visual, (64, 32), (16, 16), 1)
-    return built
+    names = {"imagenet": "resnet18", "vit": tiny_clip_json, "resnet": tiny_resnet_json}
+    return {
+        kind: find_encoder_kind(name).build(name, EncoderOptions((64, 32))).image_encoder
+        for kind, name in names.items()
+    }
 
 
 @pytest.fixture
@@ -81,8 +81,7 @@ def test_feature_is_the_normalized_batch_norm_of_pooled_maps(build, kind, poolin
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["vit", "resnet"])
-def test_clip_features_side_by_side(build, kind):
-    """One batch norm of both is the batch norm of each."""
+def test_one_batch_norm_of_both_features_equals_one_each(build, kind):
     model = build(kind, "clip")
     encoded = model.image_encoder(images_of())
     width = encoded.final.shape[1]
@@ -99,13 +98,13 @@ def test_clip_features_side_by_side(build, kind):
     assert model.pooling is None
 
 
-def test_clip_features_need_clip(encoders):
-    with pytest.raises(ValueError, match=r"DSGL\.POOLING: clip is for CLIP's encoders"):
+def test_clip_pooling_needs_a_joint_space(encoders):
+    with pytest.raises(ValueError, match=r"DSGL\.POOLING: clip needs an encoder of CLIP; use gem"):
         UnsupervisedReID(encoders["imagenet"], None)
 
 
 @torch.no_grad()
-def test_embedding_comes_before_the_batch_norm(build):
+def test_embedding_precedes_the_batch_norm(build):
     model = build("imagenet", "avg", embed_dim=8)
     layer = model.embedding
     pooled = model.encode(images_of())
@@ -117,7 +116,7 @@ def test_embedding_comes_before_the_batch_norm(build):
     assert layer.weight.std().item() == pytest.approx((2 / 8) ** 0.5, rel=0.05)
 
 
-def test_new_neck(encoders):
+def test_new_neck_is_the_identity_with_a_frozen_bias(encoders):
     model = UnsupervisedReID(encoders["imagenet"], build_pooling("gem"))
     assert model.embedding is None
     assert set(model.bottleneck.weight.tolist()) == {1.0}
@@ -128,7 +127,7 @@ def test_new_neck(encoders):
     assert names[:3] == ["pooling.p", "bottleneck.weight", "bottleneck.bias"]
 
 
-def test_training_uses_the_batch_s_statistics(build):
+def test_training_uses_batch_statistics(build):
     model = build("imagenet", "avg").train()
     torch.nn.init.ones_(model.bottleneck.weight)
     pooled = torch.randn(5, 512)
@@ -139,7 +138,7 @@ def test_training_uses_the_batch_s_statistics(build):
     torch.testing.assert_close(model.bottleneck.running_mean, 0.9 * before + 0.1 * pooled.mean(0))
 
 
-def test_dropout_is_of_the_unit_feature_and_in_training_only(build):
+def test_dropout_acts_on_the_unit_feature_in_training_only(build):
     model = build("imagenet", "avg", dropout=0.25)
     torch.nn.init.ones_(model.bottleneck.weight)
     pooled = torch.randn(5, 512)
@@ -152,7 +151,7 @@ def test_dropout_is_of_the_unit_feature_and_in_training_only(build):
     torch.testing.assert_close(found[kept], whole[kept] / 0.75)
 
 
-def test_the_global_batch_shares_its_statistics(build):
+def test_batch_norm_uses_the_gathered_batch(build):
     model = build("imagenet", "avg").train()
     images = images_of()
     halves = [model.encode(images[:3]), model.encode(images[3:])]
@@ -162,14 +161,14 @@ def test_the_global_batch_shares_its_statistics(build):
     torch.testing.assert_close(found, F.normalize(expected), atol=1e-5, rtol=1e-4)
 
 
-def test_cameras_are_not_used(build):
+def test_cameras_are_ignored(build):
     model = build("vit", "gem")
     ids = torch.arange(6)
     assert torch.equal(model.embed(images_of()), model.embed(images_of(), ids, ids))
 
 
 @pytest.mark.parametrize(("kind", "pooling"), [("imagenet", "max"), ("vit", "clip")])
-def test_float32_unit_rows_under_autocast(build, kind, pooling):
+def test_features_are_float32_unit_rows_under_autocast(build, kind, pooling):
     model = build(kind, pooling, embed_dim=16)
     with torch.autocast(**CPU_BFLOAT16):
         features = model(images_of())
@@ -198,8 +197,8 @@ def test_float32_unit_rows_under_autocast(build, kind, pooling):
         ("imagenet", "gem", set()),
     ],
 )
-def test_what_the_feature_does_not_use_is_frozen(build, kind, pooling, frozen):
-    """Every other parameter gets a gradient, as training over several processes needs."""
+def test_parameters_without_effect_on_the_feature_are_frozen(build, kind, pooling, frozen):
+    """All others get a gradient, as DDP requires."""
     model = build(kind, pooling).train()
     off = {name for name, p in model.named_parameters() if not p.requires_grad}
     assert off == {"bottleneck.bias"} | frozen
@@ -211,7 +210,7 @@ def test_what_the_feature_does_not_use_is_frozen(build, kind, pooling, frozen):
 # from a configuration
 
 
-def test_configuration_decides(tiny_clip_json):
+def test_configuration_selects_model_and_sizes(tiny_clip_json):
     opts = [*RANDOM, "MODEL.NAME", "resnet18", "DSGL.EMBED_DIM", "24", "DSGL.DROPOUT", "0.5"]
     model = build_reid_model(load_cfg(None, opts), 0, num_cameras=1, num_views=1)
     assert isinstance(model, UnsupervisedReID)
@@ -224,7 +223,7 @@ def test_configuration_decides(tiny_clip_json):
     assert labelled.num_classes == 7
 
 
-def test_last_stride_and_patch_convolution(tiny_clip_json):
+def test_last_stride_and_frozen_patch_convolution(tiny_clip_json):
     coarse = load_cfg(None, [*RANDOM, "MODEL.NAME", "resnet18", "MODEL.LAST_STRIDE", "2"])
     maps = build_unsupervised_model(coarse).image_encoder.maps(images_of(1))
     assert maps.shape == (1, 512, 2, 1)
@@ -236,7 +235,7 @@ def test_last_stride_and_patch_convolution(tiny_clip_json):
     assert model.image_encoder.grad_checkpointing
 
 
-def test_checkpointed_maps_have_the_same_gradients(tiny_clip_json):
+def test_checkpointed_maps_have_equal_gradients(tiny_clip_json):
     gradients = []
     for checkpointing in ("False", "True"):
         opts = [*RANDOM, "MODEL.NAME", tiny_clip_json]
@@ -248,7 +247,7 @@ def test_checkpointed_maps_have_the_same_gradients(tiny_clip_json):
     torch.testing.assert_close(*gradients)
 
 
-def test_clip_s_weights_fill_the_encoder(tiny_opts, tiny_clip_state):
+def test_clip_weights_fill_the_encoder(tiny_opts, tiny_clip_state):
     model = build_unsupervised_model(load_cfg(None, [*tiny_opts, "DSGL.ENABLED", "True"]))
     labelled = build_model(load_cfg(None, tiny_opts), 3, num_cameras=1, num_views=1)
     assert torch.equal(model.image_encoder.conv1.weight, tiny_clip_state["visual.conv1.weight"])
@@ -260,7 +259,7 @@ def test_clip_s_weights_fill_the_encoder(tiny_opts, tiny_clip_state):
     torch.testing.assert_close(found.projected, expected.projected)
 
 
-def test_both_ways_through_an_encoder_are_compiled(build, monkeypatch):
+def test_features_and_maps_are_compiled(build, monkeypatch):
     compiled = []
 
     def record(function, **_options):
@@ -273,4 +272,4 @@ def test_both_ways_through_an_encoder_are_compiled(build, monkeypatch):
         expected = model.embed(images_of())
         compile_encoder(model)
         torch.testing.assert_close(model.embed(images_of()), expected)
-    assert compiled == ["_call_impl", "maps", "_call_impl", "maps", "_call_impl"]
+    assert compiled == ["_call_impl", "maps"] * 3

@@ -1,4 +1,4 @@
-"""Jaccard distances against the original's, clusters against dense DBSCAN."""
+"""Jaccard distances equal the original's, and clusters those of dense DBSCAN."""
 
 import dataclasses
 
@@ -18,10 +18,11 @@ from processor.clustering import (
     jaccard_distance,
     label_outliers,
 )
+from processor.metrics.working_memory import WorkingMemory
 
 
 def dense(distance):
-    """Absent = 1."""
+    """The matrix with absent entries = 1."""
     matrix = np.ones(distance.shape, dtype=distance.dtype)
     entries = distance.tocoo()
     matrix[entries.row, entries.col] = entries.data
@@ -71,7 +72,7 @@ def clustered(num_images, dim=12, noise=0.6, seed=0):
 
 
 @pytest.mark.parametrize(("k1", "k2"), [(20, 6), (30, 6), (30, 1)])
-def test_jaccard_equals_the_original(golden, k1, k2):
+def test_jaccard_distances_equal_the_originals(golden, k1, k2):
     arrays = golden("jaccard")
     found = jaccard_distance(torch.from_numpy(arrays["features"]), k1, k2)
     assert found.dtype == np.float32
@@ -99,13 +100,13 @@ def test_clusters_equal_the_originals(golden, k1, k2, eps):
     k1=st.integers(1, 60),
     k2=st.integers(1, 20),
 )
-def test_jaccard_agrees_with_the_definition(seed, num_images, noise, k1, k2):
+def test_jaccard_distances_agree_with_the_definition(seed, num_images, noise, k1, k2):
     features = clustered(num_images, noise=noise, seed=seed)
     found = dense(jaccard_distance(features, k1, k2))
     assert found == pytest.approx(slow_reference(features, k1, k2), abs=1e-5)
 
 
-def test_clusters_equal_those_written_out_at_two_thousand():
+def test_clusters_of_2000_images_equal_the_dense_reference():
     features = clustered(2000, dim=32, noise=0.8)
     expected = slow_reference(features, 30, 6)
     distance = jaccard_distance(features)
@@ -118,7 +119,7 @@ def test_clusters_equal_those_written_out_at_two_thousand():
         assert (labels == -1).any()
 
 
-def test_jaccard_is_symmetric_with_a_stored_diagonal():
+def test_jaccard_distances_are_symmetric_with_a_stored_diagonal():
     distance = jaccard_distance(clustered(120), 20, 6)
     assert (distance != distance.T).nnz == 0
     rows, columns = distance.nonzero()
@@ -138,23 +139,23 @@ def test_duplicates_are_at_distance_zero():
 
 def test_image_is_nearest_to_itself_among_its_duplicates():
     features = torch.from_numpy(np.repeat(clustered(4), 9, axis=0))
-    assert _find_nearest(features, 3, 256)[:, 0].tolist() == list(range(36))
+    assert _find_nearest(features, 3, WorkingMemory(256))[:, 0].tolist() == list(range(36))
 
 
-def test_chunks_do_not_matter():
+def test_distances_do_not_depend_on_the_chunk_size():
     features = clustered(90)
     whole, parts = (jaccard_distance(features, 20, 6, chunk_mb=mb) for mb in (256, 1e-3))
     assert dense(whole) == pytest.approx(dense(parts), abs=1e-6)
 
 
-def test_far_pairs_are_left_out():
+def test_pairs_beyond_max_distance_are_not_stored():
     features = clustered(90)
     whole = dense(jaccard_distance(features, 20, 6))
     near = dense(jaccard_distance(features, 20, 6, max_distance=0.5))
     np.testing.assert_array_equal(near, np.where(whole <= 0.5, whole, 1))
 
 
-def test_same_clusters_as_a_dense_matrix():
+def test_clusters_equal_those_of_a_dense_matrix():
     distance = jaccard_distance(clustered(300, noise=0.5), 20, 6)
     for eps in (0.4, 0.5, 0.6):
         model = DBSCAN(eps=eps, min_samples=4, metric="precomputed")
@@ -172,7 +173,7 @@ def test_absent_diagonal_counts_as_zero():
     assert labels.tolist() == [0] * 4 + [1] * 5 + [-1] * 3
 
 
-def test_no_cluster_says_where_the_first_one_is():
+def test_error_without_a_cluster_names_the_smallest_eps_with_one():
     with pytest.raises(ValueError, match=r"all 9 images are outliers at DSGL\.EPS 0\.2"):
         cluster(block_distances(4, 5), eps=0.2)
     with pytest.raises(ValueError, match=r"above 0\.30, where the first 4 images"):
@@ -181,18 +182,18 @@ def test_no_cluster_says_where_the_first_one_is():
         cluster(block_distances(1, 1, 1), eps=0.2)
 
 
-def test_one_cluster_is_refused():
+def test_a_single_cluster_is_rejected():
     with pytest.raises(ValueError, match=r"one cluster of 9 images and 2 outliers.*lower DSGL.EPS"):
         cluster(block_distances(9, 2), eps=0.5)
 
 
 @pytest.mark.parametrize("eps", [0.0, 1.0, -0.1])
-def test_eps_out_of_range(eps):
+def test_eps_out_of_range_is_rejected(eps):
     with pytest.raises(ValueError, match=r"DSGL\.EPS"):
         cluster(block_distances(4, 4), eps)
 
 
-def test_min_samples_out_of_range():
+def test_min_samples_out_of_range_is_rejected():
     with pytest.raises(ValueError, match=r"DSGL\.MIN_SAMPLES"):
         cluster(block_distances(4, 4), 0.5, min_samples=0)
 
@@ -205,19 +206,19 @@ def test_min_samples_out_of_range():
         (np.array([[1.0, 0.0], [np.nan, 1.0]], np.float32), "first in row 1"),
     ],
 )
-def test_bad_features(features, text):
+def test_bad_features_are_rejected(features, text):
     with pytest.raises(ValueError, match=text):
         jaccard_distance(features)
 
 
-def test_bad_constants():
+def test_bad_k1_and_k2_are_rejected():
     with pytest.raises(ValueError, match=r"DSGL\.K1"):
         jaccard_distance(clustered(9), k1=0)
     with pytest.raises(ValueError, match=r"DSGL\.K2"):
         jaccard_distance(clustered(9), k2=0)
 
 
-def test_statistics():
+def test_statistics_by_hand():
     labels = np.array([0, 0, 1, 1, 1, 1, -1, -1, 0])
     statistics = describe_clusters(labels)
     assert statistics == ClusterStatistics(9, 2, 2, (3.0, 3.25, 3.5, 3.75, 4.0))
@@ -228,6 +229,6 @@ def test_statistics():
     assert mixed.ari < 0.2
 
 
-def test_every_outlier_gets_a_label():
+def test_every_outlier_gets_its_own_label():
     assert label_outliers(np.array([0, -1, 1, -1])).tolist() == [0, 2, 1, 3]
     assert label_outliers(np.array([-1, -1])).tolist() == [0, 1]

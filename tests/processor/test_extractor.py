@@ -1,4 +1,4 @@
-"""Features of any images from a checkpoint alone."""
+"""The extractor computes features of any images from a checkpoint alone."""
 
 import itertools
 import json
@@ -43,15 +43,15 @@ def extractor(checkpoint):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Seventy pictures of noise, of different sizes."""
-    folder = tmp_path_factory.mktemp("pictures")
+    """Seventy images of noise in different sizes."""
+    folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     paths = []
     for number in range(70):
         coarse = rng.integers(0, 256, (4, 3, 3), np.uint8)
-        picture = Image.fromarray(coarse).resize((12 + number % 9, 30 + number % 7))
+        image = Image.fromarray(coarse).resize((12 + number % 9, 30 + number % 7))
         paths.append(folder / f"{number:02d}.png")
-        picture.save(paths[-1])
+        image.save(paths[-1])
     return paths
 
 
@@ -68,10 +68,10 @@ def tensors_of(files):
     return [torch.from_numpy(array).permute(2, 0, 1) for array in arrays_of(files)]
 
 
-# ------------------------------------------------------------------------------- what it computes
+# ---------------------------------------------------------------------------------------- features
 
 
-def test_features_are_those_written_out(extractor, features, files):
+def test_features_equal_a_written_out_pipeline(extractor, features, files):
     """Bilinear resize, 0..1, mean and deviation, the mean camera, rows of length 1."""
     mean = torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1)
     images = []
@@ -85,15 +85,15 @@ def test_features_are_those_written_out(extractor, features, files):
     assert features.shape == (70, extractor.dim)
     assert features.dtype == torch.float32
     assert not features.requires_grad
-    assert (features[:5] @ features[5:10].T).max() < 0.999  # of different images, different ones
+    assert (features[:5] @ features[5:10].T).max() < 0.999  # different images differ
 
 
-def test_batch_size_does_not_matter(checkpoint, features, files):
+def test_features_are_independent_of_batch_size(checkpoint, features, files):
     one = Extractor(checkpoint, "cpu", batch_size=1)
     torch.testing.assert_close(one(files), features, atol=1e-5, rtol=0)
 
 
-def test_kind_of_image_does_not_matter(extractor, features, files):
+def test_features_are_independent_of_the_kind_of_image(extractor, features, files):
     arrays, tensors = arrays_of(files), tensors_of(files)
     kinds = [
         [str(path) for path in files],
@@ -107,12 +107,12 @@ def test_kind_of_image_does_not_matter(extractor, features, files):
         torch.testing.assert_close(extractor(images), features, atol=1e-5, rtol=0)
 
 
-def test_worker_processes_give_the_same(checkpoint, features, files):
+def test_features_are_independent_of_workers(checkpoint, features, files):
     workers = Extractor(checkpoint, "cpu", num_workers=2, batch_size=16)
     torch.testing.assert_close(workers(files), features, atol=1e-5, rtol=0)
 
 
-def test_one_image_a_batch_and_none(extractor, features, files):
+def test_single_image_batch_and_empty_list(extractor, features, files):
     same_size = torch.stack(
         [F.interpolate(t[None] / 255, (9, 7))[0] for t in tensors_of(files[:3])]
     )
@@ -122,20 +122,20 @@ def test_one_image_a_batch_and_none(extractor, features, files):
     assert extractor([]).shape == (0, extractor.dim)
 
 
-def test_length_is_kept_on_request(checkpoint, features, files):
+def test_length_is_kept_without_normalization(checkpoint, features, files):
     raw = Extractor(checkpoint, "cpu", normalize=False)(files[:4])
     assert (raw.norm(dim=1) - 1).abs().min() > 0.1
     torch.testing.assert_close(F.normalize(raw, dim=1), features[:4], atol=1e-5, rtol=0)
 
 
-def test_bgr_is_turned_round(checkpoint, features, files):
+def test_bgr_arrays_are_converted(checkpoint, features, files):
     bgr = Extractor(checkpoint, "cpu", channels="bgr")
     turned = [array[:, :, ::-1] for array in arrays_of(files[:4])]
     torch.testing.assert_close(bgr(turned), features[:4], atol=1e-5, rtol=0)
     torch.testing.assert_close(bgr(files[:4]), features[:4], atol=1e-5, rtol=0)
 
 
-def test_number_format_is_the_checkpoint_s_on_request(checkpoint, extractor, features, files):
+def test_amp_uses_the_checkpoints_precision(checkpoint, extractor, features, files):
     mixed = Extractor(checkpoint, "cpu", amp=True)
     assert (extractor.precision.dtype, mixed.precision.dtype) == (None, torch.bfloat16)
     found = mixed(files[:4])
@@ -144,7 +144,7 @@ def test_number_format_is_the_checkpoint_s_on_request(checkpoint, extractor, fea
     assert (found * features[:4]).sum(dim=1).min() > 0.999
 
 
-def test_options_win_over_the_checkpoint(checkpoint, files):
+def test_options_override_the_checkpoint(checkpoint, files):
     after = Extractor(checkpoint, "cpu", opts=["TEST.NECK_FEAT", "after"])
     assert after.cfg.TEST.NECK_FEAT == "after"
     with torch.no_grad():
@@ -156,8 +156,8 @@ def test_options_win_over_the_checkpoint(checkpoint, files):
 # ----------------------------------------------------------------------------------- cameras
 
 
-def test_unknown_cameras_take_the_mean_embedding(extractor, features, files):
-    """`cameras` says which row of the table a camera of the data set has."""
+def test_unknown_cameras_get_the_mean_embedding(extractor, features, files):
+    """`cameras` gives the first row of a data set in the table."""
     assert extractor.cameras == {"shop": range(1, 4)}
     row = extractor.cameras["shop"].start + 2
     known = extractor(files[:4], camids=torch.tensor([row, -1, row, 99]))
@@ -165,19 +165,19 @@ def test_unknown_cameras_take_the_mean_embedding(extractor, features, files):
     assert (known[[0, 2]] - features[[0, 2]]).abs().max() > 1e-3
     with torch.no_grad():
         table = extractor.model.cv_embed
-        table[row] = table[[0, 1, 2]].mean(0)  # the mean of all four is that of the three then
+        table[row] = table[[0, 1, 2]].mean(0)  # now the mean of four rows equals that of three
         again = extractor(files[:1], camids=[row])
         torch.testing.assert_close(again, extractor(files[:1]), atol=1e-5, rtol=0)
 
 
-def test_cameras_come_in_the_same_number_as_images(extractor, files):
+def test_camera_count_must_equal_image_count(extractor, files):
     with pytest.raises(ValueError, match="camids: 2 numbers for 3 images"):
         extractor(files[:3], camids=[0, 1])
     with pytest.raises(ValueError, match="viewids: 0 numbers for 1 images"):
         list(extractor.stream((path for path in files[:65]), viewids=range(64)))
 
 
-def test_cameras_go_with_images_from_a_generator(checkpoint, files):
+def test_cameras_stay_with_images_from_a_generator(checkpoint, files):
     small = Extractor(checkpoint, "cpu", batch_size=2)
     camids = [0, 3, -1, 2, 1]
     tables = list(small.stream(iter(files[:5]), iter(camids)))
@@ -189,7 +189,7 @@ def test_cameras_go_with_images_from_a_generator(checkpoint, files):
 # ----------------------------------------------------------------------------- many and broken
 
 
-def test_generator_is_asked_for_a_batch_at_a_time(checkpoint, files):
+def test_generator_is_consumed_one_batch_at_a_time(checkpoint, files):
     small = Extractor(checkpoint, "cpu", batch_size=4)
     taken = []
     endless = (taken.append(number) or files[number % 70] for number in itertools.count())
@@ -202,8 +202,8 @@ def test_generator_is_asked_for_a_batch_at_a_time(checkpoint, files):
 
 @pytest.fixture
 def with_broken(files, tmp_path):
-    """The pictures with a text in the place of number 33."""
-    (tmp_path / "broken.jpg").write_text("no picture")
+    """The images, number 33 replaced by a text file."""
+    (tmp_path / "broken.jpg").write_text("not an image")
     return [*files[:33], tmp_path / "broken.jpg", *files[34:]]
 
 
@@ -227,7 +227,7 @@ def test_broken_file_is_skipped_on_request(checkpoint, features, with_broken, la
     assert [name for table in tables for name in table.bad_images] == [str(with_broken[33])]
 
 
-def test_batch_of_broken_files_has_no_rows(checkpoint, with_broken):
+def test_batch_of_broken_files_yields_no_rows(checkpoint, with_broken):
     one = Extractor(checkpoint, "cpu", batch_size=1)
     first, second = one.stream(with_broken[33:35], on_bad_image="skip")
     assert (len(first.features), first.bad_images) == (0, (str(with_broken[33]),))
@@ -255,16 +255,16 @@ def test_wrong_image_is_named_by_its_position(checkpoint, files):
         ({"opts": ["INPUT.SIZE"]}, "pairs KEY VALUE"),
     ],
 )
-def test_wrong_option(checkpoint, options, named):
+def test_wrong_option_is_named(checkpoint, options, named):
     with pytest.raises(ValueError, match=named):
         Extractor(checkpoint, **options)
 
 
-def test_wrong_way_with_bad_images(extractor, files):
+def test_unknown_way_with_bad_images_is_refused(extractor, files):
     with pytest.raises(ValueError, match="on_bad_image: 'ignore'; known: error, skip"):
         next(extractor.stream(files, on_bad_image="ignore"))
 
 
-def test_missing_checkpoint(tmp_path):
+def test_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no weights file .*gone\.pth"):
         Extractor(tmp_path / "gone.pth")

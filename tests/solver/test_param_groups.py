@@ -45,7 +45,7 @@ def groups_of(model, **options):
     return {group["name"]: group for group in groups}
 
 
-def test_a_bias_is_what_has_bias_in_its_name():
+def test_parameters_with_bias_in_their_name_are_biases():
     model = Parts()
     groups = groups_of(model)
     assert list(groups) == ["weights", "biases"]
@@ -67,14 +67,14 @@ def test_a_bias_is_what_has_bias_in_its_name():
     assert (groups["biases"]["lr"], groups["biases"]["weight_decay"]) == (0.2, 0.02)
 
 
-def test_classifiers_at_twice_the_rate():
+def test_classifiers_learn_at_twice_the_rate():
     model = Parts()
     group = groups_of(model, large_fc_lr=True)["classifiers"]
     assert names_of(group, model) == ["classifier.weight", "classifier_proj.weight"]
     assert (group["lr"], group["weight_decay"]) == (0.2, 0.01)
 
 
-def test_parameters_without_gradient_and_empty_groups_are_left_out():
+def test_frozen_parameters_and_empty_groups_are_left_out():
     model = nn.Linear(3, 3)
     model.weight.requires_grad_(requires_grad=False)
     assert list(groups_of(model)) == ["biases"]
@@ -86,7 +86,7 @@ def test_parameters_without_gradient_and_empty_groups_are_left_out():
     ("name", "kind"),
     [("Adam", torch.optim.Adam), ("AdamW", torch.optim.AdamW), ("SGD", torch.optim.SGD)],
 )
-def test_optimizers_of_both_stages(name, kind):
+def test_both_stages_build_the_named_optimizer(name, kind):
     opts = []
     for stage in ("STAGE1", "STAGE2"):
         opts += [f"SOLVER.{stage}.OPTIMIZER_NAME", name, f"SOLVER.{stage}.MOMENTUM", "0.8"]
@@ -104,7 +104,7 @@ def test_optimizers_of_both_stages(name, kind):
             assert group["eps"] == 1e-8
 
 
-def test_image_stage_options():
+def test_image_stage_options_set_rates_and_decays():
     opts = ["SOLVER.STAGE2.BASE_LR", "0.5", "SOLVER.STAGE2.BIAS_LR_FACTOR", "3"]
     opts += ["SOLVER.STAGE2.WEIGHT_DECAY_BIAS", "0.04", "SOLVER.STAGE2.LARGE_FC_LR", "True"]
     groups = build_image_optimizer(load_cfg(None, opts), Parts()).param_groups
@@ -115,7 +115,7 @@ def test_image_stage_options():
     ]
 
 
-def test_centers_learn_independently_of_their_losss_weight():
+def test_centers_learn_independently_of_their_loss_weight():
     opts = ["SOLVER.STAGE2.CENTER_LR", "0.5", "SOLVER.STAGE2.CENTER_LOSS_WEIGHT", "0.01"]
     center = CenterLoss(2, 3)
     before = center.centers.detach().clone()
@@ -127,7 +127,7 @@ def test_centers_learn_independently_of_their_losss_weight():
     torch.testing.assert_close(center.centers[0].detach(), before[0])
 
 
-def test_tiny_model(tiny_reid):
+def test_text_side_and_neck_biases_are_not_trained(tiny_reid):
     freeze_text_side(tiny_reid)
     groups = build_image_optimizer(load_cfg(), tiny_reid).param_groups
     names = [name for group in groups for name in names_of(group, tiny_reid)]
@@ -147,7 +147,7 @@ def test_tiny_model(tiny_reid):
         ("RN50_default", (119, 59)),
     ],
 )
-def test_full_size(full_model, variant, counts):
+def test_full_size_groups_have_the_originals_counts(full_model, variant, counts):
     model = full_model(variant)
     trained = {name: p.requires_grad for name, p in model.named_parameters()}
     freeze_text_side(model)

@@ -1,4 +1,4 @@
-"""Learning rates by epoch."""
+"""Learning-rate schedules equal the original's and resume exactly."""
 
 import json
 
@@ -47,7 +47,7 @@ def image_schedule(params, optimizer):
 
 
 @pytest.mark.parametrize("kind", ["vit", "cnn"])
-def test_prompt_stage_equals_the_original_and_goes_on_past_its_end(golden, kind):
+def test_prompt_stage_equals_the_original_even_past_its_end(golden, kind):
     arrays = golden("schedules")
     params = arrays[f"stage1_cosine/{kind}/params"].tolist()
     optimizer = optimizer_with(params[0])
@@ -87,7 +87,7 @@ def test_image_stage_equals_the_original(golden, kind):
         ("defaults", ((600, 700), 0.1, 500, 1 / 3, "linear")),
     ],
 )
-def test_warm_up_methods_equal_the_original(golden, case, options):
+def test_warmup_methods_equal_the_original(golden, case, options):
     milestones, gamma, epochs, factor, method = options
     rates = [
         warmup_multistep_factor(
@@ -118,7 +118,7 @@ def test_warm_up_methods_equal_the_original(golden, case, options):
         ("person/cnn_base", 70, 3.5e-6, 7e-6),
     ],
 )
-def test_published_rates_of_the_image_stage(request, file, epoch, weights, biases):
+def test_image_stage_has_the_published_rates(request, file, epoch, weights, biases):
     cfg = load_cfg(request.config.rootpath / "configs" / f"{file}.yml")
     base = cfg.SOLVER.STAGE2.BASE_LR
     optimizer = optimizer_with(base, base * cfg.SOLVER.STAGE2.BIAS_LR_FACTOR)
@@ -127,7 +127,7 @@ def test_published_rates_of_the_image_stage(request, file, epoch, weights, biase
 
 
 @pytest.mark.parametrize("method", ["linear", "constant"])
-def test_no_warm_up(method):
+def test_zero_warmup_epochs_start_at_the_base_rate(method):
     optimizer = optimizer_with(1.0)
     schedule = WarmupMultiStep(
         optimizer, milestones=(), gamma=0.1, warmup_epochs=0, warmup_factor=0.1, method=method
@@ -136,7 +136,7 @@ def test_no_warm_up(method):
 
 
 @pytest.mark.parametrize("stage", ["prompt", "image"])
-def test_resuming_gives_the_same_rates(stage):
+def test_resumed_schedule_gives_equal_rates(stage):
     opts = ["SOLVER.STAGE2.WARMUP_ITERS", "4", "SOLVER.STAGE2.STEPS", "(6, 9)"]
     opts += ["SOLVER.STAGE1.MAX_EPOCHS", "12", "SOLVER.STAGE1.WARMUP_LR_INIT", "1e-5"]
     cfg = load_cfg(None, opts)
@@ -154,7 +154,7 @@ def test_resuming_gives_the_same_rates(stage):
 
 
 @pytest.mark.parametrize("stage", ["prompt", "image"])
-def test_a_schedule_built_after_the_optimizer_was_restored(stage):
+def test_schedule_may_be_built_after_the_optimizer_is_restored(stage):
     cfg = load_cfg(None, ["SOLVER.STAGE1.WARMUP_LR_INIT", "1e-5"])
     build = build_prompt_schedule if stage == "prompt" else build_image_schedule
     through = optimizer_with(3e-4)
@@ -171,10 +171,8 @@ def test_a_schedule_built_after_the_optimizer_was_restored(stage):
     ("step_size", "steps", "reduced"),
     [("25", "(40, 70)", [26, 51]), ("0", "(30, 50)", [30, 50]), ("60", "(40, 70)", [])],
 )
-def test_rate_without_labels_steps_after_every_period_or_at_the_image_stages_steps(
-    step_size, steps, reduced
-):
-    """The published 3.5e-4, 3.5e-5, 3.5e-6 with 25: its epochs count from 0, these from 1."""
+def test_dsgl_rate_steps_by_period_or_at_the_image_stages_steps(step_size, steps, reduced):
+    """Published with period 25: 3.5e-4, 3.5e-5, 3.5e-6 at epochs counted from 0, here from 1."""
     optimizer = optimizer_with(3.5e-4)
     opts = ["DSGL.STEP_SIZE", step_size, "SOLVER.STAGE2.STEPS", steps]
     opts += ["SOLVER.STAGE2.WARMUP_ITERS", "0", "SOLVER.STAGE2.MAX_EPOCHS", "60"]

@@ -1,9 +1,8 @@
-"""The frozen random splits of VIPeR, PRID2011 and i-LIDS: which identities are tested.
+"""Frozen random splits for benchmarks that average over ten random halvings of their identities.
 
-These benchmarks average over ten random halvings of the identities. Where every project draws its
-own, results differ by the draw alone; these ship with the program, as identities and never as
-paths, and are the same on every machine. `python -m datasets.readers.frozen_splits` checks
-the files.
+If every project draws its own splits, results differ by the draw alone. These ship with the
+program as lists of identities, and are the same on every machine.
+`python -m datasets.readers.frozen_splits` checks the files.
 """
 
 from __future__ import annotations
@@ -25,71 +24,53 @@ class FrozenSplits:
     """The splits of one data set.
 
     Attributes:
-        identities: what is divided, as the split file numbers it.
-        num_test: identities on the test side of a split; all others train.
-        sha256: of the split file; no other file passes for these splits.
+        name: registry name.
+        identities: the identities to divide, as numbered in the split file.
+        num_test: test identities of a split; all others are for training.
+        sha256: hash of the split file; no other file is accepted.
     """
 
+    name: str
     identities: range
     num_test: int
     sha256: str
 
+    @property
+    def file(self) -> Path:
+        """The split file."""
+        return FOLDER / f"{self.name}.json"
 
-FROZEN: dict[str, FrozenSplits] = {
-    # Positions among the sorted files of a camera, from 0.
-    "viper": FrozenSplits(
-        range(632), 316, "ede75d7d9c17fe3aa2bf7cce68e77c2483fae5ad7c85ed86d60a2cc3b6cbf5e5"
-    ),
-    # Numbers of the persons whom both cameras saw.
-    "prid": FrozenSplits(
-        range(1, 201), 100, "802ff48e933dcea9d5f6d1cdc3f85917ae96ca495af51b0cd2aa1bab729bf3ad"
-    ),
-    # Positions among the ascending identities, from 1.
-    "ilids": FrozenSplits(
-        range(1, 120), 60, "442fa6c9774517830ac29c4287adbd32f37f68496e1ff563787dd0203adcb5d4"
-    ),
-}
+    @property
+    def note(self) -> str:
+        """The note that identifies the splits in results; equal for all of them."""
+        return f"{NUM_SPLITS} frozen splits (sha256 {self.sha256[:16]})"
 
+    def draw(self) -> list[list[int]]:
+        """The ascending test identities of every split; equal on every machine and Python."""
+        splits = []
+        for split in range(NUM_SPLITS):
+            rng = Random(f"{self.name} split {split}")
+            keys = {identity: rng.random() for identity in self.identities}
+            drawn = sorted(self.identities, key=keys.__getitem__)[: self.num_test]
+            splits.append(sorted(drawn))
+        return splits
 
-def draw_splits(name: str) -> list[list[int]]:
-    """The ascending test identities of every split; the same on every machine and Python."""
-    frozen = FROZEN[name]
-    splits = []
-    for split in range(NUM_SPLITS):
-        rng = Random(f"{name} split {split}")
-        keys = {identity: rng.random() for identity in frozen.identities}
-        drawn = sorted(frozen.identities, key=keys.__getitem__)[: frozen.num_test]
-        splits.append(sorted(drawn))
-    return splits
+    def load(self) -> list[list[int]]:
+        """The ascending test identities of every split, from the split file.
 
-
-def load_splits(name: str) -> list[list[int]]:
-    """The ascending test identities of every split, from the file that ships with the program.
-
-    Raises:
-        ValueError: the file was changed.
-    """
-    path = split_file(name)
-    content = path.read_bytes()
-    found, expected = sha256(content), FROZEN[name].sha256
-    if found != expected:
-        raise ValueError(
-            f"{path} was changed: its SHA-256 is {found}, that of the frozen splits of {name} is "
-            f"{expected}. Results on other splits do not compare; "
-            "'python -m datasets.readers.frozen_splits --write' restores the file."
-        )
-    splits: list[list[int]] = json.loads(content)
-    return splits
-
-
-def describe_splits(name: str) -> str:
-    """The note that names the splits in the results; the same for each of them."""
-    return f"{NUM_SPLITS} frozen splits (sha256 {FROZEN[name].sha256[:16]})"
-
-
-def split_file(name: str) -> Path:
-    """Where the splits of a data set lie."""
-    return FOLDER / f"{name}.json"
+        Raises:
+            ValueError: the file has been changed.
+        """
+        content = self.file.read_bytes()
+        found = sha256(content)
+        if found != self.sha256:
+            raise ValueError(
+                f"{self.file} has been changed: its SHA-256 is {found}, not {self.sha256}. Results "
+                f"on other splits of {self.name} are not comparable; "
+                "'python -m datasets.readers.frozen_splits --write' restores the file."
+            )
+        splits: list[list[int]] = json.loads(content)
+        return splits
 
 
 def format_splits(splits: Sequence[Sequence[int]]) -> bytes:
@@ -98,5 +79,5 @@ def format_splits(splits: Sequence[Sequence[int]]) -> bytes:
 
 
 def sha256(content: bytes) -> str:
-    """Hash of a split file; the line ends of the checkout have no influence."""
+    """Hash of a split file, whatever its line ends."""
     return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()

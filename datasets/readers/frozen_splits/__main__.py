@@ -6,39 +6,39 @@ import argparse
 import logging
 from collections.abc import Sequence
 
-from datasets.readers.frozen_splits import FROZEN, draw_splits, format_splits, sha256, split_file
+from datasets.readers import ilids, prid, viper
+from datasets.readers.frozen_splits import FrozenSplits, format_splits, sha256
 
 logger = logging.getLogger(__name__)
+
+ALL = (viper.FROZEN, prid.FROZEN, ilids.FROZEN)
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Compare each file with the generator's output and with its recorded hash.
 
     Returns:
-        Exit status: 1 if any differs, also after writing (then the generator draws other splits).
+        Exit status: 1 if any differs, even after writing (the generator then draws other splits).
     """
     parser = argparse.ArgumentParser(
         "python -m datasets.readers.frozen_splits", description=__doc__
     )
-    parser.add_argument("--write", action="store_true", help="write the files before the check")
+    parser.add_argument("--write", action="store_true", help="write the files, then check them")
     if parser.parse_args(args).write:
-        _write_files()
-    results = [_check_file(name) for name in FROZEN]
+        for frozen in ALL:
+            frozen.file.write_bytes(format_splits(frozen.draw()))
+    results = [_check_file(frozen) for frozen in ALL]
     return 0 if all(results) else 1
 
 
-def _write_files() -> None:
-    for name in FROZEN:
-        split_file(name).write_bytes(format_splits(draw_splits(name)))
-
-
-def _check_file(name: str) -> bool:
-    path = split_file(name)
-    found = sha256(path.read_bytes()) if path.is_file() else None
-    drawn = sha256(format_splits(draw_splits(name)))
-    recorded = FROZEN[name].sha256
+def _check_file(frozen: FrozenSplits) -> bool:
+    found = sha256(frozen.file.read_bytes()) if frozen.file.is_file() else None
+    drawn = sha256(format_splits(frozen.draw()))
+    recorded = frozen.sha256
     state = "ok" if found == drawn == recorded else "DIFFERS"
-    logger.info("%s: file %s, generator %s, recorded %s: %s", path, found, drawn, recorded, state)
+    logger.info(
+        "%s: file %s, generator %s, recorded %s: %s", frozen.file, found, drawn, recorded, state
+    )
     return state == "ok"
 
 

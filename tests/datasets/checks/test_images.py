@@ -1,4 +1,4 @@
-"""Broken files, odd shapes and equal files."""
+"""Image faults: broken files, odd shapes, equal files."""
 
 import hashlib
 
@@ -18,7 +18,7 @@ from datasets.checks.report import ERROR, WARNING
 from datasets.records import DataSplits, Sample
 
 
-def save_picture(path, seed, size=(64, 32)):
+def save_image(path, seed, size=(64, 32)):
     path.parent.mkdir(parents=True, exist_ok=True)
     levels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
     Image.fromarray(levels).save(path)
@@ -28,24 +28,24 @@ def save_picture(path, seed, size=(64, 32)):
 # -------------------------------------------------------------------------------------- files
 
 
-def test_facts_of_a_readable_file(tmp_path):
-    path = save_picture(tmp_path / "a.png", 0, (50, 20))
+def test_readable_file_gives_size_and_hash(tmp_path):
+    path = save_image(tmp_path / "a.png", 0, (50, 20))
     content = hashlib.sha256((tmp_path / "a.png").read_bytes()).hexdigest()
     assert read_file(path) == FileFacts(50, 20, content)
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png"])
-def test_file_that_ends_too_early_is_broken(tmp_path, ending):
+def test_truncated_file_is_broken(tmp_path, ending):
     whole = tmp_path / f"a.{ending}"
-    save_picture(whole, 0)
+    save_image(whole, 0)
     whole.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
     facts = read_file(str(whole))
     assert (facts.height, facts.width, facts.content) == (0, 0, "")
     assert "truncated" in facts.error
 
 
-def test_reasons_are_short(tmp_path):
-    (tmp_path / "text.jpg").write_text("no picture")
+def test_reasons_do_not_repeat_the_path(tmp_path):
+    (tmp_path / "text.jpg").write_text("not an image")
     (tmp_path / "empty.jpg").touch()
     for name in ("text.jpg", "empty.jpg"):
         assert read_file(str(tmp_path / name)).error == "cannot identify image file the file"
@@ -54,7 +54,7 @@ def test_reasons_are_short(tmp_path):
 
 @pytest.mark.parametrize("num_workers", [0, 1, 3])
 def test_every_file_is_read_once(tmp_path, num_workers):
-    paths = [save_picture(tmp_path / f"{n}.png", n) for n in range(70)]
+    paths = [save_image(tmp_path / f"{n}.png", n) for n in range(70)]
     facts = read_files([*paths, *paths], num_workers)
     assert list(facts) == paths
     assert facts == {path: read_file(path) for path in paths}
@@ -78,7 +78,7 @@ def data(train=(), query=(), gallery=(), **options):
     return DataSplits("mine", *parts, **options)
 
 
-def test_broken_files_end_a_run_unless_they_are_skipped():
+def test_broken_files_are_errors_unless_skipped():
     splits = data([("a", 1, 0)], [("b", 1, 0)], [("b", 1, 0), ("c", 1, 0)])
     facts = facts_of(a="1", b="", c="")
     (fault,) = find_broken_files(splits, facts, skip=False)
@@ -90,7 +90,7 @@ def test_broken_files_end_a_run_unless_they_are_skipped():
     assert not list(find_broken_files(splits, facts_of(a="1", b="2", c="3"), skip=False))
 
 
-def test_sizes():
+def test_tiny_odd_and_stretched_images_are_found():
     sizes = {"a": (64, 32), "b": (60, 30), "c": (64, 10), "d": (30, 100), "e": (101, 20)}
     facts = {path: FileFacts(*size, path) for path, size in sizes.items()}
     splits = data([(path, 1, 0) for path in sizes])
@@ -99,10 +99,12 @@ def test_sizes():
     assert (odd.kind, odd.where) == ("odd aspect", ("c: 64 x 10", "d: 30 x 100", "e: 101 x 20"))
     (*_, stretched) = find_size_faults(splits, facts, (256, 300))
     assert stretched.kind == "stretched images"
-    assert stretched.what.startswith("images are 2 times as high as wide, the model's input is 0.8")
+    assert stretched.what == (
+        "height / width is 2 (median), that of the model's input 0.853 (256 x 300)"
+    )
 
 
-def test_sizes_of_files_that_are_all_broken():
+def test_broken_files_have_no_size_faults():
     assert not list(find_size_faults(data([("a", 1, 0)]), facts_of(a=""), (256, 128)))
 
 
@@ -111,7 +113,7 @@ def equal_files(splits, facts, **rule):
     return {fault.kind: list(fault.where) for fault in found}
 
 
-def test_equal_files_on_both_sides():
+def test_test_image_equal_to_a_training_image_is_found():
     splits = data([("a", 1, 0), ("b", 2, 0)], [("c", 3, 0)], [("d", 2, 1), ("e", 3, 1)])
     assert equal_files(splits, facts_of(a="1", b="2", c="3", d="2", e="5")) == {
         "equal files in training and test": [
@@ -120,7 +122,7 @@ def test_equal_files_on_both_sides():
     }
 
 
-def test_equal_files_of_different_identities():
+def test_equal_files_of_different_identities_are_found():
     splits = data([("a", 1, 0), ("b", 2, 0), ("c", 1, 1)], [("d", 3, 0)], [("e", 4, 0)])
     facts = facts_of(a="1", b="1", c="1", d="2", e="2")
     assert equal_files(splits, facts) == {
@@ -133,7 +135,7 @@ def test_equal_files_of_different_identities():
     assert equal_files(distractor, facts) == {}
 
 
-def test_numbers_that_begin_again_in_the_test_split_are_other_people():
+def test_separately_numbered_test_identities_are_other_people():
     splits = data([("a", 0, 0)], [("b", 0, 0)], [("c", 1, 1)], separate_test_ids=True)
     found = equal_files(splits, facts_of(a="1", b="1", c="3"))
     assert list(found) == [
@@ -142,8 +144,7 @@ def test_numbers_that_begin_again_in_the_test_split_are_other_people():
     ]
 
 
-def test_query_that_finds_itself():
-    """Unless the junk rule leaves it out."""
+def test_query_in_the_gallery_is_found_unless_it_is_junk():
     facts = facts_of(a="1", b="1", c="3", d="3")
     splits = data([], [("a", 1, 0), ("c", 2, 0)], [("b", 1, 1), ("d", 2, 0)])
     first = "a (identity 1, camera 0) = b (identity 1, camera 1)"

@@ -1,7 +1,7 @@
-"""Several splits, numbers of a data set, and the report of all findings."""
+"""Checks over several splits, the summary of a data set, and the report."""
 
 from datasets.checks.data_sets import Use, check_data_set, summarize
-from datasets.checks.fingerprint import fingerprint
+from datasets.checks.fingerprint import TEST, TRAINING, describe_data, fingerprint
 from datasets.checks.images import FileFacts
 from datasets.checks.report import ERROR, SHOWN, WARNING, Fault, Findings, format_report
 from datasets.records import DataSplits, Sample
@@ -39,26 +39,29 @@ def test_fault_of_several_splits_is_reported_once():
     ]
 
 
-def test_summary():
+def test_summary_has_sizes_of_the_first_split_and_both_fingerprints():
     data = split([0, 0, 0, 1], [2], [2, 3])
     numbers = facts("0.jpg") | {"1.jpg": FileFacts(80, 20, "x"), "2.jpg": FileFacts(10, 30, "y")}
-    assert summarize(data, numbers) == {
-        **fingerprint(data),
+    other = split([4], [0], [0])
+    assert summarize([data, other], numbers) == {
+        **describe_data([data, other], TEST),
+        "train_sha256": fingerprint([data], TRAINING),
         "ignore_same_camera": True,
         "images_per_identity": [1, 2, 3],
         "height": [10, 64, 80],
         "width": [20, 31, 32],
     }
-    empty = summarize(split([], [], []), {})
+    empty = summarize([split([], [], [])], {})
     assert empty["images_per_identity"] == empty["height"] == empty["width"] == []
 
 
-def test_report_has_errors_first_and_the_first_places():
+def test_report_has_errors_first_and_cuts_long_lists():
     faults = [
         Fault(WARNING, "odd", "mine", "7 odd ones", tuple(f"{n}.jpg" for n in range(7)), "look"),
         Fault(ERROR, "broken", "mine", "1 broken one", ("x.jpg",), ""),
     ]
-    findings = Findings([summarize(split([0, 1], [2], [2]), facts())], faults)
+    data = split([0, 1], [2], [2])
+    findings = Findings([summarize([data], facts())], faults)
     assert SHOWN == 5
     assert findings.errors == 1
     assert format_report(findings).splitlines() == [
@@ -70,7 +73,8 @@ def test_report_has_errors_first_and_the_first_places():
         "  height: 64 to 64 pixels, median 64",
         "  width: 32 to 32 pixels, median 32",
         "  matches from the query's own camera: left out",
-        f"  data {fingerprint(split([0, 1], [2], [2]))['sha256'][:16]}",
+        f"  training data {fingerprint([data], TRAINING)[:16]}",
+        f"  test data {fingerprint([data], TEST)[:16]}",
         "ERROR broken: mine: 1 broken one",
         "    x.jpg",
         "WARNING odd: mine: 7 odd ones",

@@ -1,6 +1,4 @@
-"""Samplers and loaders of a configuration."""
-
-import os
+"""Loaders of a configuration."""
 
 import numpy as np
 import pytest
@@ -8,17 +6,12 @@ import torch
 from PIL import Image
 
 from config import load_cfg
-from datasets.images.build import (
-    build_evaluation_loader,
-    build_sources,
-    build_train_loader,
-    build_train_sampler,
-)
-from datasets.images.dataset import num_workers
-from datasets.samplers import RandomIdentitySampler, ShuffledSampler
-from datasets.sources import TrainingSet, join_sources
+from datasets.images.build import build_evaluation_loader, build_training_images
+from datasets.records import Sample
+from datasets.registry import read_dataset
+from datasets.samplers.build import build_train_sampler
+from datasets.sources import join_sources
 
-SOFTMAX = ("DATALOADER.SAMPLER", "softmax")
 OPTS = [
     *("INPUT.SIZE_TRAIN", "[64, 32]", "INPUT.SIZE_TEST", "[64, 32]"),
     *("DATALOADER.NUM_WORKERS", "0", "DATALOADER.SAMPLER", "softmax_triplet"),
@@ -29,7 +22,7 @@ OPTS = [
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Own data `people`: six identities with four images of their own colour by two cameras."""
+    """Own data `people`: six identities, four images each in one colour, two cameras."""
     root = tmp_path_factory.mktemp("root")
     for pid in range(6):
         (root / "people" / f"p{pid}").mkdir(parents=True)
@@ -45,29 +38,16 @@ def cfg_of(root, *opts):
     return load_cfg(None, [*OPTS, *names, *opts])
 
 
-def test_training_set_is_the_train_split(root):
+@pytest.fixture(scope="module")
+def source(root):
+    return read_dataset("people", str(root))
+
+
+def test_training_batches_are_p_x_k_and_augmented_by_epoch(root, source):
     cfg = cfg_of(root)
-    (source,) = build_sources(cfg)
-    joined = join_sources(build_sources(cfg))
-    assert joined.samples == source.train
-    assert joined.num_classes == 3
-    assert sorted(set(joined.labels)) == [0, 1, 2]
-
-
-def test_sampler_by_name(root):
-    data = TrainingSet([], [0, 0, 1, 1, 2, 2], [0] * 6, 3, 1, 1, ("some",), (0,))
-    p_x_k = build_train_sampler(cfg_of(root, "SOLVER.SEED", "1"), data)
-    assert isinstance(p_x_k, RandomIdentitySampler)
-    assert (p_x_k.num_pids, p_x_k.num_instances, p_x_k.seed) == (2, 2, 1)
-    shuffled = build_train_sampler(cfg_of(root, *SOFTMAX), data)
-    assert isinstance(shuffled, ShuffledSampler)
-    assert [len(batch) for batch in shuffled] == [4, 2]
-
-
-def test_train_loader_yields_p_x_k_batches_of_augmented_images(root):
-    cfg = cfg_of(root)
-    joined = join_sources(build_sources(cfg))
-    loader = build_train_loader(cfg, joined, build_train_sampler(cfg, joined))
+    joined = join_sources([source])
+    images = build_training_images(cfg, joined, torch.device("cpu"))
+    loader = images.augmented(build_train_sampler(cfg, joined))
     loader.batch_sampler.set_epoch(1)
     batches = list(loader)
     assert len(batches) == len(loader) == len(loader.batch_sampler)
@@ -83,9 +63,8 @@ def test_train_loader_yields_p_x_k_batches_of_augmented_images(root):
     assert not torch.equal(batches[0].images, other[0].images)
 
 
-def test_evaluation_loader_keeps_the_order_and_uses_pids(root):
+def test_evaluation_loader_keeps_the_order_and_uses_pids(root, source):
     cfg = cfg_of(root, "INPUT.PIXEL_MEAN", "[0, 0, 0]", "INPUT.PIXEL_STD", "[1, 1, 1]")
-    (source,) = build_sources(cfg)
     samples = source.query + source.gallery
     batches = list(build_evaluation_loader(cfg, samples))
     assert [len(batch) for batch in batches] == [3] * (len(samples) // 3) + (
@@ -103,24 +82,11 @@ def test_evaluation_loader_keeps_the_order_and_uses_pids(root):
         np.testing.assert_allclose(image.mean((1, 2)).numpy(), colour, atol=1e-6)
 
 
-def test_evaluation_loader_takes_other_labels(root):
-    cfg = cfg_of(root)
-    joined = join_sources(build_sources(cfg))
-    batches = build_evaluation_loader(cfg, joined.samples, joined.labels)
-    assert torch.cat([batch.labels for batch in batches]).tolist() == joined.labels
-
-
-def test_broken_images_are_skipped_on_request(root, tmp_path):
+def test_broken_images_are_skipped_on_request(root, source, tmp_path):
     cfg = cfg_of(root, "INPUT.ON_BAD_IMAGE", "skip")
-    joined = join_sources(build_sources(cfg))
+    good = source.train
     (tmp_path / "broken.jpg").write_text("nothing")
-    broken = joined.samples[0].__class__(str(tmp_path / "broken.jpg"), 0, 0)
-    (batch,) = build_evaluation_loader(cfg, [joined.samples[0], broken, joined.samples[1]])
+    broken = Sample(str(tmp_path / "broken.jpg"), 0, 0)
+    (batch,) = build_evaluation_loader(cfg, [good[0], broken, good[1]])
     assert batch.indices.tolist() == [0, 2]
     assert batch.bad_images == (broken.path,)
-
-
-def test_never_more_workers_than_cores():
-    assert num_workers(0) == 0
-    assert num_workers(1) == 1
-    assert num_workers(10_000) == os.cpu_count()

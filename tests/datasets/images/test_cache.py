@@ -1,4 +1,4 @@
-"""Images that stay in memory: equal to their files, read once, shared with other processes."""
+"""Cached images: equal to their files, read once, shared with worker processes."""
 
 import numpy as np
 import pytest
@@ -9,9 +9,9 @@ from torchvision.transforms import Compose, InterpolationMode
 
 from datasets.images import cache as cache_module
 from datasets.images.cache import (
-    CachedPictures,
+    CachedImages,
     ImageCache,
-    ResidentImages,
+    ImageStore,
     read_images,
     shared_levels,
     to_levels,
@@ -29,7 +29,7 @@ GOOD = [f"{number:02d}.png" for number in range(40)]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Forty pictures of random pixels and sizes, and a broken file."""
+    """Forty images of random pixels and sizes, and a broken file."""
     path = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for name in GOOD:
@@ -54,38 +54,35 @@ def test_cache_holds_the_resized_files(folder, workers, interpolation):
     assert (cache.images.shape, cache.images.dtype) == ((40, *SIZE, 3), torch.uint8)
     assert cache.readable.all()
     for position, name in enumerate(GOOD):
-        picture = resize(SIZE, interpolation)(Image.open(folder / name))
-        assert np.array_equal(cache.images[position].numpy(), np.asarray(picture))
-        assert cache.picture(position).tobytes() == picture.tobytes()
-        assert (cache.picture(position).mode, cache.picture(position).size) == ("RGB", (16, 32))
+        image = resize(SIZE, interpolation)(Image.open(folder / name))
+        assert np.array_equal(cache.images[position].numpy(), np.asarray(image))
+        assert cache.image(position).tobytes() == image.tobytes()
+        assert (cache.image(position).mode, cache.image(position).size) == ("RGB", (16, 32))
 
 
-def test_broken_file_stops_and_is_named(folder):
+def test_broken_file_is_an_error_that_names_it(folder):
     with pytest.raises(BadImageError, match=r"broken\.png.*INPUT\.ON_BAD_IMAGE skip"):
         read_images(dataset_of(folder, [*GOOD[:20], "broken.png"]), SIZE, CPU)
 
 
 def test_broken_files_are_left_out_on_request(folder):
-    names = ["broken.png"] * 16 + [
-        GOOD[0],
-        "broken.png",
-        GOOD[1],
-    ]  # a whole part of a read at first
+    names = ["broken.png"] * 16  # a whole batch of the reader
+    names += [GOOD[0], "broken.png", GOOD[1]]
     cache = read_images(dataset_of(folder, names, skip_bad_images=True), SIZE, CPU)
     assert cache.readable.nonzero()[:, 0].tolist() == [16, 18]
     whole = read_images(dataset_of(folder, GOOD[:2]), SIZE, CPU)
     assert torch.equal(cache.images[[16, 18]], whole.images)
     with pytest.raises(BadImageError):
-        cache.picture(17)
+        cache.image(17)
 
 
-def test_images_of_some_positions(folder):
+def test_cached_images_select_positions(folder):
     cache = read_images(dataset_of(folder, GOOD[:6]), SIZE, CPU)
-    some = CachedPictures(cache, [5, 2])
-    assert [some(i).tobytes() for i in (0, 1)] == [cache.picture(i).tobytes() for i in (5, 2)]
+    some = CachedImages(cache, [5, 2])
+    assert [some(i).tobytes() for i in (0, 1)] == [cache.image(i).tobytes() for i in (5, 2)]
 
 
-def test_global_generator_is_left_alone(folder):
+def test_global_generator_is_not_used(folder):
     torch.manual_seed(3)
     before = torch.get_rng_state()
     read_images(dataset_of(folder, GOOD), SIZE, CPU)
@@ -107,11 +104,11 @@ def test_reading_can_be_stopped(folder):
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_memory_is_shared_with_other_processes(monkeypatch, method):
-    """What another process writes is seen here: neither has a copy."""
+    """Writes of another process are visible here: neither has a copy."""
     monkeypatch.setattr(cache_module, "forks", lambda: method == "fork")
     levels = shared_levels((3, 4, 2, 3))
     assert levels.eq(0).all()
-    assert levels.is_shared() == (method == "spawn")  # else in no file of torch's
+    assert levels.is_shared() == (method == "spawn")  # else in no shared-memory file
     process = torch.multiprocessing.get_context(method).Process(
         target=torch.Tensor.fill_, args=(levels, 7)
     )
@@ -122,7 +119,7 @@ def test_memory_is_shared_with_other_processes(monkeypatch, method):
 
 
 class Reader:
-    """Makes caches that tell their interpolation, and counts them."""
+    """Makes caches whose pixels tell their interpolation; records the calls."""
 
     def __init__(self):
         self.calls = []
@@ -134,23 +131,23 @@ class Reader:
         return ImageCache(images, torch.ones(2, dtype=torch.bool))
 
 
-def resident(place, evaluation, device="cpu"):
+def store_of(place, evaluation, device="cpu"):
     reader = Reader()
-    return reader, ResidentImages(reader, place, torch.device(device), BICUBIC, evaluation, "")
+    return reader, ImageStore(reader, place, torch.device(device), BICUBIC, evaluation, "")
 
 
 def test_nothing_is_read_before_it_is_needed():
-    assert resident("ram", BILINEAR)[0].calls == []
+    assert store_of("ram", BILINEAR)[0].calls == []
 
 
-def test_images_from_files():
-    reader, images = resident("none", None)
+def test_files_need_no_cache():
+    reader, images = store_of("none", None)
     assert images.for_training() is images.for_evaluation() is None
     assert reader.calls == []
 
 
-def test_a_cache_per_interpolation_read_once():
-    reader, images = resident("ram", BILINEAR)
+def test_every_interpolation_is_read_once():
+    reader, images = store_of("ram", BILINEAR)
     for _ in range(2):
         assert images.for_evaluation().images.unique().tolist() == [2]
         assert images.for_training().images.unique().tolist() == [1]
@@ -158,21 +155,21 @@ def test_a_cache_per_interpolation_read_once():
 
 
 def test_equal_interpolations_share_a_cache():
-    reader, images = resident("ram", BICUBIC)
+    reader, images = store_of("ram", BICUBIC)
     assert images.for_training() is images.for_evaluation()
     assert reader.calls == [(BICUBIC, "cpu")]
 
 
-def test_device_is_filled_once_and_directly():
-    reader, images = resident("device", None, "meta")
+def test_device_cache_is_filled_once_and_directly():
+    reader, images = store_of("device", None, "meta")
     assert images.for_training() is images.for_training()
     assert images.for_training().images.is_meta
     assert images.for_evaluation() is None
     assert reader.calls == [(BICUBIC, "meta")]
 
 
-def test_device_takes_what_is_in_ram_already():
-    reader, images = resident("device", BICUBIC, "meta")
+def test_device_cache_is_copied_from_ram_if_interpolations_are_equal():
+    reader, images = store_of("device", BICUBIC, "meta")
     assert images.for_training().images.is_meta
     assert images.for_evaluation().images.unique().tolist() == [1]
     assert reader.calls == [(BICUBIC, "cpu")]

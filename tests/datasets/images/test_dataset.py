@@ -1,5 +1,6 @@
-"""Decoding, broken files, and augmentation that depends on the seed of the key alone."""
+"""Decoding, broken files, and augmentation that depends only on the key's seed."""
 
+import os
 import random
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import transforms as T
 
-from datasets.images.dataset import ImageDataset, collate
+from datasets.images.dataset import ImageDataset, collate, limit_workers
 from datasets.images.decode import BadImageError, read_image
 from datasets.images.transforms import Augmentation, evaluation_transform, train_transform
 from datasets.records import Sample
@@ -29,7 +30,7 @@ def folder(tmp_path_factory):
         Image.fromarray(pixels).save(path / f"{number:02d}.jpg")
     whole = (path / "00.jpg").read_bytes()
     (path / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
-    (path / "text.jpg").write_text("this is no image")
+    (path / "text.jpg").write_text("this is not an image")
     (path / "empty.jpg").write_bytes(b"")
     return path
 
@@ -53,7 +54,7 @@ def test_broken_file_is_named_with_the_remedy(folder, name):
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP"])
 def test_damaged_bytes_decode_or_are_bad_images(tmp_path, kind):
-    """Whatever the damage, no other exception reaches the training loop."""
+    """No damage raises any other exception."""
     rng = random.Random(0)
     pixels = np.random.default_rng(1).integers(0, 256, (24, 12, 3), np.uint8)
     file = tmp_path / f"image.{kind.lower()}"
@@ -109,7 +110,7 @@ def test_items_carry_ids_and_position(folder):
     assert item.image.shape == (3, *SIZE)
 
 
-def test_broken_file_stops_unless_skipped(folder):
+def test_broken_file_is_an_error_unless_skipped(folder):
     broken = dataset(folder, [GOOD[0], "text.jpg"])
     with pytest.raises(BadImageError, match=r"text\.jpg"):
         broken[1]
@@ -148,7 +149,7 @@ def augmented_epoch(folder, workers, first_batch=0):
     return list(DataLoader(images, batch_sampler=keys, collate_fn=collate, num_workers=workers))
 
 
-def test_augmentation_does_not_depend_on_the_number_of_workers(folder):
+def test_augmentation_is_the_same_for_any_number_of_workers(folder):
     alone, one, two = (augmented_epoch(folder, workers) for workers in (0, 1, 2))
     resumed = augmented_epoch(folder, 2, first_batch=1)
     assert len(alone) == 3
@@ -167,20 +168,20 @@ def test_augmentation_depends_on_the_seed_of_the_key(folder):
     assert not torch.equal(one, other)
 
 
-def test_global_generators_are_left_alone(folder):
+def test_global_generators_keep_their_state(folder):
     images = dataset(folder, GOOD, train_transform(SIZE, NORMALIZE, Augmentation()))
     random.seed(5)
     torch.manual_seed(5)
     before = random.getstate(), torch.get_rng_state()
-    numbers = np.random.get_state()[1].copy()  # noqa: NPY002 - the global one is meant
+    numbers = np.random.get_state()[1].copy()  # noqa: NPY002 - the global generator is meant
     images[SeededIndex(2, 2**62 + 11)]
     assert random.getstate() == before[0]
     assert torch.equal(torch.get_rng_state(), before[1])
     assert np.array_equal(np.random.get_state()[1], numbers)  # noqa: NPY002
 
 
-def test_global_generators_are_put_back_after_an_error():
-    def explode(_picture):
+def test_global_generators_are_restored_after_an_error():
+    def explode(_image):
         random.random()
         torch.rand(1)
         raise RuntimeError("augmentation failed")
@@ -206,9 +207,15 @@ def test_error_in_a_worker_keeps_its_type_and_message(folder):
     assert str(folder / "text.jpg") in there
 
 
-def test_sixteen_bit_gray_keeps_its_shades(tmp_path):
+def test_sixteen_bit_gray_keeps_its_levels(tmp_path):
     ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
     Image.fromarray(ramp).save(tmp_path / "thermal.png")
-    picture = np.asarray(read_image(str(tmp_path / "thermal.png")))
-    assert picture.shape == (16, 16, 3)
-    np.testing.assert_array_equal(picture[..., 0], ramp // 256)
+    image = np.asarray(read_image(str(tmp_path / "thermal.png")))
+    assert image.shape == (16, 16, 3)
+    np.testing.assert_array_equal(image[..., 0], ramp // 256)
+
+
+def test_workers_are_at_most_one_per_core():
+    assert limit_workers(0) == 0
+    assert limit_workers(1) == 1
+    assert limit_workers(10_000) == os.cpu_count()

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches: by value where the change is known, else against one by one."""
+"""Augmentation of whole batches: by value, by statistics, and against image by image."""
 
 import math
 import random
@@ -44,12 +44,12 @@ def levels_of(count, size=SIZE, seed=0):
 
 
 def plain_levels(levels):
-    """A normalization that leaves the levels as they are."""
+    """A normalization that does not change the levels."""
     return levels.permute(0, 3, 1, 2).float()
 
 
 def changes_of(**given):
-    """Changes of one image: none but those given."""
+    """Changes of one image; those not given are zero."""
     values = dict.fromkeys(Changes._fields, 0) | given
     return Changes(**{name: torch.tensor([value]) for name, value in values.items()})
 
@@ -63,13 +63,13 @@ def drawn(count, size=SIZE, **options):
 
 
 def test_split_mix_is_the_published_generator():
-    """Steele, Lea & Flood (2014): the first numbers of the seeds 0 and 1234567."""
+    """Steele, Lea & Flood (2014): first numbers of the seeds 0 and 1234567."""
     found = split_mix(np.array([0, 1234567]), 3)
     assert found[:, 0].tolist() == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
     assert found[:2, 1].tolist() == [6457827717110365317, 3203168211198807973]
 
 
-def test_changes_depend_on_the_seed_alone():
+def test_changes_depend_only_on_the_seed():
     seeds = seeds_of(20)
     augmentation = Augmentation()
     together = draw_changes(seeds, SIZE, augmentation)
@@ -78,7 +78,7 @@ def test_changes_depend_on_the_seed_alone():
     assert len(np.unique(together, axis=1).T) == 20
 
 
-def test_flips_are_as_many_as_asked():
+def test_flips_have_their_probability():
     for probability in (0.0, 0.3, 1.0):
         assert drawn(8000, flip=probability).flip.mean() == pytest.approx(probability, abs=0.017)
 
@@ -88,13 +88,13 @@ def test_crops_are_uniform_and_independent():
     for offsets in (changes.top, changes.left):
         counts = np.bincount(offsets, minlength=21)
         assert len(counts) == 21
-        # Chi-squared with 20 degrees of freedom is beyond 45 once in a thousand draws.
+        # Chi-squared with 20 degrees of freedom exceeds 45 once in a thousand draws.
         assert ((counts - 1050) ** 2 / 1050).sum() < 45
     assert abs(np.corrcoef(changes.top, changes.left)[0, 1]) < 0.03
 
 
 def timm_rectangles(count, size, probability):
-    """(count, 2) heights and widths that timm's own erasing draws; 0 where it erases nothing."""
+    """(count, 2) heights and widths that timm draws; 0 = nothing erased."""
     random.seed(0)
     erasing = RandomErasing(probability, mode="const", max_count=1, device="cpu")
     image = torch.ones(1, *size)
@@ -106,15 +106,15 @@ def timm_rectangles(count, size, probability):
 
 
 def largest_gap(one, other):
-    """Kolmogorov and Smirnov's distance between two samples."""
+    """The Kolmogorov-Smirnov statistic of two samples."""
     places = np.union1d(one, other)
     shares = [np.searchsorted(np.sort(x), places, "right") / len(x) for x in (one, other)]
     return np.abs(shares[0] - shares[1]).max()
 
 
 @pytest.mark.parametrize(("size", "erased"), [((64, 32), 0.8), ((90, 3), 0.275), ((3, 90), 0.275)])
-def test_rectangles_are_those_of_timm(size, erased):
-    """3 pixels across: most rectangles are too large, many images stay whole after ten draws."""
+def test_rectangles_have_the_distribution_of_timm(size, erased):
+    """At 3 pixels, most rectangles do not fit, and ten draws often find none."""
     expected = timm_rectangles(4000, size, 0.8)
     changes = drawn(40000, size, erasing=0.8)
     found = np.stack([changes.erased_height, changes.erased_width], 1).astype(float)
@@ -127,12 +127,12 @@ def test_rectangles_are_those_of_timm(size, erased):
         lambda sides: sides.prod(1) / math.prod(size),
         lambda sides: np.log(sides[:, 0] / sides[:, 1]),
     ):
-        # Equal distributions are further apart once in a thousand draws.
+        # Samples of equal distributions exceed this once in a thousand draws.
         limit = 1.95 * math.sqrt(1 / len(found) + 1 / len(expected))
         assert largest_gap(measure(found), measure(expected)) < limit
 
 
-def test_rectangles_lie_inside_anywhere():
+def test_rectangles_are_uniform_inside_the_image():
     changes = drawn(20000, erasing=1.0)
     sides = (
         (changes.erased_top, changes.erased_height),
@@ -143,7 +143,7 @@ def test_rectangles_lie_inside_anywhere():
         assert start.min() == 0
         assert (start <= free).all()
         assert (start == free).any()
-        # Uniform over 0..free: the mean of start / free is one half.
+        # Uniform over 0..free has a mean of one half.
         assert (start / free).mean() == pytest.approx(0.5, abs=0.01)
 
 
@@ -199,7 +199,7 @@ def test_crop_at_a_known_offset_is_a_slice():
         assert np.array_equal(image[0].numpy(), expected)
 
 
-def test_image_is_mirrored_before_it_is_moved():
+def test_image_is_flipped_before_it_is_cropped():
     levels = levels_of(1)
     augment = BatchAugmentation(SIZE, Augmentation(1, 4, 0), plain_levels, CPU)
     image = augment(levels, torch.tensor([0]), changes_of(flip=1, top=1, left=7))
@@ -216,7 +216,7 @@ def test_padding_is_black_before_normalization():
     torch.testing.assert_close(image[:, 10:], bright.view(3, 1, 1).expand(3, 22, 16))
 
 
-def test_noise_fills_the_rectangle_and_nothing_else():
+def test_noise_fills_exactly_the_rectangle():
     levels = levels_of(2)
     augment = BatchAugmentation(SIZE, Augmentation(0, 0, 1), FIXED, CPU)
     where = {"erased_top": 3, "erased_left": 5, "erased_height": 20, "erased_width": 8}
@@ -231,7 +231,7 @@ def test_noise_fills_the_rectangle_and_nothing_else():
 
 
 @pytest.mark.parametrize("normalization", ["fixed", "instance"])
-def test_unchanged_batch_is_that_of_the_transform(normalization):
+def test_batch_without_changes_equals_the_transform(normalization):
     levels = levels_of(4)
     one, many = {
         "fixed": (T.Normalize(MEAN, STD), FIXED),
@@ -246,14 +246,14 @@ def test_unchanged_batch_is_that_of_the_transform(normalization):
     torch.testing.assert_close(images, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_plain_image_stays_finite_under_instance_normalization():
+def test_instance_normalization_of_one_colour_is_finite():
     plain = torch.full((1, *SIZE, 3), 178, dtype=torch.uint8)
     assert normalize_instances(plain).abs().max() < 1e-3
 
 
 @pytest.mark.parametrize("normalize", [FIXED, normalize_instances])
-def test_image_is_the_same_in_any_batch(normalize):
-    """Every bit of it: of whatever size the batch is, on however many processes it is split."""
+def test_image_is_bit_identical_in_any_batch(normalize):
+    """Batches of any size, split over any number of processes."""
     levels, seeds = levels_of(10), seeds_of(10)
     augment = BatchAugmentation(SIZE, Augmentation(0.5, 4, 0.9), normalize, CPU)
 
@@ -266,8 +266,8 @@ def test_image_is_the_same_in_any_batch(normalize):
         assert torch.equal(batch_of(places), whole[places])
 
 
-def test_whole_batches_look_like_images_one_by_one():
-    """Mean and deviation of every pixel over many augmentations of one picture."""
+def test_whole_batches_have_the_statistics_of_single_images():
+    """Mean and deviation of every pixel over many augmentations of one image."""
     size = (24, 12)
     levels = levels_of(1, size)
     augmentation = Augmentation(padding=3)
@@ -277,8 +277,8 @@ def test_whole_batches_look_like_images_one_by_one():
     random.seed(0)
     torch.manual_seed(0)
     transform = augmenting_transform(size, T.Normalize(MEAN, STD), augmentation)
-    picture = Image.fromarray(levels[0].numpy())
-    single = torch.stack([transform(picture) for _ in range(3000)])
+    image = Image.fromarray(levels[0].numpy())
+    single = torch.stack([transform(image) for _ in range(3000)])
     error = single.std(0) / math.sqrt(3000)
     assert ((batch.mean(0) - single.mean(0)) / error).abs().max() < 4.8
     assert (batch.std(0) / single.std(0)).log().abs().max() < 0.12
@@ -287,8 +287,8 @@ def test_whole_batches_look_like_images_one_by_one():
 @pytest.mark.parametrize(
     "normalize", [partial(normalize_fixed, mean=0.5, std=0.2), normalize_instances]
 )
-def test_no_value_is_read_back_from_the_device(normalize):
-    """Tensors without values would raise at any look at one, or at a shape that depends on one."""
+def test_augmentation_needs_no_synchronization(normalize):
+    """Meta tensors raise when a value, or a shape that depends on one, is read."""
     meta = torch.device("meta")
     augment = BatchAugmentation(SIZE, Augmentation(), normalize, meta)
     changes = Changes(*torch.from_numpy(augment.draw(seeds_of(5))).to(meta))

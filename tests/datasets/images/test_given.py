@@ -1,4 +1,4 @@
-"""Images of every kind become the same picture; what is no image is named by its position."""
+"""Images of every kind become the same RGB image; errors name the position."""
 
 import numpy as np
 import pytest
@@ -16,9 +16,9 @@ OPAQUE = np.dstack([PIXELS, np.full((2, 3), 77, np.uint8)])
 def pixels_of(image, channels="rgb"):
     given = GivenImages([image], channels)
     given.check()
-    picture = given(0)
-    assert picture.mode == "RGB"
-    return np.asarray(picture).tolist()
+    decoded = given(0)
+    assert decoded.mode == "RGB"
+    return np.asarray(decoded).tolist()
 
 
 def chw(pixels):
@@ -36,20 +36,20 @@ def test_every_kind_has_the_same_pixels(tmp_path):
         assert pixels_of(kind) == PIXELS.tolist()
 
 
-def test_grey_is_repeated():
+def test_gray_is_repeated_in_all_channels():
     expected = np.dstack([GREY] * 3).tolist()
     for kind in (GREY, GREY[:, :, None], Image.fromarray(GREY), chw(GREY[:, :, None])):
         assert pixels_of(kind) == expected
         assert pixels_of(kind, "bgr") == expected
 
 
-def test_bgr_arrays_and_tensors_are_turned_round(tmp_path):
+def test_bgr_arrays_and_tensors_become_rgb(tmp_path):
     bgr, transparent = PIXELS[:, :, ::-1], OPAQUE[:, :, [2, 1, 0, 3]]
     for kind in (bgr, transparent, chw(bgr.copy()), chw(transparent) / 255):
         assert pixels_of(kind, "bgr") == PIXELS.tolist()
         assert pixels_of(kind, "rgb") == bgr.tolist()
     Image.fromarray(PIXELS).save(tmp_path / "file.png")
-    for kind in (tmp_path / "file.png", Image.fromarray(PIXELS)):  # they know their order
+    for kind in (tmp_path / "file.png", Image.fromarray(PIXELS)):  # their order is known
         assert pixels_of(kind, "bgr") == PIXELS.tolist()
 
 
@@ -63,19 +63,22 @@ def test_floats_are_rounded_to_the_nearest_level():
     [
         (None, "expected a path, a PIL image, an array or a tensor, got NoneType"),
         (PIXELS.tolist(), "got list"),
-        (PIXELS.astype(np.float32), r"float32 \(2, 3, 3\); an array has to be uint8"),
-        (PIXELS[:, :2].transpose(2, 0, 1), r"uint8 \(3, 2, 2\); an array has .* shape \(H, W, 3\)"),
+        (PIXELS.astype(np.float32), r"float32 \(2, 3, 3\); an array must be uint8"),
+        (
+            PIXELS[:, :2].transpose(2, 0, 1),
+            r"uint8 \(3, 2, 2\); an array .* shape \(H, W, 3\)",
+        ),
         (PIXELS[:, :, :2], r"uint8 \(2, 3, 2\)"),
         (PIXELS[None], r"uint8 \(1, 2, 3, 3\)"),
         (PIXELS[:0], r"uint8 \(0, 3, 3\)"),
-        (torch.from_numpy(PIXELS[:, :2]), r"torch.uint8 \(2, 2, 3\); a tensor has to be uint8, or"),
+        (torch.from_numpy(PIXELS[:, :2]), r"torch.uint8 \(2, 2, 3\); a tensor must be uint8, or"),
         (chw(PIXELS).long(), r"torch.int64 \(3, 2, 3\)"),
-        (chw(PIXELS).float(), "values from 0 to 221; a tensor has to be uint8, or float in 0..1"),
+        (chw(PIXELS).float(), "values from 0 to 221; a tensor must be uint8, or float in 0..1"),
         (chw(PIXELS) / 255 - 0.5, "values from -0.5 to"),
         (torch.full((3, 2, 2), torch.nan), "values from nan to nan"),
     ],
 )
-def test_what_is_no_image_is_named_by_its_position(image, named):
+def test_values_that_are_not_images_are_named_by_position(image, named):
     with pytest.raises(ValueError, match=rf"^images\[7\]: .*{named}"):
         GivenImages([PIXELS, image], first=6).check()
 

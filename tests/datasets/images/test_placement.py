@@ -1,5 +1,6 @@
-"""How much memory is free, and the place of the training images that follows from it."""
+"""Free memory, and the place of the training images that follows from it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,7 @@ from datasets.images.placement import (
 )
 
 GB = 2**30
-NEED = Need(num_images=10 * 2**14, image_bytes=2**16, reads=60, colours=False)  # 10 GB
-
-
-def need(**changed):
-    values = {"num_images": NEED.num_images, "image_bytes": NEED.image_bytes, "reads": 60}
-    return Need(**{**values, "colours": False, **changed})
+NEED = Need(num_images=10 * 2**14, image_bytes=2**16, augmented_reads=60)  # 10 GB
 
 
 @pytest.mark.parametrize(
@@ -35,20 +31,23 @@ def need(**changed):
         (19.9, 29.9, {}, "none"),
         (0, None, {}, "none"),
         (100, 100, {"colours": True}, "ram"),
-        (100, 100, {"reads": 1}, "none"),
-        (100, 100, {"reads": 1.1}, "device"),
-        (100, None, {"reads": 1.0}, "none"),
+        (100, 100, {"augmented_reads": 1}, "none"),
+        (100, 100, {"augmented_reads": 1.1}, "device"),
+        (100, None, {"augmented_reads": 1.0}, "none"),
     ],
 )
-def test_auto_takes_what_fits_and_pays(ram, device, changed, place):
+def test_auto_takes_a_place_that_fits_and_pays(ram, device, changed, place):
     free = FreeMemory(int(ram * GB), None if device is None else int(device * GB))
-    assert choose_place("auto", need(**changed), free)[0] == place
+    assert choose_place("auto", replace(NEED, **changed), free)[0] == place
 
 
 @pytest.mark.parametrize("wanted", ["none", "ram", "device"])
 @pytest.mark.parametrize("reads", [1, 60])
-def test_what_is_wanted_is_taken_where_it_fits(wanted, reads):
-    assert choose_place(wanted, need(reads=reads), FreeMemory(10 * GB, 10 * GB))[0] == wanted
+def test_wanted_place_is_taken_if_images_fit(wanted, reads):
+    assert (
+        choose_place(wanted, replace(NEED, augmented_reads=reads), FreeMemory(10 * GB, 10 * GB))[0]
+        == wanted
+    )
 
 
 @pytest.mark.parametrize(
@@ -56,19 +55,19 @@ def test_what_is_wanted_is_taken_where_it_fits(wanted, reads):
     [
         ("ram", FreeMemory(9 * GB, 100 * GB)),
         ("device", FreeMemory(100 * GB, 9 * GB)),
-        ("device", FreeMemory(9 * GB)),  # a device without memory of its own
+        ("device", FreeMemory(9 * GB)),  # a device without its own memory
     ],
 )
-def test_what_does_not_fit_is_refused_with_numbers_and_remedy(wanted, free):
+def test_images_that_do_not_fit_are_refused_with_sizes_and_remedy(wanted, free):
     message = (
-        rf"INPUT\.CACHE: {wanted} needs 10 GB for 163,840 training images, 9 GB are free; "
+        rf"INPUT\.CACHE: {wanted} needs 10 GB for 163,840 training images, but 9 GB are free; "
         "set it to auto or none"
     )
     with pytest.raises(ValueError, match=message):
         choose_place(wanted, NEED, free)
 
 
-def test_what_is_wanted_is_tried_where_nothing_can_be_measured():
+def test_wanted_place_is_tried_if_memory_is_unknown():
     assert choose_place("ram", NEED, FreeMemory(0))[0] == "ram"
 
 
@@ -84,11 +83,11 @@ def test_free_ram_of_this_machine():
     assert 2**20 < found.ram < 2**50
 
 
-@pytest.mark.skipif(not Path("/proc/self/cgroup").is_file(), reason="a system without them")
-def test_smallest_limit_counts(monkeypatch):
+@pytest.mark.skipif(not Path("/proc/self/cgroup").is_file(), reason="needs control groups")
+def test_lowest_limit_counts(monkeypatch):
     monkeypatch.setattr(placement, "cgroup_rooms", lambda *_: iter([10**15, 12345, 10**14]))
     assert free_ram() == 12345
-    monkeypatch.setattr(placement, "cgroup_rooms", lambda *_: iter([-5]))  # over the limit already
+    monkeypatch.setattr(placement, "cgroup_rooms", lambda *_: iter([-5]))  # already over the limit
     assert free_ram() == 0
 
 
@@ -99,7 +98,7 @@ def write_group(folder, **files):
 
 
 def test_groups_of_version_2(tmp_path):
-    """A job without a limit inside a limited one; the mount's root has no such files."""
+    """A job without a limit inside a limited group; the root has no limit files."""
     write_group(tmp_path / "slurm", memory__max=1000, memory__current=700)
     write_group(tmp_path / "slurm", memory__stat="anon 400\ninactive_file 250\nactive_file 50")
     write_group(tmp_path / "slurm" / "job", memory__max="max", memory__current=600)
@@ -116,8 +115,8 @@ def test_groups_of_version_1(tmp_path):
     assert list(cgroup_rooms(tmp_path, lines)) == [500]
 
 
-def test_container_that_sees_its_own_group_only(tmp_path):
-    """The path in /proc is that outside of the container; the limit lies at the mount's root."""
+def test_group_of_a_container(tmp_path):
+    """/proc names the path outside the container; the limit is at the mount's root."""
     names = {"memory__limit_in_bytes": 900, "memory__usage_in_bytes": 500}
     write_group(tmp_path / "memory", **names, memory__stat="total_inactive_file 0")
     assert list(cgroup_rooms(tmp_path, "9:memory:/docker/1f\n")) == [400]
@@ -126,4 +125,4 @@ def test_container_that_sees_its_own_group_only(tmp_path):
 def test_machine_without_meminfo(tmp_path):
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemFree: 1 kB\nMemAvailable:  123 kB\n")
     assert placement._machine_room(tmp_path / "meminfo") == 123 * 1024
-    assert placement._machine_room(tmp_path / "absent") > 2**20  # as the system tells
+    assert placement._machine_room(tmp_path / "absent") > 2**20  # from sysconf

@@ -1,4 +1,4 @@
-"""Augmentation and preprocessing against the original's, and their statistics."""
+"""Preprocessing and augmentation: equal to the original's; statistics."""
 
 import io
 import random
@@ -21,26 +21,26 @@ IMAGES = ["img0", "img1", "img2", "img3"]
 HALF = [0.5, 0.5, 0.5]
 CONSTANTS = {"vit": (HALF, HALF), "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])}
 SIZE = (256, 128)
-# The arrays were resized by Pillow 13; earlier ones differ in some pixels by a gray level or two.
+# The arrays were resized by Pillow 13; earlier versions differ by up to two gray levels.
 LEVELS = 0 if int(PIL.__version__.split(".")[0]) >= 13 else 2
 
 
 def plain(size=SIZE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), **options):
-    """The training transform with everything random switched off unless given."""
+    """The training transform; random changes are off unless given."""
     augmentation = Augmentation(**{"flip": 0, "padding": 0, "erasing": 0, **options})
     return train_transform(size, T.Normalize(mean, std), augmentation)
 
 
 @pytest.fixture(params=IMAGES)
 def case(request, golden):
-    """The arrays of one golden image by their last name."""
+    """The golden arrays of one image."""
     prefix = f"{request.param}/"
     arrays = golden("transforms").items()
     return {key.removeprefix(prefix): value for key, value in arrays if key.startswith(prefix)}
 
 
 @pytest.fixture
-def picture(case):
+def image(case):
     return Image.open(io.BytesIO(case["jpeg_bytes"].tobytes())).convert("RGB")
 
 
@@ -49,27 +49,27 @@ def as_u8(tensor):
     return (tensor * 255).round().byte().permute(1, 2, 0).numpy()
 
 
-def assert_same_picture(found, expected):
+def assert_same_pixels(found, expected):
     assert found.shape == expected.shape
     assert np.abs(found.astype(int) - expected).max() <= LEVELS
 
 
-def test_jpeg_decodes_as_in_the_original(case, picture):
-    assert np.array_equal(np.asarray(picture), case["decoded_rgb"])
+def test_jpeg_decodes_as_in_the_original(case, image):
+    assert np.array_equal(np.asarray(image), case["decoded_rgb"])
 
 
-def test_evaluation_resize_is_exact(case, picture):
-    resized = as_u8(evaluation_transform(SIZE, T.Normalize((0.0,) * 3, (1.0,) * 3))(picture))
-    assert_same_picture(resized, case["val_resized_u8"])
+def test_evaluation_resize_is_exact(case, image):
+    resized = as_u8(evaluation_transform(SIZE, T.Normalize((0.0,) * 3, (1.0,) * 3))(image))
+    assert_same_pixels(resized, case["val_resized_u8"])
 
 
-def test_training_resize_is_bicubic_and_exact(case, picture):
-    assert_same_picture(as_u8(plain()(picture)), case["train_resized_bicubic_u8"])
+def test_training_resize_is_bicubic_and_exact(case, image):
+    assert_same_pixels(as_u8(plain()(image)), case["train_resized_bicubic_u8"])
 
 
 @pytest.mark.parametrize("constants", ["vit", "imagenet"])
-def test_normalized_evaluation_image(case, picture, constants):
-    image = evaluation_transform(SIZE, T.Normalize(*CONSTANTS[constants]))(picture)
+def test_normalized_evaluation_image(case, image, constants):
+    image = evaluation_transform(SIZE, T.Normalize(*CONSTANTS[constants]))(image)
     assert image.shape == (3, *SIZE)
     assert image.dtype == torch.float32
     stored = case[f"val_{constants}_slice"]
@@ -80,15 +80,15 @@ def test_normalized_evaluation_image(case, picture, constants):
     assert image.std().item() == pytest.approx(std, abs=1e-5 + level / 10)
 
 
-def test_padded_shape(case, picture):
+def test_padded_shape(case, image):
     steps = plain(padding=10).transforms
     to_crop = next(i for i, step in enumerate(steps) if isinstance(step, T.RandomCrop))
     for step in steps[:to_crop]:
-        picture = step(picture)
+        image = step(image)
     height, width, channels = case["train_padded_shape"]
-    assert picture.size == (width, height)
-    assert len(picture.getbands()) == channels
-    assert steps[to_crop](picture).size == SIZE[::-1]
+    assert image.size == (width, height)
+    assert len(image.getbands()) == channels
+    assert steps[to_crop](image).size == SIZE[::-1]
 
 
 def test_order_of_the_steps():
@@ -126,18 +126,18 @@ def test_order_of_all_the_steps():
 
 
 @pytest.mark.parametrize("part", ["jitter", "augmix"])
-def test_colours_change_as_often_as_asked(part):
-    """A picture with a slope of colours changes under each of them in its share of the cases."""
+def test_colour_changes_have_their_probability(part):
+    """Each of them changes a colour gradient."""
     slope = np.linspace(30, 220, 16 * 8 * 3).reshape(16, 8, 3).astype(np.uint8)
-    picture = Image.fromarray(slope)
-    unchanged = plain((16, 8))(picture)
+    image = Image.fromarray(slope)
+    unchanged = plain((16, 8))(image)
     transform = plain((16, 8), **{part: 0.5})
     torch.manual_seed(2)
-    changed = [not torch.equal(transform(picture), unchanged) for _ in range(400)]
+    changed = [not torch.equal(transform(image), unchanged) for _ in range(400)]
     assert np.mean(changed) == pytest.approx(0.5, abs=0.08)
 
 
-def test_grayscale_drops_the_colours_as_often_as_asked():
+def test_grayscale_has_its_probability():
     colours = np.random.default_rng(0).integers(0, 256, (16, 8, 3), np.uint8)
     transform = plain((16, 8), grayscale=0.25)
     torch.manual_seed(3)
@@ -146,23 +146,23 @@ def test_grayscale_drops_the_colours_as_often_as_asked():
     assert np.mean(gray) == pytest.approx(0.25, abs=0.07)
 
 
-def test_instance_normalization_is_that_of_the_layer():
+def test_instance_normalization_equals_torch():
     image = torch.rand(3, 20, 10, generator=torch.Generator().manual_seed(0)) * 0.3 + 0.2
     expected = torch.nn.InstanceNorm2d(3)(image[None])[0]
     torch.testing.assert_close(normalize_instance(image), expected, rtol=0, atol=1e-5)
-    assert normalize_instance(torch.full((3, 4, 4), 0.7)).abs().max() < 1e-3  # a plain image
+    assert normalize_instance(torch.full((3, 4, 4), 0.7)).abs().max() < 1e-3  # one colour
 
 
-def test_evaluation_interpolation(picture):
+def test_evaluation_interpolation(image):
     normalize = T.Normalize((0.0,) * 3, (1.0,) * 3)
-    bilinear = evaluation_transform(SIZE, normalize)(picture)
-    bicubic = evaluation_transform(SIZE, normalize, T.InterpolationMode.BICUBIC)(picture)
-    assert torch.equal(bicubic, plain()(picture))
+    bilinear = evaluation_transform(SIZE, normalize)(image)
+    bicubic = evaluation_transform(SIZE, normalize, T.InterpolationMode.BICUBIC)(image)
+    assert torch.equal(bicubic, plain()(image))
     assert not torch.equal(bicubic, bilinear)
 
 
 def test_padding_is_black_before_normalization():
-    """A white image: whatever the crop takes of the padding is -mean / std, never 0."""
+    """In a white image, padding becomes -mean / std, never 0."""
     mean, std = [0.4, 0.5, 0.6], [0.2, 0.25, 0.5]
     transform = plain((32, 16), mean, std, padding=10)
     white = Image.new("RGB", (16, 32), "white")
@@ -190,7 +190,7 @@ def test_flip_mirrors_left_and_right(probability, expected):
 
 
 def erased_shares(count):
-    """Share of every image that random erasing replaced; images are all zero before it."""
+    """Erased share of every image; the images are black before erasing."""
     random.seed(0)
     torch.manual_seed(0)
     transform = plain((64, 32), HALF, HALF, erasing=0.5)
@@ -203,7 +203,7 @@ def test_random_erasing_statistics():
     images, shares = erased_shares(2000)
     applied = shares > 0
     assert applied.mean() == pytest.approx(0.49, abs=0.035)
-    assert shares[applied].min() > 0.018  # 2 % but for rounding to pixels
+    assert shares[applied].min() > 0.018  # 2 % up to rounding to pixels
     assert shares[applied].max() < 0.345
     assert shares[applied].mean() == pytest.approx(0.1625, abs=0.015)
     noise = images[(images != -1).any(1, keepdim=True).expand_as(images)]

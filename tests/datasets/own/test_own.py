@@ -1,4 +1,4 @@
-"""Own data: folders, CSV files and the drawn split."""
+"""Own data: folders, CSV files and drawn splits."""
 
 import logging
 from pathlib import Path
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.own.csv_file import read_csv
-from datasets.own.entries import split_own_data
+from datasets.own.entries import draw_test_only, split_own_data
 from datasets.own.folder import read_folder, read_own_data
 from datasets.records import Sample
 
@@ -34,7 +34,7 @@ def every(splits):
 # folder per identity
 
 
-def test_folder_without_cameras(tmp_path):
+def test_folder_without_cameras_keeps_same_camera_matches(tmp_path):
     make_files(tmp_path / "cows", *(f"{cow}/{i}.jpg" for cow in "abcdefgh" for i in range(6)))
     splits = read_own_data(tmp_path / "cows")
     assert splits.name == "cows"
@@ -47,7 +47,7 @@ def test_folder_without_cameras(tmp_path):
     assert any("seed 0" in note for note in splits.notes)
 
 
-def test_folder_reads_image_types_in_subfolders_and_passes_over_others(tmp_path):
+def test_folder_reads_images_recursively_and_skips_other_files(tmp_path):
     make_files(
         tmp_path,
         *("a/1.JPG", "a/day1/2.jpeg", "a/day1/x/3.png", "b/1.bmp", "c/1.WebP", "c/2.jpg"),
@@ -60,15 +60,15 @@ def test_folder_reads_image_types_in_subfolders_and_passes_over_others(tmp_path)
     )
 
 
-def test_folder_warns_of_loose_images(tmp_path, caplog):
+def test_images_outside_identity_folders_are_counted(tmp_path, caplog):
     make_files(tmp_path, *(f"{pid}/{i}.jpg" for pid in "abcd" for i in range(2)), "loose.jpg")
     with caplog.at_level(logging.WARNING):
         read_folder(tmp_path)
-    assert "1 images outside an identity folder" in caplog.text
+    assert "ignored 1 images outside identity folders" in caplog.text
 
 
 @pytest.mark.parametrize("form", ["{i}_c{cam}_x.jpg", "door-cam{cam}-{i}.jpg", "{i}_C{cam}.png"])
-def test_folder_with_a_camera_in_every_name(tmp_path, form):
+def test_cameras_come_from_file_names(tmp_path, form):
     files = [f"{pid}/{form.format(i=i, cam=3 + i % 2)}" for pid in "abcd" for i in range(4)]
     make_files(tmp_path, *files)
     splits = read_folder(tmp_path)
@@ -78,7 +78,7 @@ def test_folder_with_a_camera_in_every_name(tmp_path, form):
     assert len(splits.query) == 4  # two test identities, two cameras
 
 
-def test_folder_with_a_camera_in_some_names_has_none(tmp_path):
+def test_one_file_without_camera_makes_all_cameras_unknown(tmp_path):
     files = [f"{pid}/{i}_c{i}.jpg" for pid in "abcd" for i in range(4)]
     make_files(tmp_path, *files, "a/noname.jpg")
     splits = read_folder(tmp_path)
@@ -86,7 +86,7 @@ def test_folder_with_a_camera_in_some_names_has_none(tmp_path):
     assert not splits.ignore_same_camera
 
 
-def test_folder_with_one_camera_keeps_same_camera_matches(tmp_path):
+def test_single_camera_keeps_same_camera_matches(tmp_path):
     make_files(tmp_path, *(f"{pid}/{i}_c7.jpg" for pid in "abcd" for i in range(3)))
     splits = read_folder(tmp_path)
     assert not splits.ignore_same_camera
@@ -97,7 +97,7 @@ def test_folder_with_one_camera_keeps_same_camera_matches(tmp_path):
     ("names", "order"),
     [(["10", "9", "100", "2"], ["2", "9", "10", "100"]), (["b10", "b9", "a", "2"], None)],
 )
-def test_identity_numbers_are_numeric_or_alphabetical(tmp_path, names, order):
+def test_identities_are_numbered_numerically_or_alphabetically(tmp_path, names, order):
     make_files(tmp_path, *(f"{name}/{i}.jpg" for name in names for i in range(2)))
     samples = every(read_folder(tmp_path))
     pids = {Path(s.path).parent.name: s.pid for s in samples}
@@ -105,7 +105,7 @@ def test_identity_numbers_are_numeric_or_alphabetical(tmp_path, names, order):
 
 
 @pytest.mark.parametrize("gallery", ["gallery", "test"])
-def test_folder_with_given_splits(tmp_path, gallery):
+def test_given_split_folders_are_used(tmp_path, gallery):
     make_files(
         tmp_path,
         *("train/x/1_c1.jpg", "train/y/1_c2.jpg"),
@@ -119,7 +119,7 @@ def test_folder_with_given_splits(tmp_path, gallery):
     assert splits.notes == ()
 
 
-def test_folder_for_training_or_testing_only(tmp_path):
+def test_folder_may_be_for_training_or_testing_only(tmp_path):
     make_files(tmp_path / "one", "train/x/1.jpg")
     make_files(tmp_path / "two", "query/x/1.jpg", "gallery/x/2.jpg", "val/x/3.jpg")
     training, test = read_folder(tmp_path / "one"), read_folder(tmp_path / "two")
@@ -127,13 +127,13 @@ def test_folder_for_training_or_testing_only(tmp_path):
     assert [len(part) for part in (test.train, test.query, test.gallery)] == [0, 1, 1]
 
 
-def test_folder_with_gallery_but_no_query(tmp_path):
+def test_gallery_without_query_is_an_error(tmp_path):
     make_files(tmp_path, "train/x/1.jpg", "test/y/2.jpg")
     with pytest.raises(ValueError, match="gallery images but no query images"):
         read_folder(tmp_path)
 
 
-def test_identities_in_train_and_test_are_reported(tmp_path, caplog):
+def test_identities_in_train_and_test_are_counted(tmp_path, caplog):
     make_files(tmp_path, "train/x/1.jpg", "query/x/2.jpg", "gallery/x/3.jpg")
     with caplog.at_level(logging.WARNING):
         splits = read_folder(tmp_path)
@@ -142,12 +142,12 @@ def test_identities_in_train_and_test_are_reported(tmp_path, caplog):
     assert "both train and test" in caplog.text
 
 
-def test_empty_folder(tmp_path):
+def test_empty_folder_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no images in .*<identity>"):
         read_folder(tmp_path)
 
 
-def test_folder_in_market_layout(tmp_path):
+def test_market_layout_is_recognized(tmp_path):
     make_files(
         tmp_path / "mine",
         *("bounding_box_train/0001_c1_0.jpg", "query/0002_c1_0.jpg"),
@@ -161,7 +161,7 @@ def test_folder_in_market_layout(tmp_path):
 # CSV
 
 
-def test_csv_with_everything(tmp_path):
+def test_csv_with_all_columns(tmp_path):
     images = ["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg"]
     rows = ["a/1.jpg,bella,0,3,train", "a/2.jpg,bella,1,,train"]
     rows += ["b/1.jpg,7,2,-1,query", "", "b/2.jpg,7,0,0,Gallery"]
@@ -177,7 +177,7 @@ def test_csv_with_everything(tmp_path):
     assert splits.ignore_same_camera
 
 
-def test_csv_without_split_and_cameras_with_absolute_paths(tmp_path):
+def test_csv_with_absolute_paths_and_pids_only(tmp_path):
     images = [f"{pid}{i}.jpg" for pid in "abcd" for i in range(3)]
     rows = [f"{tmp_path / image},{image[0]}" for image in images]
     splits = read_own_data(write_csv(tmp_path, "path,pid\n" + "\n".join(rows), *images))
@@ -257,14 +257,14 @@ def test_drawn_split_invariants(samples, seed, fraction, has_cameras):
         )
 
 
-def test_drawn_split_repeats_and_follows_the_seed():
+def test_drawn_split_depends_on_the_seed_and_not_on_the_order():
     samples = make_samples([[0, 1, 1, 0, 2]] * 12)
     first = split_own_data(samples, seed=3)
     assert split_own_data(samples[::-1], seed=3) == first
     assert split_own_data(samples, seed=4) != first
 
 
-def test_drawn_split_halves_and_takes_a_query_per_camera():
+def test_drawn_split_halves_identities_and_draws_a_query_per_camera():
     splits = split_own_data(make_samples([[0, 0, 1, 1, 2, 2]] * 8))
     assert len({s.pid for s in splits.train}) == 4
     assert len(splits.query) == 4 * 3
@@ -273,7 +273,7 @@ def test_drawn_split_halves_and_takes_a_query_per_camera():
     assert len({s.pid for s in three_quarters.train}) == 6
 
 
-def test_drawn_split_leaves_a_gallery_image():
+def test_every_drawn_query_keeps_a_gallery_image():
     splits = split_own_data(make_samples([[0, 1]] * 4))
     assert len(splits.query) == len(splits.gallery) == 2
 
@@ -286,7 +286,7 @@ def test_identities_with_one_image_are_distractors():
 
 
 @pytest.mark.parametrize("cameras_by_pid", [[[0, 0]] * 3, [[0, 1]]])
-def test_too_few_identities_names_the_remedy(cameras_by_pid):
+def test_too_few_identities_are_an_error_with_a_remedy(cameras_by_pid):
     with pytest.raises(ValueError, match=r"too few.*4 are needed.*CSV column 'split'"):
         split_own_data(make_samples(cameras_by_pid), name="mine")
 
@@ -295,15 +295,92 @@ def test_too_few_identities_names_the_remedy(cameras_by_pid):
     ("cameras_by_pid", "message"),
     [([[0]] * 6, "has two images"), ([[0, 0], [1, 1]] * 3, "has images from two cameras")],
 )
-def test_nothing_to_test_names_the_remedy(cameras_by_pid, message):
+def test_no_possible_query_is_an_error_with_a_remedy(cameras_by_pid, message):
     with pytest.raises(ValueError, match=f"nothing to test.*{message}.*CSV column 'split'"):
         split_own_data(make_samples(cameras_by_pid))
 
 
-def test_csv_with_an_empty_camera_has_none(tmp_path):
+def test_csv_with_one_empty_camid_has_unknown_cameras(tmp_path):
     rows = ["1.jpg,a,3,train", "2.jpg,b,4,query", "3.jpg,b,,test"]
     text = "\n".join(["path,pid,camid,split", *rows])
     splits = read_csv(write_csv(tmp_path, text, "1.jpg", "2.jpg", "3.jpg"))
     assert [s.camid for s in [*splits.train, *splits.query, *splits.gallery]] == [0, 0, 0]
     assert splits.ignore_same_camera is False
     assert any("cameras unknown" in note for note in splits.notes)
+
+
+# images without identities, and folders that look like cameras
+
+
+def test_unlabelled_images_are_a_training_split_without_a_note_on_cameras(tmp_path):
+    make_files(tmp_path / "crops", *(f"train/unknown/{i}_c{i % 3}.jpg" for i in range(9)))
+    splits = read_own_data(tmp_path / "crops")
+    assert (splits.name, splits.query, splits.gallery, splits.notes) == ("crops", [], [], ())
+    assert [(s.pid, s.camid) for s in splits.train] == [(0, i % 3) for i in range(9)]
+
+
+def test_loose_images_alone_are_an_error_that_names_the_folder_for_unlabelled_images(tmp_path):
+    make_files(tmp_path, "1.jpg", "2.jpg")
+    with pytest.raises(FileNotFoundError, match=r"train/unknown/<image>\.jpg"):
+        read_own_data(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names", [["cam1", "cam2", "cam3", "cam4"], ["Camera_01", "camera-2", "c3", "CAM 4"]]
+)
+def test_identities_named_like_cameras_are_doubted(tmp_path, caplog, names):
+    make_files(tmp_path, *(f"{name}/{i}.jpg" for name in names for i in range(2)))
+    splits = read_folder(tmp_path)
+    assert len({s.pid for s in every(splits)}) == 4
+    (warning,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert f"the folders {', '.join(sorted(names)[:3])}, ... look like cameras" in warning
+    assert "<identity>/0001_c2.jpg" in warning
+
+
+@pytest.mark.parametrize("names", [["cam1", "cam2", "cam3", "anna"], ["cow1", "cow2", "1", "cat3"]])
+def test_other_identities_are_not_doubted(tmp_path, caplog, names):
+    make_files(tmp_path, *(f"{name}/{i}.jpg" for name in names for i in range(2)))
+    read_folder(tmp_path)
+    assert [r for r in caplog.records if r.levelno == logging.WARNING] == []
+
+
+# data that no model was trained on
+
+
+def test_tested_only_data_test_all_identities(tmp_path):
+    images = [f"{pid}{i}.jpg" for pid in "abcd" for i in range(3)]
+    rows = [f"{image},{image[0]}" for image in images]
+    file = write_csv(tmp_path, "path,pid\n" + "\n".join(rows), *images)
+    for path in (file, tmp_path / "cows"):
+        make_files(tmp_path / "cows", *(f"{image[0]}/{image}" for image in images))
+        half, whole = read_own_data(path), read_own_data(path, tested_only=True)
+        assert [len(part) for part in (half.train, half.query, half.gallery)] == [6, 2, 4]
+        assert [len(part) for part in (whole.train, whole.query, whole.gallery)] == [0, 4, 8]
+        assert {s.pid for s in whole.query} == {s.pid for s in whole.gallery} == {0, 1, 2, 3}
+        assert "not trained on: all 4 identities are tested" in whole.notes[0]
+
+
+def test_tested_only_data_keep_a_given_split(tmp_path):
+    make_files(tmp_path, "train/x/1.jpg", "query/y/1.jpg", "gallery/y/2.jpg")
+    assert read_folder(tmp_path, tested_only=True) == read_folder(tmp_path)
+
+
+@given(samples=IDENTITIES)
+def test_all_images_of_tested_only_data_are_query_or_gallery(samples):
+    try:
+        splits = draw_test_only(samples)
+    except ValueError as error:
+        assert "nothing to test" in str(error)  # noqa: PT017
+        return
+    assert sorted(s.path for s in splits.query + splits.gallery) == sorted(s.path for s in samples)
+    assert draw_test_only(samples[::-1]) == splits
+    for query in splits.query:
+        assert any(
+            g.pid == query.pid and not (splits.ignore_same_camera and g.camid == query.camid)
+            for g in splits.gallery
+        )
+
+
+def test_tested_only_data_may_have_few_identities():
+    splits = draw_test_only(make_samples([[0, 1], [0, 1]]))
+    assert [s.pid for s in splits.query] == [0, 1]

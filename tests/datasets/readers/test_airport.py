@@ -16,7 +16,7 @@ def make_tree(tmp_path, make_files):
 
 @pytest.mark.parametrize("folder", ["AirportALERT", "airport/AirportALERT", "airport", "."])
 @pytest.mark.parametrize("separator", ["\\", "/"])
-def test_ids_and_cameras(tmp_path, make_tree, facts, folder, separator):
+def test_list_gives_pids_and_cameras(tmp_path, make_tree, facts, folder, separator):
     lines = ("cam2/11001/a.jpg", "cam1/11000/c.jpg", "", "cam1/401999/b.jpg", "cam0/5/d.jpg")
     make_tree(*(line.replace("/", separator) for line in lines), folder=folder)
     splits = read_airport(tmp_path)
@@ -30,14 +30,14 @@ def test_ids_and_cameras(tmp_path, make_tree, facts, folder, separator):
 
 
 @pytest.mark.parametrize("line", ["cam1\\b.jpg", "cam1\\someone\\b.jpg"])
-def test_wrong_line_is_named(tmp_path, make_tree, line):
+def test_malformed_line_is_an_error_naming_it(tmp_path, make_tree, line):
     make_tree("cam2\\11001\\a.jpg", line)
     with pytest.raises(ValueError, match=r"filepath\.txt, line 2: expected 'camera\\identity\\im"):
         read_airport(tmp_path)
 
 
 @pytest.mark.parametrize("lines", [("cam2\\11001\\gone.jpg",), ("cam2\\11000\\a.jpg",), ()])
-def test_list_without_images(tmp_path, make_tree, lines):
+def test_missing_images_are_an_error(tmp_path, make_tree, lines):
     make_tree(*lines)
     with pytest.raises(FileNotFoundError, match=r"airport: no images in .*filepath\.txt"):
         read_airport(tmp_path)

@@ -6,7 +6,7 @@ from datasets.readers.cuhk01 import read_cuhk01
 
 
 @pytest.mark.parametrize("folder", ["cuhk01", "CUHK01", "."])
-def test_identity_and_view_of_every_image(tmp_path, make_files, facts, folder):
+def test_file_names_give_pid_and_view(tmp_path, make_files, facts, folder):
     names = [f"campus/0001{image:03}.png" for image in (4, 3, 2, 1)]
     make_files(*names, "campus/0971003.png", "campus/Thumbs.db", folder=folder)
     splits = read_cuhk01(tmp_path)
@@ -24,7 +24,7 @@ def test_identity_and_view_of_every_image(tmp_path, make_files, facts, folder):
     assert "overlaps CUHK02" in splits.notes[1]
 
 
-def test_image_numbers_of_four_digits(tmp_path, make_files, facts):
+def test_image_numbers_may_have_four_digits(tmp_path, make_files, facts):
     make_files("campus/00120002.png", "campus/00120003.png")
     assert facts(read_cuhk01(tmp_path).train) == [
         ("campus/00120002.png", 12, 0),
@@ -39,7 +39,7 @@ def test_strange_names_are_errors(tmp_path, make_files, name):
         read_cuhk01(tmp_path)
 
 
-def test_empty_folder(tmp_path):
+def test_empty_folder_is_an_error(tmp_path):
     (tmp_path / "cuhk01" / "campus").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match=r"cuhk01: no images in .*campus; expected files"):
         read_cuhk01(tmp_path)

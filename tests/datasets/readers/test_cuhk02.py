@@ -14,7 +14,7 @@ IMAGES = (
 @pytest.mark.parametrize(
     "folder", ["cuhk02", "cuhk02/Dataset", "CUHK02", "CUHK02/Dataset", "Dataset", "."]
 )
-def test_pids_and_cameras_of_the_pairs_stay_apart(tmp_path, make_files, facts, folder):
+def test_camera_pairs_share_no_pid_or_camera(tmp_path, make_files, facts, folder):
     make_files(*IMAGES, folder=folder)
     splits = read_cuhk02(tmp_path)
     base = "" if folder == "." else f"{folder}/"
@@ -45,7 +45,7 @@ def test_strange_names_are_errors(tmp_path, make_files, name):
         read_cuhk02(tmp_path)
 
 
-def test_empty_side(tmp_path, make_files):
+def test_empty_side_is_an_error(tmp_path, make_files):
     make_files(*IMAGES)
     (tmp_path / "P4" / "cam2" / "001_01.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"cuhk02: no images in .*P4/cam2; expected files"):

@@ -12,7 +12,7 @@ from scipy.io import savemat
 from datasets.readers import cuhk03_release
 from datasets.readers.cuhk03 import NUM_SPLITS, read_cuhk03, read_cuhk03_classic
 
-# The ten pictures of each person, as 1 or 0 (not there); a key is (pair of cameras, identity).
+# The ten images of each person, 1 = exists, 0 = missing; a key is (camera pair, identity).
 PERSONS = {
     (1, 1): "1100010000",
     (1, 2): "1000011000",
@@ -38,8 +38,8 @@ NAMES = [name for name, _, _ in EXTRACTED]
 NEW_PROTOCOL = {"train_idx": [1, 2, 3], "query_idx": [4, 9], "gallery_idx": [6, 5, 10]}
 
 
-def draw_picture(flavour, pair, identity, image, height=4, width=3):
-    """Pixels that tell everything: row, column, and which picture it is."""
+def draw_image(flavour, pair, identity, image, height=4, width=3):
+    """Pixels that encode row, column, flavour, pair, identity and image."""
     pixels = np.zeros((height, width, 3), dtype=np.uint8)
     pixels[:, :, 0] = np.arange(height)[:, None] * 10 + np.arange(width)
     pixels[:, :, 1] = pair * 10 + identity
@@ -48,7 +48,7 @@ def draw_picture(flavour, pair, identity, image, height=4, width=3):
 
 
 def write_release(path, *, as_matlab=True, flavours=("detected", "labeled"), test_sets=TEST_SETS):
-    """The release as MATLAB writes it: all axes reversed; or with those of cell arrays kept."""
+    """The release as MATLAB writes it, with all axes reversed, or not those of cell arrays."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w", userblock_size=512) as file:
 
@@ -68,7 +68,7 @@ def write_release(path, *, as_matlab=True, flavours=("detected", "labeled"), tes
                 cell = np.full((10, identities), empty.ref, dtype=h5py.ref_dtype)
                 for image, identity in np.ndindex(cell.shape):
                     if PERSONS.get((pair, identity + 1), "0" * 10)[image] == "1":
-                        pixels = draw_picture(flavour, pair, identity + 1, image + 1)
+                        pixels = draw_image(flavour, pair, identity + 1, image + 1)
                         cell[image, identity] = put(pixels.T).ref
                 number = len(file["#refs#"])
                 pairs.append(
@@ -107,7 +107,7 @@ def in_folder(folder, samples):
 
 @pytest.mark.parametrize("flavour", ["detected", "labeled"])
 @pytest.mark.parametrize("folder", ["cuhk03-np/", "CUHK03-NP/", "cuhk03/cuhk03-np/", ""])
-def test_market_layout(tmp_path, make_files, facts, flavour, folder):
+def test_market_layout_has_two_cameras(tmp_path, make_files, facts, flavour, folder):
     make_files(
         "bounding_box_train/0001_c1_1.png",
         "bounding_box_train/1467_c2_9.png",
@@ -131,13 +131,13 @@ def test_market_layout(tmp_path, make_files, facts, flavour, folder):
     assert splits.distractors == frozenset()
     assert splits.notes == (
         f"CUHK03 {flavour}, new protocol (767/700 identities)",
-        "2 cameras: the file names do not tell the five pairs apart",
+        "2 cameras: the file names do not tell the five camera pairs apart",
     )
 
 
 @pytest.mark.parametrize("flavour", ["detected", "labeled"])
 @pytest.mark.parametrize("folder", ["cuhk03", "CUHK03", "."])
-def test_extracted_pictures_with_a_split_file(tmp_path, make_files, facts, flavour, folder):
+def test_new_protocol_with_a_split_file(tmp_path, make_files, facts, flavour, folder):
     tree = tmp_path / folder
     make_files(*NAMES, "Thumbs.db", folder=f"{folder}/images_{flavour}")
     write_split_file(tree, flavour)
@@ -152,7 +152,7 @@ def test_extracted_pictures_with_a_split_file(tmp_path, make_files, facts, flavo
     assert not splits.single_gallery_shot
 
 
-def test_the_market_layout_comes_first(tmp_path, make_files, facts):
+def test_market_layout_comes_first(tmp_path, make_files, facts):
     make_files("query/0002_c1_21.png", "bounding_box_train/0001_c1_1.png", folder="detected")
     make_files("detected/bounding_box_test/0002_c2_26.png")
     make_files(*NAMES, folder="cuhk03/images_detected")
@@ -160,7 +160,7 @@ def test_the_market_layout_comes_first(tmp_path, make_files, facts):
     assert facts(read_cuhk03(tmp_path).query) == [("detected/query/0002_c1_21.png", 2, 0)]
 
 
-def test_a_flavour_is_never_taken_for_the_other(tmp_path, make_files):
+def test_one_flavour_is_never_read_as_the_other(tmp_path, make_files):
     make_files(*NAMES, folder="cuhk03/images_detected")
     write_split_file(tmp_path / "cuhk03", "detected")
     with pytest.raises(FileNotFoundError, match="cuhk03_labeled not found"):
@@ -195,7 +195,7 @@ def test_strange_names_are_errors(tmp_path, make_files, name):
         read_cuhk03(tmp_path)
 
 
-def test_strange_name_in_the_market_layout(tmp_path, make_files):
+def test_strange_name_in_the_market_layout_is_an_error(tmp_path, make_files):
     make_files(
         "bounding_box_train/1_001_1_01.png",
         "query/0002_c1_21.png",
@@ -206,14 +206,14 @@ def test_strange_name_in_the_market_layout(tmp_path, make_files):
         read_cuhk03(tmp_path)
 
 
-def test_empty_folder_of_pictures(tmp_path):
+def test_empty_image_folder_is_an_error(tmp_path):
     (tmp_path / "images_detected").mkdir()
     write_split_file(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"cuhk03: no images in .*images_detected"):
         read_cuhk03(tmp_path)
 
 
-def test_pictures_of_the_split_file_that_are_missing(tmp_path, make_files):
+def test_missing_images_of_the_split_file_are_counted(tmp_path, make_files):
     make_files(*NAMES[:8], folder="images_detected")
     write_split_file(tmp_path)
     with pytest.raises(FileNotFoundError) as error:
@@ -223,23 +223,23 @@ def test_pictures_of_the_split_file_that_are_missing(tmp_path, make_files):
 
 
 @pytest.mark.parametrize("field", ["filelist", "train_idx", "query_idx", "gallery_idx"])
-def test_split_file_without_a_field(tmp_path, make_files, field):
+def test_missing_field_of_the_split_file_is_named(tmp_path, make_files, field):
     make_files(*NAMES, folder="images_detected")
     write_split_file(tmp_path, **{field: None})
-    with pytest.raises(ValueError, match=rf"config_detected\.mat: .*without {field}$"):
+    with pytest.raises(ValueError, match=rf"config_detected\.mat: .*missing {field}$"):
         read_cuhk03(tmp_path)
 
 
 @pytest.mark.parametrize("index", [0, 12])
-def test_split_file_with_an_index_outside(tmp_path, make_files, index):
+def test_index_outside_the_split_file_is_an_error(tmp_path, make_files, index):
     make_files(*NAMES, folder="images_detected")
     write_split_file(tmp_path, query_idx=np.array([[1], [index]]))
-    with pytest.raises(ValueError, match=r"config_detected\.mat: an index outside 1\.\.11"):
+    with pytest.raises(ValueError, match=r"config_detected\.mat: an index is outside 1\.\.11"):
         read_cuhk03(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "<!DOCTYPE html>" * 50])
-def test_split_file_that_is_none(tmp_path, make_files, content):
+def test_damaged_split_file_is_an_error(tmp_path, make_files, content):
     make_files(*NAMES, folder="images_detected")
     (tmp_path / "cuhk03_new_protocol_config_detected.mat").write_text(content)
     with pytest.raises(ValueError, match=r"cannot read .*config_detected\.mat .*copy complete"):
@@ -251,22 +251,22 @@ def test_split_file_that_is_none(tmp_path, make_files, content):
 
 @pytest.mark.parametrize("as_matlab", [True, False])
 @pytest.mark.parametrize("flavour", ["detected", "labeled"])
-def test_pictures_are_extracted_once(tmp_path, caplog, facts, flavour, as_matlab):
+def test_images_are_extracted_once(tmp_path, caplog, facts, flavour, as_matlab):
     tree = tmp_path / "cuhk03"
     write_release(tree / "cuhk03_release" / "cuhk-03.mat", as_matlab=as_matlab)
     write_split_file(tree, flavour)
     with caplog.at_level(logging.INFO):
         splits = read_cuhk03(tmp_path, flavour=flavour)
     folder = tree / f"images_{flavour}"
-    assert f"extracting the {flavour} pictures of" in caplog.text
-    assert f"extracted 11 pictures into {folder}" in caplog.text
+    assert f"extracting the {flavour} images of" in caplog.text
+    assert f"extracted 11 images to {folder}" in caplog.text
     assert sorted(path.name for path in folder.iterdir()) == NAMES
     assert facts(splits.train) == in_folder(f"cuhk03/images_{flavour}", EXTRACTED[:3])
     for pair, identity, image in ((1, 1, 2), (1, 2, 7), (2, 1, 10)):
         view = 1 if image <= 5 else 2
-        with Image.open(folder / f"{pair}_{identity:03}_{view}_{image:02}.png") as picture:
-            expected = draw_picture(flavour, pair, identity, image)
-            assert np.array_equal(np.asarray(picture), expected)
+        with Image.open(folder / f"{pair}_{identity:03}_{view}_{image:02}.png") as image_file:
+            expected = draw_image(flavour, pair, identity, image)
+            assert np.array_equal(np.asarray(image_file), expected)
     assert sorted(path.name for path in tree.iterdir()) == [
         "cuhk03_new_protocol_config_" + flavour + ".mat",
         "cuhk03_release",
@@ -299,7 +299,7 @@ def test_interrupted_extraction_leaves_nothing(tmp_path, monkeypatch, interrupti
     assert len(read_cuhk03(tmp_path).train) == 3
 
 
-def test_killed_extraction_is_not_taken_for_a_complete_one(tmp_path, monkeypatch):
+def test_killed_extraction_starts_again(tmp_path, monkeypatch):
     write_release(tmp_path / "cuhk03_release" / "cuhk-03.mat")
     write_split_file(tmp_path)
 
@@ -315,21 +315,21 @@ def test_killed_extraction_is_not_taken_for_a_complete_one(tmp_path, monkeypatch
     assert len(read_cuhk03(tmp_path).train) == 3
 
 
-def test_another_process_was_faster(tmp_path, make_files, monkeypatch):
+def test_extraction_by_two_processes_gives_one_folder(tmp_path, make_files, monkeypatch):
     write_release(tmp_path / "cuhk03_release" / "cuhk-03.mat")
     write_split_file(tmp_path)
-    read_pictures = cuhk03_release._read_pictures
+    read_images = cuhk03_release._read_images
 
     def read_slowly(release, flavour):
-        yield from read_pictures(release, flavour)
+        yield from read_images(release, flavour)
         make_files(*NAMES, folder="images_detected")
 
-    monkeypatch.setattr(cuhk03_release, "_read_pictures", read_slowly)
+    monkeypatch.setattr(cuhk03_release, "_read_images", read_slowly)
     assert len(read_cuhk03(tmp_path).train) == 3
     assert not any(path.name.startswith(".") for path in tmp_path.iterdir())
 
 
-def test_read_only_data_root(tmp_path, monkeypatch):
+def test_read_only_data_root_is_named(tmp_path, monkeypatch):
     write_release(tmp_path / "cuhk03_release" / "cuhk-03.mat")
     write_split_file(tmp_path)
 
@@ -337,37 +337,37 @@ def test_read_only_data_root(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(cuhk03_release.Path, "mkdir", refuse)
-    with pytest.raises(OSError, match=r"cannot extract the pictures of .*cuhk-03\.mat") as error:
+    with pytest.raises(OSError, match=r"cannot extract the images of .*cuhk-03\.mat") as error:
         read_cuhk03(tmp_path)
     assert "Permission denied" in str(error.value)
-    assert f"{tmp_path} must be writable" in str(error.value)
+    assert f"make {tmp_path} writable" in str(error.value)
 
 
-def test_without_h5py(tmp_path, monkeypatch):
+def test_missing_h5py_is_named(tmp_path, monkeypatch):
     write_release(tmp_path / "cuhk03_release" / "cuhk-03.mat")
     write_split_file(tmp_path)
     monkeypatch.setitem(sys.modules, "h5py", None)
     for read in (read_cuhk03, read_cuhk03_classic):
-        with pytest.raises(ImportError, match=r"reading .*cuhk-03\.mat needs h5py: pip install"):
+        with pytest.raises(ImportError, match=r"reading .*cuhk-03\.mat requires h5py: pip install"):
             read(tmp_path)
 
 
-def test_extracted_pictures_need_no_h5py(tmp_path, make_files, monkeypatch):
+def test_extracted_images_are_read_without_h5py(tmp_path, make_files, monkeypatch):
     make_files(*NAMES, folder="images_detected")
     write_split_file(tmp_path)
     monkeypatch.setitem(sys.modules, "h5py", None)
     assert len(read_cuhk03(tmp_path).train) == 3
 
 
-def test_release_that_is_no_hdf5_file(tmp_path, make_files):
+def test_damaged_release_is_an_error(tmp_path, make_files):
     make_files("cuhk03_release/cuhk-03.mat")
     with pytest.raises(ValueError, match=r"cannot read .*cuhk-03\.mat .*Is the copy complete\?"):
         read_cuhk03_classic(tmp_path)
 
 
-def test_release_without_a_flavour(tmp_path):
+def test_flavour_missing_from_the_release_is_named(tmp_path):
     write_release(tmp_path / "cuhk03_release" / "cuhk-03.mat", flavours=("detected",))
-    with pytest.raises(ValueError, match=r"cuhk-03\.mat: no 'labeled' in it"):
+    with pytest.raises(ValueError, match=r"cuhk-03\.mat has no 'labeled'"):
         read_cuhk03_classic(tmp_path, flavour="labeled")
     assert not (tmp_path / "images_labeled").exists()
 
@@ -377,7 +377,7 @@ def test_release_without_a_flavour(tmp_path):
 
 @pytest.mark.parametrize("as_matlab", [True, False])
 @pytest.mark.parametrize("flavour", ["detected", "labeled"])
-def test_classic_split(tmp_path, facts, flavour, as_matlab):
+def test_classic_split_has_one_view_per_side(tmp_path, facts, flavour, as_matlab):
     write_release(tmp_path / "CUHK03" / "cuhk03_release" / "cuhk-03.mat", as_matlab=as_matlab)
     splits = read_cuhk03_classic(tmp_path, 0, flavour=flavour)
     images = f"CUHK03/images_{flavour}"
@@ -403,7 +403,7 @@ def test_classic_splits_differ(tmp_path, make_files):
     assert splits.notes == read_cuhk03_classic(tmp_path, 0).notes
 
 
-def test_classic_needs_the_release_even_with_pictures(tmp_path, make_files):
+def test_classic_needs_the_release_even_with_extracted_images(tmp_path, make_files):
     make_files(*NAMES, folder="cuhk03/images_detected")
     with pytest.raises(FileNotFoundError) as error:
         read_cuhk03_classic(tmp_path)
@@ -411,22 +411,22 @@ def test_classic_needs_the_release_even_with_pictures(tmp_path, make_files):
     assert "data set cuhk03_classic not found" in text
     assert f"{tmp_path}/cuhk03  (lacks cuhk03_release/cuhk-03.mat)" in text
     assert f"{tmp_path}/CUHK03  (no such folder)" in text
-    assert "holds the test sets: needed even where the pictures are extracted" in text
+    assert "holds the test sets; needed even after extraction" in text
 
 
-def test_classic_release_without_test_sets(tmp_path):
+def test_missing_test_sets_are_named(tmp_path):
     write_release(tmp_path / "cuhk03_release" / "cuhk-03.mat", test_sets=None)
-    with pytest.raises(ValueError, match=r"cuhk-03\.mat: no 'testsets' in it"):
+    with pytest.raises(ValueError, match=r"cuhk-03\.mat has no 'testsets'"):
         read_cuhk03_classic(tmp_path)
 
 
-def test_classic_release_with_too_few_test_sets(tmp_path):
+def test_too_few_test_sets_are_an_error(tmp_path):
     write_release(tmp_path / "cuhk03_release" / "cuhk-03.mat", test_sets=TEST_SETS[:3])
-    with pytest.raises(ValueError, match=r"cuhk-03\.mat: 3 test sets, none numbered 3"):
+    with pytest.raises(ValueError, match=r"cuhk-03\.mat: no test set 3, only 3"):
         read_cuhk03_classic(tmp_path, 3)
 
 
-def test_classic_test_set_of_another_form(tmp_path):
+def test_test_set_of_another_shape_is_an_error(tmp_path):
     write_release(tmp_path / "cuhk03_release" / "cuhk-03.mat", test_sets=[[(1, 1, 1)] * 4])
     with pytest.raises(ValueError, match=r"cuhk-03\.mat: expected 2 rows or columns, found"):
         read_cuhk03_classic(tmp_path)

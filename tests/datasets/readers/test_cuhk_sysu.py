@@ -22,7 +22,7 @@ from datasets.readers.cuhk_sysu import read_cuhk_sysu
         ("cropped_images", ("p1_s5_1.jpg", "p1_s23_2.jpg", "p11934_s1_1.jpg")),
     ],
 )
-def test_every_image_trains_and_has_camera_0(tmp_path, make_files, facts, folder, names):
+def test_every_image_is_for_training_with_camera_0(tmp_path, make_files, facts, folder, names):
     make_files(*names, "._p1_s1_1.jpg", "readme.txt", folder=folder)
     splits = read_cuhk_sysu(tmp_path)
     pids = dict(zip(names, (1, 1, 11_934), strict=True))
@@ -45,7 +45,7 @@ def test_strange_names_are_errors(tmp_path, make_files, name):
         read_cuhk_sysu(tmp_path)
 
 
-def test_empty_folder(tmp_path):
+def test_empty_folder_is_an_error(tmp_path):
     (tmp_path / "CUHK-SYSU" / "cropped_image").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match=r"cuhk_sysu: no images in .*cropped_image;"):
         read_cuhk_sysu(tmp_path)

@@ -1,4 +1,4 @@
-"""The splits that ship with the program: what is in them, and that nothing else passes for them."""
+"""The frozen splits: their content, and that no other file is accepted."""
 
 import hashlib
 import json
@@ -11,18 +11,11 @@ from pathlib import Path
 import pytest
 
 from datasets.readers import frozen_splits
-from datasets.readers.frozen_splits import (
-    FROZEN,
-    NUM_SPLITS,
-    describe_splits,
-    draw_splits,
-    format_splits,
-    load_splits,
-    split_file,
-)
-from datasets.readers.frozen_splits.__main__ import main
+from datasets.readers.frozen_splits import NUM_SPLITS, format_splits
+from datasets.readers.frozen_splits.__main__ import ALL, main
 
 ROOT = Path(__file__).parents[3]
+FROZEN = {frozen.name: frozen for frozen in ALL}
 SIZES = {"viper": (range(632), 316), "prid": (range(1, 201), 100), "ilids": (range(1, 120), 60)}
 
 
@@ -35,18 +28,18 @@ def copied_files(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", FROZEN)
-def test_shipped_file_is_the_generators_and_has_the_recorded_hash(name):
+def test_shipped_file_is_the_generators_output_and_has_the_recorded_hash(name):
     shipped = (ROOT / "datasets" / "readers" / "frozen_splits" / f"{name}.json").read_bytes()
     shipped = shipped.replace(b"\r\n", b"\n")
-    assert shipped == format_splits(draw_splits(name))
+    assert shipped == format_splits(FROZEN[name].draw())
     assert hashlib.sha256(shipped).hexdigest() == FROZEN[name].sha256
-    assert load_splits(name) == draw_splits(name) == json.loads(shipped)
+    assert FROZEN[name].load() == FROZEN[name].draw() == json.loads(shipped)
 
 
 @pytest.mark.parametrize("name", SIZES)
 def test_ten_different_halves_of_the_identities(name):
     identities, num_test = SIZES[name]
-    splits = load_splits(name)
+    splits = FROZEN[name].load()
     assert len(splits) == NUM_SPLITS == 10
     assert len({tuple(test) for test in splits}) == 10
     for test in splits:
@@ -57,24 +50,24 @@ def test_ten_different_halves_of_the_identities(name):
     assert {tested.count(pid) for pid in identities} <= set(range(1, 10))
 
 
-def test_first_drawn_identities_are_pinned():
-    assert [load_splits(name)[0][:4] for name in ("viper", "prid", "ilids")] == [
+def test_drawn_identities_are_pinned():
+    assert [FROZEN[name].load()[0][:4] for name in ("viper", "prid", "ilids")] == [
         [0, 1, 2, 3],
         [2, 4, 6, 11],
         [5, 6, 7, 10],
     ]
-    assert [load_splits(name)[9][-2:] for name in ("viper", "prid", "ilids")] == [
+    assert [FROZEN[name].load()[9][-2:] for name in ("viper", "prid", "ilids")] == [
         [629, 630],
         [197, 198],
         [116, 118],
     ]
 
 
-def test_same_splits_in_a_process_with_another_hash_seed():
+def test_splits_do_not_depend_on_the_hash_seed():
     code = (
         "import json, sys\n"
-        "from datasets.readers.frozen_splits import FROZEN, draw_splits, load_splits\n"
-        "json.dump({n: [load_splits(n), draw_splits(n)] for n in FROZEN}, sys.stdout)\n"
+        "from datasets.readers.frozen_splits.__main__ import ALL\n"
+        "json.dump({x.name: [x.load(), x.draw()] for x in ALL}, sys.stdout)\n"
     )
     for seed in ("1", "4242"):
         result = subprocess.run(
@@ -85,47 +78,47 @@ def test_same_splits_in_a_process_with_another_hash_seed():
             text=True,
             check=True,
         )
-        assert json.loads(result.stdout) == {name: [load_splits(name)] * 2 for name in FROZEN}
+        assert json.loads(result.stdout) == {x.name: [x.load()] * 2 for x in ALL}
 
 
 def test_changed_file_is_an_error(copied_files):
     path = copied_files / "prid.json"
     content = path.read_bytes()
     path.write_bytes(content.replace(b"200", b"199", 1))
-    with pytest.raises(ValueError, match=r"prid\.json was changed: its SHA-256 is") as error:
-        load_splits("prid")
+    with pytest.raises(ValueError, match=r"prid\.json has been changed: its SHA-256 is") as error:
+        FROZEN["prid"].load()
     assert FROZEN["prid"].sha256 in str(error.value)
     assert "python -m datasets.readers.frozen_splits --write" in str(error.value)
-    assert load_splits("viper") == draw_splits("viper")
+    assert FROZEN["viper"].load() == FROZEN["viper"].draw()
 
 
-def test_line_ends_of_the_checkout_do_not_matter(copied_files):
+def test_line_ends_do_not_matter(copied_files):
     path = copied_files / "ilids.json"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    assert load_splits("ilids") == draw_splits("ilids")
+    assert FROZEN["ilids"].load() == FROZEN["ilids"].draw()
 
 
-def test_note_holds_for_every_split_and_gives_the_hash():
-    assert describe_splits("viper") == "10 frozen splits (sha256 ede75d7d9c17fe3a)"
+def test_note_has_the_hash():
+    assert FROZEN["viper"].note == "10 frozen splits (sha256 ede75d7d9c17fe3a)"
 
 
-def test_command_checks_and_leaves_the_files_alone(copied_files):
+def test_command_checks_without_writing(copied_files):
     assert main([]) == 0
-    changed, missing = split_file("viper"), split_file("ilids")
+    changed, missing = FROZEN["viper"].file, FROZEN["ilids"].file
     changed.write_text("[]")
     assert main([]) == 1
     assert changed.read_text() == "[]"
-    changed.write_bytes(format_splits(draw_splits("viper")))
+    changed.write_bytes(format_splits(FROZEN["viper"].draw()))
     missing.unlink()
     assert main([]) == 1
     assert not missing.exists()
     assert changed.parent == copied_files
 
 
-def test_command_writes_when_asked(copied_files):
-    shipped = {name: split_file(name).read_bytes() for name in FROZEN}
-    split_file("prid").write_text("[]")
-    split_file("viper").unlink()
+def test_command_restores_files_with_write(copied_files):
+    shipped = {name: frozen.file.read_bytes() for name, frozen in FROZEN.items()}
+    FROZEN["prid"].file.write_text("[]")
+    FROZEN["viper"].file.unlink()
     assert main(["--write"]) == 0
     assert {path.stem: path.read_bytes() for path in copied_files.glob("*.json")} == shipped
 

@@ -35,7 +35,7 @@ def draw_ids(rng):
 
 
 @pytest.mark.parametrize("form", ["structs in cells", "struct array", "cells", "twice", "indices"])
-def test_every_split_searches_125_persons_among_900(tmp_path, make_tree, facts, form):
+def test_every_split_has_125_queries_and_900_gallery_images(tmp_path, make_tree, facts, form):
     rng = np.random.default_rng(0)
     lists = [draw_ids(rng) for _ in range(10)]
     if form == "structs in cells":
@@ -48,7 +48,7 @@ def test_every_split_searches_125_persons_among_900(tmp_path, make_tree, facts, 
         content = cells([cells([ids]) for ids in lists])
     elif form == "twice":
         content = cells([{"all": np.concatenate([ids, ids])} for ids in lists])
-    else:  # numbers of images, one list of them small enough to be identities
+    else:  # image numbers; one list could be identities
         content = cells(
             [{"a": np.arange(1, 126), "b": ids + 1025, "c": ids, "d": 0.5} for ids in lists]
         )
@@ -67,7 +67,7 @@ def test_every_split_searches_125_persons_among_900(tmp_path, make_tree, facts, 
         assert len(splits.train) == 250
         assert [s.pid for s in splits.train] == train * 2
         assert splits.notes == (
-            f"10 splits published with the data in {SPLITS_FILE}",
+            f"the 10 splits published in {SPLITS_FILE}",
             "775 distractors (identity 0) in the gallery",
         )
         assert splits.distractors == {0}
@@ -86,7 +86,7 @@ def test_every_split_searches_125_persons_among_900(tmp_path, make_tree, facts, 
         (".", "."),
     ],
 )
-def test_identities_and_cameras(tmp_path, make_tree, make_files, facts, folder, mat):
+def test_file_names_give_pids_and_cameras(tmp_path, make_tree, make_files, facts, folder, mat):
     make_tree(cells([[2, 3]] * 9 + [[1, 2]]), folder=folder, mat=mat)
     make_files("probe/0000_1_9_9.jpeg", folder=folder)
     prefix = "" if folder == "." else f"{folder}/"
@@ -124,11 +124,9 @@ def test_identities_and_cameras(tmp_path, make_tree, make_files, facts, folder, 
 def test_wrong_number_of_training_identities_is_an_error(tmp_path, make_tree, ids, found):
     make_tree(cells([np.arange(1, 126)] * 4 + [ids] + [np.arange(1, 126)] * 5), identities=250)
     assert len(read_grid(tmp_path, 3).query) == 125
-    with pytest.raises(
-        ValueError, match=rf"{SPLITS_FILE}: expected one list of 125 of the 250 "
-    ) as e:
+    with pytest.raises(ValueError, match=rf"{SPLITS_FILE}: split 5 of 'trainIdxAll' should") as e:
         read_grid(tmp_path, 4)
-    assert "split 5 of 'trainIdxAll'" in str(e.value)
+    assert "should have one list of 125 of the 250 " in str(e.value)
     assert found in str(e.value)
 
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from datasets.readers.frozen_splits import describe_splits, load_splits
-from datasets.readers.ilids import read_ilids
+from datasets.readers.ilids import FROZEN, read_ilids
 
 PERSONS = "ilids/i-LIDS_Pedestrian/Persons"
 PIDS = [5 + 2 * number for number in range(119)]  # numbers are not contiguous
@@ -34,9 +33,9 @@ def make_full(make_files):
         "Persons",
     ],
 )
-def test_every_split_searches_60_persons_in_60_images(tmp_path, make_full, facts, folder):
+def test_every_split_has_60_queries_and_60_gallery_images(tmp_path, make_full, facts, folder):
     images = make_full(folder)
-    for split, numbers in enumerate(load_splits("ilids")):
+    for split, numbers in enumerate(FROZEN.load()):
         splits = read_ilids(tmp_path, split)
         test = [PIDS[number - 1] for number in numbers]
         assert (splits.name, len(test)) == ("ilids", 60)
@@ -52,9 +51,9 @@ def test_every_split_searches_60_persons_in_60_images(tmp_path, make_full, facts
         for path, pid, camid in facts(splits.query + splits.gallery):
             assert path == f"{folder}/{pid:04}{camid + 1:03}.jpg"
         assert splits.notes == (
-            describe_splits("ilids"),
-            "query and gallery: one random image per identity each",
-            "no camera labels: camid is the number of the image, no match is junk",
+            FROZEN.note,
+            "one random query and one random gallery image per identity",
+            "no camera labels: camid is the image number, no match is junk",
         )
 
 
@@ -88,11 +87,11 @@ def test_draw_is_pinned_and_differs_between_splits(tmp_path, make_full):
 
 def test_test_identity_with_one_image_is_an_error(tmp_path, make_full):
     make_full()
-    pid = PIDS[load_splits("ilids")[2][0] - 1]
+    pid = PIDS[FROZEN.load()[2][0] - 1]
     for number in range(2, count_images(pid) + 1):
         (tmp_path / PERSONS / f"{pid:04}{number:03}.jpg").unlink()
     with pytest.raises(
-        ValueError, match=rf"ilids: identity {pid} has one image, .*{pid:04}001\.jpg"
+        ValueError, match=rf"ilids: identity {pid} has only one image, .*{pid:04}001\.jpg"
     ):
         read_ilids(tmp_path, 2)
 
@@ -101,7 +100,7 @@ def test_missing_identity_is_an_error(tmp_path, make_full):
     make_full()
     for path in (tmp_path / PERSONS).glob("0009*"):
         path.unlink()
-    with pytest.raises(ValueError, match=r"ilids: 118 identities in .*Persons, expected 119: "):
+    with pytest.raises(ValueError, match=r"ilids: 118 identities in .*Persons, expected 119, "):
         read_ilids(tmp_path)
 
 

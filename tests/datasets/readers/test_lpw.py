@@ -16,9 +16,7 @@ SLIM = "pep_256x128/data_slim"
 
 
 @pytest.mark.parametrize("tree", [SLIM, f"lpw/{SLIM}", f"LPW/{SLIM}", "lpw", "."])
-def test_equal_numbers_of_two_scenes_are_two_persons_and_two_cameras(
-    tmp_path, make_files, facts, tree
-):
+def test_scenes_share_no_pid_or_camera(tmp_path, make_files, facts, tree):
     make_files(*IMAGES, folder=tree)
     splits = read_lpw(tmp_path)
     base = "" if tree == "." else f"{tree}/"

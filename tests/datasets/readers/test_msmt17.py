@@ -25,7 +25,7 @@ MARKET_LAYOUT = (
         ("msmt17", "version unknown"),
     ],
 )
-def test_market_layout(tmp_path, caplog, make_files, facts, folder, version):
+def test_market_layout_notes_the_version(tmp_path, caplog, make_files, facts, folder, version):
     make_files(*MARKET_LAYOUT, folder=folder)
     with caplog.at_level(logging.WARNING):
         splits = read_msmt17(tmp_path)
@@ -43,14 +43,14 @@ def test_market_layout(tmp_path, caplog, make_files, facts, folder, version):
     assert ("version 2" in caplog.text) == (folder == "MSMT17_V2")
 
 
-def test_market_layout_at_the_data_root(tmp_path, make_files):
+def test_market_layout_may_be_the_data_root(tmp_path, make_files):
     make_files(*MARKET_LAYOUT, folder="MSMT17_V1")
     splits = read_msmt17(tmp_path / "MSMT17_V1")
     assert len(splits.gallery) == 2
     assert splits.notes == ("MSMT17 version 1",)
 
 
-def test_market_layout_identity_0_is_a_person_and_tests_are_numbered_apart(tmp_path, make_files):
+def test_market_layout_has_identity_0_and_separate_test_ids(tmp_path, make_files):
     make_files(*MARKET_LAYOUT)
     splits = read_msmt17(tmp_path)
     assert splits.distractors == frozenset()
@@ -80,13 +80,13 @@ def test_missing_tree_names_the_paths_of_both_layouts(tmp_path, make_files):
     assert "REID_DATA" in text
 
 
-def test_strange_name_in_the_market_layout(tmp_path, make_files):
+def test_strange_name_in_the_market_layout_is_an_error(tmp_path, make_files):
     make_files(*MARKET_LAYOUT, "query/0000_000_06_0303morning.jpg")
     with pytest.raises(ValueError, match=r"msmt17: cannot read .*query/0000_000_06_0303morning"):
         read_msmt17(tmp_path)
 
 
-def test_empty_folder_in_the_market_layout(tmp_path, make_files):
+def test_empty_folder_in_the_market_layout_is_an_error(tmp_path, make_files):
     make_files(*MARKET_LAYOUT)
     (tmp_path / "query" / "0000_c6_0001.jpg").unlink()
     with pytest.raises(FileNotFoundError, match=r"msmt17: no images in .*query"):

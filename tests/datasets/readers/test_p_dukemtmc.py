@@ -15,7 +15,7 @@ TEST = (
 @pytest.mark.parametrize(
     "tree", ["P-DukeMTMC-reid", "p_dukemtmc/P-DukeMTMC-reid", "P-DukeMTMC-reID", "p_dukemtmc", "."]
 )
-def test_ids_and_cameras(tmp_path, make_files, facts, tree):
+def test_folders_give_pids_and_file_names_cameras(tmp_path, make_files, facts, tree):
     make_files(*(f"train/{name}" for name in TRAIN), *TEST, folder=tree)
     splits = read_p_dukemtmc(tmp_path)
     base = "" if tree == "." else f"{tree}/"

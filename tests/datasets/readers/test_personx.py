@@ -9,7 +9,7 @@ GALLERY = [f"bounding_box_test/00{camera}_c{camera}_1.jpg" for camera in (10, 11
 
 
 @pytest.mark.parametrize("tree", ["personx/subset1", "PersonX/subset1", "subset1", "personx", "."])
-def test_cameras_are_compact(tmp_path, make_files, facts, tree):
+def test_cameras_become_0_to_5(tmp_path, make_files, facts, tree):
     make_files("bounding_box_train/0001_c3_9.jpg", *QUERY, *GALLERY, folder=tree)
     make_files("bounding_box_train/0000_c12_9.jpg", folder=tree)
     splits = read_personx(tmp_path)

@@ -2,8 +2,7 @@
 
 import pytest
 
-from datasets.readers.frozen_splits import describe_splits, load_splits
-from datasets.readers.prid import read_prid
+from datasets.readers.prid import FROZEN, read_prid
 
 
 @pytest.fixture
@@ -16,10 +15,10 @@ def make_full(make_files):
     return make
 
 
-def test_every_split_searches_100_persons_among_649(tmp_path, make_full, facts):
+def test_every_split_has_100_queries_and_649_gallery_images(tmp_path, make_full, facts):
     make_full()
     folder = "prid_2011/single_shot"
-    for split, test in enumerate(load_splits("prid")):
+    for split, test in enumerate(FROZEN.load()):
         splits = read_prid(tmp_path, split)
         train = [pid for pid in range(1, 201) if pid not in test]
         in_gallery = test + list(range(201, 750))
@@ -36,8 +35,8 @@ def test_every_split_searches_100_persons_among_649(tmp_path, make_full, facts):
             (f"{folder}/cam_b/person_{pid:04}.png", pid, 1) for pid in in_gallery
         ]
         assert splits.notes == (
-            describe_splits("prid"),
-            "the gallery holds 549 more persons, whom camera a did not see",
+            FROZEN.note,
+            "549 distractors in the gallery, seen by camera b only",
         )
         assert splits.ignore_same_camera
         assert not splits.distractors
@@ -56,9 +55,9 @@ def test_every_split_searches_100_persons_among_649(tmp_path, make_full, facts):
         ".",
     ],
 )
-def test_persons_whom_one_camera_saw(tmp_path, make_files, facts, folder):
-    test, train = load_splits("prid")[0][0], 1
-    assert train not in load_splits("prid")[0]
+def test_persons_seen_by_one_camera_are_in_the_gallery_only(tmp_path, make_files, facts, folder):
+    test, train = FROZEN.load()[0][0], 1
+    assert train not in FROZEN.load()[0]
     pids = (train, test, 201)
     make_files(*(f"cam_a/person_{pid:04}.png" for pid in pids), folder=folder)
     make_files(*(f"cam_b/person_{pid:04}.png" for pid in pids), folder=folder)

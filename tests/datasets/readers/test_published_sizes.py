@@ -1,9 +1,10 @@
-"""Published counts, and what is said about others."""
+"""Published sizes, and the warnings about others."""
 
 import pytest
 
-from datasets.readers.published_sizes import PUBLISHED, check_counts
+from datasets.readers.published_sizes import LABELS, check_sizes
 from datasets.records import DataSplits, Sample
+from datasets.registry import BENCHMARKS
 
 
 def make_samples(images, ids):
@@ -11,7 +12,7 @@ def make_samples(images, ids):
 
 
 def make_splits(name, **changes):
-    counts = {part: getattr(PUBLISHED[name], part) for part in PARTS}
+    counts = {part: getattr(BENCHMARKS[name].sizes, part) for part in LABELS}
     counts = {part: choices[0] if choices else 1 for part, choices in counts.items()} | changes
     for part in ("train", "query"):  # an unknown number of images: one of each identity
         counts[f"{part}_images"] = max(counts[f"{part}_images"], counts[f"{part}_ids"])
@@ -23,26 +24,23 @@ def make_splits(name, **changes):
     )
 
 
-PARTS = ("train_ids", "train_images", "query_ids", "query_images", "gallery_images")
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_published_counts_give_no_warning(name):
-    assert check_counts(make_splits(name)) == []
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_published_sizes_give_no_warning(name):
+    assert check_sizes(make_splits(name), BENCHMARKS) == []
 
 
 def test_published_values():
-    market, msmt = PUBLISHED["market1501"], PUBLISHED["msmt17"]
+    market, msmt = BENCHMARKS["market1501"].sizes, BENCHMARKS["msmt17"].sizes
     assert (market.train_ids, market.train_images) == ((751,), (12_936,))
     assert (market.query_images, market.gallery_images) == ((3_368,), (15_913,))
     assert (msmt.train_images, msmt.query_images) == ((32_621,), (11_659,))
-    assert PUBLISHED["VehicleID_2400"].query_images == (17_377,)
+    assert BENCHMARKS["VehicleID_2400"].sizes.query_images == (17_377,)
 
 
 @pytest.mark.parametrize("ids", [575, 576])
-def test_alternatives_are_accepted(ids):
-    assert check_counts(make_splits("veri", train_ids=ids)) == []
-    assert check_counts(make_splits("VehicleID", train_images=110_178)) == []
+def test_every_published_alternative_is_accepted(ids):
+    assert check_sizes(make_splits("veri", train_ids=ids), BENCHMARKS) == []
+    assert check_sizes(make_splits("VehicleID", train_images=110_178), BENCHMARKS) == []
 
 
 @pytest.mark.parametrize(
@@ -67,8 +65,8 @@ def test_alternatives_are_accepted(ids):
         ("occ_duke", {"query_images": 9_999}, "2,210 query images expected, 9,999 found"),
     ],
 )
-def test_a_deviation_is_named(name, changes, message):
-    (warning,) = check_counts(make_splits(name, **changes))
+def test_warning_explains_a_deviation(name, changes, message):
+    (warning,) = check_sizes(make_splits(name, **changes), BENCHMARKS)
     assert warning.startswith(f"{name}: ")
     assert message in warning
 
@@ -77,16 +75,16 @@ def test_a_deviation_is_named(name, changes, message):
     ("name", "actual"),
     [("market1501", "dukemtmc"), ("occ_duke", "dukemtmc"), ("VehicleID", "VehicleID_1600")],
 )
-def test_the_counts_of_another_data_set_are_recognized(name, actual):
+def test_sizes_of_another_data_set_are_recognized(name, actual):
     found = make_splits(actual)
-    warnings = check_counts(DataSplits(name, found.train, found.query, found.gallery))
-    assert f"these are the counts of {actual}" in warnings[-1]
+    warnings = check_sizes(DataSplits(name, found.train, found.query, found.gallery), BENCHMARKS)
+    assert f"these are the sizes of {actual}" in warnings[-1]
 
 
-def test_a_wrong_test_split_is_not_blamed_on_a_sibling_with_the_same_training_set():
-    warnings = check_counts(make_splits("VehicleID", query_images=5_000))
+def test_sibling_with_the_same_training_set_is_not_suggested():
+    warnings = check_sizes(make_splits("VehicleID", query_images=5_000), BENCHMARKS)
     assert len(warnings) == 1
 
 
-def test_unlisted_names_are_not_checked():
-    assert check_counts(DataSplits("cows", [], [], [])) == []
+def test_own_data_is_not_checked():
+    assert check_sizes(DataSplits("cows", [], [], []), BENCHMARKS) == []

@@ -1,4 +1,4 @@
-"""RandPerson: cameras of eleven scenes as one row of nineteen."""
+"""RandPerson: nineteen cameras over eleven scenes."""
 
 import pytest
 
@@ -18,7 +18,7 @@ LAST += [(7, 0, 12), (8, 0, 13), (9, 0, 14), (10, 3, 18)]
         ("randperson_subset/randperson_subset", "randperson_subset/randperson_subset/"),
     ],
 )
-def test_ids_and_cameras(tmp_path, make_files, facts, tree, images):
+def test_scenes_share_no_camera(tmp_path, make_files, facts, tree, images):
     names = [f"{scene:04}_s{scene:02}_c{camera:02}_f000010.jpg" for scene, camera, _ in LAST]
     make_files(*names, "0007_s00_c00_f000000.jpg", "Thumbs.db", folder=tree)
     splits = read_randperson(tmp_path)
@@ -35,15 +35,15 @@ def test_ids_and_cameras(tmp_path, make_files, facts, tree, images):
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [
-        ("0001_s00_c02_f000000.jpg", "no camera 2 in scene 0"),  # would be camera 0 of scene 1
-        ("0001_s04_c01_f000000.jpg", "no camera 1 in scene 4"),
-        ("0001_s10_c04_f000000.jpg", "no camera 4 in scene 10"),
-        ("0001_s11_c00_f000000.jpg", "no camera 0 in scene 11"),
+        ("0001_s00_c02_f000000.jpg", "scene 0 has no camera 2"),  # would be camera 0 of scene 1
+        ("0001_s04_c01_f000000.jpg", "scene 4 has no camera 1"),
+        ("0001_s10_c04_f000000.jpg", "scene 10 has no camera 4"),
+        ("0001_s11_c00_f000000.jpg", "scene 11 has no camera 0"),
     ],
 )
-def test_camera_of_no_scene_is_an_error(tmp_path, make_files, name, wrong):
+def test_camera_outside_its_scene_is_an_error(tmp_path, make_files, name, wrong):
     make_files(name, folder="randperson_subset")
-    with pytest.raises(ValueError, match=f"randperson: cannot read .*{name}: there is {wrong};"):
+    with pytest.raises(ValueError, match=f"randperson: cannot read .*{name}: {wrong};"):
         read_randperson(tmp_path)
 
 

@@ -55,7 +55,7 @@ def facts(samples):
         ".",
     ],
 )
-def test_market_ids_junk_and_distractors(tmp_path, folder):
+def test_market_drops_junk_and_keeps_distractors(tmp_path, folder):
     make_market(tmp_path / folder)
     splits = read_market1501(tmp_path)
     assert splits.name == "market1501"
@@ -116,7 +116,7 @@ def test_market_strange_file_name_is_an_error_naming_the_file(tmp_path, name):
         (read_occ_duke, "."),
     ],
 )
-def test_duke_and_occluded_duke(tmp_path, read, folder):
+def test_duke_and_occluded_duke_share_a_layout(tmp_path, read, folder):
     make_files(
         tmp_path / folder,
         "bounding_box_train/0001_c2_f0046182.jpg",
@@ -131,7 +131,7 @@ def test_duke_and_occluded_duke(tmp_path, read, folder):
     assert "withdrawn" in splits.notes[0]
 
 
-def test_duke_is_not_taken_from_the_occluded_folder(tmp_path):
+def test_duke_is_not_read_from_the_occluded_folder(tmp_path):
     make_market(tmp_path / "dukemtmcreid" / "Occluded_Duke")
     with pytest.raises(FileNotFoundError, match="dukemtmc not found"):
         read_dukemtmc(tmp_path)
@@ -164,7 +164,7 @@ def make_msmt(tree, train="train", test="test"):
         ("MSMT17", "mask_train_v2", "mask_test_v2", 2),
     ],
 )
-def test_msmt17_versions(tmp_path, caplog, folder, train, test, version):
+def test_msmt17_version_is_noted(tmp_path, caplog, folder, train, test, version):
     root = tmp_path / "data"
     make_msmt(root / folder, train, test)
     with caplog.at_level(logging.WARNING):
@@ -183,7 +183,7 @@ def test_msmt17_versions(tmp_path, caplog, folder, train, test, version):
     assert Path(splits.gallery[0].path).parent.parent == root / folder / test
 
 
-def test_msmt17_without_list_val_says_so(tmp_path):
+def test_msmt17_notes_a_missing_list_val(tmp_path):
     make_msmt(tmp_path)
     (tmp_path / "list_val.txt").unlink()
     splits = read_msmt17(tmp_path)
@@ -206,7 +206,7 @@ def test_msmt17_errors_name_list_and_line(tmp_path):
         read_msmt17(tmp_path)
 
 
-def test_msmt17_lists_without_images(tmp_path):
+def test_msmt17_missing_images_are_an_error(tmp_path):
     make_msmt(tmp_path)
     next((tmp_path / "train" / "0000").iterdir()).unlink()
     with pytest.raises(FileNotFoundError, match=r"msmt17: no images in .*train"):
@@ -224,7 +224,7 @@ def make_veri(tree):
 
 
 @pytest.mark.parametrize("folder", ["VeRi", "veri", "VeRi-776", "."])
-def test_veri_without_viewpoints(tmp_path, folder):
+def test_veri_without_annotations_has_viewpoint_0(tmp_path, folder):
     make_veri(tmp_path / folder)
     splits = read_veri(tmp_path)
     assert facts(splits.train) == [
@@ -253,7 +253,7 @@ def test_veri_keeps_images_without_a_viewpoint(tmp_path, annotations):
 
 
 @pytest.mark.parametrize("line", ["image_train/a.jpg 1 2 8", "image_train/a.jpg 1 2 x", "a.jpg"])
-def test_veri_wrong_viewpoint_names_the_line(tmp_path, line):
+def test_veri_wrong_viewpoint_is_an_error_naming_the_line(tmp_path, line):
     make_veri(tmp_path)
     make_lists(tmp_path, keypoint_train=["0001_c001_00016450_0.jpg 1 0", line])
     with pytest.raises(ValueError, match=r"keypoint_train\.txt, line 2"):
@@ -281,7 +281,7 @@ def test_vehicleid_gallery_is_one_image_per_identity(tmp_path, folder, size):
     assert not splits.ignore_same_camera
     assert {(s.camid, s.viewid) for s in splits.query} == {(0, 0)}
     assert {(s.camid, s.viewid) for s in splits.gallery} == {(1, 0)}
-    rule = "one random image per identity is the gallery, the others are queries"
+    rule = "one random image per identity is in the gallery, the others are queries"
     assert splits.notes == (f"10 trials: {rule}",)
 
 
@@ -314,7 +314,7 @@ def test_vehicleid_missing_list_is_named(tmp_path):
         read_vehicleid(tmp_path, 0, size=1600)
 
 
-def test_vehicleid_without_images(tmp_path):
+def test_vehicleid_missing_images_are_an_error(tmp_path):
     make_vehicleid(tmp_path)
     (tmp_path / "image" / "9000000.jpg").unlink()
     with pytest.raises(FileNotFoundError, match=r"VehicleID: no images in .*image"):

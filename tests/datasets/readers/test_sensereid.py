@@ -9,7 +9,7 @@ GALLERY = ("test_gallery/00001_1.jpg", "test_gallery/00522_0.jpg", "test_gallery
 
 @pytest.mark.parametrize("probe", ["test_probe", "test_prob"])
 @pytest.mark.parametrize("tree", ["SenseReID", "sensereid/SenseReID", "sensereid", "."])
-def test_ids_and_cameras(tmp_path, make_files, facts, tree, probe):
+def test_file_names_give_pids_and_cameras(tmp_path, make_files, facts, tree, probe):
     make_files(f"{probe}/00001_0.jpg", f"{probe}/00522_01.jpg", *GALLERY, folder=tree)
     splits = read_sensereid(tmp_path)
     base = "" if tree == "." else f"{tree}/"

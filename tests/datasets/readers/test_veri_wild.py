@@ -43,7 +43,7 @@ def make_tree(tmp_path, make_files):
         (10000, "veri_wild_10000", "large"),
     ],
 )
-def test_ids_cameras_and_sizes(tmp_path, make_tree, facts, folder, size, name, label):
+def test_lists_give_pids_and_cameras(tmp_path, make_tree, facts, folder, size, name, label):
     make_tree(folder, size)
     splits = read_veri_wild(tmp_path, 0, size=size)
     base = "images" if folder == "." else f"{folder}/images"
@@ -63,18 +63,18 @@ def test_small_test_set_is_the_default(tmp_path, make_tree):
     assert read_veri_wild(tmp_path) == read_veri_wild(tmp_path, size=3000)
 
 
-def test_entries_with_a_suffix_and_models_in_chinese(tmp_path, make_tree, facts):
+def test_entries_may_have_a_suffix_and_chinese_models(tmp_path, make_tree, facts):
     info = [line.replace(";", ".jpg;", 1).replace("Volvo", "沃尔沃") for line in INFO]
     make_tree(vehicle_info=info, train_list=["00001/000002.jpg"])
     assert facts(read_veri_wild(tmp_path).train) == [("images/00001/000002.jpg", 1, 2)]
 
 
-def test_first_line_that_is_no_header_counts(tmp_path, make_tree, facts):
+def test_vehicle_info_may_lack_a_header(tmp_path, make_tree, facts):
     make_tree(vehicle_info=INFO[1:])
     assert facts(read_veri_wild(tmp_path).train[:1]) == [("images/00001/000001.jpg", 1, 0)]
 
 
-def test_wrong_lines_are_named(tmp_path, make_tree):
+def test_malformed_lines_are_errors_naming_them(tmp_path, make_tree):
     make_tree(train_list=["00001/000001", "", "000002 00001"])
     match = r"train_list\.txt, line 3: expected '00001/000001', found '000002 00001'"
     with pytest.raises(ValueError, match=match):
@@ -87,7 +87,7 @@ def test_image_without_a_camera_is_named(tmp_path, make_tree):
         read_veri_wild(tmp_path)
 
 
-def test_camera_that_is_no_number_is_named(tmp_path, make_tree):
+def test_camera_other_than_a_number_is_an_error(tmp_path, make_tree):
     make_tree(vehicle_info=[*INFO[:2], "00001/000002;north"])
     with pytest.raises(ValueError, match=r"vehicle_info\.txt, line 3: expected 'image;camera;"):
         read_veri_wild(tmp_path)
@@ -108,7 +108,7 @@ def test_missing_list_is_named_with_every_path(tmp_path, make_tree):
 
 
 @pytest.mark.parametrize("lists", [{"train_list": ["00031/000900"]}, {"test_3000": []}])
-def test_lists_without_images(tmp_path, make_tree, lists):
+def test_missing_images_are_an_error(tmp_path, make_tree, lists):
     make_tree(**lists)
     (tmp_path / "images" / "00031" / "000900.jpg").unlink()
     with pytest.raises(FileNotFoundError, match=r"veri_wild: no images in .*images; expected"):

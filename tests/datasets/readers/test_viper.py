@@ -1,9 +1,8 @@
-"""VIPeR: identities by position, the frozen splits, and a tree that comes divided."""
+"""VIPeR: identities by position, the frozen splits, and a tree that is already divided."""
 
 import pytest
 
-from datasets.readers.frozen_splits import describe_splits, load_splits
-from datasets.readers.viper import read_viper
+from datasets.readers.viper import FROZEN, read_viper
 
 NUMBERS = [number + number // 7 for number in range(632)]  # the names skip numbers
 
@@ -36,10 +35,10 @@ def make_divided(make_files):
 
 
 @pytest.mark.parametrize("folder", ["VIPeR", "viper/VIPeR", "viper", "."])
-def test_every_split_searches_316_persons_across_the_cameras(tmp_path, make_pairs, facts, folder):
+def test_every_split_has_316_queries_and_316_gallery_images(tmp_path, make_pairs, facts, folder):
     make_pairs(folder)
     prefix = "" if folder == "." else f"{folder}/"
-    for split, test in enumerate(load_splits("viper")):
+    for split, test in enumerate(FROZEN.load()):
         splits = read_viper(tmp_path, split)
         train = [pid for pid in range(632) if pid not in test]
         assert (splits.name, len(train), len(test)) == ("viper", 316, 316)
@@ -54,12 +53,12 @@ def test_every_split_searches_316_persons_across_the_cameras(tmp_path, make_pair
             for camid, (view, angle) in enumerate([("cam_a", 45), ("cam_b", 90)])
             for pid in train
         ]
-        assert splits.notes == (describe_splits("viper"),)
+        assert splits.notes == (FROZEN.note,)
         assert splits.ignore_same_camera
         assert not splits.distractors
 
 
-def test_folders_that_differ_in_number_are_an_error(tmp_path, make_pairs):
+def test_missing_images_are_an_error(tmp_path, make_pairs):
     make_pairs()
     (tmp_path / "VIPeR/cam_b/003_90.bmp").unlink()
     with pytest.raises(ValueError, match=r"viper: 632 images in .*cam_a, 631 in .*cam_b; exp"):
@@ -88,16 +87,16 @@ def test_divided_tree_keeps_its_own_splits(tmp_path, make_divided, facts, folder
     ]
     assert [(pid, camid) for _, pid, camid in facts(splits.query)] == [(2, 0), (10, 0)]
     assert [(pid, camid) for _, pid, camid in facts(splits.gallery)] == [(2, 1), (10, 1)]
-    assert splits.notes[0] == "10 splits as the folders divide them, not the frozen ones"
+    assert splits.notes[0] == "the 10 splits of the folders, not the frozen ones"
 
 
-def test_frozen_splits_are_used_where_both_forms_are_there(tmp_path, make_pairs, make_divided):
+def test_camera_folders_come_before_a_divided_tree(tmp_path, make_pairs, make_divided):
     make_pairs("viper")
     make_divided(1)
-    assert read_viper(tmp_path).notes == (describe_splits("viper"),)
+    assert read_viper(tmp_path).notes == (FROZEN.note,)
 
 
-def test_divided_tree_with_strange_names(tmp_path, make_files, make_divided):
+def test_strange_names_in_a_divided_tree_are_errors(tmp_path, make_files, make_divided):
     make_divided(1)
     make_files("viper/split_1a/query/0012001.bmp")
     with pytest.raises(ValueError, match=r"identity 12001 is in .*1a/query but not in .*gallery"):

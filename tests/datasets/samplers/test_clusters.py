@@ -1,4 +1,4 @@
-"""Batches of clusters: the original's passes, and what holds for every clustering."""
+"""Batches from clusters: equal to the original's passes; invariants of every clustering."""
 
 from collections import Counter
 from random import Random
@@ -9,8 +9,9 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from datasets.samplers import ClusterSampler, EpochBatches, paired_share
+from datasets.samplers import ClusterSampler, EpochBatches
 from datasets.samplers.clusters import PassGenerators, cluster_pass
+from datasets.samplers.options import PassOptions
 
 
 def generators(seed):
@@ -35,7 +36,7 @@ def test_passes_equal_the_originals(golden, num_instances):
 
 @st.composite
 def clusterings(draw):
-    """Labels with outliers, camids, batch size and images of a cluster that fill a batch."""
+    """Labels with outliers, camids, batch size and images per cluster that fill a batch."""
     sizes = draw(st.lists(st.integers(1, 9), min_size=2, max_size=9))
     labels = [label for label, size in enumerate(sizes) for _ in range(size)]
     labels = draw(st.permutations(labels + [-1] * draw(st.integers(0, 6))))
@@ -45,16 +46,17 @@ def clusterings(draw):
     return labels, camids, draw(st.integers(1, length)), num_instances
 
 
-def sampler_of(case, *options, **more):
+def sampler_of(case, num_batches=0, seed=0, **options):
     labels, camids, batch_size, num_instances = case
-    sampler = ClusterSampler(camids, batch_size, num_instances, *options, **more)
+    options = PassOptions(num_batches, **options)
+    sampler = ClusterSampler(camids, batch_size, num_instances, seed, options)
     sampler.set_clusters(labels)
     return sampler
 
 
 @settings(max_examples=150)
 @given(clusterings(), st.integers(0, 2**32 - 1), st.booleans())
-def test_pass_has_every_cluster_once_and_companions_of_its_anchor(case, seed, camera_aware):
+def test_pass_takes_an_anchor_and_companions_of_every_cluster(case, seed, camera_aware):
     labels, camids, _, num_instances = case
     groups = groups_of(labels)
     positions = cluster_pass(
@@ -78,7 +80,7 @@ def test_pass_has_every_cluster_once_and_companions_of_its_anchor(case, seed, ca
 
 @settings(max_examples=100)
 @given(clusterings(), st.integers(1, 30), st.integers(0, 2**40), st.integers(0, 50))
-def test_plan_has_exactly_the_batches_asked_for(case, num_batches, seed, epoch):
+def test_plan_has_the_requested_number_of_batches(case, num_batches, seed, epoch):
     labels, _, batch_size, _ = case
     sampler = sampler_of(case, num_batches, seed)
     sampler.set_epoch(epoch)
@@ -93,14 +95,14 @@ def test_plan_has_exactly_the_batches_asked_for(case, num_batches, seed, epoch):
     assert sampler.stats["cluster_coverage"] == pytest.approx(len(seen) / (max(labels) + 1))
     again = sampler_of(case, num_batches, seed)
     again.set_epoch(epoch + 1)
-    list(again)  # what was planned before does not matter
+    list(again)  # an earlier plan does not matter
     again.set_epoch(epoch)
     assert list(again) == batches
 
 
 @settings(max_examples=60)
 @given(clusterings())
-def test_one_pass_drops_its_remainder(case):
+def test_pass_drops_its_incomplete_batch(case):
     labels, _, batch_size, num_instances = case
     length = sum(num_instances if len(group) > 1 else 1 for group in groups_of(labels))
     sampler = sampler_of(case)
@@ -113,7 +115,7 @@ def test_one_pass_drops_its_remainder(case):
 
 @settings(max_examples=60)
 @given(clusterings(), st.integers(0, 5))
-def test_pairs_stand_behind_the_same_anchors(case, seed):
+def test_partners_follow_the_same_anchors(case, seed):
     labels, _, batch_size, _ = case
     alone = list(sampler_of(case, 4, seed))
     for plain, batch in zip(alone, sampler_of(case, 4, seed, pairs=True), strict=True):
@@ -121,9 +123,11 @@ def test_pairs_stand_behind_the_same_anchors(case, seed):
         assert [labels[i] for i in batch[batch_size:]] == [labels[i] for i in plain]
 
 
-def test_partners_are_uniform_over_the_cluster_and_do_not_depend_on_the_anchor():
+def test_partners_are_uniform_over_the_cluster():
     labels = [0, 0, 0, 0, -1, 1, 1]
-    sampler = ClusterSampler([0, 1, 0, 1, 0, 0, 1], 2, 2, 8000, seed=3, pairs=True)
+    sampler = ClusterSampler(
+        [0, 1, 0, 1, 0, 0, 1], 2, 2, seed=3, options=PassOptions(8000, pairs=True)
+    )
     sampler.set_clusters(labels)
     drawn = Counter()
     for batch in sampler:
@@ -134,32 +138,32 @@ def test_partners_are_uniform_over_the_cluster_and_do_not_depend_on_the_anchor()
         assert shares == pytest.approx([1 / len(own) ** 2] * len(own) ** 2, abs=0.01)
 
 
-def test_shuffled_images_of_the_clusters():
+def test_shuffled_pass_draws_every_clustered_image_once():
     labels = [0, 1, -1, 0, 1, 2, -1, 2, 0]
     sampler = ClusterSampler([0] * 9, 3, None, seed=5)
     sampler.set_clusters(labels)
     batches = list(sampler)
     assert [len(batch) for batch in batches] == [3, 3]
-    assert len({i for batch in batches for i in batch} - {2, 6}) == 6  # none twice, no outlier
+    assert len({i for batch in batches for i in batch} - {2, 6}) == 6  # no repeats, no outliers
     sampler.set_epoch(1)
     assert list(sampler) != batches
 
 
-def test_other_seeds_epochs_and_clusters_give_other_plans():
+def test_plan_depends_on_seed_epoch_and_clusters():
     labels = [label for label in range(12) for _ in range(6)]
-    sampler = ClusterSampler([0, 1] * 36, 8, 4, 10, seed=1)
+    sampler = ClusterSampler([0, 1] * 36, 8, 4, 1, PassOptions(10))
     plans = []
     for epoch, turn in [(0, 0), (1, 0), (1, 3)]:
         sampler.set_clusters(np.roll(labels, turn))
         sampler.set_epoch(epoch)
         plans.append(list(sampler))
-    other = ClusterSampler([0, 1] * 36, 8, 4, 10, seed=2)
+    other = ClusterSampler([0, 1] * 36, 8, 4, 2, PassOptions(10))
     other.set_clusters(torch.tensor(labels))
     plans.append(list(other))
     assert all(a != b for i, a in enumerate(plans) for b in plans[:i])
 
 
-def test_no_clusters_yet():
+def test_planning_before_clustering_is_refused():
     sampler = ClusterSampler([0] * 4, 2, 2)
     sampler.set_epoch(3)
     for ask in (list, len, lambda plan: plan.stats):
@@ -171,14 +175,18 @@ def test_no_clusters_yet():
     ("labels", "num_instances", "message"),
     [
         ([0, 0, 1, 1, 2, 2], 2, r"3 clusters, 2 images of each, .* of 8: change DSGL\.EPS .*to 6 "),
-        ([0, 1, 2, 3, 3, 3], 4, r"4 clusters.*IMS_PER_BATCH to 7 "),  # one image gives one place
+        (
+            [0, 1, 2, 3, 3, 3],
+            4,
+            r"4 clusters.*IMS_PER_BATCH to 7 ",
+        ),  # a cluster of one image fills one place
         ([0, 0, 0, 1, 1, 1], None, r"2 clusters, each image once, .*DSGL\.EPS"),
         ([-1] * 6, 2, r"all 6 images are outliers: raise DSGL\.EPS"),
         ([0, 0, 2, 2, 2, 2], 2, "no image has label 1"),
         ([0, 0, 1], 2, "3 cluster labels, but 6 camids"),
     ],
 )
-def test_clusters_that_fill_no_batch(labels, num_instances, message):
+def test_clusters_that_do_not_fill_a_batch_are_refused(labels, num_instances, message):
     with pytest.raises(ValueError, match=message):
         ClusterSampler([0] * 6, 8, num_instances).set_clusters(labels)
 
@@ -194,7 +202,7 @@ def test_processes_share_anchors_and_their_partners(case, processes):
         EpochBatches(
             sampler_of(case, 3, pairs=True),
             7,
-            paired_share(lambda count, r=rank: range(count)[r * part : (r + 1) * part]),
+            lambda count, r=rank: range(count)[r * part : (r + 1) * part],
         )
         for rank in range(processes)
     ]

@@ -1,4 +1,4 @@
-"""The depth-first graph sampler: alignment, invariants, coverage."""
+"""DFGS: invariants, coverage and hits."""
 
 from collections import Counter
 
@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from datasets.samplers import (
     DepthFirstGraphSampler,
-    GraphSampler,
     RandomIdentitySampler,
     WalkOptions,
     nearest_identities,
@@ -38,7 +37,7 @@ def sampler_of(data, **options):
 
 @settings(max_examples=150)
 @given(data_sets(), st.integers(0, 3))
-def test_every_plan_keeps_its_promises(data, epoch):
+def test_every_plan_is_p_x_k_and_covers_all_identities(data, epoch):
     labels, camids, num_pids, num_instances = data
     sampler = sampler_of(data, seed=5)
     sampler.set_epoch(epoch)
@@ -49,7 +48,7 @@ def test_every_plan_keeps_its_promises(data, epoch):
     for batch in batches:
         groups = [batch[i : i + num_instances] for i in range(0, len(batch), num_instances)]
         owners = [{labels[i] for i in group} for group in groups]
-        assert all(len(owner) == 1 for owner in owners)  # an identity's images side by side
+        assert all(len(owner) == 1 for owner in owners)  # an identity's images are consecutive
         assert len(set.union(*owners)) == len(groups) == num_pids
         for group in groups:
             distinct = min(num_instances, images[labels[group[0]]])
@@ -74,8 +73,8 @@ def test_images_of_a_chunk_come_from_different_cameras():
             assert sorted(camids[i] for i in batch[start : start + 4]) == [0, 1, 2, 3]
 
 
-def test_leftovers_rotate():
-    """Seven images in chunks of four leave three out: over seven epochs each one three times."""
+def test_images_left_out_rotate():
+    """Of seven images in chunks of four, each is left out three times in seven epochs."""
     labels = [0] * 7 + [1] * 7
     sampler = sampler_of((labels, [0] * 14, 2, 4))
     left_out = Counter()
@@ -86,8 +85,8 @@ def test_leftovers_rotate():
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
-def test_graph_stays_with_its_identities(shuffled):
-    """200 identities on a ring look like their neighbours, whatever the order of their images."""
+def test_graph_rows_match_labels_in_any_image_order(shuffled):
+    """200 identities on a ring look like their neighbours."""
     angles = torch.arange(200) * (2 * torch.pi / 200)
     features = torch.stack([angles.cos(), angles.sin()], 1)
     labels = [label for label in range(200) for _ in range(8)]
@@ -106,8 +105,8 @@ def test_graph_stays_with_its_identities(shuffled):
     assert dfgs.stats["hits"] == pytest.approx(hits[0])
 
 
-def test_reference_setting():
-    """751 identities, 32 x 4, k = 10: hits of the paper's walk at the coverage of random P x K."""
+def test_hits_and_coverage_at_the_size_of_market():
+    """751 identities, 32 x 4, k = 10: many more hits than chance at the same coverage."""
     generator = torch.Generator().manual_seed(0)
     extra = torch.randint(751, (12626 - 2 * 751,), generator=generator).tolist()
     labels = sorted([*range(751), *range(751), *extra])
@@ -131,8 +130,8 @@ def test_reference_setting():
     assert greedy.stats["repeated_images"] == 0
 
 
-def test_look_alikes_in_three_far_apart_domains():
-    """751, 1,041 and 767 identities in clouds of their own: hits far above chance, all drawn."""
+def test_distant_domains_have_hits_and_full_coverage():
+    """751, 1,041 and 767 identities in three separate clouds."""
     generator = torch.Generator().manual_seed(0)
     sizes = (751, 1041, 767)
     parts = [
@@ -151,7 +150,7 @@ def test_look_alikes_in_three_far_apart_domains():
     assert walk.stats["image_coverage"] > random.stats["image_coverage"] - 0.02
 
 
-def test_far_apart_domains_are_all_visited():
+def test_distant_domains_are_all_visited():
     sizes = (75, 104, 77)
     parts = [torch.randn(size, 16) + 300 * i for i, size in enumerate(sizes)]
     labels = [label for label in range(256) for _ in range(12)]
@@ -162,14 +161,14 @@ def test_far_apart_domains_are_all_visited():
     assert sampler.stats["restarts"] >= 2
 
 
-def test_rank_slices_make_up_the_plan():
+def test_rank_slices_add_up_to_the_plan():
     data = ([label for label in range(12) for _ in range(9)], [0] * 108, 4, 2)
     whole = list(sampler_of(data))
     parts = [list(sampler_of(data, rank=rank, world_size=2)) for rank in range(2)]
     assert [a + b for a, b in zip(*parts, strict=True)] == whole
 
 
-def test_errors_name_the_cure():
+def test_errors_name_the_remedy():
     with pytest.raises(ValueError, match=r"needs 3 identities, the training set has 2.*to 4 or le"):
         DepthFirstGraphSampler([0, 0, 1, 1], [0] * 4, 3, 2)
     with pytest.raises(ValueError, match="do not divide among 2"):
@@ -183,50 +182,8 @@ def test_errors_name_the_cure():
         sampler.set_graph(torch.zeros(2, 1, dtype=torch.long))
 
 
-@settings(max_examples=100)
-@given(data_sets())
-def test_graph_sampler_puts_everyone_with_its_nearest(data):
-    labels, _, num_pids, num_instances = data
-    num_labels = max(labels) + 1
-    features = torch.randn(num_labels, 3, generator=torch.Generator().manual_seed(0))
-    neighbours = nearest_identities(features, max(num_pids - 1, 1))
-    sampler = GraphSampler(labels, num_pids, num_instances, seed=2)
-    sampler.set_graph(neighbours)
-    batches = list(sampler)
-    assert len(batches) == len(sampler) == num_labels
-    centers = set()
-    images = Counter(labels)
-    for batch in batches:
-        groups = [batch[i : i + num_instances] for i in range(0, len(batch), num_instances)]
-        owners = [labels[group[0]] for group in groups]
-        assert all(
-            labels[i] == owner for group, owner in zip(groups, owners, strict=True) for i in group
-        )
-        assert owners[1:] == neighbours[owners[0]].tolist()[: num_pids - 1]
-        for group, owner in zip(groups, owners, strict=True):
-            assert len(set(group)) == min(num_instances, images[owner])
-        centers.add(owners[0])
-    assert centers == set(range(num_labels))
-
-
-def test_graph_sampler_goes_through_all_images_in_turn():
-    labels = [label for label in range(4) for _ in range(8)]
-    sampler = GraphSampler(labels, 4, 2)  # every identity is in all four batches
-    sampler.set_graph(nearest_identities(torch.randn(4, 2), 3))
-    assert Counter(i for batch in sampler for i in batch) == dict.fromkeys(range(32), 1)
-    assert sampler.stats["repeated_images"] == sampler.stats["dropped_images"] == 0
-
-
-def test_graph_sampler_needs_enough_neighbours():
-    sampler = GraphSampler([0, 1, 2, 3], 4, 2)
-    with pytest.raises(ValueError, match="with 2 neighbours for 4 labels in batches of 4"):
-        sampler.set_graph(torch.zeros(4, 2, dtype=torch.long))
-    with pytest.raises(RuntimeError, match="set_graph"):
-        list(sampler)
-
-
-def test_hits_are_those_of_the_true_nearest():
-    """With the nearest skipped in the graph, hits still count them."""
+def test_hits_count_the_true_nearest():
+    """Identities that the graph skips still count as hits."""
     features = torch.randn(30, 2, generator=torch.Generator().manual_seed(4))
     nearest = nearest_identities(features, 5)
     labels = [label for label in range(30) for _ in range(4)]
@@ -236,8 +193,8 @@ def test_hits_are_those_of_the_true_nearest():
     assert sampler.stats["hits"] == pytest.approx(mean_hits(plan, nearest.tolist()))
 
 
-def test_walk_does_not_go_to_missing_neighbours():
-    """Identity 2 has no mutual neighbour: -1 in its row leads nowhere."""
+def test_missing_neighbours_are_ignored():
+    """Identity 2 has no mutual neighbour, only -1."""
     labels = [label for label in range(3) for _ in range(2)]
     sampler = DepthFirstGraphSampler(labels, [0] * 6, 3, 2)
     sampler.set_graph(torch.tensor([[1], [0], [-1]]))
@@ -245,8 +202,8 @@ def test_walk_does_not_go_to_missing_neighbours():
     assert sampler.stats["hits"] == pytest.approx(2 / 3)
 
 
-def test_visits_of_an_identity_can_be_limited():
-    """One identity with forty images among nine with eight: at most two of its ten chunks."""
+def test_max_visits_limits_batches_per_identity():
+    """One identity with forty images, nine with eight: at most two chunks of each."""
     labels = [0] * 40 + [label for label in range(1, 10) for _ in range(8)]
     options = WalkOptions(max_visits=2)
     sampler = DepthFirstGraphSampler(labels, [0] * len(labels), 4, 4, options=options)
@@ -257,14 +214,14 @@ def test_visits_of_an_identity_can_be_limited():
         sampler.set_epoch(epoch)
         batches = list(sampler)
         visits = Counter(labels[i] for batch in batches[:-1] for i in batch[::4])
-        assert max(visits.values()) <= 2  # the last batch may be filled up beyond that
+        assert max(visits.values()) <= 2  # filling the last batch may exceed it
         assert {labels[i] for batch in batches for i in batch} == set(range(10))
         drawn |= {i for batch in sampler for i in batch}
     assert drawn == set(range(len(labels)))  # other images in other epochs
 
 
-def test_domains_are_those_of_the_images():
-    """Two data sets whose identities look alike within them only; a start in each in turn."""
+def test_new_starts_alternate_between_domains():
+    """Two data sets; identities look alike only within each."""
     labels = [label for label in range(20) for _ in range(4)]
     domains = [int(label >= 10) for label in labels]
     graph = [[(i + 1) % 10 + 10 * (i >= 10)] for i in range(20)]
@@ -275,7 +232,7 @@ def test_domains_are_those_of_the_images():
     assert len(batches) == 4
 
 
-def test_time_of_the_plan_is_taken():
+def test_planning_is_timed():
     sampler = sampler_of(([label for label in range(12) for _ in range(9)], [0] * 108, 4, 2))
     assert sampler.plan_seconds == 0
     assert len(sampler) > 0

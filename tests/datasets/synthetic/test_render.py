@@ -1,4 +1,4 @@
-"""The embedded data sets: reproducible files, disjoint splits, look-alikes, distinct domains."""
+"""Drawn data sets: reproducible files, disjoint splits, look-alikes, distinct domains."""
 
 import dataclasses
 import json
@@ -13,15 +13,9 @@ from PIL import Image
 from datasets.synthetic import render
 from datasets.synthetic.people import draw_identities
 from datasets.synthetic.places import DOMAINS
-from datasets.synthetic.render import render_dataset, synthetic_folder
+from datasets.synthetic.render import DatasetSize, render_dataset, synthetic_folder
 
-SMALL = {
-    "num_train_pids": 3,
-    "num_test_pids": 2,
-    "num_cameras": 2,
-    "images_per_camera": 2,
-    "seed": 5,
-}
+SMALL = DatasetSize(3, 2, num_cameras=2, images_per_camera=2, seed=5)
 NAME = re.compile(r"(-1|\d{4})_c([1-9])s1_\d{6}_00\.jpg")
 
 
@@ -35,23 +29,23 @@ def bytes_of(folder):
 
 @pytest.fixture(scope="module")
 def street(tmp_path_factory):
-    return render_dataset("street", tmp_path_factory.mktemp("street"), **SMALL, num_workers=1)
+    return render_dataset("street", tmp_path_factory.mktemp("street"), SMALL, num_workers=1)
 
 
-def test_same_arguments_give_the_same_bytes_for_any_number_of_workers(street, tmp_path):
-    again = render_dataset("street", tmp_path, **SMALL, num_workers=2)
+def test_bytes_do_not_depend_on_the_number_of_workers(street, tmp_path):
+    again = render_dataset("street", tmp_path, SMALL, num_workers=2)
     assert again.name == street.name
     assert bytes_of(again) == bytes_of(street)
 
 
-def test_another_seed_draws_other_pictures_into_another_folder(street, tmp_path):
-    other = render_dataset("street", tmp_path, **{**SMALL, "seed": 6}, num_workers=1)
+def test_another_seed_draws_other_images_into_another_folder(street, tmp_path):
+    other = render_dataset("street", tmp_path, dataclasses.replace(SMALL, seed=6), num_workers=1)
     assert other.name != street.name
     assert not set(bytes_of(other).values()) & set(bytes_of(street).values())
 
 
-def test_one_picture_does_not_depend_on_the_others():
-    plan = render.Plan(DOMAINS["mall"], render.DatasetSize(3, 2, 2, 2, 5), 128, 64)
+def test_images_do_not_depend_on_each_other():
+    plan = render.Plan(DOMAINS["mall"], SMALL, 128, 64)
     shots = list(render.plan_shots(plan))
     alone = np.asarray(render.draw_shot(plan, shots[7]))
     for shot in reversed(shots):
@@ -79,7 +73,7 @@ def test_folder_has_the_market1501_layout(street):
 
 
 def test_size_is_height_and_width(tmp_path):
-    folder = render_dataset("street", tmp_path, **SMALL, size=(96, 40), num_workers=1)
+    folder = render_dataset("street", tmp_path, SMALL, size=(96, 40), num_workers=1)
     with Image.open(next(iter(files_of(folder).values()))) as image:
         assert image.size == (40, 96)
 
@@ -103,31 +97,31 @@ def test_identities_differ_and_families_are_look_alikes(name):
 def test_domains_differ_in_colour(tmp_path):
     means = {}
     for name in DOMAINS:
-        folder = render_dataset(name, tmp_path, **SMALL, num_workers=1)
+        folder = render_dataset(name, tmp_path, SMALL, num_workers=1)
         pixels = [np.asarray(Image.open(path)) for path in files_of(folder).values()]
         means[name] = np.mean(pixels, axis=(0, 1, 2))
     for first, second in combinations(means, 2):
         assert np.linalg.norm(means[first] - means[second]) > 10, (first, second)
 
 
-def test_complete_folder_is_used_again(street, monkeypatch):
+def test_complete_folder_is_reused(street, monkeypatch):
     monkeypatch.setattr(render, "draw_shot", None)
-    assert render_dataset("street", street.parent, **SMALL, num_workers=1) == street
+    assert render_dataset("street", street.parent, SMALL, num_workers=1) == street
 
 
-@pytest.mark.parametrize("loss", ["marker", "parameters", "picture"])
+@pytest.mark.parametrize("loss", ["marker", "parameters", "image"])
 def test_incomplete_folder_is_drawn_again(loss, tmp_path):
-    folder = render_dataset("station", tmp_path, **SMALL, num_workers=1)
+    folder = render_dataset("station", tmp_path, SMALL, num_workers=1)
     before = bytes_of(folder)
-    marker, picture = folder / render.MARKER, next(iter(files_of(folder).values()))
+    marker, image = folder / render.MARKER, next(iter(files_of(folder).values()))
     if loss == "marker":
         marker.unlink()
     elif loss == "parameters":
         marker.write_text(json.dumps({"num_images": len(before)}))
     else:
-        picture.unlink()
+        image.unlink()
     (folder / "query" / "stale.jpg").write_bytes(b"")
-    assert render_dataset("station", tmp_path, **SMALL, num_workers=1) == folder
+    assert render_dataset("station", tmp_path, SMALL, num_workers=1) == folder
     assert bytes_of(folder) == before
     assert marker.is_file()
 
@@ -138,13 +132,13 @@ def test_interrupted_drawing_leaves_nothing_behind(tmp_path, monkeypatch):
 
     monkeypatch.setattr(render, "draw_shot", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        render_dataset("mall", tmp_path, **SMALL, num_workers=1)
+        render_dataset("mall", tmp_path, SMALL, num_workers=1)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_synthetic_folder_draws_into_the_cache_and_says_so(tmp_path, monkeypatch, caplog):
+def test_synthetic_folder_draws_to_the_cache_and_logs_it(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("REID_CACHE", str(tmp_path))
-    monkeypatch.setattr(render, "DEFAULTS", render.DatasetSize(**SMALL))
+    monkeypatch.setattr(render, "DEFAULTS", SMALL)
     with caplog.at_level("INFO", logger="datasets.synthetic.render"):
         folder = synthetic_folder("synthetic_campus")
         assert synthetic_folder("synthetic_campus") == folder
@@ -168,9 +162,13 @@ def test_unknown_name_lists_the_known_ones(name):
         ({"images_per_camera": 1}, "images_per_camera"),
         ({"num_test_pids": 0}, "num_test_pids"),
         ({"num_train_pids": 10_000}, "9999"),
-        ({"size": (128, 0)}, "size"),
     ],
 )
 def test_impossible_counts_are_refused(change, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        render_dataset("street", tmp_path, **{**SMALL, **change}, num_workers=1)
+        render_dataset("street", tmp_path, dataclasses.replace(SMALL, **change), num_workers=1)
+
+
+def test_impossible_size_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="size"):
+        render_dataset("street", tmp_path, SMALL, size=(128, 0), num_workers=1)

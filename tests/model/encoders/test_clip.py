@@ -1,10 +1,9 @@
-"""Architectures and where their weights come from; nothing here reaches the network."""
+"""CLIP's architectures and where their weights are found, without network access."""
 
 import json
 
 import pytest
 
-import model.build
 from config import load_cfg
 from model import build_model
 from model.encoders import clip as clip_module
@@ -39,12 +38,12 @@ def test_openai_architectures_have_quick_gelu(name):
     assert clip_architecture(name)["quick_gelu"] is True
 
 
-def test_an_unknown_architecture():
+def test_unknown_architecture_lists_known_ones():
     with pytest.raises(ValueError, match=r"MODEL\.NAME: 'ViT-B16' .*known: .*RN50.*ViT-B-16"):
         clip_architecture("ViT-B16")
 
 
-def test_a_file_that_lacks_parts(tmp_path):
+def test_incomplete_model_config_is_refused(tmp_path):
     path = tmp_path / "part.json"
     path.write_text(json.dumps({"embed_dim": 3}))
     with pytest.raises(ValueError, match=r"MODEL\.NAME: .*part\.json lacks text_cfg, vision_cfg"):
@@ -53,7 +52,7 @@ def test_a_file_that_lacks_parts(tmp_path):
         clip_architecture(str(tmp_path / "absent.json"))
 
 
-def test_names_are_openais(tiny_clip_json, tiny_clip_state):
+def test_parameters_have_openais_names(tiny_clip_json, tiny_clip_state):
     state = build_clip(tiny_clip_json).state_dict()
     assert set(state) == set(tiny_clip_state)
 
@@ -63,25 +62,26 @@ def test_names_are_openais(tiny_clip_json, tiny_clip_state):
     [("ViT-B-16", "ViT-B-16.pt"), ("RN50", "RN50.pt"), ("ViT-B-16-quickgelu", "ViT-B-16.pt")],
 )
 @pytest.mark.usefixtures("offline")
-def test_offline_without_weights(empty_home, name, file):
+def test_failed_download_names_three_ways_out(empty_home, name, file):
     with pytest.raises(FileNotFoundError) as error:
         find_clip_weights(name)
     message = str(error.value)
     assert str(empty_home / ".cache" / "clip" / file) in message
     assert "MODEL.PRETRAIN_PATH" in message
+    assert "MODEL.PRETRAIN_CHOICE none" in message
     assert "https://" in message
     assert "OSError" in message
 
 
 @pytest.mark.usefixtures("offline")
-def test_a_model_without_weights_is_not_built(monkeypatch, tiny_clip_json):
-    monkeypatch.setattr(model.build, "build_clip", lambda _: build_clip(tiny_clip_json))
+def test_missing_weights_stop_before_the_model_is_built(monkeypatch):
+    monkeypatch.setattr(clip_module, "build_clip", lambda _: pytest.fail("the model was built"))
     with pytest.raises(FileNotFoundError, match=r"ViT-B-16\.pt"):
         build_model(load_cfg(None, ["MODEL.NAME", "ViT-B-16"]), 2, num_cameras=1, num_views=1)
 
 
 @pytest.mark.usefixtures("no_download")
-def test_openais_own_cache_is_used(empty_home):
+def test_openais_cache_is_used(empty_home):
     archive = empty_home / ".cache" / "clip" / "ViT-B-16.pt"
     archive.parent.mkdir(parents=True)
     archive.touch()
@@ -106,25 +106,25 @@ def test_open_clips_cache_is_used(monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("no_download")
-def test_an_own_architecture_has_no_published_weights(tiny_clip_json):
+def test_custom_architecture_has_no_published_weights(tiny_clip_json):
     for name in (tiny_clip_json, "ViT-B-16-plus-240"):
         with pytest.raises(FileNotFoundError, match=r"MODEL\.PRETRAIN_PATH.*PRETRAIN_CHOICE none"):
             find_clip_weights(name)
 
 
 @pytest.mark.usefixtures("no_download")
-def test_no_download_when_a_file_is_given(tiny_opts):
+def test_given_file_needs_no_download(tiny_opts):
     build_model(load_cfg(None, tiny_opts), num_classes=2, num_cameras=1, num_views=1)
 
 
 @pytest.mark.usefixtures("no_download")
-def test_no_download_of_random_weights(tiny_opts):
+def test_random_weights_need_no_download(tiny_opts):
     cfg = load_cfg(None, [*tiny_opts, "MODEL.PRETRAIN_PATH", "", "MODEL.PRETRAIN_CHOICE", "none"])
     build_model(cfg, num_classes=2, num_cameras=1, num_views=1)
 
 
 @pytest.mark.usefixtures("no_download")
-def test_the_given_file_is_missing(tiny_opts, tmp_path):
+def test_missing_given_file_is_named(tiny_opts, tmp_path):
     cfg = load_cfg(None, [*tiny_opts, "MODEL.PRETRAIN_PATH", str(tmp_path / "no.pt")])
     with pytest.raises(FileNotFoundError, match=r"no\.pt"):
         build_model(cfg, num_classes=2, num_cameras=1, num_views=1)

@@ -1,4 +1,4 @@
-"""What ReID changes in CLIP's image encoders: grid, stride, pooled features."""
+"""CLIP's image encoders with ReID's grid, stride and pooled features."""
 
 import copy
 import json
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from config import load_cfg
 from model import build_model
-from model.encoders.clip import build_clip
-from model.encoders.clip_vit import build_image_encoder
+from model.encoders.clip import build_clip, build_clip_encoder
+from model.encoders.kind import EncoderOptions
 from model.encoders.positions import patch_grid, resize_position_embedding
 
 
@@ -27,6 +27,10 @@ def resnet_tower(tiny_resnet_json):
                 module.weight.normal_(1, 0.1)
                 module.running_mean.normal_(0, 0.1)
     return tower
+
+
+def encoder_around(tower, image_size, stride=(16, 16), last_stride=1):
+    return build_clip_encoder(tower, EncoderOptions(image_size, stride, last_stride)).eval()
 
 
 # position embeddings
@@ -52,13 +56,13 @@ def test_resizing_is_bilinear(old, new):
         torch.testing.assert_close(found[1:, channel], expected.flatten())
 
 
-def test_resizing_by_hand():
+def test_resizing_matches_a_hand_worked_grid():
     embedding = torch.tensor([[9.0], [0.0], [1.0], [2.0], [3.0]])  # 2x2 grid
     found = resize_position_embedding(embedding, (2, 1))
     assert found.flatten().tolist() == [9.0, 0.5, 2.5]
 
 
-def test_a_grid_that_the_rows_do_not_fill():
+def test_rows_that_do_not_fill_the_grid_are_refused():
     with pytest.raises(ValueError, match="210 position embeddings do not fill a 14x14 grid"):
         resize_position_embedding(torch.zeros(211, 3), (16, 8))
     with pytest.raises(ValueError, match="do not fill a 16x8"):
@@ -82,12 +86,12 @@ def test_patch_grid(size, stride, grid):
 
 
 @given(st.tuples(*[st.integers(8, 60)] * 2), st.tuples(*[st.integers(1, 8)] * 2))
-def test_patch_grid_is_the_convolutions(size, stride):
+def test_patch_grid_matches_the_convolution(size, stride):
     found = F.conv2d(torch.zeros(1, 1, *size), torch.zeros(1, 1, 8, 8), stride=stride)
     assert patch_grid(size, (8, 8), stride) == tuple(found.shape[2:])
 
 
-def test_patches_that_do_not_fit():
+def test_patch_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"INPUT\.SIZE_TRAIN.*smaller than a patch"):
         patch_grid((256, 12), (16, 16), (16, 16))
     with pytest.raises(ValueError, match=r"MODEL\.STRIDE_SIZE.*larger than the patch"):
@@ -106,7 +110,7 @@ def test_vit_with_other_strides_equals_its_definition(
     clip = build_clip(tiny_clip_json)
     clip.load_state_dict(tiny_clip_state)
     tower = copy.deepcopy(clip.visual)
-    encoder = build_image_encoder(clip.visual, (256, 128), stride, 1).eval()
+    encoder = encoder_around(clip.visual, (256, 128), stride)
     assert encoder.grid == grid
     assert encoder.positional_embedding.shape == (1 + grid[0] * grid[1], 128)
     images = torch.randn(2, 3, 256, 128)
@@ -124,10 +128,10 @@ def test_vit_with_other_strides_equals_its_definition(
 
 
 @torch.no_grad()
-def test_vit_maps_are_the_patches_row_by_row(tiny_clip_json, tiny_clip_state):
+def test_vit_maps_hold_the_patches_row_by_row(tiny_clip_json, tiny_clip_state):
     clip = build_clip(tiny_clip_json)
     clip.load_state_dict(tiny_clip_state)
-    encoder = build_image_encoder(clip.visual, (64, 48), (16, 16), 1).eval()
+    encoder = encoder_around(clip.visual, (64, 48))
     images = torch.randn(2, 3, 64, 48)
     patches = encoder.conv1(images).flatten(2).transpose(1, 2)
     x = torch.cat([encoder.class_embedding.expand(2, 1, -1), patches], dim=1)
@@ -149,7 +153,7 @@ def test_vit_at_its_native_size_equals_clip(tiny_clip_json, tiny_clip_state):
     images = torch.randn(2, 3, 224, 224)
     with torch.no_grad():
         expected = clip.encode_image(images)
-        found = build_image_encoder(clip.visual, (224, 224), (16, 16), 1)(images).projected
+        found = encoder_around(clip.visual, (224, 224))(images).projected
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
@@ -172,7 +176,7 @@ def test_gelu_follows_the_model_config(tiny_clip_json):
 @pytest.mark.parametrize("last_stride", [1, 2])
 def test_resnet_features_equal_open_clips_modules(resnet_tower, last_stride):
     original = copy.deepcopy(resnet_tower)
-    encoder = build_image_encoder(resnet_tower, (256, 128), (16, 16), last_stride).eval()
+    encoder = encoder_around(resnet_tower, (256, 128), last_stride=last_stride)
     grid = (16, 8) if last_stride == 1 else (8, 4)
     assert encoder.grid == grid
     images = torch.randn(2, 3, 256, 128)
@@ -193,30 +197,30 @@ def test_resnet_features_equal_open_clips_modules(resnet_tower, last_stride):
     torch.testing.assert_close(found.projected, pooled, rtol=0, atol=1e-5)
     with torch.no_grad():
         torch.testing.assert_close(encoder.maps(images), layer4, rtol=0, atol=1e-5)
-    assert encoder.triplet_widths == (128, 256, 64)
-    assert (encoder.width, encoder.projected_width) == (256, 64)
+    assert [x.shape[1] for x in (found.last, found.final, found.projected)] == [128, 256, 64]
+    assert (encoder.width, encoder.joint_width) == (256, 64)
 
 
 def test_resnet_at_its_native_stride_and_size_equals_clip(resnet_tower):
     images = torch.randn(2, 3, 224, 224)
     with torch.no_grad():
         expected = resnet_tower(images)
-        found = build_image_encoder(resnet_tower, (224, 224), (16, 16), 2)(images).projected
+        found = encoder_around(resnet_tower, (224, 224), last_stride=2)(images).projected
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
-def test_resnet_surgery_changes_no_names(resnet_tower):
+def test_resnet_keeps_parameter_names_and_order(resnet_tower):
     names = list(resnet_tower.state_dict())
-    encoder = build_image_encoder(resnet_tower, (256, 128), (16, 16), 1)
+    encoder = encoder_around(resnet_tower, (256, 128))
     assert list(encoder.state_dict()) == names
 
 
-def test_resnet_sizes(resnet_tower):
+def test_resnet_refuses_sizes_off_its_stride(resnet_tower):
     with pytest.raises(ValueError, match=r"INPUT\.SIZE_TRAIN.*multiples of 32"):
-        build_image_encoder(resnet_tower, (272, 128), (16, 16), 2)
+        encoder_around(resnet_tower, (272, 128), last_stride=2)
 
 
-def test_resnet_model(tiny_resnet_json):
+def test_clip_reid_with_a_resnet_has_its_shapes(tiny_resnet_json):
     opts = ["MODEL.NAME", tiny_resnet_json, "MODEL.PRETRAIN_CHOICE", "none"]
     opts += ["INPUT.SIZE_TRAIN", "[64, 32]", "INPUT.SIZE_TEST", "[64, 32]"]
     reid = build_model(load_cfg(None, opts), num_classes=5, num_cameras=2, num_views=1).eval()
@@ -228,7 +232,7 @@ def test_resnet_model(tiny_resnet_json):
     assert reid.encode_text(torch.arange(5)).shape == (5, 64)
 
 
-def test_a_resnet_takes_no_side_information(tiny_resnet_json, caplog):
+def test_resnet_ignores_side_information_with_a_warning(tiny_resnet_json, caplog):
     opts = ["MODEL.NAME", tiny_resnet_json, "MODEL.PRETRAIN_CHOICE", "none"]
     cfg = load_cfg(None, [*opts, "MODEL.SIE_CAMERA", "True"])
     reid = build_model(cfg, num_classes=5, num_cameras=2, num_views=1).eval()

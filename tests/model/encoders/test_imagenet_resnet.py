@@ -1,4 +1,4 @@
-"""ImageNet's ResNets against written-out blocks, and where their weights are looked for."""
+"""ImageNet ResNets against written-out blocks, and where their weights are found."""
 
 import warnings
 from pathlib import Path
@@ -10,7 +10,18 @@ import torch.nn.functional as F
 from torch import nn
 
 from model.encoders import imagenet_resnet as resnet_module
-from model.encoders.imagenet_resnet import InstanceBatchNorm, build_resnet, find_imagenet_weights
+from model.encoders.imagenet_resnet import (
+    InstanceBatchNorm,
+    build_imagenet_backbone,
+    find_imagenet_weights,
+)
+from model.encoders.kind import EncoderOptions
+
+
+def build_resnet(name, last_stride=1):
+    return build_imagenet_backbone(
+        name, EncoderOptions((64, 32), last_stride=last_stride)
+    ).image_encoder
 
 
 def randomize(module):
@@ -37,7 +48,7 @@ def batch_norm(x, norm):
 
 
 @torch.no_grad()
-def test_the_last_stage_has_stride_one(images):
+def test_last_stage_has_stride_one(images):
     """Its first block is two 3x3 convolutions and a shortcut, all of stride 1, not dilated."""
     encoder = randomize(build_resnet("resnet18"))
     x = encoder.layer3(encoder.layer2(encoder.layer1(stem(encoder, images))))
@@ -46,10 +57,15 @@ def test_the_last_stage_has_stride_one(images):
     y = batch_norm(F.conv2d(y, block.conv2.weight, padding=1), block.bn2)
     shortcut = batch_norm(F.conv2d(x, block.downsample[0].weight), block.downsample[1])
     expected = encoder.layer4[1](F.relu(y + shortcut))
-    found = encoder(images)
+    found = encoder.maps(images)
     torch.testing.assert_close(found, expected)
     assert found.shape == (2, 512, 4, 2)
-    assert torch.equal(encoder.maps(images), found)
+    assert encoder.grid == (4, 2)
+    features = encoder(images)
+    torch.testing.assert_close(features.last, x.mean((2, 3)))
+    torch.testing.assert_close(features.final, expected.mean((2, 3)))
+    assert features.projected.shape == (2, 0)
+    assert (encoder.width, encoder.joint_width) == (512, 0)
 
 
 @torch.no_grad()
@@ -59,16 +75,16 @@ def stem(encoder, images):
 
 
 @torch.no_grad()
-def test_stride_two_is_timm_s_network(images):
+def test_stride_two_equals_timms_network(images):
     encoder = randomize(build_resnet("resnet18", last_stride=2)).double()
     network = timm.create_model("resnet18", num_classes=0).eval().double()
     assert not network.load_state_dict(encoder.state_dict()).missing_keys
     images = images.double()
-    torch.testing.assert_close(encoder(images), network.forward_features(images))
-    assert encoder(images).shape == (2, 512, 2, 1)
+    torch.testing.assert_close(encoder.maps(images), network.forward_features(images))
+    assert encoder.maps(images).shape == (2, 512, *encoder.grid) == (2, 512, 2, 1)
 
 
-def test_bottlenecks_have_their_stride_in_the_second_convolution():
+def test_bottlenecks_stride_in_the_second_convolution():
     """As in torchvision, not in the first."""
     fine, coarse = build_resnet("resnet50"), build_resnet("resnet50", last_stride=2)
     assert [fine.layer4[0].conv2.stride, fine.layer4[0].downsample[0].stride] == [(1, 1)] * 2
@@ -77,7 +93,7 @@ def test_bottlenecks_have_their_stride_in_the_second_convolution():
     assert fine.layer3[0].conv2.stride == (2, 2)
 
 
-def test_instance_and_batch_norm_share_the_channels():
+def test_instance_and_batch_norm_split_the_channels():
     norm = InstanceBatchNorm(5).train()
     maps = torch.randn(4, 5, 3, 2)
     with torch.no_grad():
@@ -99,7 +115,7 @@ def test_instance_and_batch_norm_share_the_channels():
     torch.testing.assert_close(norm.BN.running_mean, 0.1 * maps.mean((0, 2, 3))[2:])
 
 
-def test_ibn_is_in_the_first_three_layers():
+def test_ibn_covers_the_first_three_layers():
     encoder = build_resnet("resnet50_ibn_a")
     kinds = {
         name: {type(block.bn1).__name__ for block in getattr(encoder, name)}
@@ -120,9 +136,9 @@ def test_ibn_is_in_the_first_three_layers():
 
 @torch.no_grad()
 def test_full_size_maps():
-    """Torchvision's 318 tensors without the classifier's two; the last map as fine as layer3's."""
+    """Torchvision's 318 tensors without the classifier's two; layer4 as fine as layer3."""
     encoder = build_resnet("resnet50").eval()
-    assert encoder(torch.zeros(2, 3, 256, 128)).shape == (2, 2048, 16, 8)
+    assert encoder.maps(torch.zeros(2, 3, 256, 128)).shape == (2, 2048, 16, 8)
     assert encoder.width == 2048
     names = list(encoder.state_dict())
     assert len(names) == 318
@@ -147,7 +163,7 @@ def caches(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
-def test_without_network_the_error_says_what_to_do(caches, depth):
+def test_failed_download_names_three_ways_out(caches, depth):
     with pytest.raises(FileNotFoundError) as error:
         find_imagenet_weights(f"resnet{depth}")
     message = str(error.value)
@@ -168,20 +184,20 @@ def test_ibn_weights_are_never_downloaded(name):
         find_imagenet_weights(name)
 
 
-def test_torchvision_s_cache_is_used(caches):
+def test_torchvisions_cache_is_used(caches):
     caches.mkdir(parents=True)
     (caches / "resnet50-0676ba61.pth").touch()
     assert find_imagenet_weights("resnet50") == caches / "resnet50-0676ba61.pth"
 
 
 @pytest.mark.usefixtures("caches")
-def test_timm_s_cache_is_used(monkeypatch):
+def test_timms_cache_is_used(monkeypatch):
     found = {("timm/resnet34.tv_in1k", "model.safetensors"): "/cache/model.safetensors"}
     monkeypatch.setattr(resnet_module, "try_to_load_from_cache", lambda *key: found.get(key))
     assert find_imagenet_weights("resnet34") == Path("/cache/model.safetensors")
 
 
-def test_the_download_goes_into_torchvision_s_cache(caches, monkeypatch):
+def test_download_goes_into_torchvisions_cache(caches, monkeypatch):
     def download(url, place, hash_prefix):
         assert url.endswith("/resnet18-f37072fd.pth")
         assert hash_prefix == "f37072fd"
@@ -193,9 +209,9 @@ def test_the_download_goes_into_torchvision_s_cache(caches, monkeypatch):
     assert path.read_text() == "weights"
 
 
-def test_bfloat16_autocast(images):
+def test_maps_are_finite_in_bfloat16(images):
     with warnings.catch_warnings(), torch.autocast("cpu", dtype=torch.bfloat16):
         warnings.simplefilter("error")
-        maps = build_resnet("resnet50_ibn_a")(images)
+        maps = build_resnet("resnet50_ibn_a").maps(images)
     assert maps.dtype == torch.bfloat16
     assert torch.isfinite(maps.float()).all()

@@ -1,12 +1,19 @@
-"""What a run that is trained without labels starts from."""
+"""Starting points of a run: pre-trained or random weights, or a stopped run."""
 
 import pytest
 import torch
 
 from config import ConfigError, dump_cfg, load_cfg
+from datasets import registry
+from datasets.readers.benchmark import Benchmark
 from datasets.sources import TrainingSet
 from model import UnsupervisedReID, build_reid_model
-from processor.checkpoints.resume import Start, build_starting_model, find_start
+from processor.checkpoints import resume
+from processor.checkpoints.resume import (
+    StartingPoint,
+    build_starting_model,
+    find_starting_point,
+)
 from processor.checkpoints.save import save_checkpoint
 
 OPTS = [
@@ -18,7 +25,7 @@ DATA = TrainingSet([], [], [], 5, 3, 1, ("one",), (0,))
 
 @pytest.fixture
 def stopped(tmp_path):
-    """`stopped("dsgl")` -> the folder of a run that stopped in that stage, and its model."""
+    """`stopped("dsgl")` -> folder and model of a run that stopped in that stage."""
 
     def write(stage):
         cfg = load_cfg(None, OPTS)
@@ -32,20 +39,29 @@ def stopped(tmp_path):
     return write
 
 
-def test_a_new_run():
-    model = build_starting_model(load_cfg(None, OPTS), DATA, Start())
+def test_new_run_warns_of_random_weights(caplog):
+    model = build_starting_model(load_cfg(None, OPTS), DATA, StartingPoint())
     assert isinstance(model, UnsupervisedReID)
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == ["MODEL.PRETRAIN_CHOICE none: the model starts from random weights"]
 
 
-def test_a_stopped_run_goes_on(stopped):
-    """The weights come from the file, those of ImageNet are not looked for."""
+def test_unknown_encoder_is_refused_before_data_is_read(tmp_path):
+    cfg = load_cfg(None, [*OPTS, "MODEL.NAME", "resnet19"])
+    with pytest.raises(ValueError, match=r"MODEL\.NAME: unknown encoder 'resnet19'; known: "):
+        find_starting_point(cfg, tmp_path)
+
+
+def test_stopped_run_resumes_from_its_own_weights(stopped, caplog):
+    """ImageNet's weights are not looked for."""
     folder, saved = stopped("dsgl")
     options = [*OPTS, "SOLVER.RESUME", "auto", "MODEL.PRETRAIN_CHOICE", "clip"]
     cfg = load_cfg(None, options)
     torch.manual_seed(1)
-    model = build_starting_model(cfg, DATA, find_start(cfg, folder))
+    model = build_starting_model(cfg, DATA, find_starting_point(cfg, folder))
     for key, tensor in saved.state_dict().items():
         assert torch.equal(model.state_dict()[key], tensor), key
+    assert "random weights" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -53,22 +69,32 @@ def test_a_stopped_run_goes_on(stopped):
     [
         (["MODEL.NAME", "resnet34"], r"not the one of MODEL\.NAME.*layer1\.2"),
         (["DSGL.EMBED_DIM", "8"], r"bottleneck\.weight.*\(512,\).*\(8,\).*DSGL\.EMBED_DIM"),
-        (["DSGL.POOLING", "avg"], r"SOLVER\.RESUME: .* is of another run: .*pooling\.p"),
+        (["DSGL.POOLING", "avg"], r"SOLVER\.RESUME: .* is from another run: .*pooling\.p"),
     ],
 )
-def test_another_model_does_not_go_on(stopped, opts, message):
+def test_another_model_cannot_resume(stopped, opts, message):
     folder, _ = stopped("dsgl")
     cfg = load_cfg(None, [*OPTS, "SOLVER.RESUME", "auto", *opts])
     with pytest.raises(ValueError, match=message):
-        build_starting_model(cfg, DATA, find_start(cfg, folder))
+        build_starting_model(cfg, DATA, find_starting_point(cfg, folder))
 
 
-def test_another_kind_of_training_does_not_go_on(stopped, tiny_opts):
+def test_another_kind_of_training_cannot_resume(stopped, tiny_opts):
     folder, _ = stopped("dsgl")
     cfg = load_cfg(None, [*tiny_opts, "SOLVER.RESUME", "auto", "SOLVER.STAGE1.WEIGHT", "p.pth"])
-    with pytest.raises(ConfigError, match=r"stopped in stage dsgl, and DSGL\.ENABLED is False now"):
-        find_start(cfg, folder)
+    with pytest.raises(ConfigError, match=r"stopped in stage dsgl, but DSGL\.ENABLED is now False"):
+        find_starting_point(cfg, folder)
     stopped(2)
     cfg = load_cfg(None, [*OPTS, "SOLVER.RESUME", "auto"])
-    with pytest.raises(ConfigError, match=r"stopped in stage 2, and DSGL\.ENABLED is True now"):
-        find_start(cfg, folder)
+    with pytest.raises(ConfigError, match=r"stopped in stage 2, but DSGL\.ENABLED is now True"):
+        find_starting_point(cfg, folder)
+
+
+@pytest.mark.parametrize(("noun", "names"), [("vehicle", "trucks"), ("person", "trucks,people")])
+def test_noun_of_a_new_data_set_comes_from_its_record(monkeypatch, noun, names):
+    monkeypatch.setitem(registry.BENCHMARKS, "trucks", Benchmark(lambda *_: None, noun="vehicle"))
+    passed = []
+    monkeypatch.setattr(resume, "build_reid_model", lambda _cfg, *sizes: passed.append(sizes[3]))
+    names = repr(tuple(names.split(",")))
+    build_starting_model(load_cfg(None, [*OPTS, "DATASETS.NAMES", names]), DATA, StartingPoint())
+    assert passed == [noun]

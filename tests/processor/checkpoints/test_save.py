@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, and readable without executing code."""
+"""Checkpoints are written atomically and read without executing code."""
 
 import os
 import random
@@ -35,7 +35,7 @@ def leaves(content):
         yield content
 
 
-def test_content_of_a_checkpoint(tmp_path):
+def test_checkpoint_holds_format_model_config_and_meta(tmp_path):
     cfg = load_cfg(None, ["SOLVER.SEED", "77"])
     model = network()
     save_checkpoint(tmp_path / "new folder" / "a.pth", model, dump_cfg(cfg), META)
@@ -49,7 +49,7 @@ def test_content_of_a_checkpoint(tmp_path):
         assert torch.equal(content["model"][key], value)
 
 
-def test_training_part_holds_tensors_numbers_and_strings_only(tmp_path):
+def test_training_state_holds_only_tensors_numbers_and_strings(tmp_path):
     model = network()
     optimizer = torch.optim.Adam(model.parameters())
     model(torch.randn(4, 3)).sum().backward()
@@ -66,7 +66,7 @@ def test_training_part_holds_tensors_numbers_and_strings_only(tmp_path):
 
 
 @pytest.mark.parametrize("moment", ["save", "rename"])
-def test_failing_save_leaves_the_old_file(tmp_path, monkeypatch, moment):
+def test_failed_save_keeps_the_old_file(tmp_path, monkeypatch, moment):
     path = tmp_path / "last.pth"
     old = network()
     save_checkpoint(path, old, dump_cfg(load_cfg()), META)
@@ -87,7 +87,7 @@ def test_failing_save_leaves_the_old_file(tmp_path, monkeypatch, moment):
     assert [file.name for file in tmp_path.iterdir()] == ["last.pth"]
 
 
-def test_what_a_killed_save_left_behind_is_used_up_by_the_next(tmp_path, monkeypatch):
+def test_leftover_of_a_killed_save_is_overwritten_by_the_next(tmp_path, monkeypatch):
     path = tmp_path / "last.pth"
 
     class Killed(BaseException):
@@ -99,7 +99,7 @@ def test_what_a_killed_save_left_behind_is_used_up_by_the_next(tmp_path, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(save.torch, "save", killed)
-        patch.setattr(type(path), "unlink", lambda *_a, **_k: None)  # the dead clean up nothing
+        patch.setattr(type(path), "unlink", lambda *_a, **_k: None)  # no clean-up
         with pytest.raises(Killed):
             save_checkpoint(path, network(), dump_cfg(load_cfg()), META)
     assert len(list(tmp_path.iterdir())) == 1
@@ -108,7 +108,7 @@ def test_what_a_killed_save_left_behind_is_used_up_by_the_next(tmp_path, monkeyp
     assert [file.name for file in tmp_path.iterdir()] == ["last.pth"]
 
 
-def test_random_states_come_back():
+def test_random_states_are_restored():
     seed_everything(1, "stage", 2)
     state = random_state()
     drawn = torch.rand(3), random.random(), random.gauss(0, 1)
@@ -118,7 +118,7 @@ def test_random_states_come_back():
     assert torch.equal(drawn[0], again[0])
     assert drawn[1:] == again[1:]
     seed_everything(1, "stage", 2)
-    first = np.random.rand()  # noqa: NPY002 - the global generator is meant
+    first = np.random.rand()  # noqa: NPY002 - tests the global generator
     seed_everything(1, "stage", 2)
     assert np.random.rand() == first  # noqa: NPY002
     seed_everything(1, "stage", 3)

@@ -1,4 +1,4 @@
-"""A slim checkpoint is a baseline with the same features."""
+"""A slim checkpoint is a baseline with equal features."""
 
 import json
 
@@ -13,7 +13,7 @@ from processor.checkpoints.save import save_checkpoint
 from processor.checkpoints.slim import save_slim
 
 SIZES = {"num_classes": 10, "num_cameras": 6, "num_views": 1}
-TRAINING = [  # what a baseline may not have: prompts' look-alikes, and text as the only teacher
+TRAINING = [  # invalid for a baseline: a sampler and a loss that need text
     *("DATALOADER.SAMPLER", "dfgs_text", "DATALOADER.NUM_INSTANCE", "4"),
     *("MODEL.ID_LOSS_WEIGHT", "0.0", "MODEL.METRIC_LOSS_TYPE", "none"),
     *("MODEL.SIE_CAMERA", "True", "SOLVER.SEED", "7", "SOLVER.AMP", "off"),
@@ -23,7 +23,7 @@ CAMERAS = torch.tensor([0, 5, -1])
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory, tiny_opts):
-    """Configuration, model and `last.pth` of a run in its midst."""
+    """Configuration, model and `last.pth` of an unfinished run."""
     cfg = load_cfg(None, [*tiny_opts, *TRAINING])
     torch.manual_seed(0)
     model = build_model(cfg, *SIZES.values()).eval()
@@ -44,7 +44,7 @@ def embed(model, images):
         return model.eval().embed(images, CAMERAS)
 
 
-def test_features_are_the_same_to_the_last_bit(saved, images, tmp_path):
+def test_slim_features_are_bit_identical(saved, images, tmp_path):
     _, model, path = saved
     save_slim(tmp_path / "slim.pth", str(path))
     loaded = open_model(str(tmp_path / "slim.pth"))
@@ -56,7 +56,7 @@ def test_features_are_the_same_to_the_last_bit(saved, images, tmp_path):
     assert loaded.use_all
 
 
-def test_file_holds_the_image_side_and_nothing_else(saved, tmp_path):
+def test_slim_file_holds_the_image_side_alone(saved, tmp_path):
     cfg, model, path = saved
     save_slim(tmp_path / "slim.pth", str(path))
     content = torch.load(tmp_path / "slim.pth", weights_only=True)
@@ -69,7 +69,7 @@ def test_file_holds_the_image_side_and_nothing_else(saved, tmp_path):
     assert held < (tmp_path / "slim.pth").stat().st_size < held + 60_000
 
 
-def test_slim_file_of_a_slim_file_keeps_its_origin(saved, images, tmp_path):
+def test_slimming_twice_keeps_the_origin(saved, images, tmp_path):
     _, model, path = saved
     save_slim(tmp_path / "slim.pth", str(path))
     save_slim(tmp_path / "again.pth", str(tmp_path / "slim.pth"))
@@ -82,7 +82,7 @@ def test_slim_file_of_a_slim_file_keeps_its_origin(saved, images, tmp_path):
     assert torch.equal(embed(again.model, images), embed(model, images))
 
 
-def test_half_precision_is_half_as_large(saved, images, tmp_path):
+def test_half_precision_halves_the_file(saved, images, tmp_path):
     _, model, path = saved
     save_slim(tmp_path / "slim.pth", str(path))
     save_slim(tmp_path / "half.pth", str(path), half=True)
@@ -95,8 +95,8 @@ def test_half_precision_is_half_as_large(saved, images, tmp_path):
     assert not torch.equal(found, expected)
 
 
-def test_original_file_gets_what_it_lacks(saved, images, tmp_path):
-    """CLIP-ReID's own files hold parameters only; a slim one needs no configuration beside it."""
+def test_original_file_gains_configuration_and_meta(saved, images, tmp_path):
+    """CLIP-ReID's files hold parameters only; the slim file stands alone."""
     cfg, model, _ = saved
     torch.save(model.state_dict(), tmp_path / "original.pth")
     (tmp_path / "recipe.yml").write_text(dump_cfg(cfg), encoding="utf-8")

@@ -1,6 +1,6 @@
-"""Evaluation of drawn images by their grey level: every score is worked out by hand.
+"""Evaluation of images by their grey level, with scores computed by hand.
 
-Two queries count, the third has no match. Distances are differences of grey levels:
+Two queries have a match, the third has none. Distances are differences of grey levels:
 query 0 (pid 1, camera 0, 100): junk 101, 103, match 106, 110, match 120;
 query 1 (pid 2, camera 0, 104): match 103, 106, 101, 110, 120.
 """
@@ -17,18 +17,25 @@ from PIL import Image
 from torch import nn
 
 from config import load_cfg
-from datasets.images.build import build_evaluation_loader, build_sources
+from datasets.images.build import build_evaluation_loader
 from datasets.records import DataSplits, Sample
 from processor.evaluation import evaluate_distmat, rerank
 from processor.evaluation.build import build_evaluator, build_targets
 from processor.evaluation.evaluator import Evaluator, _take
-from processor.evaluation.protocol import Protocol, Target, pool_queries
+from processor.evaluation.multi_query import pool_queries
+from processor.evaluation.protocol import Protocol
+from processor.evaluation.target import Target
 from processor.features import FeatureTable
 from processor.metrics import memory_limits
-from processor.metrics.distance import distmat_blocks, normalize_features
+from processor.metrics.distance import distmat_blocks
+from processor.metrics.identities import Identities
+from processor.metrics.k_reciprocal import Reranking
+from processor.metrics.normalize import normalize_features
 from processor.metrics.single_shot import single_gallery_shot_cmc
+from processor.metrics.working_memory import WorkingMemory
 from processor.results.report import log_results
 from processor.runtime.signals import Interrupted, StopRequest
+from processor.training.plan import build_sources
 
 QUERIES = [(1, 0, 100), (2, 0, 104), (9, 0, 50)]
 GALLERY = [(1, 0, 101), (2, 1, 103), (1, 1, 106), (3, 1, 110), (1, 2, 120)]
@@ -40,7 +47,7 @@ OPTS = [
 
 
 class MeanColour(nn.Module):
-    """A model whose descriptor is the mean colour; it remembers the ids it was given."""
+    """A model whose descriptor is the mean colour; records the ids it gets."""
 
     def __init__(self):
         super().__init__()
@@ -88,20 +95,20 @@ def test_scores_by_hand(splits, float32):
 WITHOUT_JUNK_RULE = ((1 + 2 / 3 + 3 / 5) / 3 + 1) / 2
 
 
-def test_junk_rule_of_the_data_set(splits, float32):
+def test_a_data_set_can_switch_off_the_junk_rule(splits, float32):
     splits = replace(splits, ignore_same_camera=False)
     report = evaluator(float32, Target("greys", [splits]))(MeanColour())
     assert report.average()["mAP"] == pytest.approx(WITHOUT_JUNK_RULE)
     assert report.average()["rank1"] == 1
 
 
-def test_junk_rule_of_the_configuration(splits, float32):
+def test_the_configuration_can_switch_off_the_junk_rule(splits, float32):
     score = evaluator(float32, Target("greys", [splits]), ignore_same_camera=False)
     assert score(MeanColour()).average()["mAP"] == pytest.approx(WITHOUT_JUNK_RULE)
 
 
 def test_normalized_features_compare_directions(tmp_path, float32):
-    """A dark and a bright picture of one hue are the same after normalization."""
+    """A dark and a bright image of one hue are equal after normalization."""
     colours = {"q": (120, 60, 30), "match": (240, 120, 60), "other": (120, 62, 45)}
     samples = {}
     for name, colour in colours.items():
@@ -114,19 +121,19 @@ def test_normalized_features_compare_directions(tmp_path, float32):
     assert evaluator(float32, target, normalize=False)(MeanColour()).average()["mAP"] == 0.5
 
 
-def test_several_splits_are_averaged_and_read_once(splits, float32):
+def test_splits_are_averaged_and_images_encoded_once(splits, float32):
     other = DataSplits("greys", [], splits.query[1:2], splits.gallery[1:])  # its AP is 1
     model = MeanColour()
     report = evaluator(float32, Target("greys", [splits, other]))(model)
-    assert len(model.ids) == 8  # images of both splits are encoded once
+    assert len(model.ids) == 8  # images of both splits are encoded only once
     scores, deviations = report.targets[0].scores(), report.targets[0].deviations()
     assert scores["mAP"] == pytest.approx((0.75 + 1) / 2)
     assert deviations["mAP"] == pytest.approx(0.125)  # of 0.75 and 1
     assert deviations["rank1"] == pytest.approx(0.25)
 
 
-def test_notes_are_those_of_all_splits_and_of_the_target(splits, float32):
-    """Each once, in order: what holds for all splits, then what differs between them."""
+def test_notes_of_splits_and_target_are_joined(splits, float32):
+    """Without duplicates and in order: notes of all splits, then those of single splits."""
     counts = [f"316 queries expected, {n} found" for n in (2, 3)]
     own = [("a rule", "a remark"), ("a rule", counts[0]), ("a rule", counts[1]), ("a rule",)]
     target = Target("greys", [replace(splits, notes=notes) for notes in own], remarks=("a leak",))
@@ -135,7 +142,7 @@ def test_notes_are_those_of_all_splits_and_of_the_target(splits, float32):
     assert evaluator(float32, target)(MeanColour()).targets[0].notes == expected
 
 
-def test_features_that_are_there_score_as_extracted_ones(splits, float32):
+def test_given_features_score_as_extracted_ones(splits, float32):
     target = Target("greys", [splits, replace(splits, query=splits.query[1:])], fingerprint="f")
     score = evaluator(float32, target)
     images = splits.query + splits.gallery
@@ -150,7 +157,7 @@ def test_features_that_are_there_score_as_extracted_ones(splits, float32):
     )
 
 
-def test_several_targets_are_averaged(splits, float32):
+def test_targets_are_averaged(splits, float32):
     easy = DataSplits("easy", [], splits.query[1:2], splits.gallery)
     report = evaluator(float32, Target("greys", [splits]), Target("easy", [easy]))(MeanColour())
     assert [target.name for target in report.targets] == ["greys", "easy"]
@@ -160,8 +167,8 @@ def test_several_targets_are_averaged(splits, float32):
     assert scalars["easy/rank1"] == 1
 
 
-def test_broken_images_are_left_out_and_rows_stay_aligned(splits, float32, caplog):
-    """Without 103, query 0 finds 106, 110, 120 and query 1 has no match."""
+def test_broken_gallery_image_is_left_out(splits, float32, caplog):
+    """Without 103, query 0 ranks 106, 110, 120 and query 1 has no match."""
     broken = splits.gallery[1].path
     Path(broken).write_bytes(b"no image")
     score = evaluator(float32, Target("greys", [splits]), opts=["INPUT.ON_BAD_IMAGE", "skip"])
@@ -181,20 +188,20 @@ def test_broken_query_is_left_out(splits, float32):
     assert (metrics.num_queries, metrics.num_valid_queries) == (2, 1)
 
 
-def test_foreign_target_has_no_cameras_known_to_the_model(splits, float32):
+def test_cameras_of_an_unseen_target_are_unknown_to_the_model(splits, float32):
     model = MeanColour()
     evaluator(float32, Target("greys", [splits], cameras=None))(model)
     assert model.ids == [(-1, -1)] * 8
 
 
-def test_cameras_of_a_source_are_those_of_training(splits, float32):
+def test_cameras_of_a_source_are_its_rows_of_the_camera_table(splits, float32):
     model = MeanColour()
     evaluator(float32, Target("greys", [splits], cameras=range(6, 16)))(model)
     expected = [(6 + s.camid, s.viewid) for s in splits.query + splits.gallery]
     assert model.ids == expected
 
 
-def test_mode_of_the_model_is_put_back(splits, float32):
+def test_mode_of_the_model_is_restored(splits, float32):
     score = evaluator(float32, Target("greys", [splits]))
     for training in (True, False):
         model = MeanColour().train(training)
@@ -202,9 +209,9 @@ def test_mode_of_the_model_is_put_back(splits, float32):
         assert model.training is training
 
 
-def test_reranked_scores(splits, float32):
+def test_scores_after_reranking(splits, float32):
     target = Target("greys", [splits])
-    report = evaluator(float32, target, rerank=(2, 2, 0.3))(MeanColour())
+    report = evaluator(float32, target, rerank=Reranking(2, 2, 0.3))(MeanColour())
     levels = torch.tensor([[row[2] / 255] * 3 for row in QUERIES + GALLERY])
     ids = [[row[0] for row in QUERIES], [row[0] for row in GALLERY]]
     ids += [[row[1] for row in QUERIES], [row[1] for row in GALLERY]]
@@ -216,14 +223,16 @@ def test_reranked_scores(splits, float32):
     assert metrics.num_valid_queries == 2
 
 
-def test_reranking_with_the_original_distance_alone_changes_nothing(splits, float32):
-    report = evaluator(float32, Target("greys", [splits]), rerank=(3, 2, 1.0))(MeanColour())
+def test_reranking_with_lambda_one_changes_nothing(splits, float32):
+    report = evaluator(float32, Target("greys", [splits]), rerank=Reranking(3, 2, 1.0))(
+        MeanColour()
+    )
     assert report.average()["mAP"] == pytest.approx(0.75)
 
 
-@pytest.mark.parametrize("reranking", [None, (3, 2, 1.0)])
+@pytest.mark.parametrize("reranking", [None, Reranking(3, 2, 1.0)])
 def test_single_gallery_shot_by_hand(splits, float32, reranking):
-    """Query 0 has its match at rank 2 where 106 is drawn of its two, at 3 where 120 is."""
+    """Query 0 has its match at rank 2 if 106 is drawn, at rank 3 if 120 is drawn."""
     target = Target("greys", [replace(splits, single_gallery_shot=True)])
     report = evaluator(float32, target, rerank=reranking)(MeanColour())
     (metrics,) = report.targets[0].splits
@@ -235,8 +244,8 @@ def test_single_gallery_shot_by_hand(splits, float32, reranking):
     assert (metrics.num_queries, metrics.num_valid_queries) == (3, 2)
 
 
-def test_single_gallery_shot_follows_the_junk_rule_of_the_data_set(splits, float32):
-    """Query 0 has its match at rank 1 where 101 is drawn of its three, at 2 where 106 is."""
+def test_single_gallery_shot_obeys_the_junk_rule_of_the_data_set(splits, float32):
+    """Query 0 has its match at rank 1, 2 or 3 if 101, 106 or 120 is drawn."""
     splits = replace(splits, single_gallery_shot=True, ignore_same_camera=False)
     report = evaluator(float32, Target("greys", [splits]))(MeanColour())
     drawn = np.random.PCG64(0).random_raw((100, len(GALLERY)))[:, [0, 2, 4]].argmin(axis=1)
@@ -244,7 +253,7 @@ def test_single_gallery_shot_follows_the_junk_rule_of_the_data_set(splits, float
     assert report.targets[0].splits[0].cmc.tolist() == pytest.approx(expected)
 
 
-# 90 and 112 of pid 1 in camera 0 search as 101, 104 of pid 2 alone, 50 of pid 9 in vain
+# 90 and 112 (pid 1, camera 0) are pooled to 101; 104 is alone; 50 (pid 9) has no match
 PAIRED_QUERIES = [(1, 0, 90), (2, 0, 104), (1, 0, 112), (9, 0, 50)]
 
 
@@ -253,9 +262,9 @@ def paired_splits(splits, tmp_path):
     return replace(splits, query=draw(tmp_path, "pair", PAIRED_QUERIES))
 
 
-@pytest.mark.parametrize("reranking", [None, (3, 2, 1.0)])
+@pytest.mark.parametrize("reranking", [None, Reranking(3, 2, 1.0)])
 def test_multi_query_by_hand(paired_splits, float32, reranking):
-    """101 finds 101 (junk), 103, 106, 110, 120: the matches are at ranks 2 and 4."""
+    """101 ranks 101 (junk), 103, 106, 110, 120: its matches are at ranks 2 and 4."""
     target = Target("greys", [paired_splits])
     report = evaluator(float32, target, multi_query=True, rerank=reranking)(MeanColour())
     (metrics,) = report.targets[0].splits
@@ -277,7 +286,7 @@ def test_multi_query_with_single_gallery_shot(paired_splits, float32):
 
 @pytest.mark.parametrize(("normalize", "best"), [(True, 1), (False, 0)])
 def test_multi_query_pools_directions_of_normalized_features(tmp_path, float32, normalize, best):
-    """Red and a bright green: halfway in direction, but all but green in their mean."""
+    """The mean direction of dark red and bright green is between them, their mean is green."""
     colours = {"dark": (20, 0, 0), "bright": (0, 250, 0), "half": (90, 90, 0), "green": (5, 90, 0)}
     samples = {}
     for name, colour in colours.items():
@@ -291,7 +300,7 @@ def test_multi_query_pools_directions_of_normalized_features(tmp_path, float32, 
 
 
 def test_broken_image_is_left_out_of_its_pooled_query(paired_splits, float32):
-    """112 alone remains of pid 1: 110, 106, 120, 103, 101 (junk)."""
+    """Only 112 remains of pid 1; it ranks 110, 106, 120, 103, 101 (junk)."""
     Path(paired_splits.query[0].path).write_bytes(b"")
     score = evaluator(
         float32,
@@ -305,7 +314,7 @@ def test_broken_image_is_left_out_of_its_pooled_query(paired_splits, float32):
 
 
 def test_reranking_multi_query_and_single_gallery_shot_together(tmp_path, float32):
-    """Directions are pooled, pooled queries are directions again, their distances re-ranked."""
+    """Unit vectors are pooled, normalized again, and their distances re-ranked."""
     rng = np.random.default_rng(1)
     colours = rng.integers(20, 250, (40, 3)).tolist()
     ids = list(zip(rng.integers(0, 4, 40).tolist(), rng.integers(0, 2, 40).tolist(), strict=True))
@@ -315,17 +324,20 @@ def test_reranking_multi_query_and_single_gallery_shot_together(tmp_path, float3
         Image.new("RGB", (8, 8), tuple(colour)).save(path)
         samples.append(Sample(str(path), pid, camid))
     splits = DataSplits("hues", [], samples[:16], samples[16:], single_gallery_shot=True)
-    options = {"normalize": True, "multi_query": True, "rerank": (4, 3, 0.3)}
+    options = {"normalize": True, "multi_query": True, "rerank": Reranking(4, 3, 0.3)}
     report = evaluator(float32, Target("hues", [splits]), **options)(MeanColour())
     (metrics,) = report.targets[0].splits
 
     features = normalize_features(torch.tensor(colours) / 255)
-    pooled = pool_queries(features[:16], *torch.tensor(ids[:16]).T, normalize=True)
-    gallery_pids, gallery_camids = torch.tensor(ids[16:]).T
+    pids, camids = np.array(ids).T
+    given = Identities.check(pids[:16], pids[16:], camids[:16], camids[16:])
+    pooled = pool_queries(features[:16], given, normalize=True)
     distmat = rerank(pooled.features, features[16:], 4, 3, 0.3)
-    pids_and_camids = [pooled.pids, gallery_pids, pooled.camids, gallery_camids]
-    expected = evaluate_distmat(distmat, *pids_and_camids)
-    cmc = single_gallery_shot_cmc(partial(distmat_blocks, distmat), *pids_and_camids)
+    expected = evaluate_distmat(
+        *(distmat, pooled.ids.query_pids, pids[16:], pooled.ids.query_camids, camids[16:])
+    )
+    distances = partial(distmat_blocks, distmat)
+    cmc = single_gallery_shot_cmc(distances, pooled.ids, WorkingMemory())
     assert (metrics.mAP, metrics.mINP) == pytest.approx((expected.mAP, expected.mINP), abs=1e-6)
     assert metrics.cmc == pytest.approx(cmc, abs=1e-6)
     assert metrics.num_queries == len(set(ids[:16]))
@@ -349,7 +361,10 @@ def test_protocol_of_the_configuration(float32):
         ],
     )
     assert build_evaluator(cfg, [], float32).protocol == Protocol(
-        normalize=False, ignore_same_camera=False, chunk_mb=7, rerank=(20, 6, 0.4)
+        normalize=False,
+        ignore_same_camera=False,
+        memory=WorkingMemory(7),
+        rerank=Reranking(20, 6, 0.4),
     )
     assert build_evaluator(load_cfg(), [], float32).protocol == Protocol()
 
@@ -374,8 +389,8 @@ def test_targets_are_the_sources_unless_named(tmp_path):
     assert (target.name, target.cameras, len(target.splits)) == ("two", None, 1)
 
 
-def test_targets_of_one_name_are_refused(tmp_path):
-    """Results go by name: the second would replace the first."""
+def test_targets_of_one_name_are_rejected(tmp_path):
+    """Results are keyed by name: the second would replace the first."""
     own_data(tmp_path / "a", "people")
     own_data(tmp_path / "b", "people")
     names = ["DATASETS.ROOT_DIR", str(tmp_path), "DATASETS.NAMES", "a/people"]
@@ -384,8 +399,8 @@ def test_targets_of_one_name_are_refused(tmp_path):
         build_targets(cfg, {})
 
 
-def test_target_with_the_name_of_another_source_is_refused(tmp_path):
-    """It would be given that source's cameras, and pass for it in the results."""
+def test_target_with_the_name_of_another_source_is_rejected(tmp_path):
+    """It would get the source's cameras and look like the source in the results."""
     own_data(tmp_path / "a", "crops")
     own_data(tmp_path / "b", "crops")
     names = ["DATASETS.ROOT_DIR", str(tmp_path), "DATASETS.NAMES", "a/crops"]
@@ -403,7 +418,7 @@ def test_target_with_the_name_of_another_source_is_refused(tmp_path):
     assert (target.name, target.cameras) == ("crops", None)
 
 
-def test_own_data_with_the_name_of_a_benchmark_that_is_a_source_is_refused(tmp_path):
+def test_own_target_with_the_name_of_a_source_benchmark_is_rejected(tmp_path):
     own_data(tmp_path / "b", "market1501")
     names = ["DATASETS.ROOT_DIR", str(tmp_path), "DATASETS.NAMES", "market1501"]
     cfg = load_cfg(None, [*names, "DATASETS.TARGETS", "b/market1501"])
@@ -412,7 +427,7 @@ def test_own_data_with_the_name_of_a_benchmark_that_is_a_source_is_refused(tmp_p
     assert build_targets(cfg, {})[0].name == "market1501"
 
 
-def test_source_under_another_path_is_the_same_target(tmp_path):
+def test_source_is_recognized_under_another_path(tmp_path):
     own_data(tmp_path, "crops")
     names = ["DATASETS.ROOT_DIR", str(tmp_path), "DATASETS.NAMES", "crops"]
     cfg = load_cfg(None, [*names, "DATASETS.TARGETS", f"{tmp_path}/../{tmp_path.name}/crops/"])
@@ -423,7 +438,7 @@ def test_source_under_another_path_is_the_same_target(tmp_path):
     assert target.cameras == range(2)
 
 
-def test_no_valid_query_names_target_and_cameras(splits, float32):
+def test_error_without_a_valid_query_names_target_and_cameras(splits, float32):
     same = [Sample(s.path, s.pid, 3) for s in splits.query]
     gallery = [Sample(s.path, s.pid, 3) for s in splits.gallery]
     score = evaluator(float32, Target("greys", [DataSplits("greys", [], same, gallery)]))
@@ -435,7 +450,7 @@ def test_no_valid_query_names_target_and_cameras(splits, float32):
         score.check()
 
 
-def test_check_passes_what_can_be_evaluated(splits, float32):
+def test_check_passes_valid_targets(splits, float32):
     evaluator(float32, Target("greys", [splits])).check()
 
 
@@ -465,9 +480,9 @@ def test_stop_request_interrupts_the_evaluation(splits, float32):
 
 
 @pytest.mark.parametrize("normalize", [False, True])
-@pytest.mark.parametrize("reranking", [None, (4, 3, 0.3)])
+@pytest.mark.parametrize("reranking", [None, Reranking(4, 3, 0.3)])
 def test_images_in_several_splits_score_as_alone(tmp_path, float32, normalize, reranking):
-    """Rows of the splits are picked from one table; it must not change between them."""
+    """The rows of all splits come from one table, which scoring must not modify."""
     rng = np.random.default_rng(4)
     samples = []
     for number in range(30):
@@ -485,7 +500,7 @@ def test_images_in_several_splits_score_as_alone(tmp_path, float32, normalize, r
         assert metrics.cmc.tolist() == pytest.approx(expected.cmc.tolist())
 
 
-def test_rows_in_order_are_a_part_of_the_table_and_others_a_copy():
+def test_consecutive_rows_are_a_view_and_others_a_copy():
     features = torch.arange(12.0).view(6, 2)
     part = _take(features, [2, 3, 4])
     assert part.data_ptr() == features[2:].data_ptr()
@@ -497,7 +512,7 @@ def test_rows_in_order_are_a_part_of_the_table_and_others_a_copy():
     assert _take(features, []).shape == (0, 2)
 
 
-def test_what_cannot_fit_is_refused_after_the_first_batch(splits, float32, monkeypatch):
+def test_too_large_evaluation_is_refused_after_the_first_batch(splits, float32, monkeypatch):
     monkeypatch.setattr(memory_limits, "available_bytes", lambda _: 10**6)
     model = MeanColour().train()
     text = r"evaluation on greys \(cpu\) needs about 0\.1 GB, have 0\.0 GB; .*more memory"
@@ -507,9 +522,9 @@ def test_what_cannot_fit_is_refused_after_the_first_batch(splits, float32, monke
     assert model.training
 
 
-def test_reranking_that_cannot_fit_names_its_option(splits, float32, monkeypatch):
+def test_refusal_of_reranking_names_its_option(splits, float32, monkeypatch):
     monkeypatch.setattr(memory_limits, "available_bytes", lambda _: 2 * 10**8)
     target = Target("greys", [splits])
     evaluator(float32, target)(MeanColour())
     with pytest.raises(MemoryError, match=r"re-ranking greys .*TEST\.RE_RANKING False"):
-        evaluator(float32, target, rerank=(2, 2, 0.3))(MeanColour())
+        evaluator(float32, target, rerank=Reranking(2, 2, 0.3))(MeanColour())

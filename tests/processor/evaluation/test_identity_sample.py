@@ -1,4 +1,4 @@
-"""Which identities are drawn, and under which label each is trained."""
+"""The draw of identities, and their training labels."""
 
 import pytest
 from hypothesis import given
@@ -22,7 +22,7 @@ def images(pids, name="a"):
     st.integers(3, 12),
     st.integers(0, 5),
 )
-def test_identities_come_whole_and_not_too_many(groups, count, seed):
+def test_all_images_of_at_most_the_requested_identities_are_drawn(groups, count, seed):
     given_images = {str(i): images(pids, str(i)) for i, pids in enumerate(groups)}
     chosen = choose_identities(given_images, count, seed)
     assert chosen == choose_identities(given_images, count, seed)
@@ -39,22 +39,22 @@ def test_identities_come_whole_and_not_too_many(groups, count, seed):
         )
 
 
-def test_a_remainder_goes_to_the_first_data_sets():
+def test_remainder_goes_to_the_first_data_sets():
     many = images([pid for pid in range(9) for _ in range(2)])
     chosen = choose_identities({"a": many, "b": many, "c": many}, 7)
     assert [len(own) // 2 for own in chosen.values()] == [3, 2, 2]
 
 
-def test_the_seed_decides():
+def test_seeds_give_different_draws():
     many = {"a": images([pid for pid in range(50) for _ in range(2)])}
     draws = {tuple(x.pid for x in choose_identities(many, 5, seed)["a"]) for seed in range(5)}
     assert len(draws) == 5
 
 
-def test_too_few_identities_are_errors():
+def test_too_few_identities_raise():
     with pytest.raises(ValueError, match="a: no identity has two images"):
         choose_identities({"a": images([1, 2, 3])}, 3)
-    with pytest.raises(ValueError, match="--max_identities 1: at least one of each of 2 data sets"):
+    with pytest.raises(ValueError, match="--max_identities 1: expected at least one for each of 2"):
         choose_identities({"a": images([1, 1]), "b": images([1, 1])}, 1)
 
 
@@ -67,7 +67,7 @@ SOURCE = DataSplits(
 )
 
 
-def test_images_of_a_split():
+def test_test_split_has_no_distractors_and_train_split_obeys_use_all():
     assert images_of_split(SOURCE, "train", use_all=False) == SOURCE.train
     both = images_of_split(SOURCE, "test", use_all=False)
     assert [(x.path, x.pid) for x in both] == [("query0", 1), ("query1", 2), ("gallery0", 1)]
@@ -75,7 +75,7 @@ def test_images_of_a_split():
     assert {x.path for x in everything} == {x.path for x in [*SOURCE.train, *both]}
 
 
-def test_labels_of_several_sources():
+def test_labels_of_joined_sources():
     other = DataSplits("b", images([7, 4]), [], [])
     labels = labels_of_identities(join_sources([SOURCE, other]))
     assert labels == {("a", 3): 0, ("a", 7): 1, ("b", 4): 2, ("b", 7): 3}

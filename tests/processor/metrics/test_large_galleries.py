@@ -1,6 +1,6 @@
-"""No copy of the features, no query x gallery matrix: memory of whole evaluations, by size.
+"""Evaluations hold no copy of the features and no (Q, G) matrix.
 
-Every case runs in a process of its own, whose peak is compared with what it held before.
+Every case runs in its own process and measures how far the peak rises above the memory before.
 """
 
 import subprocess
@@ -17,7 +17,11 @@ from pathlib import Path
 import torch
 from torch import nn
 from datasets.records import Batch, DataSplits, Sample
-from processor.evaluation.evaluator import Evaluator, Protocol, Target
+from processor.evaluation.evaluator import Evaluator
+from processor.evaluation.protocol import Protocol
+from processor.evaluation.target import Target
+from processor.metrics.k_reciprocal import Reranking
+from processor.metrics.working_memory import WorkingMemory
 from processor.runtime.precision import Precision
 
 class Ready(nn.Module):
@@ -36,7 +40,7 @@ class Loader:
 def evaluator(num_query, num_gallery):
     samples = [Sample(str(i), i % 500, i % 7) for i in range(num_query + num_gallery)]
     splits = DataSplits("drawn", [], samples[:num_query], samples[num_query:])
-    protocol = Protocol(chunk_mb=16, rerank=RERANK)
+    protocol = Protocol(memory=WorkingMemory(16), rerank=RERANK)
     return Evaluator([Target("drawn", [splits])], protocol, Loader, Precision(None, CPU))
 
 def status_kb(entry):
@@ -44,9 +48,9 @@ def status_kb(entry):
 
 CPU = torch.device("cpu")
 NUM_QUERY, NUM_GALLERY, DIM = map(int, sys.argv[1:4])
-RERANK = (6, 2, 0.3) if "rerank" in sys.argv else None
+RERANK = Reranking(6, 2, 0.3) if "rerank" in sys.argv else None
 torch.set_num_threads(1)
-evaluator(200, 2000)(Ready())  # loads what the first call loads
+evaluator(200, 2000)(Ready())  # loads libraries
 task = evaluator(NUM_QUERY, NUM_GALLERY)
 before = status_kb("VmRSS:")
 task(Ready())
@@ -66,11 +70,11 @@ def extra_mb(*arguments):
     return float(done.stdout)
 
 
-def test_an_evaluation_holds_its_features_once():
+def test_evaluation_holds_the_features_once():
     """They take 86 MiB, the matrix would take 153, a chunk may take 16."""
     assert extra_mb(2_000, 20_000, 1_024) < 60
 
 
-def test_reranking_holds_no_matrix_of_queries_and_gallery():
+def test_reranking_holds_no_query_gallery_matrix():
     """The matrix would take 114 MiB."""
     assert extra_mb(2_000, 15_000, 16, "rerank") < 70

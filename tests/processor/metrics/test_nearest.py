@@ -1,4 +1,4 @@
-"""The nearest entries are the start of a full stable sort."""
+"""The nearest entries are the first of a full stable sort."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from processor.metrics.ordering import nearest_entries
     count=st.integers(1, 50),
     levels=st.sampled_from([1, 2, 5, 1000]),
 )
-def test_equal_entries_come_in_order(seed, rows, columns, count, levels):
+def test_equal_entries_come_in_gallery_order(seed, rows, columns, count, levels):
     generator = torch.Generator().manual_seed(seed)
     distances = torch.randint(-levels, levels, (rows, columns), generator=generator).float()
     before = distances.clone()

@@ -1,10 +1,10 @@
-"""The ways to a matrix product agree, and none is less exact than float32."""
+"""Both product kernels agree, and neither is less exact than float32."""
 
 import pytest
 import torch
 
-from processor.metrics import distance
-from processor.metrics.distance import add_products, full_precision
+from processor.metrics import products
+from processor.metrics.products import add_products, full_precision
 
 
 def drawn(num_rows, num_columns, dim=33, seed=0):
@@ -18,7 +18,7 @@ def drawn(num_rows, num_columns, dim=33, seed=0):
 def test_agrees_with_the_definition(monkeypatch, onednn, num_rows, num_columns):
     if onednn and not torch.backends.mkldnn.is_available():
         pytest.skip("needs oneDNN")
-    monkeypatch.setattr(distance, "_has_onednn", lambda _: onednn)
+    monkeypatch.setattr(products, "_has_onednn", lambda _: onednn)
     rows, columns, row_term, column_term = drawn(num_rows, num_columns)
     out = torch.full((num_rows, num_columns), torch.nan)
     add_products(rows, columns, row_term, column_term, out)
@@ -27,40 +27,40 @@ def test_agrees_with_the_definition(monkeypatch, onednn, num_rows, num_columns):
 
 
 @pytest.mark.parametrize("onednn", [True, False])
-def test_whole_numbers_are_exact(monkeypatch, onednn):
+def test_products_of_integers_are_exact(monkeypatch, onednn):
     if onednn and not torch.backends.mkldnn.is_available():
         pytest.skip("needs oneDNN")
-    monkeypatch.setattr(distance, "_has_onednn", lambda _: onednn)
+    monkeypatch.setattr(products, "_has_onednn", lambda _: onednn)
     rows, columns, row_term, column_term = (part.mul(3).round() for part in drawn(9, 50))
     out = torch.empty(9, 50)
     add_products(rows, columns, row_term, column_term, out)
     assert torch.equal(out, rows @ columns.T + row_term + column_term)
 
 
-def test_arguments_are_left_alone():
+def test_arguments_are_not_modified():
     given = drawn(5, 8)
     before = [part.clone() for part in given]
     add_products(*given, torch.empty(5, 8))
     assert all(map(torch.equal, given, before))
 
 
-def test_only_x86_processors_and_new_versions_take_onednn(monkeypatch):
+def test_onednn_is_used_on_x86_with_new_versions_only(monkeypatch):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
-    monkeypatch.setattr(distance, "_names_precision", lambda: True)
-    monkeypatch.setattr(distance.platform, "machine", lambda: "x86_64")
-    assert distance._has_onednn(torch.device("cpu"))
-    assert not distance._has_onednn(torch.device("cuda"))
-    monkeypatch.setattr(distance, "_names_precision", lambda: False)
-    assert not distance._has_onednn(torch.device("cpu"))
-    monkeypatch.setattr(distance, "_names_precision", lambda: True)
-    monkeypatch.setattr(distance.platform, "machine", lambda: "arm64")
-    assert not distance._has_onednn(torch.device("cpu"))
+    monkeypatch.setattr(products, "_has_precision_names", lambda: True)
+    monkeypatch.setattr(products.platform, "machine", lambda: "x86_64")
+    assert products._has_onednn(torch.device("cpu"))
+    assert not products._has_onednn(torch.device("cuda"))
+    monkeypatch.setattr(products, "_has_precision_names", lambda: False)
+    assert not products._has_onednn(torch.device("cpu"))
+    monkeypatch.setattr(products, "_has_precision_names", lambda: True)
+    monkeypatch.setattr(products.platform, "machine", lambda: "arm64")
+    assert not products._has_onednn(torch.device("cpu"))
 
 
 @pytest.mark.skipif(
     not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="PyTorch before 2.9"
 )
-def test_reduced_precision_is_switched_off_and_back_on():
+def test_reduced_precision_is_switched_off_and_restored():
     backend = torch.backends.mkldnn.matmul
     before = backend.fp32_precision
     backend.fp32_precision = "bf16"
@@ -80,3 +80,15 @@ def test_autocast_is_switched_off():
         assert not torch.is_autocast_enabled("cpu")
         add_products(rows, columns, row_term, column_term, out)
     assert torch.equal(out, expected)
+
+
+def test_tf32_is_switched_off_and_restored():
+    backend = torch.backends.cuda.matmul
+    before = backend.allow_tf32
+    backend.allow_tf32 = True
+    try:
+        with full_precision(torch.device("cpu")):
+            assert getattr(backend, "fp32_precision", "ieee") == "ieee"
+        assert backend.allow_tf32
+    finally:
+        backend.allow_tf32 = before

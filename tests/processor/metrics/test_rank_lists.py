@@ -1,4 +1,4 @@
-"""Rank lists show what the metrics score: same distances, same junk rule, same order of ties."""
+"""Rank lists have the distances, the junk rule and the order of ties of the metrics."""
 
 from functools import partial
 
@@ -10,28 +10,29 @@ from hypothesis import strategies as st
 
 from processor.evaluation import evaluate_distmat, evaluate_features
 from processor.metrics.distance import distance_blocks, distmat_blocks
-from processor.metrics.matches import Candidates, Identities
+from processor.metrics.identities import Identities
 from processor.metrics.rank_lists import choose_queries, find_rankings
+from processor.metrics.working_memory import WorkingMemory
 
-CPU = torch.device("cpu")
 
-
-def rankings_of(distmat, ids, *, ignore_same_camera=True, **options):
-    candidates = Candidates.find(Identities.check(*ids), ignore_same_camera=ignore_same_camera)
-    return find_rankings(partial(distmat_blocks, distmat), candidates, CPU, **options)
+def rankings_of(distmat, ids, *, ignore_same_camera=True, chunk_mb=256, **options):
+    identities = Identities.check(*ids, ignore_same_camera=ignore_same_camera)
+    return find_rankings(
+        partial(distmat_blocks, distmat), identities, WorkingMemory(chunk_mb), **options
+    )
 
 
 def kinds(rank_list):
-    """ "m" a match, "j" junk, "." another identity, by gallery place."""
+    """(gallery position, "m" = match, "j" = junk, "." = other identity) of each entry."""
     return [(e.index, "j" if e.junk else "m" if e.match else ".") for e in rank_list.entries]
 
 
-# query 0: pid 7 before camera 1
+# query 0: pid 7, camera 1
 DISTMAT = np.array([[0.5, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7]], dtype=np.float32)
 IDS = ([7], [7, 7, 9, 7, 7, -1, 7], [1], [2, 1, 1, 1, 3, 1, 1])
 
 
-def test_junk_stands_in_its_place_and_does_not_count():
+def test_junk_is_listed_by_distance_and_does_not_count():
     rankings = rankings_of(DISTMAT, IDS, top=3)
     rank_list = rankings.rank_list(0)
     assert kinds(rank_list) == [(1, "j"), (2, "."), (3, "j"), (4, "m"), (0, "m")]
@@ -41,14 +42,14 @@ def test_junk_stands_in_its_place_and_does_not_count():
     assert rank_list.num_junk == 3
 
 
-def test_junk_behind_the_last_that_counts_is_not_shown():
+def test_junk_after_the_last_counted_image_is_not_listed():
     assert kinds(rankings_of(DISTMAT, IDS, top=1).rank_list(0)) == [(1, "j"), (2, ".")]
     whole = kinds(rankings_of(DISTMAT, IDS, top=99).rank_list(0))
     assert whole[-2:] == [(5, "."), (6, "j")]
     assert len(whole) == 7
 
 
-def test_only_the_nearest_junk_is_shown():
+def test_only_the_nearest_junk_is_listed():
     rank_list = rankings_of(DISTMAT, IDS, top=3, most_junk=1).rank_list(0)
     assert kinds(rank_list) == [(1, "j"), (2, "."), (4, "m"), (0, "m")]
     assert rank_list.num_junk == 3
@@ -62,14 +63,14 @@ def test_without_the_junk_rule_nothing_is_junk():
     assert rank_list.num_junk == 0
 
 
-def test_a_query_without_a_match_has_a_list_and_no_score():
+def test_a_query_without_a_match_has_a_list_but_no_score():
     rankings = rankings_of(np.array([[0.2, 0.1], [0.3, 0.4]]), ([5, 1], [1, 2], [0, 0], [1, 1]))
     assert rankings.rank_list(0).average_precision is None
     assert kinds(rankings.rank_list(0)) == [(1, "."), (0, ".")]
     assert rankings.rank_list(1).average_precision == 1
 
 
-def test_equal_distances_come_in_gallery_order():
+def test_ties_rank_in_gallery_order():
     ids = ([1], [2, 3, 1, 4, 5, 6], [0], [1] * 6)
     rank_list = rankings_of(np.zeros((1, 6)), ids, top=4).rank_list(0)
     assert [entry.index for entry in rank_list.entries] == [0, 1, 2, 3]
@@ -115,9 +116,8 @@ def test_lists_of_features_agree_with_the_evaluation():
     rng = np.random.default_rng(0)
     query, gallery = (torch.from_numpy(rng.random((n, 16), dtype=np.float32)) for n in (60, 300))
     ids = [rng.integers(0, high, n) for high in (12, 4) for n in (60, 300)]
-    candidates = Candidates.find(Identities.check(*ids), ignore_same_camera=True)
     source = partial(distance_blocks, query, gallery)
-    rankings = find_rankings(source, candidates, CPU, top=5, chunk_mb=0.02)
+    rankings = find_rankings(source, Identities.check(*ids), WorkingMemory(0.02), top=5)
     metrics = evaluate_features(query, gallery, *ids)
     lists = [rankings.rank_list(number) for number in range(60)]
     scores = [x.average_precision for x in lists if x.average_precision is not None]
@@ -134,7 +134,7 @@ def test_lists_of_features_agree_with_the_evaluation():
             assert entry.distance == pytest.approx(float(exact[number, entry.index]), abs=1e-5)
 
 
-def test_chosen_queries_come_in_the_order_asked_for():
+def test_chosen_queries_are_in_the_requested_order():
     scores = np.array([0.5, np.nan, 1.0, 0.5, 0.0])
     assert choose_queries(scores, "best", 3, range(5)) == [2, 0, 3]
     assert choose_queries(scores, "worst", 9, range(5)) == [4, 0, 3, 2]
@@ -146,6 +146,6 @@ def test_chosen_queries_come_in_the_order_asked_for():
 
 
 @pytest.mark.parametrize("limits", [{"top": 0}, {"most_junk": -1}])
-def test_limits_are_checked(limits):
+def test_bad_limits_are_rejected(limits):
     with pytest.raises(ValueError, match=next(iter(limits))):
         rankings_of(DISTMAT, IDS, **limits)

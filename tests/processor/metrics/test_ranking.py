@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from processor.evaluation import RetrievalMetrics, evaluate_distmat, evaluate_features
 from processor.metrics import ordering
 from processor.metrics.distance import distmat_blocks
+from processor.metrics.identities import Identities
 from processor.metrics.ranking import evaluate_blocks
+from processor.metrics.working_memory import WorkingMemory
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "evaluation_small.npz"
 CASES = ("tiny", "small", "junk_novalid", "ragged")
@@ -81,7 +83,7 @@ def mixed_ids():
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("as_tensor", [False, True])
-def test_scores_of_the_original(name, as_tensor):
+def test_scores_equal_the_originals(name, as_tensor):
     golden = np.load(GOLDEN)
     part = {key: golden[f"rank/{name}/{key}"] for key in ("cmc", "mAP", "max_rank")}
     arrays = [
@@ -99,7 +101,7 @@ def test_scores_of_the_original(name, as_tensor):
         assert scores.num_valid_queries == len(penalties)
 
 
-def test_curve_is_held_where_junk_shortens_a_ranking():
+def test_cmc_keeps_its_last_value_where_junk_shortens_a_ranking():
     golden = np.load(GOLDEN)
     keys = ("distmat", "q_pids", "g_pids", "q_cams", "g_cams")
     scores = evaluate_distmat(*(golden[f"rank/ragged/{key}"] for key in keys), max_rank=50)
@@ -109,15 +111,15 @@ def test_curve_is_held_where_junk_shortens_a_ranking():
     assert scores.cmc[5:] == pytest.approx(1.0)
 
 
-def test_same_camera_match_is_ignored():
+def test_junk_rule_drops_same_camera_matches():
     distmat = np.array([[0.0, 0.1, 0.2, 0.3]], dtype=np.float32)
     scores = evaluate_distmat(distmat, [7], [7, 7, 9, 7], [1], [1, 2, 2, 3])
-    assert scores.mAP == pytest.approx((1 / 1 + 2 / 3) / 2)  # hits at 1 and 3 of the kept three
+    assert scores.mAP == pytest.approx((1 / 1 + 2 / 3) / 2)  # hits at ranks 1 and 3 of three
     assert scores.mINP == pytest.approx(2 / 3)
     assert scores.cmc.tolist() == [1.0] * 4
 
 
-def test_same_camera_match_counts_when_asked():
+def test_same_camera_matches_count_without_the_junk_rule():
     distmat = np.array([[0.0, 0.1, 0.2, 0.3]])
     scores = evaluate_distmat(
         distmat, [7], [7, 7, 9, 7], [1], [1, 2, 2, 3], ignore_same_camera=False
@@ -125,7 +127,7 @@ def test_same_camera_match_counts_when_asked():
     assert scores.mAP == pytest.approx((1 + 1 + 3 / 4) / 3)
 
 
-def test_other_identity_in_the_same_camera_is_kept():
+def test_junk_rule_keeps_other_identities_of_the_camera():
     distmat = np.array([[0.0, 0.5]])
     scores = evaluate_distmat(distmat, [7], [9, 7], [1], [1, 2])
     assert scores.mAP == pytest.approx(1 / 2)
@@ -145,7 +147,7 @@ def test_queries_without_a_match_do_not_count():
     assert scores.mAP == 1.0
 
 
-def test_gallery_of_five_clips_the_curve():
+def test_cmc_is_clipped_to_the_gallery():
     distmat = np.array([[0.5, 0.4, 0.3, 0.2, 0.1]])
     scores = evaluate_distmat(distmat, [1], [1, 2, 3, 4, 5], [0], [1] * 5)
     assert scores.cmc.tolist() == [0.0, 0.0, 0.0, 0.0, 1.0]
@@ -188,7 +190,7 @@ def test_neighbouring_floats_are_not_ties():
     assert scores.mAP == pytest.approx((1 / 2 + 2 / 4) / 2)
 
 
-def test_ties_are_broken_in_parts(monkeypatch):
+def test_ties_are_broken_in_chunks(monkeypatch):
     rng = np.random.default_rng(2)
     distmat = rng.integers(0, 3, (9, 50))
     ids = random_ids(rng, 9, 50)
@@ -197,7 +199,7 @@ def test_ties_are_broken_in_parts(monkeypatch):
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-def test_features_agree_with_their_distances(case, metric):
+def test_feature_scores_agree_with_a_sort_of_their_distances(case, metric):
     query, gallery = case.query.double(), case.gallery.double()
     if metric == "euclidean":
         distmat = (query[:, None] - gallery[None]).square().sum(dim=2)
@@ -207,7 +209,7 @@ def test_features_agree_with_their_distances(case, metric):
     assert_agrees(evaluate_features(case.query, case.gallery, *case.ids, metric=metric), expected)
 
 
-def test_arrays_and_lists_are_as_good_as_tensors(case):
+def test_arrays_and_lists_score_as_tensors(case):
     expected = evaluate_features(case.query, case.gallery, *map(torch.from_numpy, case.ids))
     given = [ids.tolist() for ids in case.ids]
     scores = evaluate_features(case.query.numpy(), case.gallery.double().numpy(), *given)
@@ -223,7 +225,7 @@ def test_normalized_euclidean_ranks_as_cosine(case):
 
 
 @pytest.mark.parametrize("chunk_mb", [1e-6, 0.005, 0.02, 1000])
-def test_chunk_size_does_not_matter(case, chunk_mb):
+def test_scores_do_not_depend_on_the_chunk_size(case, chunk_mb):
     expected = evaluate_features(case.query, case.gallery, *case.ids)
     scores = evaluate_features(case.query, case.gallery, *case.ids, chunk_mb=chunk_mb)
     assert scores.cmc.tolist() == expected.cmc.tolist()
@@ -234,7 +236,7 @@ def test_chunk_size_does_not_matter(case, chunk_mb):
     assert (chunked.mAP, chunked.mINP) == pytest.approx((whole.mAP, whole.mINP), abs=1e-12)
 
 
-def test_given_arrays_are_left_alone(case):
+def test_arguments_are_not_modified(case):
     distmat = torch.cdist(case.query, case.gallery).numpy()
     before = distmat.copy()
     distmat.setflags(write=False)
@@ -265,7 +267,7 @@ sys.stdout.write(str(peak_kb() - before))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_memory_stays_within_the_chunk():
+def test_peak_memory_stays_near_the_chunk_size():
     root = Path(__file__).parents[3]
     done = subprocess.run(
         [sys.executable, "-c", MEMORY_SCRIPT], cwd=root, capture_output=True, text=True, check=True
@@ -274,7 +276,7 @@ def test_memory_stays_within_the_chunk():
     assert 2 < extra_mb < 40  # the whole matrix would take 240
 
 
-def test_no_shared_identity_is_said():
+def test_error_without_a_shared_identity_names_the_pids():
     text = (
         r"0 of 2 queries have a match: no query identity occurs in the gallery; "
         r"pids in the query \{1, 2\}, in the gallery \{3, 4\}"
@@ -283,7 +285,7 @@ def test_no_shared_identity_is_said():
         evaluate_distmat(np.zeros((2, 2)), [1, 2], [3, 4], [0, 0], [1, 1])
 
 
-def test_missing_cameras_are_said():
+def test_error_without_a_valid_match_names_the_cameras():
     text = (
         r"0 of 2 queries have a gallery image of the same identity from another camera; cameras in "
         r"the query \{0\}, in the gallery \{0\}; set TEST.IGNORE_SAME_CAMERA False or give camera"
@@ -292,7 +294,7 @@ def test_missing_cameras_are_said():
         evaluate_distmat(np.zeros((2, 3)), [1, 2], [1, 2, 3], [0, 0], [0, 0, 0])
 
 
-def test_long_id_lists_are_shortened():
+def test_long_id_lists_are_shortened_in_the_error():
     with pytest.raises(ValueError, match=r"\{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, \.\.\.\}"):
         evaluate_distmat(np.zeros((30, 1)), range(30), [99], [0] * 30, [0])
 
@@ -308,7 +310,7 @@ def test_long_id_lists_are_shortened():
         (1, [[7, 7, 9, 8]], "gallery_pids: expected one integer per image"),
     ],
 )
-def test_bad_ids_are_named(mixed_ids, position, values, text):
+def test_errors_name_the_bad_id_array(mixed_ids, position, values, text):
     ids = list(mixed_ids)
     ids[position] = values
     with pytest.raises(ValueError, match=text):
@@ -318,7 +320,7 @@ def test_bad_ids_are_named(mixed_ids, position, values, text):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_non_finite_values_are_named(mixed_ids, bad):
+def test_errors_name_the_first_non_finite_row(mixed_ids, bad):
     distmat = np.zeros((2, 4))
     distmat[1, 2] = bad
     with pytest.raises(ValueError, match="distmat: NaN or infinite value, first in row 1"):
@@ -331,7 +333,7 @@ def test_non_finite_values_are_named(mixed_ids, bad):
         evaluate_features(torch.ones(2, 3), features, *mixed_ids)
 
 
-def test_bad_shapes_are_named(mixed_ids):
+def test_errors_name_the_array_of_wrong_shape(mixed_ids):
     with pytest.raises(ValueError, match=r"distmat: expected a \(Q, G\) matrix .* got \(2,\)"):
         evaluate_distmat(np.zeros(2), *mixed_ids)
     with pytest.raises(ValueError, match=r"distmat: .* got \(0, 4\)"):
@@ -340,14 +342,14 @@ def test_bad_shapes_are_named(mixed_ids):
         evaluate_features(torch.ones(0, 3), torch.ones(4, 3), [], mixed_ids[1], [], mixed_ids[3])
 
 
-def test_options_are_checked(mixed_ids):
+def test_bad_options_are_rejected(mixed_ids):
     with pytest.raises(ValueError, match="metric: unknown 'l1'"):
         evaluate_features(torch.ones(2, 3), torch.ones(4, 3), *mixed_ids, metric="l1")
     with pytest.raises(ValueError, match="max_rank: expected at least 1, got 0"):
         evaluate_distmat(np.zeros((2, 4)), *mixed_ids, max_rank=0)
 
 
-def test_printed_lines_are_those_of_clip_reid():
+def test_str_prints_clip_reids_lines():
     cmc = np.array([0.951] + [0.982] * 8 + [0.9909])
     scores = RetrievalMetrics(cmc, 0.8861, 0.61, num_queries=5, num_valid_queries=4)
     assert str(scores).splitlines() == [
@@ -374,8 +376,8 @@ def test_cuda_agrees_with_the_cpu(case):
 
 
 @pytest.mark.parametrize("kind", ["float32", "float64", "tensor"])
-def test_exact_distances_tie_exactly(kind):
-    """Whole-number features have exact distances: ties rank by gallery order, as with a matrix."""
+def test_equal_integer_distances_rank_in_gallery_order(kind):
+    """Integer features have exact distances, so that features rank as their matrix."""
     rng = np.random.default_rng(5)
     for _ in range(20):
         query, gallery = rng.integers(-2, 3, (6, 4)), rng.integers(-2, 3, (20, 4))
@@ -390,7 +392,7 @@ def test_exact_distances_tie_exactly(kind):
         assert found.mINP == pytest.approx(expected.mINP, abs=1e-12)
 
 
-def test_whole_float_ids_count_and_others_do_not():
+def test_float_ids_must_be_whole_numbers():
     ids = [np.array([1.0]), np.array([1.0, 2.0]), np.zeros(1), np.ones(2)]
     assert evaluate_distmat(np.array([[0.1, 0.2]]), *ids).mAP == 1
     ids[2] = np.array([0.5])
@@ -399,25 +401,29 @@ def test_whole_float_ids_count_and_others_do_not():
 
 
 @pytest.mark.parametrize("chunk_mb", [1e-6, 0.01, 64])
-def test_blocks_that_are_made_on_demand_score_as_their_matrix(chunk_mb):
+def test_distance_blocks_score_as_their_matrix(chunk_mb):
     rng = np.random.default_rng(3)
     distmat = rng.integers(0, 9, (12, 60)).astype(np.float32)
     ids = random_ids(rng, 12, 60)
     source = partial(distmat_blocks, distmat)
-    options = {"max_rank": 7, "ignore_same_camera": False}
-    found = evaluate_blocks(source, *ids, chunk_mb=chunk_mb, **options)
-    assert_agrees(found, slow_reference(distmat, *ids, **options))
+    identities = Identities.check(*ids, ignore_same_camera=False)
+    found = evaluate_blocks(source, identities, WorkingMemory(chunk_mb), max_rank=7)
+    expected = slow_reference(distmat, *ids, ignore_same_camera=False, max_rank=7)
+    assert_agrees(found, expected)
     assert found.num_queries == 12
 
 
-def test_blocks_without_a_match_are_said(mixed_ids):
-    with pytest.raises(ValueError, match="0 of 2 queries have a match"):
-        evaluate_blocks(partial(distmat_blocks, np.zeros((2, 2))), [1, 2], [3, 4], [0, 0], [1, 1])
-    with pytest.raises(ValueError, match="0 of 0 queries"):
-        evaluate_blocks(partial(distmat_blocks, np.zeros((0, 1))), [], [3], [], [1])
-    with pytest.raises(ValueError, match="query_camids: 1 entries for 2 query images"):
+def test_errors_of_distance_blocks(mixed_ids):
+    def evaluate(shape, *ids):
         evaluate_blocks(
-            partial(distmat_blocks, np.zeros((2, 4))), *mixed_ids[:2], [1], mixed_ids[3]
+            partial(distmat_blocks, np.zeros(shape)), Identities.check(*ids), WorkingMemory()
         )
+
+    with pytest.raises(ValueError, match="0 of 2 queries have a match"):
+        evaluate((2, 2), [1, 2], [3, 4], [0, 0], [1, 1])
+    with pytest.raises(ValueError, match="0 of 0 queries"):
+        evaluate((0, 1), [], [3], [], [1])
+    with pytest.raises(ValueError, match="query_camids: 1 entries for 2 query images"):
+        evaluate((2, 4), *mixed_ids[:2], [1], mixed_ids[3])
     with pytest.raises(ValueError, match=r"distances: expected \(2, 4\), got \(2, 3\)"):
-        evaluate_blocks(partial(distmat_blocks, np.zeros((2, 3))), *mixed_ids)
+        evaluate((2, 3), *mixed_ids)

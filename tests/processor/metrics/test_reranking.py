@@ -6,12 +6,13 @@ from hypothesis import strategies as st
 
 from processor.evaluation import rerank
 from processor.metrics import k_reciprocal, reranking
-from processor.metrics.k_reciprocal import find_neighbourhood
+from processor.metrics.k_reciprocal import Reranking, find_neighbourhood
 from processor.metrics.reranking import rerank_blocks
+from processor.metrics.working_memory import WorkingMemory
 
 
 def mutual(order, i, k):
-    """Images among the first k + 1 of row i that have i among theirs."""
+    """Mutual neighbours of image i among the first k + 1."""
     return {j for j in order[i, : k + 1] if i in order[j, : k + 1]}
 
 
@@ -43,7 +44,7 @@ def slow_reference(query, gallery, k1, k2, lambda_value):
 
 
 def clustered(num_query, num_gallery, dim=12, noise=0.6, seed=0):
-    """Unit rows around a few centres: neighbourhoods that are mutual, but not all of them."""
+    """Unit rows around a few centres: some neighbourhoods are mutual, others are not."""
     rng = np.random.default_rng(seed)
     num_images = num_query + num_gallery
     centres = rng.standard_normal((max(1, num_images // 9), dim))
@@ -77,7 +78,7 @@ def test_agrees_with_the_definition(shape, k1, k2):
     k2=st.integers(1, 20),
     lambda_value=st.sampled_from([0.0, 0.3, 1.0]),
 )
-def test_agrees_with_the_definition_at_random(
+def test_agrees_with_the_definition_on_random_features(
     seed, num_query, num_gallery, noise, k1, k2, lambda_value
 ):
     query, gallery = clustered(num_query, num_gallery, noise=noise, seed=seed)
@@ -86,7 +87,7 @@ def test_agrees_with_the_definition_at_random(
     assert distances.numpy() == pytest.approx(expected, abs=1e-5)
 
 
-def test_features_need_not_be_normalized():
+def test_unnormalized_features_agree_with_the_definition():
     query, gallery = clustered(10, 40)
     query, gallery = 7 * query, 7 * gallery * np.linspace(0.8, 1.2, 40, dtype=np.float32)[:, None]
     expected = slow_reference(query, gallery, 10, 3, 0.3)
@@ -111,7 +112,7 @@ def test_two_pairs_by_hand():
     assert distances.numpy()[0] == pytest.approx(expected, abs=1e-6)
 
 
-def test_lambda_one_is_the_scaled_distance():
+def test_lambda_one_gives_the_scaled_distance():
     query, gallery = clustered(6, 20)
     both = np.concatenate([query, gallery])
     squared = ((query[:, None] - both[None]) ** 2).sum(axis=2)
@@ -120,14 +121,14 @@ def test_lambda_one_is_the_scaled_distance():
 
 
 @pytest.mark.parametrize("chunk_mb", [1e-6, 0.01, 0.03])
-def test_chunk_size_does_not_matter(chunk_mb):
+def test_distances_do_not_depend_on_the_chunk_size(chunk_mb):
     query, gallery = clustered(30, 90)
     expected = rerank(query, gallery, 20, 6)
     distances = rerank(query, gallery, 20, 6, chunk_mb=chunk_mb)
     torch.testing.assert_close(distances, expected, atol=1e-6, rtol=0)
 
 
-def test_sparse_products_may_be_cut(monkeypatch):
+def test_sparse_products_in_parts_give_the_same_distances(monkeypatch):
     query, gallery = clustered(30, 90)
     expected = rerank(query, gallery, 20, 6)
     monkeypatch.setattr(k_reciprocal, "ROWS_PER_PRODUCT", 7)
@@ -140,27 +141,27 @@ def test_half_precision_and_tensors_are_accepted():
     assert rerank(query, gallery, 10, 3).numpy() == pytest.approx(expected, abs=1e-5)
 
 
-def test_equal_images_give_finite_distances():
+def test_identical_images_give_finite_distances():
     same = np.ones((4, 3), dtype=np.float32)
     distances = rerank(same, np.ones((90, 3), dtype=np.float32), 20, 6)
     assert torch.isfinite(distances).all()
 
 
-def test_duplicates_of_a_query_come_first():
+def test_duplicates_of_a_query_rank_first():
     query, gallery = clustered(5, 60)
     gallery[10:15] = query
     distances = rerank(query, gallery, 6, 1)
     assert distances.argmin(dim=1).tolist() == [10, 11, 12, 13, 14]
 
 
-def test_memory_grows_with_the_parts():
+def test_memory_estimates_are_plausible():
     market = reranking.rerank_memory(3368, 15913, 1280, 50, 15)
     msmt = reranking.rerank_memory(11659, 82161, 1280, 50, 15)
     assert 4 * 3368 * 15913 < market < 1.5e9
     assert 4 * 11659 * 82161 < msmt < 4 * (11659 + 82161) ** 2 / 4
 
 
-def test_too_little_memory_is_said(monkeypatch):
+def test_too_little_memory_is_refused_with_both_numbers(monkeypatch):
     query, gallery = clustered(5, 20)
     monkeypatch.setattr(reranking, "_available_memory", lambda: 100_000_000)
     text = r"needs about 0\.3 GB, have 0\.1 GB; set TEST\.RE_RANKING False"
@@ -176,13 +177,13 @@ def test_available_memory_is_plausible_or_unknown():
 
 
 @pytest.mark.parametrize("options", [{"k1": 0}, {"k2": 0}, {"lambda_value": 1.5}])
-def test_constants_out_of_range_are_refused(options):
+def test_constants_out_of_range_are_rejected(options):
     query, gallery = clustered(3, 5)
     with pytest.raises(ValueError, match=r"k1 >= 1, k2 >= 1 and lambda_value in 0\.\.1"):
         rerank(query, gallery, **options)
 
 
-def test_bad_features_are_named():
+def test_errors_name_the_bad_features():
     query, gallery = clustered(3, 5)
     gallery[4, 0] = np.nan
     with pytest.raises(ValueError, match="gallery_features: NaN or infinite value, first in row 4"):
@@ -210,16 +211,16 @@ def in_blocks(source, num_query, rows):
 
 
 @pytest.mark.parametrize("rows", [1, 7, 30, 100])
-def test_blocks_are_parts_of_the_matrix(rows):
+def test_blocks_equal_the_rows_of_the_matrix(rows):
     query, gallery = clustered(30, 90)
     expected = rerank(query, gallery, 20, 6, 0.3)
-    source = rerank_blocks(query, gallery, 20, 6, 0.3)
-    for _ in range(2):  # it may be asked again
+    source = rerank_blocks(query, gallery, Reranking(20, 6, 0.3), WorkingMemory())
+    for _ in range(2):  # a source can be called again
         found = in_blocks(source, 30, rows)
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
-def test_features_in_one_tensor_are_not_copied_and_not_changed():
+def test_features_of_one_tensor_are_neither_copied_nor_modified():
     features = torch.from_numpy(np.concatenate(clustered(12, 50)))
     before = features.clone()
     query, gallery = features[:12], features[12:]
@@ -231,7 +232,7 @@ def test_features_in_one_tensor_are_not_copied_and_not_changed():
     assert torch.equal(features, before)
 
 
-def test_parts_that_do_not_follow_each_other_are_joined():
+def test_separate_features_are_concatenated():
     features = torch.arange(60.0).view(20, 3)
     for query, gallery in [
         (features[:5], features[6:]),
@@ -254,16 +255,17 @@ def test_blocks_need_less_memory_than_the_matrix(monkeypatch):
     expected = rerank(query, gallery)
     monkeypatch.setattr(reranking, "rerank_memory", lambda *_, whole=True: 2000 if whole else 1000)
     monkeypatch.setattr(reranking, "_available_memory", lambda: 1500)
-    found = in_blocks(rerank_blocks(query, gallery), 40, 9)
+    source = rerank_blocks(query, gallery, Reranking(), WorkingMemory())
+    found = in_blocks(source, 40, 9)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
-def test_nearest_images_agree_with_a_sort():
+def test_nearest_images_agree_with_a_full_sort():
     query, gallery = clustered(20, 60)
     features = torch.from_numpy(np.concatenate([query, gallery]))
     distances = (features[:, None].double() - features[None]).square().sum(dim=2)
     for chunk_mb in (1e-6, 0.01, 64):
-        around = find_neighbourhood(features, 9, chunk_mb)
+        around = find_neighbourhood(features, 9, WorkingMemory(chunk_mb))
         assert around.nearest.tolist() == distances.argsort(dim=1)[:, :9].tolist()
         assert around.row_maxima == pytest.approx(distances.amax(dim=1).numpy(), abs=1e-5)
-    assert find_neighbourhood(features, 500, 64).nearest.shape == (80, 80)
+    assert find_neighbourhood(features, 500, WorkingMemory(64)).nearest.shape == (80, 80)

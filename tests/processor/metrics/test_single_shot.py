@@ -9,12 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processor.metrics.distance import distance_blocks, distmat_blocks
+from processor.metrics.identities import Identities
 from processor.metrics.ranking import evaluate_distmat
 from processor.metrics.single_shot import NUM_REPEATS, DrawnGalleries, single_gallery_shot_cmc
+from processor.metrics.working_memory import WorkingMemory
 
 
-def cmc_of(distmat, *ids, **options):
-    return single_gallery_shot_cmc(partial(distmat_blocks, np.asarray(distmat)), *ids, **options)
+def cmc_of(distmat, *ids, ignore_same_camera=True, chunk_mb=256, **options):
+    identities = Identities.check(*ids, ignore_same_camera=ignore_same_camera)
+    distances = partial(distmat_blocks, np.asarray(distmat))
+    return single_gallery_shot_cmc(distances, identities, WorkingMemory(chunk_mb), **options)
 
 
 def drawn_images(shuffled, query_pid, query_camid, gallery_pids, gallery_camids, junk_rule):
@@ -87,7 +91,7 @@ def random_ids(rng, num_query, num_gallery, num_pids, num_cameras=3):
     chunk_mb=st.sampled_from([1e-6, 0.02, 64]),
     dtype=st.sampled_from([np.float32, np.float64, np.int64]),
 )
-def test_agrees_with_written_out_repeats(
+def test_agrees_with_every_repeat_computed_alone(
     seed, num_query, num_gallery, num_pids, levels, ignore_same_camera, chunk_mb, dtype
 ):
     rng = np.random.default_rng(seed)
@@ -116,7 +120,7 @@ def test_by_hand():
     assert cmc_of(distmat, *ids).tolist() == pytest.approx(expected, abs=1e-12)
 
 
-def test_junk_can_be_drawn_where_there_is_no_junk_rule():
+def test_same_camera_images_are_drawn_without_the_junk_rule():
     distmat, ids = [[0.0, 0.5, 0.3]], ([7], [7, 7, 8], [1], [1, 2, 2])
     assert cmc_of(distmat, *ids).tolist() == [0.0, 1.0]
     keys = np.random.PCG64(0).random_raw((NUM_REPEATS, 3))
@@ -124,7 +128,7 @@ def test_junk_can_be_drawn_where_there_is_no_junk_rule():
     assert cmc_of(distmat, *ids, ignore_same_camera=False).tolist() == expected
 
 
-def test_mean_over_all_galleries_is_approached():
+def test_many_repeats_approach_the_mean_over_all_galleries():
     rng = np.random.default_rng(11)
     gallery_pids = np.array([1, 1, 1, 2, 2, 3, 3, 3, 3])
     gallery_camids = np.array([0, 1, 1, 1, 1, 0, 1, 1, 2])
@@ -135,7 +139,7 @@ def test_mean_over_all_galleries_is_approached():
     assert cmc_of(distmat, *ids, num_repeats=20_000) == pytest.approx(expected, abs=0.01)
 
 
-def test_one_image_per_identity_is_the_ordinary_curve():
+def test_one_image_per_identity_gives_the_ordinary_cmc():
     rng = np.random.default_rng(4)
     gallery_pids, query_pids = rng.permutation(30), rng.integers(0, 30, 50)
     ids = query_pids, gallery_pids, np.zeros(50, int), np.ones(30, int)
@@ -162,7 +166,7 @@ def test_curve_is_clipped_to_the_identities_and_to_max_rank():
     assert cmc_of(distmat, *ids, max_rank=2).tolist() == [0.0, 0.0]
 
 
-def test_features_are_as_good_as_their_distances():
+def test_features_score_as_their_distances():
     rng = np.random.default_rng(8)
     query, gallery = rng.integers(-2, 3, (12, 4)), rng.integers(-2, 3, (40, 4))
     ids = random_ids(rng, 12, 40, 6)
@@ -170,10 +174,11 @@ def test_features_are_as_good_as_their_distances():
         distance_blocks, torch.from_numpy(query).float(), torch.from_numpy(gallery).float()
     )
     expected = cmc_of(((query[:, None] - gallery[None]) ** 2).sum(axis=2), *ids)
-    assert single_gallery_shot_cmc(distances, *ids, chunk_mb=0.02).tolist() == expected.tolist()
+    found = single_gallery_shot_cmc(distances, Identities.check(*ids), WorkingMemory(0.02))
+    assert found.tolist() == expected.tolist()
 
 
-def test_draws_are_those_of_every_machine():
+def test_draws_are_equal_on_every_machine():
     pids = np.array([5, 2, 5, 2, 5, 9])
     drawn = DrawnGalleries.draw(pids, 8)
     assert drawn.pids.tolist() == [2, 5, 9]
@@ -198,7 +203,7 @@ def test_every_image_is_drawn_equally_often():
     assert shares == pytest.approx([1 / 3, 1 / 2, 1 / 3, 1 / 3, 1 / 2, 1], abs=0.02)
 
 
-def test_memory_stays_within_the_chunk():
+def test_peak_memory_stays_within_the_chunk_size():
     rng = np.random.default_rng(0)
     distmat = rng.random((400, 1000), dtype=np.float32)
     ids = random_ids(rng, 400, 1000, 250, num_cameras=6)
@@ -213,7 +218,7 @@ def test_memory_stays_within_the_chunk():
     assert peaks[1000] > 40  # all at once
 
 
-def test_bad_arguments_are_named():
+def test_errors_name_the_bad_argument():
     ids = [7, 8], [7, 8], [1, 1], [2, 2]
     for option in ("max_rank", "num_repeats"):
         with pytest.raises(ValueError, match=f"{option}: expected at least 1, got 0"):

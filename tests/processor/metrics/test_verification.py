@@ -1,23 +1,22 @@
-"""Error rates of thresholds, against sorting all pairs."""
+"""Error rates of thresholds agree with sorting all pairs."""
 
 from functools import partial
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from processor.metrics.distance import distmat_blocks
-from processor.metrics.matches import Candidates, Identities
-from processor.metrics.verification import NONE_ACCEPTED, verify
+from processor.metrics.identities import Identities
+from processor.metrics.pair_counts import NONE_ACCEPTED
+from processor.metrics.verification import verify
+from processor.metrics.working_memory import WorkingMemory
 
-CPU = torch.device("cpu")
 
-
-def verified(distmat, ids, *, ignore_same_camera=True, **options):
-    candidates = Candidates.find(Identities.check(*ids), ignore_same_camera=ignore_same_camera)
-    return verify(partial(distmat_blocks, distmat), candidates, CPU, **options)
+def verified(distmat, ids, *, ignore_same_camera=True, chunk_mb=256, **options):
+    identities = Identities.check(*ids, ignore_same_camera=ignore_same_camera)
+    return verify(partial(distmat_blocks, distmat), identities, WorkingMemory(chunk_mb), **options)
 
 
 def kept_pairs(distmat, ids, *, ignore_same_camera=True):
@@ -94,11 +93,11 @@ def test_agrees_with_sorted_pairs(
 
 
 @pytest.mark.parametrize("name", ["tiny", "small", "junk_novalid"])
-def test_golden_curves(golden, name):
-    """The original's curve takes impostors for positives and large distances for high scores.
+def test_rates_agree_with_the_originals_curve(golden, name):
+    """The original's curve treats impostors as positives and large distances as high scores.
 
-    Its value at 1e-2 is the share of impostors beyond the genuine pair that is the n-th from the
-    far end, n / genuine pairs being nearest to 1e-2; for n = 0 it is 0.
+    Its value at 1e-2 is the share of impostors farther than the n-th farthest genuine pair, where n
+    is the whole number nearest to 1e-2 of the genuine pairs; 0 for n = 0.
     """
     arrays = golden("evaluation_small")
     ids = [arrays[f"rank/{name}/{key}"] for key in ("q_pids", "g_pids", "q_cams", "g_cams")]
@@ -118,8 +117,8 @@ def test_golden_curves(golden, name):
     assert found.at_far[excluding].tar <= 1 - rejected / num_genuine + 1e-12
 
 
-def test_a_threshold_lies_between_neighbouring_floats():
-    """All distances share their upper bits: the first pass cannot tell them apart."""
+def test_thresholds_separate_neighbouring_floats():
+    """All distances have equal upper bits, so that the first pass cannot separate them."""
     start = np.float32(0.7).view(np.int32)
     distances = (start + np.arange(8)).astype(np.int32).view(np.float32)[None]
     pids = [1, 1, 2, 1, 2, 3, 1, 4]
@@ -130,7 +129,7 @@ def test_a_threshold_lies_between_neighbouring_floats():
     assert thresholds == [float(distances[0, place]) for place in (1, 3, 4)]
 
 
-def test_rates_that_pairs_can_measure():
+def test_a_rate_is_measured_with_thirty_false_accepts():
     rng = np.random.default_rng(0)
     distmat = rng.random((10, 330)).astype(np.float32)
     gallery_pids = np.arange(330) % 11
@@ -140,7 +139,7 @@ def test_rates_that_pairs_can_measure():
     assert not found.measures(9e-3)
 
 
-def test_what_cannot_be_verified_is_said():
+def test_errors_say_which_pairs_are_missing():
     with pytest.raises(ValueError, match="0 of 1 queries have a match"):
         verified(np.ones((1, 2)), ([1], [2, 3], [0], [1, 1]))
     with pytest.raises(ValueError, match="no pair of two identities"):

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from datasets.records import Sample
-from processor.evaluation.protocol import Retrieval
+from processor.evaluation.target import Retrieval
 from processor.metrics.rank_lists import RankEntry, RankList
 from processor.pictures.rank_list import rank_row, render_page
 from processor.pictures.style import MARKS

@@ -4,11 +4,11 @@ from functools import partial
 
 import numpy as np
 import pytest
-import torch
 
 from processor.metrics.distance import distmat_blocks
-from processor.metrics.matches import Candidates, Identities
+from processor.metrics.identities import Identities
 from processor.metrics.verification import verify
+from processor.metrics.working_memory import WorkingMemory
 from processor.pictures.verification import draw_verification
 from processor.results.threshold import recommend
 
@@ -22,8 +22,7 @@ def found():
     distmat = np.where(same, rng.normal(0.3, 0.1, same.shape), rng.normal(1.0, 0.2, same.shape))
     distmat = distmat.clip(0.01).astype(np.float32)
     ids = Identities.check(pids, pids, np.zeros(100), np.ones(100))
-    candidates = Candidates.find(ids, ignore_same_camera=True)
-    return verify(partial(distmat_blocks, distmat), candidates, torch.device("cpu"))
+    return verify(partial(distmat_blocks, distmat), ids, WorkingMemory())
 
 
 def test_distances_and_rates_are_drawn(found, tmp_path):

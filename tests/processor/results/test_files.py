@@ -1,14 +1,12 @@
-"""results.json, results.csv and results.md say the same, and what a reader must know."""
+"""results.json and results.md have the same numbers and say how they were made."""
 
-import csv
-import io
 import json
 
 import numpy as np
 import pytest
 
 from processor.metrics.ranking import RetrievalMetrics
-from processor.results.files import COLUMNS, keep_results, save_results, to_csv, to_markdown
+from processor.results.files import COLUMNS, save_evaluation, save_results, to_markdown
 from processor.results.report import EvaluationReport, TargetResult
 
 FINGERPRINTS = {"market1501": "ab" * 32, "cuhk03": "cd" * 32, "viper": "0123456789abcdef" * 4}
@@ -49,17 +47,13 @@ def make_results(**changes):
 
 
 def scores_in_percent(part):
-    """What the columns of a row should hold, out of a part of results.json."""
+    """The expected numbers of a row, from an entry of results.json."""
     cmc = [part["cmc"][rank] for rank in ("1", "5", "10")]
     return [100 * share for share in (part["mAP"], *cmc, part["mINP"])]
 
 
-def read_csv(results):
-    return list(csv.DictReader(io.StringIO(to_csv(results)), strict=True))
-
-
 def read_markdown(results):
-    """Rows of the table, head first, and the remarks below it."""
+    """Rows of the table with its head, and the remarks below it."""
     lines = to_markdown(results).splitlines()
     rows = [line for line in lines if line.startswith("|")]
     assert all(line.endswith("|") for line in rows)
@@ -67,104 +61,7 @@ def read_markdown(results):
     return cells, [line for line in lines if line.startswith("* ")]
 
 
-# ---------------------------------------------------------------------------------------- csv
-
-
-def test_csv_has_a_row_per_target_and_their_average():
-    assert [row["target"] for row in read_csv(make_results())] == [
-        "market1501",
-        "cuhk03",
-        "viper",
-        "average",
-    ]
-
-
-def test_csv_holds_the_numbers_of_the_json_in_percent():
-    results = make_results()
-    content = json.loads(json.dumps(results))
-    for row in read_csv(results)[:-1]:
-        target = content["targets"][row["target"]]
-        assert [float(row[column]) for column in COLUMNS] == scores_in_percent(target)
-        deviations = [float(row[f"{column} std"]) for column in COLUMNS]
-        assert deviations == scores_in_percent(target["std"])
-        assert int(row["splits"]) == target["splits"]
-        assert int(row["queries"]) == target["num_queries"]
-        assert int(row["valid queries"]) == target["num_valid_queries"]
-
-
-def test_csv_by_hand():
-    viper = read_csv(make_results())[2]
-    assert [float(viper[name]) for name in ("mAP", "Rank-1", "mAP std", "Rank-1 std")] == [
-        56.25,
-        37.5,
-        6.25,
-        12.5,
-    ]
-    assert (viper["splits"], viper["queries"], viper["valid queries"]) == ("2", "10", "8")
-
-
-def test_average_row_is_the_mean_of_the_rows():
-    *targets, average = read_csv(make_results())
-    for column in COLUMNS:
-        mean = np.mean([float(row[column]) for row in targets])
-        assert float(average[column]) == pytest.approx(mean, rel=1e-12)
-    assert average["mAP std"] == average["splits"] == average["data sha256"] == ""
-
-
-def test_csv_says_how_the_scores_were_made():
-    rows = read_csv(make_results())[:-1]
-    for row in rows:
-        assert row["checkpoint"] == "runs/a/last.pth"
-        assert row["trained on"] == "msmt17, cuhk_sysu"
-        assert row["features"] == "L2-normalized, before the neck"
-        assert row["re-ranking"] == "none"
-        assert row["queries are"] == "single images"
-        assert row["same-camera junk"] == "left out"
-        assert row["data sha256"] == FINGERPRINTS[row["target"]]
-    assert [row["notes"] for row in rows] == ["", f"{FLAVOUR}; {COUNTS}", ""]
-
-
-def test_published_protocol_is_named_where_there_is_one():
-    results = make_results(published_protocol="P1 with DukeMTMC")
-    assert [row["published protocol"] for row in read_csv(results)[:-1]] == ["P1 with DukeMTMC"] * 3
-    assert read_markdown(results)[1][0] == "* published protocol: P1 with DukeMTMC"
-    for results in (make_results(), make_results(published_protocol="")):
-        assert read_csv(results)[0]["published protocol"] == ""
-        assert not any("protocol:" in remark for remark in read_markdown(results)[1])
-
-
-OTHER_WAYS = {
-    "protocol": {
-        "normalized": False,
-        "ignore_same_camera": False,
-        "rerank": [20, 6, 0.3],
-        "multi_query": True,
-    },
-    "neck_feature": "after",
-    "training": {"sources": ["msmt17", "cuhk_sysu"], "use_all": True},
-}
-
-
-def test_csv_says_what_was_done_in_another_way():
-    row = read_csv(make_results(**OTHER_WAYS))[0]
-    assert row["trained on"] == "msmt17, cuhk_sysu (all images)"
-    assert row["features"] == "not L2-normalized, after the neck"
-    assert row["re-ranking"] == "[20, 6, 0.3]"
-    assert row["queries are"] == "pooled"
-    assert row["same-camera junk"] == "kept"
-
-
-def test_model_of_unknown_training():
-    """A checkpoint of CLIP-ReID itself does not say what it was trained on."""
-    results = make_results(training={"sources": [], "use_all": False})
-    assert read_csv(results)[0]["trained on"] == "unknown"
-    assert "* trained on: unknown" in read_markdown(results)[1]
-
-
-# ----------------------------------------------------------------------------------- markdown
-
-
-def test_markdown_table():
+def test_table_has_the_numbers_of_the_json_in_percent():
     results = make_results()
     (head, rule, *rows), _ = read_markdown(results)
     assert head == ["target", *COLUMNS, "splits", "queries"]
@@ -182,7 +79,7 @@ def test_markdown_table():
     assert average == pytest.approx(scores_in_percent(results["average"]), abs=0.0501)
 
 
-def test_markdown_says_how_the_scores_were_made():
+def test_remarks_say_how_the_scores_were_made():
     _, remarks = read_markdown(make_results())
     assert remarks == [
         "* checkpoint: runs/a/last.pth",
@@ -197,49 +94,108 @@ def test_markdown_says_how_the_scores_were_made():
     ]
 
 
-def test_markdown_says_that_all_images_were_trained_on():
+OTHER_WAYS = {
+    "protocol": {
+        "normalized": False,
+        "ignore_same_camera": False,
+        "rerank": [20, 6, 0.3],
+        "multi_query": True,
+    },
+    "neck_feature": "after",
+    "training": {"sources": ["msmt17", "cuhk_sysu"], "use_all": True},
+}
+
+
+def test_remarks_name_other_ways_of_scoring_and_training():
     _, remarks = read_markdown(make_results(**OTHER_WAYS))
     assert "* trained on: msmt17, cuhk_sysu (all images)" in remarks
     assert "* features: not L2-normalized, after the neck" in remarks
     assert "* same-camera junk: kept" in remarks
+    assert "* re-ranking: [20, 6, 0.3]" in remarks
+    assert "* queries are: pooled" in remarks
 
 
-# -------------------------------------------------------------------------------------- files
+def test_published_protocol_is_named_if_there_is_one():
+    results = make_results(published_protocol="P1 with DukeMTMC")
+    assert read_markdown(results)[1][0] == "* published protocol: P1 with DukeMTMC"
+    for results in (make_results(), make_results(published_protocol="")):
+        assert not any("protocol:" in remark for remark in read_markdown(results)[1])
 
 
-def test_three_files_of_one_content(tmp_path):
+def test_unknown_training_data_are_called_unknown():
+    """CLIP-ReID's checkpoints do not record their training data."""
+    results = make_results(training={"sources": [], "use_all": False})
+    assert "* trained on: unknown" in read_markdown(results)[1]
+
+
+def test_deviations_are_shown_for_several_splits_only():
+    (_, _, *rows), _ = read_markdown(make_results())
+    assert all("±" in cell for cell in rows[2][1:6])
+    assert not any("±" in cell for row in (rows[0], rows[1], rows[3]) for cell in row)
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_results_are_saved_as_json_and_markdown(tmp_path):
     results = make_results()
-    save_results(tmp_path, results)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "results.csv",
-        "results.json",
-        "results.md",
-    ]
+    assert save_results(tmp_path, results) == tmp_path / "results.json"
+    assert names_in(tmp_path) == ["results.json", "results.md"]
     assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8")) == results
-    assert (tmp_path / "results.csv").read_text(encoding="utf-8") == to_csv(results)
     assert (tmp_path / "results.md").read_text(encoding="utf-8") == to_markdown(results)
 
 
-def test_earlier_results_are_kept(tmp_path):
+def test_evaluations_in_another_folder_number_the_earlier_ones(tmp_path):
     for number in range(3):
-        keep_results(tmp_path)
-        save_results(tmp_path, make_results(checkpoint=f"{number}.pth"))
-    names = {path.name for path in tmp_path.iterdir()}
+        path = save_evaluation(tmp_path, make_results(checkpoint=f"{number}.pth"))
+        assert path == tmp_path / "results.json"
     kept = {"0.pth": "results_1", "1.pth": "results_2", "2.pth": "results"}
-    assert names == {f"{stem}.{end}" for stem in kept.values() for end in ("json", "csv", "md")}
+    assert names_in(tmp_path) == sorted(
+        f"{x}.{end}" for x in kept.values() for end in ("json", "md")
+    )
     for checkpoint, stem in kept.items():
-        for end in ("json", "csv", "md"):
+        for end in ("json", "md"):
             assert checkpoint in (tmp_path / f"{stem}.{end}").read_text(encoding="utf-8")
 
 
-def test_results_without_tables_are_kept_too(tmp_path):
-    """Of a version that wrote results.json only."""
+def test_results_of_training_keep_their_name(tmp_path, caplog):
+    (tmp_path / "run.json").write_text("{}")
+    save_results(tmp_path, make_results(checkpoint="last"))
+    stem = "results_last_on_market1501+cuhk03+viper"
+    with caplog.at_level("INFO"):
+        for neck in ("before", "after"):
+            results = make_results(checkpoint="runs/a/last.pth", neck_feature=neck)
+            assert save_evaluation(tmp_path, results) == tmp_path / f"{stem}.json"
+    stems = ("results", stem, f"{stem}_1")
+    expected = [*(f"{x}.{end}" for x in stems for end in ("json", "md")), "run.json"]
+    assert names_in(tmp_path) == sorted(expected)
+    necks = [
+        json.loads((tmp_path / f"{x}.json").read_text(encoding="utf-8"))["neck_feature"]
+        for x in stems
+    ]
+    assert necks == ["before", "after", "before"]
+    assert f"earlier results renamed to {tmp_path / stem}_1.json" in caplog.text
+
+
+def test_results_before_the_end_of_training_do_not_take_its_name(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    results = make_results(checkpoint="ViT-B-16_20.pth")
+    entry = results["targets"]["viper"]
+    results["targets"] = {f"shop{number}": entry for number in range(5)}
+    assert save_evaluation(tmp_path, results).name == "results_ViT-B-16_20_on_5_targets.json"
+
+
+def test_results_without_a_table_are_kept_too(tmp_path):
+    """As earlier versions wrote them."""
     (tmp_path / "results.json").write_text("{}")
-    (tmp_path / "results_before_training.json").write_text("untrained")
-    keep_results(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
+    (tmp_path / "results_before_training.json").write_text("before")
+    save_evaluation(tmp_path, make_results())
+    assert names_in(tmp_path) == [
+        "results.json",
+        "results.md",
         "results_1.json",
         "results_before_training.json",
     ]
-    keep_results(tmp_path)  # nothing is left to keep
     assert (tmp_path / "results_1.json").read_text() == "{}"
+    assert (tmp_path / "results_before_training.json").read_text() == "before"

@@ -1,4 +1,4 @@
-"""Results as numbers, JSON, CLIP-ReID's lines and a table."""
+"""Reports as numbers, JSON, CLIP-ReID's lines and a table."""
 
 import json
 
@@ -24,7 +24,7 @@ def report():
     return EvaluationReport([one, two])
 
 
-def test_content_of_results_json(report):
+def test_json_has_targets_and_their_average(report):
     content = json.loads(json.dumps(report.as_dict()))
     assert set(content) == {"targets", "average"}
     assert list(content["targets"]) == ["market1501", "own"]
@@ -42,7 +42,7 @@ def test_content_of_results_json(report):
     assert content["average"]["cmc"]["10"] == pytest.approx((1 + 0.75) / 2)
 
 
-def test_numbers_for_the_metrics(report):
+def test_scalars_are_the_average_and_the_scores_per_target(report):
     scalars = report.scalars()
     assert scalars["mAP"] == pytest.approx(0.693)
     assert scalars["own/rank1"] == 0.5
@@ -51,7 +51,7 @@ def test_numbers_for_the_metrics(report):
     assert all(type(value) is float for value in scalars.values())
 
 
-def test_lines_that_people_search_logs_for(report):
+def test_lines_are_clip_reids(report):
     lines = result_lines(report.targets[0])
     assert "mAP: 88.6%" in lines
     assert "CMC curve, Rank-1  :95.1%" in lines
@@ -60,22 +60,22 @@ def test_lines_that_people_search_logs_for(report):
     assert lines[-1].startswith("3368 of 3368 queries counted, 0 dropped")
 
 
-def test_lines_name_the_number_of_splits_and_of_dropped_queries(report):
+def test_lines_give_the_numbers_of_splits_and_dropped_queries(report):
     lines = result_lines(report.targets[1])
     assert lines[0] == "Validation Results on own, mean of 2 splits"
     assert lines[-1].startswith("8 of 10 queries counted, 2 dropped")
 
 
-def test_table_shows_models_side_by_side_per_target(report):
-    table = format_table([("untrained", report.as_dict()), ("trained", report.as_dict())])
+def test_table_groups_models_by_target(report):
+    table = format_table([("before", report.as_dict()), ("trained", report.as_dict())])
     rows = [line.split() for line in table.splitlines()]
     assert rows[0] == ["target", "model", "mAP", "Rank-1", "Rank-5", "Rank-10", "mINP", "queries"]
     assert [row[:3] for row in rows[2:]] == [
-        ["market1501", "untrained", "88.6%"],
+        ["market1501", "before", "88.6%"],
         ["market1501", "trained", "88.6%"],
-        ["own", "untrained", "50.0%"],
+        ["own", "before", "50.0%"],
         ["own", "trained", "50.0%"],
-        ["average", "untrained", "69.3%"],
+        ["average", "before", "69.3%"],
         ["average", "trained", "69.3%"],
     ]
     assert rows[2][-1] == "3368/3368"

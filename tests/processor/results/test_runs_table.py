@@ -1,4 +1,4 @@
-"""The table of runs holds what their folders say, and nothing else."""
+"""The table of runs agrees with the files in their folders."""
 
 import csv
 import io
@@ -43,7 +43,7 @@ def results_of(mean_aps, checkpoint="last", **changes):
 
 @pytest.fixture
 def make_run(tmp_path):
-    """`make_run("a", seed=1, mean_aps=(0.5,))` -> a run's folder; no mAPs = not finished."""
+    """`make_run("a", seed=1, mean_aps=(0.5,))` -> a run's folder; no mAPs = unfinished."""
 
     def make(name, seed=1, mean_aps=(), epoch=EPOCHS, config=None, **record):
         folder = tmp_path / name
@@ -96,12 +96,12 @@ def csv_rows(*places):
 # --------------------------------------------------------------------------------------- rows
 
 
-def test_runs_that_differ_in_seed_and_folder_only_are_one_row(make_run, tmp_path):
+def test_runs_that_differ_only_in_seed_and_folder_share_a_row(make_run, tmp_path):
     for seed, mean_ap in ((3, 0.50), (1, 0.53), (2, 0.54)):
         make_run(f"seed{seed}", seed, (mean_ap,))
     (row,) = rows(tmp_path)
     # mean of 50, 53, 54; deviation sqrt((5.44 + 0.44 + 2.78) / 2) = 2.08
-    assert row[:3] == ["1. seed1", "a", "52.3 ± 2.1"]
+    assert row[:3] == ["1. seed*", "a", "52.3 ± 2.1"]
     assert row[3] == "62.3 ± 2.1"
     assert row[-2:] == ["1, 2, 3", "cpu (2 threads)"]
     (cells,) = csv_rows(tmp_path)
@@ -120,19 +120,33 @@ def test_runs_that_differ_in_seed_and_folder_only_are_one_row(make_run, tmp_path
         {"targets": [{"sha256": "33"}]},
     ],
 )
-def test_other_options_and_other_data_make_another_row(make_run, tmp_path, change):
+def test_other_options_or_data_make_another_row(make_run, tmp_path, change):
     make_run("one", 1, (0.5,))
     make_run("two", 2, (0.7,), **change)
     assert [row[2] for row in rows(tmp_path)] == ["50.0", "70.0"]
 
 
-def test_resumed_run_is_still_of_its_configuration(make_run, tmp_path):
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["dfgs_s1", "dfgs_s2"], "1. dfgs_s*"),
+        (["one", "other"], "1. one, other"),
+        (["a/run", "b/run"], "1. run"),
+    ],
+)
+def test_row_of_several_runs_is_not_named_after_one(make_run, tmp_path, names, shown):
+    for seed, name in enumerate(names):
+        make_run(name, seed, (0.5,))
+    assert rows(tmp_path)[0][0] == shown
+
+
+def test_resumed_run_shares_the_row_of_its_configuration(make_run, tmp_path):
     make_run("one", 1, (0.5,))
     make_run("two", 2, (0.7,), config={"SOLVER": {"SEED": 2, "RESUME": "auto", "STAGE2": STAGE2}})
     assert [row[2][:4] for row in rows(tmp_path)] == ["60.0"]
 
 
-def test_several_targets_have_a_row_each_and_their_average(make_run, tmp_path):
+def test_every_target_and_their_average_have_a_row(make_run, tmp_path):
     make_run("one", 1, (0.4, 0.6))
     make_run("two", 2, (0.5, 0.7))
     assert [row[1:3] for row in rows(tmp_path)] == [
@@ -143,7 +157,7 @@ def test_several_targets_have_a_row_each_and_their_average(make_run, tmp_path):
     assert [cells["target"] for cells in csv_rows(tmp_path)] == ["a", "b", "average"]
 
 
-def test_deleted_run_is_gone_from_the_table(make_run, tmp_path):
+def test_deleted_run_leaves_the_table(make_run, tmp_path):
     make_run("one", 1, (0.5,))
     other = make_run("two", 1, (0.7,), config={"TEST": {"NECK_FEAT": "after"}})
     make_run("three", 2, (0.6,))
@@ -157,7 +171,7 @@ def test_deleted_run_is_gone_from_the_table(make_run, tmp_path):
 # ------------------------------------------------------------------------------ unfinished runs
 
 
-def test_unfinished_run_says_so(make_run, tmp_path):
+def test_unfinished_run_shows_its_progress(make_run, tmp_path):
     make_run("one", 7, epoch=2)
     (row,) = rows(tmp_path)
     assert row[:2] == ["1. one", "not finished: stage 2, epoch 2 of 5"]
@@ -168,7 +182,7 @@ def test_unfinished_run_says_so(make_run, tmp_path):
     assert cells["not finished"].endswith("one (seed 7): stage 2, epoch 2 of 5")
 
 
-def test_unfinished_seed_does_not_count(make_run, tmp_path):
+def test_unfinished_seed_is_not_averaged(make_run, tmp_path):
     make_run("one", 1, (0.5,))
     make_run("two", 2, epoch=2)
     (row,) = rows(tmp_path)
@@ -178,13 +192,13 @@ def test_unfinished_seed_does_not_count(make_run, tmp_path):
     assert "two (seed 2): stage 2, epoch 2 of 5" in table(tmp_path)
 
 
-def test_results_of_before_a_run_went_on_do_not_count(make_run, tmp_path):
-    """Resumed for more epochs, and at the third of five: results.json is of the first two."""
+def test_results_of_a_run_resumed_for_more_epochs_do_not_count(make_run, tmp_path):
+    """The run is at epoch 3 of 5 and results.json is from the 2 epochs before it was resumed."""
     make_run("one", 1, (0.5,), epoch=3)
     assert rows(tmp_path)[0][1] == "not finished: stage 2, epoch 3 of 5"
 
 
-def test_run_that_has_just_begun(make_run, tmp_path):
+def test_run_without_a_finished_epoch_says_so(make_run, tmp_path):
     folder = make_run("one")
     (folder / "metrics.jsonl").unlink()
     assert rows(tmp_path)[0][1] == "not finished: no epoch finished"
@@ -192,7 +206,7 @@ def test_run_that_has_just_begun(make_run, tmp_path):
     assert rows(tmp_path)[0][1] == "not finished: stage 1, epoch 1 of 3"
 
 
-def test_training_without_labels_has_the_epochs_of_stage_2(make_run, tmp_path):
+def test_training_without_labels_ends_at_the_epochs_of_stage_2(make_run, tmp_path):
     folder = make_run("one", 1, (0.5,), epoch=0)
     (folder / "metrics.jsonl").write_text('{"stage": "dsgl", "epoch": 3}\n')
     assert rows(tmp_path)[0][1] == "not finished: stage dsgl, epoch 3 of 5"
@@ -203,16 +217,18 @@ def test_training_without_labels_has_the_epochs_of_stage_2(make_run, tmp_path):
 # -------------------------------------------------------------------------------------- folders
 
 
-def test_later_evaluations_do_not_replace_the_last_epoch_s(make_run, tmp_path):
+def test_later_evaluations_do_not_replace_the_last_epochs_results(make_run, tmp_path):
+    """Neither those of this version nor those of earlier ones, which took the name results.json."""
     folder = make_run("one", 1, (0.5,))
     (folder / "results.json").rename(folder / "results_1.json")
     write_results(folder / "results_2.json", results_of((0.9,), checkpoint="best.pth"))
     write_results(folder / "results.json", results_of((0.8,), checkpoint="last.pth"))
     write_results(folder / "results_before_training.json", results_of((0.1,)))
+    write_results(folder / "results_last_on_a.json", results_of((0.2,), checkpoint="last.pth"))
     assert rows(tmp_path)[0][2] == "50.0"
 
 
-def test_runs_set_aside_count_only_when_named(make_run, tmp_path):
+def test_set_aside_runs_count_only_if_their_folder_is_given(make_run, tmp_path):
     make_run("one", 1, (0.5,))
     old = make_run("one/previous_1", 1, (0.7,))
     make_run("deep/er/two", 2, (0.6,))
@@ -220,13 +236,15 @@ def test_runs_set_aside_count_only_when_named(make_run, tmp_path):
     assert [row[2] for row in rows(old)] == ["70.0"]
 
 
-def test_run_named_twice_counts_once(make_run, tmp_path):
+def test_run_given_twice_counts_once(make_run, tmp_path):
     folder = make_run("one", 1, (0.5,))
     assert [row[2] for row in rows(folder, tmp_path)] == ["50.0"]
 
 
-def test_folder_without_runs_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no run in .*: the folder of a training run"):
+def test_folder_without_runs_raises(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"no run in .*: a training run's folder contains run.json"
+    ):
         find_runs([tmp_path])
 
 
@@ -234,7 +252,7 @@ def test_folder_without_runs_is_an_error(tmp_path):
     ("name", "text"),
     [("run.json", "{"), ("config.yml", ""), ("config.yml", "a: ["), ("results.json", "nothing")],
 )
-def test_damaged_file_is_an_error(make_run, tmp_path, name, text):
+def test_damaged_file_raises_and_names_the_run(make_run, tmp_path, name, text):
     folder = make_run("one", 1, (0.5,))
     (folder / name).write_text(text)
     with pytest.raises(ValueError, match=r"one: a file of this run is damaged"):
@@ -244,7 +262,7 @@ def test_damaged_file_is_an_error(make_run, tmp_path, name, text):
 # --------------------------------------------------------------------------------------- remarks
 
 
-def test_table_says_where_its_numbers_come_from(make_run, tmp_path):
+def test_table_has_command_environment_scoring_and_data(make_run, tmp_path):
     command = ["train.py", "DATASETS.TARGETS", "('a', 'b')", "OUTPUT_DIR", "my runs"]
     make_run("one", 1, (0.5,), command=command)
     make_run("two", 2, (0.7,), device="cuda:0 (H200)", processes=4, git="def456+")

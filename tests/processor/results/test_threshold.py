@@ -1,4 +1,4 @@
-"""Thresholds: which one is recommended, what a file says of it, and who may use the file."""
+"""Thresholds: the recommendation, its file, and the models that may use the file."""
 
 import json
 import math
@@ -6,43 +6,64 @@ import math
 import numpy as np
 import pytest
 
-from processor.metrics.verification import NONE_ACCEPTED, OperatingPoint, PairCounts, Verification
-from processor.results.threshold import read_threshold, recommend, threshold_record, to_euclidean
+from processor.metrics.pair_counts import NONE_ACCEPTED, OperatingPoint, PairCounts
+from processor.metrics.verification import Verification
+from processor.results.threshold import (
+    explain_no_threshold,
+    read_threshold,
+    recommend,
+    threshold_record,
+    to_euclidean,
+)
 from processor.tools.compare import decide
+from processor.tools.threshold import describe
 
 MODEL = {"weights": "abc", "TEST.NECK_FEAT": "before"}
 
 
-def found(num_impostor):
-    """Two thresholds, at squared distances 0.25 and 0.09."""
+def found(num_impostor, far=0.05, tar=0.93):
+    """Two thresholds, at squared distances 0.25 (equal errors) and 0.09."""
     counts = PairCounts(np.zeros(1, dtype=np.float32), np.ones(1), np.ones(1))
-    equal = OperatingPoint(0.25, far=0.05, tar=0.93)
+    equal = OperatingPoint(0.25, far=far, tar=tar)
     at_far = {1e-3: OperatingPoint(0.09, far=9e-4, tar=0.5)}
     return Verification(counts, 100, num_impostor, equal, at_far)
 
 
-def test_the_rate_asked_for_is_recommended_where_it_can_be_measured():
+def test_requested_rate_is_recommended_if_it_can_be_measured():
     best = recommend(found(30_000), 1e-3)
     assert best.point.threshold == pytest.approx(0.3)
     assert (best.point.far, best.point.tar) == (9e-4, 0.5)
     assert best.criterion == "false accept rate 0.001"
 
 
-def test_too_few_pairs_recommend_equal_errors():
+def test_equal_errors_are_recommended_with_too_few_pairs():
     best = recommend(found(29_999), 1e-3)
     assert best.point.threshold == pytest.approx(0.5)
     assert best.criterion == (
-        "equal error rate, as a false accept rate of 0.001 takes 30,000 impostor pairs to measure, "
-        "of which there are 29,999"
+        "equal error rate, as measuring a false accept rate of 0.001 takes 30,000 impostor pairs "
+        "and there are 29,999"
     )
 
 
-def test_a_threshold_below_zero_accepts_nothing():
+@pytest.mark.parametrize("num_impostor", [100, 50_000])
+def test_nothing_is_recommended_near_chance(num_impostor):
+    chance = found(num_impostor, far=0.45, tar=0.57)
+    assert recommend(chance, 1e-3) is None
+    assert threshold_record(chance, 1e-3)["recommended"] is None
+    assert explain_no_threshold(chance) == (
+        "the distances do not separate identities: the equal error rate is 44.0%, and guessing has "
+        "50%"
+    )
+    assert not any("recommended" in line for line in describe(chance, None))
+    assert recommend(found(num_impostor, far=0.4, tar=0.6), 1e-3) is not None
+
+
+def test_negative_threshold_stays_negative():
     assert to_euclidean(OperatingPoint(NONE_ACCEPTED, 0, 0)).threshold < 0
     assert to_euclidean(OperatingPoint(0.0, 0, 0)).threshold == 0
 
 
-def test_the_record_holds_distances_and_pairs():
+def test_record_has_distances_and_numbers_of_pairs():
     record = threshold_record(found(50_000), 1e-3)
     assert record["recommended"] == {
         "threshold": math.sqrt(0.09),
@@ -65,38 +86,54 @@ def file(tmp_path):
     return path
 
 
-def test_a_file_is_read_for_its_model(file):
+def test_file_is_read_for_its_model(file):
     threshold = read_threshold(str(file), MODEL)
     assert threshold.value == math.sqrt(0.09)
     assert threshold.origin == f"{file}: false accept rate 0.001 on street"
 
 
+def test_file_without_a_recommendation_is_rejected(tmp_path):
+    record = threshold_record(found(50_000, far=0.45, tar=0.57), 1e-3)
+    path = tmp_path / "street.json"
+    content = {**record, "data": "street", "checkpoint": "a/last.pth", "model": MODEL}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    text = r"recommends no threshold, .* identities of street \(equal error rate 44\.0%\)"
+    with pytest.raises(ValueError, match=text):
+        read_threshold(str(path), MODEL)
+
+
 @pytest.mark.parametrize(
     ("key", "value"), [("weights", "xyz"), ("TEST.NECK_FEAT", "after"), ("MODEL.NEW", "1")]
 )
-def test_a_file_of_other_features_is_refused(file, key, value):
-    with pytest.raises(ValueError, match=rf"made by a/last\.pth, .* other {key}; make one"):
+def test_file_of_other_features_is_rejected(file, key, value):
+    with pytest.raises(
+        ValueError, match=rf"belongs to a/last\.pth, .* {key} differ; run run\.py threshold"
+    ):
         read_threshold(str(file), {**MODEL, key: value})
 
 
-def test_a_number_is_a_threshold():
+def test_number_is_a_threshold():
     assert read_threshold("0.75", MODEL).value == 0.75
     for text in ("-1", "nan", "inf"):
         with pytest.raises(ValueError, match="--threshold: expected a distance, 0 or more"):
             read_threshold(text, MODEL)
 
 
-def test_other_files_are_refused(tmp_path):
+def test_other_files_are_rejected(tmp_path):
     with pytest.raises(FileNotFoundError, match="is neither a number nor a file"):
         read_threshold(str(tmp_path / "nothing.json"), MODEL)
     path = tmp_path / "some.json"
-    for text, message in (("{", "is no JSON file"), ("[]", "was not made by"), ("{}", "was not")):
+    for text, message in (
+        ("{", "is not a JSON file"),
+        ("[]", "was not written by"),
+        ("{}", "was not"),
+    ):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(ValueError, match=message):
             read_threshold(str(path), MODEL)
 
 
-def test_decisions_name_distance_threshold_and_origin():
+def test_decision_gives_distance_threshold_and_origin():
     threshold = read_threshold("0.5", MODEL)
     assert decide(0.5, threshold) == (
         "SAME identity: Euclidean distance 0.5000 is at most the threshold 0.5000 (as given)"

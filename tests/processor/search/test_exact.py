@@ -1,4 +1,4 @@
-"""The nearest rows are those of a full sort, whatever the blocks, ties and copies."""
+"""The nearest rows equal those of a full sort, with any blocks, ties and copies."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from processor.metrics.working_memory import WorkingMemory
 from processor.search import exact as search_module
 from processor.search.exact import search
 
@@ -25,7 +26,7 @@ def assert_as_a_full_sort(query, gallery, k):
     np.testing.assert_allclose(found.distances.numpy(), distances, rtol=1e-12, atol=1e-12)
 
 
-def test_worked_by_hand():
+def test_neighbours_by_hand():
     gallery = np.array([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0], [3.0, 4.0]], dtype=np.float32)
     found = search(np.array([[0.0, 0.0], [3.0, 4.0]], dtype=np.float32), gallery, 3)
     assert found.indices.tolist() == [[0, 2, 1], [1, 3, 2]]
@@ -34,7 +35,7 @@ def test_worked_by_hand():
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    """Galleries are searched 50 rows at a time, and 4 nearest are looked at besides k."""
+    """Galleries are searched 50 rows at a time, with 4 candidates beyond k."""
     monkeypatch.setattr(search_module, "GALLERY_ROWS", 50)
     monkeypatch.setattr(search_module, "SPARE", 4)
 
@@ -42,11 +43,11 @@ def small_parts(monkeypatch):
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("dim", [1, 3, 130])
 @pytest.mark.parametrize("k", [1, 7, 60, 400])
-def test_parts_and_blocks_do_not_show(dim, k):
+def test_neighbours_do_not_depend_on_parts_and_blocks(dim, k):
     generator = torch.Generator().manual_seed(dim)
     gallery = torch.randn(333, dim, generator=generator)
     query = torch.randn(21, dim, generator=generator)
-    gallery[::5] = gallery[7]  # many copies, more than are looked at
+    gallery[::5] = gallery[7]  # more copies than candidates
     query[:3] = gallery[7]
     query[3] = gallery[11]
     assert_as_a_full_sort(query, gallery, k)
@@ -56,8 +57,8 @@ def test_parts_and_blocks_do_not_show(dim, k):
     st.lists(st.lists(st.integers(-2, 2), min_size=2, max_size=2), min_size=1, max_size=120),
     st.integers(1, 130),
 )
-def test_ties_are_in_the_order_of_rows(rows, k):
-    """Whole numbers have many equal distances."""
+def test_ties_come_in_row_order(rows, k):
+    """Integer features have many equal distances."""
     gallery = np.array(rows, dtype=np.float32)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(search_module, "GALLERY_ROWS", 25)
@@ -66,21 +67,21 @@ def test_ties_are_in_the_order_of_rows(rows, k):
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_one_query_at_a_time():
+def test_neighbours_do_not_depend_on_the_working_memory():
     generator = torch.Generator().manual_seed(0)
     gallery, query = (torch.randn(n, 8, generator=generator) for n in (170, 30))
-    whole, tiny = search(query, gallery, 9), search(query, gallery, 9, chunk_mb=1e-5)
+    whole, tiny = search(query, gallery, 9), search(query, gallery, 9, WorkingMemory(1e-5))
     assert torch.equal(whole.indices, tiny.indices)
     assert torch.equal(whole.distances, tiny.distances)
 
 
-def test_differences_that_float32_products_lose_are_seen():
+def test_distances_lost_in_float32_products_are_told_apart():
     """Squares of 1e8 in float32 are 8 apart; the distances here are 3, 2 and 1."""
     gallery = torch.tensor([[1e4, 3.0], [1e4, 2.0], [1e4, 1.0], [-1e4, 0.0]])
     assert search(torch.tensor([[1e4, 0.0]]), gallery, 3).indices.tolist() == [[2, 1, 0]]
 
 
-def test_mapped_features_are_searched_where_they_are(tmp_path):
+def test_memory_mapped_features_are_searched(tmp_path):
     rng = np.random.default_rng(0)
     np.save(tmp_path / "gallery.npy", rng.standard_normal((200, 16), dtype=np.float32))
     gallery = np.load(tmp_path / "gallery.npy", mmap_mode="c")
@@ -97,6 +98,6 @@ def test_mapped_features_are_searched_where_they_are(tmp_path):
         (torch.full((1, 1), 1e20), torch.full((2, 1), -1e20), 1, "distances: NaN or infinite"),
     ],
 )
-def test_what_cannot_be_searched(query, gallery, k, named):
+def test_bad_arguments_are_named(query, gallery, k, named):
     with pytest.raises(ValueError, match=named):
         search(query, gallery, k)

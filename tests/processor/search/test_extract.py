@@ -1,4 +1,4 @@
-"""From lists of images to a file of features, through interruptions."""
+"""Extraction of lists of images into a file, with interruptions."""
 
 import json
 
@@ -21,7 +21,7 @@ SIZES = {"num_classes": 3, "num_cameras": 5, "num_views": 1}
 
 @pytest.fixture(scope="module")
 def extractor(tmp_path_factory, tiny_opts):
-    """Of a model that was trained on two cameras of `shop` and three of market1501."""
+    """A model trained on two cameras of `shop` and three of market1501."""
     opts = [
         *(*tiny_opts, "INPUT.SIZE_TRAIN", "[32, 16]", "INPUT.SIZE_TEST", "[32, 16]"),
         *("MODEL.SIE_CAMERA", "True", "DATASETS.NAMES", "('shop', 'market1501')"),
@@ -36,8 +36,8 @@ def extractor(tmp_path_factory, tiny_opts):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Eighteen pictures."""
-    path = tmp_path_factory.mktemp("pictures")
+    """Eighteen images."""
+    path = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for number in range(18):
         pixels = rng.integers(0, 256, (6, 3, 3), np.uint8)
@@ -50,7 +50,7 @@ def images_of(extractor, *places):
 
 
 @pytest.mark.parametrize("name", ["features.npz", "features.npy"])
-def test_rows_are_the_extractor_s(extractor, folder, tmp_path, name):
+def test_file_holds_the_extractors_features(extractor, folder, tmp_path, name):
     extract_to_file(extractor, images_of(extractor, folder), tmp_path / name)
     stored = read_features(tmp_path / name)
     paths = sorted(map(str, folder.iterdir()))
@@ -65,7 +65,7 @@ def test_rows_are_the_extractor_s(extractor, folder, tmp_path, name):
 
 
 @pytest.mark.parametrize("ending", ["npz", "npy"])
-def test_continued_after_any_batch_it_is_the_same_file(
+def test_interrupted_extraction_gives_the_same_file(
     extractor, folder, tmp_path, monkeypatch, ending
 ):
     images = images_of(extractor, folder)
@@ -98,7 +98,7 @@ def test_continued_after_any_batch_it_is_the_same_file(
     assert output.read_bytes() == (tmp_path / f"straight.{ending}").read_bytes()
 
 
-def test_finished_file_is_left_alone(extractor, folder, tmp_path, monkeypatch, caplog):
+def test_complete_file_is_not_computed_again(extractor, folder, tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO")
     images = images_of(extractor, folder)
     outputs = [tmp_path / "features.npz", tmp_path / "features.npy"]
@@ -109,11 +109,11 @@ def test_finished_file_is_left_alone(extractor, folder, tmp_path, monkeypatch, c
     for output in outputs:
         extract_to_file(extractor, images, output)
     assert [output.read_bytes() for output in outputs] == before
-    assert "features.npz is there already, with all 18 images" in caplog.text
-    assert "features.npy: going on after 18 of 18 images" in caplog.text
+    assert "features.npz is already complete: 18 images" in caplog.text
+    assert "features.npy: continuing after 18 of 18 images" in caplog.text
 
 
-def test_other_images_are_refused(extractor, folder, tmp_path):
+def test_a_file_of_other_images_is_rejected(extractor, folder, tmp_path):
     images = images_of(extractor, folder)
     for output in (tmp_path / "features.npz", tmp_path / "features.npy"):
         extract_to_file(extractor, images, output)
@@ -126,9 +126,9 @@ def test_other_images_are_refused(extractor, folder, tmp_path):
             extract_to_file(extractor, reversed_, output)
 
 
-def test_broken_images(extractor, folder, tmp_path, caplog):
-    """Strict keeps what came before; skipping goes on from there, and leaves out the broken one."""
-    (tmp_path / "broken.jpg").write_text("no picture")
+def test_broken_images_stop_or_are_skipped(extractor, folder, tmp_path, caplog):
+    """An error keeps the rows before it; skipping continues there without the broken image."""
+    (tmp_path / "broken.jpg").write_text("not an image")
     images = images_of(extractor, *sorted(folder.iterdir())[:9], tmp_path / "broken.jpg", folder)
     output = tmp_path / "features.npy"
     with pytest.raises(RuntimeError, match=r"cannot decode .*broken\.jpg"):
@@ -143,8 +143,8 @@ def test_broken_images(extractor, folder, tmp_path, caplog):
     assert f"skipped the broken image {tmp_path / 'broken.jpg'}" in caplog.text
 
 
-def test_nothing_but_broken_images(extractor, tmp_path):
-    (tmp_path / "broken.jpg").write_text("no picture")
+def test_only_broken_images_raise(extractor, tmp_path):
+    (tmp_path / "broken.jpg").write_text("not an image")
     images = images_of(extractor, tmp_path / "broken.jpg")
     with pytest.raises(ValueError, match="no image could be read"):
         extract_to_file(extractor, images, tmp_path / "features.npz", on_bad_image="skip")
@@ -152,19 +152,19 @@ def test_nothing_but_broken_images(extractor, tmp_path):
         extract_in_memory(extractor, images, on_bad_image="skip")
 
 
-def test_other_endings_are_refused(extractor, folder, tmp_path):
-    with pytest.raises(ValueError, match=r"--output .*\.h5: the name has to end in \.npz or \.npy"):
+def test_unknown_suffix_is_rejected(extractor, folder, tmp_path):
+    with pytest.raises(ValueError, match=r"--output .*\.h5: the name must end in \.npz or \.npy"):
         extract_to_file(extractor, images_of(extractor, folder), tmp_path / "features.h5")
 
 
-def test_cameras_count_in_the_data_sets_trained_on(extractor, tmp_path, monkeypatch):
+def test_cameras_are_known_in_the_training_data_sets_only(extractor, tmp_path, monkeypatch):
     samples = [Sample("a", 4, 0, 0), Sample("b", 4, 2, 1), Sample("c", 5, 3, 0)]
     lists = [ImageList(samples, name) for name in ("market1501", "", "dukemtmc")]
     joined = join_lists(extractor, lists)
     assert joined.samples == samples * 3
     assert joined.camids == [2, 4, -1, *[-1] * 6]
     assert joined.viewids == [0, 1, 0, *[-1] * 6]
-    (tmp_path / "shop").mkdir()  # another one than that of the training
+    (tmp_path / "shop").mkdir()  # not the `shop` of the training
     monkeypatch.setenv("REID_DATA", str(tmp_path))
     with pytest.raises(ConfigError, match="two data sets are called shop"):
         join_lists(extractor, [ImageList(samples, str(tmp_path / "shop"))])

@@ -1,4 +1,4 @@
-"""Search by faiss: exact distances, few misses, an index that is kept."""
+"""Search with faiss: exact distances, few misses, an index that is stored."""
 
 import logging
 import sys
@@ -24,32 +24,32 @@ def share_found(found, true):
     return (found.indices[:, :, None] == true.indices[:, None]).any(dim=2).double().mean()
 
 
-def test_flat_index_finds_all(data):
+def test_flat_index_equals_the_exact_search(data):
     pytest.importorskip("faiss")
     found, true = search_by_index(*data, 10, "flat"), search(*data, 10)
     assert torch.equal(found.indices, true.indices)
     assert torch.equal(found.distances, true.distances)
 
 
-def test_coded_index_misses_few_and_is_kept(data, tmp_path, caplog):
+def test_coded_index_misses_few_and_is_stored(data, tmp_path, caplog):
     pytest.importorskip("faiss")
     file, true = tmp_path / "gallery.faiss", search(*data, 10)
     found = search_by_index(*data, 10, "ivfpq", file)
     assert share_found(found, true) > 0.95
     right = found.indices[:, 0] == true.indices[:, 0]
-    assert torch.equal(found.distances[right, 0], true.distances[right, 0])  # not of the codes
+    assert torch.equal(found.distances[right, 0], true.distances[right, 0])  # measured, not decoded
     written = file.read_bytes()
     with caplog.at_level(logging.INFO):
         again = search_by_index(*data, 10, "ivfpq", file)
         assert torch.equal(again.indices, found.indices)
         assert file.read_bytes() == written
         assert "training" not in caplog.text
-        search_by_index(data[0], data[1][:2000], 10, "ivfpq", file)  # it is of other features
-    assert "made anew" in caplog.text
+        search_by_index(data[0], data[1][:2000], 10, "ivfpq", file)  # other features
+    assert "is rebuilt" in caplog.text
     assert file.read_bytes() != written
 
 
-def test_fewer_rows_in_the_lists_than_asked_for(data):
+def test_missing_neighbours_are_minus_one(data):
     pytest.importorskip("faiss")
     found = search_by_index(data[0], data[1][:1000], 900, "ivfpq")
     none = found.indices == -1
@@ -57,18 +57,20 @@ def test_fewer_rows_in_the_lists_than_asked_for(data):
     assert torch.equal(none, found.distances.isinf())
 
 
-def test_gallery_too_small_to_train_on(data):
+def test_too_small_gallery_is_rejected(data):
     pytest.importorskip("faiss")
-    with pytest.raises(ValueError, match=r"ivfpq: 999 gallery images, it takes 1,000"):
+    with pytest.raises(
+        ValueError, match=r"ivfpq: training an index takes 1,000 gallery images, got 999"
+    ):
         search_by_index(data[0], data[1][:999], 3, "ivfpq")
 
 
-def test_without_faiss_the_error_says_what_to_install(data, monkeypatch):
+def test_error_without_faiss_says_what_to_install(data, monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ValueError, match="--index flat needs faiss: pip install faiss-cpu"):
         search_by_index(*data, 10, "flat")
 
 
-def test_unknown_index(data):
+def test_error_of_an_unknown_index_lists_the_known(data):
     with pytest.raises(ValueError, match="--index: 'hnsw'; known: flat, ivfpq"):
         search_by_index(*data, 10, "hnsw")

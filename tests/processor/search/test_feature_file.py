@@ -1,4 +1,4 @@
-"""Features on disk: what is written is read, and what was cut off goes on where it was."""
+"""Feature files: reading gives what was written, and interrupted writing can be continued."""
 
 import json
 
@@ -31,7 +31,7 @@ ENDINGS = (".npy", ".csv", ".json")
 
 
 def write(path, batches=BATCHES, record=RECORD):
-    """Append what is missing of the ten rows."""
+    """Append the rows that are missing."""
     with FeatureFile(path, 3, record) as file:
         for rows in batches:
             if rows.start >= file.images_done:
@@ -51,16 +51,16 @@ def assert_complete(stored):
     assert RECORD.items() <= stored.record.items()
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_reading_gives_what_was_written(tmp_path):
     write(tmp_path / "new" / "features.npy")
     stored = read_features(tmp_path / "new" / "features.npy")
     assert_complete(stored)
     assert isinstance(stored.features, np.memmap)
-    plain = np.load(tmp_path / "new" / "features.npy")  # a file as any other
+    plain = np.load(tmp_path / "new" / "features.npy")  # an ordinary .npy
     np.testing.assert_array_equal(plain, FEATURES.numpy())
 
 
-def test_packed_into_one_file(tmp_path):
+def test_packing_leaves_one_file(tmp_path):
     write(tmp_path / "parts.npy")
     pack_features(tmp_path / "parts.npy", tmp_path / "features.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["features.npz"]
@@ -71,8 +71,8 @@ def test_packed_into_one_file(tmp_path):
 
 @pytest.mark.parametrize("done", [0, 1, 2])
 @pytest.mark.parametrize("cut", ["matrix", "table", "record"])
-def test_file_that_was_cut_off_becomes_the_same(tmp_path, monkeypatch, done, cut):
-    """The process ends while it appends a batch: before it writes rows, lines or the record."""
+def test_continued_file_is_bit_identical(tmp_path, monkeypatch, done, cut):
+    """The process dies while it appends a batch, before it writes header, table or record."""
     write(tmp_path / "straight.npy")
     path = tmp_path / "features.npy"
 
@@ -96,7 +96,7 @@ def test_file_that_was_cut_off_becomes_the_same(tmp_path, monkeypatch, done, cut
     assert contents(path) == contents(tmp_path / "straight.npy")
 
 
-def test_broken_images_have_no_row_but_count(tmp_path):
+def test_broken_images_count_without_a_row(tmp_path):
     path = tmp_path / "features.npy"
     with FeatureFile(path, 3, RECORD) as file:
         file.append(FEATURES[:3], SAMPLES[:3], ["x.jpg"])
@@ -110,9 +110,9 @@ def test_broken_images_have_no_row_but_count(tmp_path):
     assert stored.paths[3] == SAMPLES[6].path
 
 
-def test_unfinished_file_is_not_read(tmp_path):
+def test_incomplete_file_is_rejected(tmp_path):
     write(tmp_path / "features.npy", BATCHES[:1])
-    with pytest.raises(ValueError, match=r"not finished, it has 4 of 10 images; run the same"):
+    with pytest.raises(ValueError, match=r"incomplete, with 4 of 10 images; run the same"):
         read_features(tmp_path / "features.npy")
 
 
@@ -123,15 +123,15 @@ def test_unfinished_file_is_not_read(tmp_path):
         ({"images": 11}, "images is 10 there and 11 now"),
         (
             {"model": {**RECORD["model"], "weights": "xyz"}, "checkpoint": "two.pth"},
-            r"features of one\.pth, which do not compare with those of two\.pth: other weights",
+            r"features of one\.pth, .* be compared with those of two\.pth: weights differ",
         ),
         (
             {"model": {"weights": "abc", "INPUT.SIZE_TEST": "[8, 8]"}},
-            r"other INPUT\.SIZE_TEST; extract them with one checkpoint",
+            r"INPUT\.SIZE_TEST differ; use one checkpoint for both",
         ),
     ],
 )
-def test_other_features_are_not_mixed(tmp_path, change, named):
+def test_features_of_other_records_are_not_appended(tmp_path, change, named):
     path = tmp_path / "features.npy"
     write(path, BATCHES[:2])
     before = contents(path)
@@ -140,42 +140,42 @@ def test_other_features_are_not_mixed(tmp_path, change, named):
     assert contents(path) == before
 
 
-def test_checkpoint_may_have_moved(tmp_path):
+def test_a_moved_checkpoint_is_accepted(tmp_path):
     write(tmp_path / "features.npy", BATCHES[:2])
     write(tmp_path / "features.npy", record={**RECORD, "checkpoint": "elsewhere/one.pth"})
     assert_complete(read_features(tmp_path / "features.npy"))
 
 
 @pytest.mark.parametrize("ending", [".npy", ".csv"])
-def test_files_of_others_are_not_overwritten(tmp_path, ending):
-    """A list of the user's own may lie beside the output and have its name."""
+def test_foreign_files_are_not_overwritten(tmp_path, ending):
+    """The user's own files may have the output's name."""
     (tmp_path / f"features{ending}").write_text("path\n1.jpg\n")
-    with pytest.raises(ValueError, match=rf"features\{ending} is there and would be overwritten"):
+    with pytest.raises(ValueError, match=rf"features\{ending} exists and would be overwritten"):
         write(tmp_path / "features.npy")
     assert (tmp_path / f"features{ending}").read_text() == "path\n1.jpg\n"
 
 
-def test_what_is_no_features_file(tmp_path):
+def test_foreign_files_are_rejected(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no features file .*gone\.npz"):
         read_features(tmp_path / "gone.npz")
     np.save(tmp_path / "plain.npy", np.ones((2, 3)))
     np.savez(tmp_path / "plain.npz", features=np.ones((2, 3)))
     for name in ("plain.npy", "plain.npz"):
-        with pytest.raises(ValueError, match=rf"{name}: not made by run\.py extract"):
+        with pytest.raises(ValueError, match=rf"{name}: not written by run\.py extract"):
             read_record(tmp_path / name)
 
 
-def test_model_of_a_gallery_is_compared(tmp_path):
+def test_features_of_another_model_are_rejected(tmp_path):
     write(tmp_path / "features.npy")
     found = read_record(tmp_path / "features.npy")
     check_same_model(tmp_path, found, RECORD)
     wanted = {**RECORD, "model": {**RECORD["model"], "TEST.NECK_FEAT": "before"}}
-    with pytest.raises(ValueError, match=r"other TEST\.NECK_FEAT"):
+    with pytest.raises(ValueError, match=r"TEST\.NECK_FEAT differ"):
         check_same_model(tmp_path, found, wanted)
 
 
-def test_names_that_are_no_text(tmp_path):
-    """File names are bytes on Linux, and need not be UTF-8."""
+def test_file_names_need_not_be_utf8(tmp_path):
+    """File names on Linux need not be UTF-8."""
     name = b"na\xefve.jpg".decode("utf-8", "surrogateescape")
     with FeatureFile(tmp_path / "a.npy", 3, {**RECORD, "images": 2}) as file:
         file.append(FEATURES[:1], [Sample(name, -1, -1)], [name])

@@ -1,4 +1,4 @@
-"""The sub-command `attention`: which pictures it takes and which cameras the model is told."""
+"""`run.py attention`: selected images and the cameras passed to the model."""
 
 import torch
 
@@ -7,7 +7,7 @@ from datasets.image_lists import ImageList, read_image_lists
 from datasets.images.decode import read_image
 from datasets.images.transforms import evaluation_transform, normalize_instance
 from datasets.records import Sample
-from datasets.synthetic.render import render_dataset
+from datasets.synthetic.render import DatasetSize, render_dataset
 from model import build_model
 from model.attention import attention_maps
 from processor.checkpoints.load import LoadedModel
@@ -20,17 +20,17 @@ def lists(*lengths):
     ]
 
 
-def test_few_of_many_pictures_are_evenly_spaced():
+def test_limit_selects_evenly_spaced_images():
     chosen = limit_images(lists(3, 5), 4)
     assert [[x.path for x in part.samples] for part in chosen] == [["0/0", "0/2"], ["1/1", "1/3"]]
     assert limit_images(lists(3, 5), 8) == lists(3, 5)
     assert [len(part.samples) for part in limit_images(lists(3, 5), 1)] == [1, 0]
 
 
-def test_model_is_told_the_cameras_it_knows(tmp_path, tiny_opts):
-    """Cameras of the training data by their rows, those of other pictures as unknown."""
-    shape = {"num_train_pids": 2, "num_test_pids": 2, "num_cameras": 2, "images_per_camera": 2}
-    people = render_dataset("street", tmp_path, **shape, seed=1, size=(64, 32), num_workers=1)
+def test_model_receives_the_cameras_it_knows(tmp_path, tiny_opts):
+    """Training cameras by their rows, other images as unknown."""
+    counts = DatasetSize(2, 2, num_cameras=2, images_per_camera=2, seed=1)
+    people = render_dataset("street", tmp_path, counts, size=(64, 32), num_workers=1)
     opts = [
         *(*tiny_opts, "MODEL.SIE_CAMERA", "True", "MODEL.DEVICE", "cpu"),
         *("DATALOADER.NUM_WORKERS", "0", "INPUT.NORMALIZATION", "instance"),

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config import load_cfg
-from datasets.images.build import build_train_sampler
 from datasets.records import DataSplits, Sample
+from datasets.samplers.build import build_train_sampler
 from datasets.sources import join_sources
 from processor.tools.batches import nearest_in_batch, sample_batches
 

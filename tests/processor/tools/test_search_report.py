@@ -1,4 +1,4 @@
-"""What a search found, as JSON and as sheets."""
+"""The neighbours of a search, as JSON and as sheets."""
 
 import json
 
@@ -19,7 +19,7 @@ def stored(paths, pids):
 
 @pytest.fixture
 def findings(tmp_path):
-    """Twelve queries in a gallery of three; the last place of each is empty."""
+    """Twelve queries in a gallery of three; the third neighbour of each is missing."""
     for name in "abc":
         Image.new("RGB", (16, 32), "teal").save(tmp_path / f"{name}.png")
     paths = [str(tmp_path / f"{name}.png") for name in "abc"]
@@ -29,7 +29,7 @@ def findings(tmp_path):
     return Findings(stored(paths * 4, [-1] * 12), stored(paths, [7, -1, -1]), neighbours)
 
 
-def test_json(findings, tmp_path):
+def test_json_lists_the_neighbours_of_every_query(findings, tmp_path):
     write_findings(findings, tmp_path / "new" / "out", {"index": "flat"})
     written = json.loads((tmp_path / "new" / "out" / "neighbours.json").read_text())
     a, _, c = findings.gallery.paths
@@ -44,7 +44,7 @@ def test_json(findings, tmp_path):
     }
 
 
-def test_sheets_of_ten_queries(findings, tmp_path):
+def test_a_sheet_has_ten_queries(findings, tmp_path):
     write_findings(findings, tmp_path / "out", {})
     names = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
     assert names == ["neighbours_1.png", "neighbours_2.png"]
@@ -52,9 +52,9 @@ def test_sheets_of_ten_queries(findings, tmp_path):
     assert tall.height > 4 * short.height
 
 
-def test_gallery_that_has_moved_has_no_sheet(findings, tmp_path, caplog):
+def test_moved_gallery_has_no_sheet(findings, tmp_path, caplog):
     (tmp_path / "c.png").rename(tmp_path / "moved.png")
     write_findings(findings, tmp_path / "out", {})
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["neighbours.json"]
-    assert "no sheet of pictures: 1 of them are not there any more, such as" in caplog.text
+    assert "no sheet of images: 1 of them no longer exist, such as" in caplog.text
     assert str(tmp_path / "c.png") in caplog.text

@@ -1,4 +1,4 @@
-"""Samplers: what holds for every set of labels."""
+"""Random P x K batches, for every set of labels."""
 
 from collections import Counter
 from itertools import chain
@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.samplers import EpochBatches, RandomIdentitySampler, ShuffledSampler
+from datasets.samplers import RandomIdentitySampler
 
 NUM_IMAGES_MARKET = 12_936
 NUM_PIDS_MARKET = 751
@@ -18,7 +18,7 @@ NUM_PIDS_MARKET = 751
 
 @st.composite
 def label_sets(draw):
-    """Labels of identities with 1 to 12 images each in any order, and P, K and a seed."""
+    """Labels of identities with 1 to 12 images each in any order, P, K and a seed."""
     sizes = draw(st.lists(st.integers(1, 12), min_size=2, max_size=12))
     labels = [label for label, size in enumerate(sizes) for _ in range(size)]
     labels = draw(st.permutations(labels))
@@ -41,20 +41,20 @@ def test_every_batch_is_exactly_p_identities_by_k_images(case, epoch):
     announced = len(sampler)
     batches = list(sampler)
     assert announced == len(batches) == len(sampler) == sampler.stats["batches"]
-    assert batches  # at least P identities have a chunk at the start
+    assert batches  # at least P identities have a chunk initially
     for batch in batches:
         assert len(batch) == num_pids * num_instances
         groups = [
             {labels[i] for i in batch[start : start + num_instances]}
             for start in range(0, len(batch), num_instances)
         ]
-        assert all(len(group) == 1 for group in groups)  # side by side
+        assert all(len(group) == 1 for group in groups)  # an identity's images are consecutive
         assert len(set().union(*groups)) == num_pids  # distinct
 
 
 @settings(max_examples=150, deadline=None)
 @given(label_sets())
-def test_no_image_twice_unless_its_identity_is_too_small(case):
+def test_images_repeat_only_in_identities_smaller_than_k(case):
     labels, num_pids, num_instances, seed = case
     sampler = RandomIdentitySampler(labels, num_pids, num_instances, seed)
     images = Counter(labels)
@@ -79,11 +79,11 @@ def test_plan_stops_only_when_fewer_than_p_identities_have_a_chunk(case):
 
 @settings(max_examples=60, deadline=None)
 @given(label_sets(), st.integers(0, 5))
-def test_plan_depends_on_seed_and_epoch_alone(case, epoch):
+def test_plan_depends_only_on_seed_and_epoch(case, epoch):
     labels, num_pids, num_instances, seed = case
     one = RandomIdentitySampler(labels, num_pids, num_instances, seed)
     two = RandomIdentitySampler(labels, num_pids, num_instances, seed)
-    plan_of(two, epoch + 3)  # what was planned before does not matter
+    plan_of(two, epoch + 3)  # an earlier plan does not matter
     assert plan_of(one, epoch) == plan_of(two, epoch)
     assert list(one) == list(one)  # iterating changes nothing
 
@@ -116,13 +116,13 @@ def test_processes_share_the_plan_of_one_process(case, epoch, world_size):
         assert set(counts.values()) == {num_instances}
 
 
-def test_identity_with_one_image_fills_its_places_with_it():
+def test_identity_with_one_image_repeats_it():
     sampler = RandomIdentitySampler([0, 1, 1, 1, 1], num_pids=2, num_instances=4, seed=0)
     (batch,) = sampler
     assert Counter(batch) == {0: 4, 1: 1, 2: 1, 3: 1, 4: 1}
 
 
-def test_fewer_identities_than_p_names_the_options():
+def test_fewer_identities_than_p_are_refused_with_the_option():
     with pytest.raises(ValueError, match=r"needs 3 identities, the training set has 2") as error:
         RandomIdentitySampler([0, 0, 1, 1], num_pids=3, num_instances=2)
     assert "SOLVER.STAGE2.IMS_PER_BATCH" in str(error.value)
@@ -144,7 +144,7 @@ def test_labels_with_gaps_are_refused(labels, message):
 
 
 def market_like_labels():
-    """751 identities and 12,936 images, as unevenly spread as people pass cameras."""
+    """751 identities and 12,936 images, unevenly distributed as in Market-1501."""
     rng = Random(0)
     sizes = [max(2, round(rng.lognormvariate(2.65, 0.6))) for _ in range(NUM_PIDS_MARKET)]
     while (difference := NUM_IMAGES_MARKET - sum(sizes)) != 0:
@@ -153,7 +153,7 @@ def market_like_labels():
     return [label for label, size in enumerate(sizes) for _ in range(size)]
 
 
-def test_about_nine_tenths_of_market_are_seen_in_an_epoch():
+def test_an_epoch_covers_about_nine_tenths_of_market():
     labels = market_like_labels()
     assert (len(labels), max(labels) + 1) == (NUM_IMAGES_MARKET, NUM_PIDS_MARKET)
     sampler = RandomIdentitySampler(labels, num_pids=32, num_instances=4, seed=1)
@@ -161,57 +161,6 @@ def test_about_nine_tenths_of_market_are_seen_in_an_epoch():
     assert sampler.stats["image_coverage"] == len(drawn) / NUM_IMAGES_MARKET
     assert 0.86 < sampler.stats["image_coverage"] < 0.93
     assert len(sampler) > 85
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(2, 60), st.integers(2, 16), st.integers(0, 9))
-def test_shuffled_sampler_draws_every_image_once(num_images, batch_size, epoch):
-    sampler = ShuffledSampler(num_images, batch_size, seed=5)
-    batches = plan_of(sampler, epoch)
-    drawn = [index for batch in batches for index in batch]
-    assert len(sampler) == len(batches) == sampler.stats["batches"]
-    assert len(set(drawn)) == len(drawn)
-    alone = num_images % batch_size == 1  # batch norm cannot learn from one image
-    assert len(drawn) == num_images - alone
-    assert min(map(len, batches)) > 1
-    assert sampler.stats["image_coverage"] == pytest.approx(len(drawn) / num_images)
-    assert plan_of(ShuffledSampler(num_images, batch_size, seed=5), epoch) == batches
-
-
-def test_shuffled_sampler_shuffles_by_epoch_and_seed():
-    sampler = ShuffledSampler(50, 10, seed=1)
-    assert plan_of(sampler, 1) != plan_of(sampler, 2)
-    assert plan_of(sampler, 1) != plan_of(ShuffledSampler(50, 10, seed=2), 1)
-    with pytest.raises(ValueError, match="two images or more"):
-        ShuffledSampler(1, 10)
-
-
-def test_seeds_of_a_resumed_epoch_are_those_of_the_whole():
-    batches = EpochBatches(RandomIdentitySampler([0, 0, 1, 1, 2, 2, 3, 3], 2, 2), seed=7)
-    batches.set_epoch(3)
-    whole = list(batches)
-    for first in range(len(whole) + 1):
-        batches.set_epoch(3, first)
-        assert len(batches) == len(whole) - first
-        assert list(batches) == whole[first:]
-
-
-def test_every_drawn_image_has_a_seed_of_its_own_in_every_epoch():
-    def seeds(epoch, seed):
-        batches = EpochBatches(ShuffledSampler(40, 8, seed=0), seed)
-        batches.set_epoch(epoch)
-        return [key.seed for batch in batches for key in batch]
-
-    drawn = seeds(1, 7) + seeds(2, 7) + seeds(1, 8)
-    assert len(set(drawn)) == len(drawn) == 120
-    assert seeds(1, 7) == seeds(1, 7)
-
-
-def test_positions_of_the_keys_are_the_plan():
-    plan = ShuffledSampler(12, 5, seed=0)
-    batches = EpochBatches(plan, seed=0)
-    batches.set_epoch(4)
-    assert [[key.position for key in batch] for batch in batches] == list(plan)
 
 
 @pytest.mark.parametrize("kind", [np.array, torch.tensor])

@@ -1,4 +1,4 @@
-"""A model's image tower as an ONNX file: written, described, and run for comparison."""
+"""Export to ONNX: write a model's image side, describe it, run it for comparison."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ OPSET = 17  # the first with layer normalization
 
 
 class MissingPackageError(ValueError):
-    """A package that only exporting needs is not installed."""
+    """A package that only the export needs is not installed."""
 
 
 class Embedder(Protocol):
-    """What an image tower is made of: a module with the method `embed`."""
+    """A module with the method `embed`, such as a `ReIDModel`."""
 
     def embed(
         self, images: Tensor, camids: Tensor | None = None, viewids: Tensor | None = None
@@ -35,12 +35,11 @@ class Embedder(Protocol):
 
 
 class ImageTower(nn.Module):
-    """Images -> (B, D) descriptors, of cameras and viewpoints that the model does not know.
+    """Images -> (B, D) descriptors, for unknown cameras and viewpoints.
 
     Args:
-        model: a module with `embed`; where it has side information, all images get the mean
-            embedding.
-        preprocess: (B, H, W, 3) uint8 -> what `embed` takes; None = images come normalized.
+        model: with side information, all images get the mean embedding.
+        preprocess: (B, H, W, 3) uint8 -> normalized images; None = images are normalized already.
         unit_length: L2-normalize the descriptors.
     """
 
@@ -72,17 +71,17 @@ def write_onnx(
     description: Mapping[str, Any],
     check: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write an image tower as one ONNX file with any batch size; whole or not at all.
+    """Write an image tower as one ONNX file for any batch size, atomically.
 
-    It is traced: of the ways that torch has, the one that needs no further package and works from
+    The tower is traced: the one exporter of torch that needs no further package and works from
     torch 2.6 on.
 
     Args:
         path: the file.
         tower: on the CPU.
         example: a batch of two images or more.
-        description: goes into the file's metadata, every value as JSON.
-        check: is given the file before it takes its place, and may raise.
+        description: the file's metadata; every value is stored as JSON.
+        check: called with the finished temporary file; if it raises, `path` stays as it was.
 
     Raises:
         MissingPackageError: onnx.
@@ -90,29 +89,29 @@ def write_onnx(
     onnx = _import("onnx")
     tower.eval()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as beside:
+    with atomic_file(path) as partial:
         with torch.no_grad(), _traceable():
             torch.onnx.export(
                 tower,
                 (example,),
-                str(beside),
+                str(partial),
                 dynamo=False,
                 opset_version=OPSET,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
                 dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}},
             )
-        file = onnx.load(str(beside))
+        file = onnx.load(str(partial))
         metadata = {key: json.dumps(value) for key, value in description.items()}
         onnx.helper.set_model_props(file, metadata)
-        onnx.save(file, str(beside))
+        onnx.save(file, str(partial))
         if check is not None:
-            check(beside)
+            check(partial)
 
 
 @contextmanager
 def _traceable() -> Iterator[None]:
-    """Attention in parts that ONNX has, without torch's remarks on the tracing of its own code."""
+    """Attention in operators that ONNX has, without torch's warnings about tracing itself."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -125,7 +124,7 @@ def _traceable() -> Iterator[None]:
 
 
 class OnnxFile:
-    """An ONNX file to run on the CPU.
+    """An ONNX file, run on the CPU.
 
     Args:
         path: the file.
@@ -145,20 +144,20 @@ class OnnxFile:
         return {key: json.loads(value) for key, value in stored.items()}
 
     def __call__(self, images: Tensor) -> Tensor:
-        """A batch as the file takes it -> (B, D)."""
+        """A batch in the file's input format -> (B, D)."""
         (features,) = self._session.run([OUTPUT], {INPUT: images.numpy()})
         return torch.from_numpy(np.asarray(features))
 
 
 def smallest_cosine(file: OnnxFile, batches: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """How alike a file's descriptors are to those expected: the smallest cosine of all images.
+    """The smallest cosine between a file's descriptors and the expected ones.
 
     Args:
         file: the file.
-        batches: images as the file takes them, and their (B, D) descriptors.
+        batches: images in the file's input format, and their (B, D) descriptors.
 
     Returns:
-        The cosine; NaN where a descriptor is not finite.
+        The cosine; NaN if a descriptor is not finite.
     """
     cosines = [
         F.cosine_similarity(file(images).double(), expected.double())
@@ -172,5 +171,6 @@ def _import(package: str) -> Any:
         return import_module(package)
     except ImportError as error:
         raise MissingPackageError(
-            f"the package {package} is not installed: pip install {package}"
+            f"the package {package} is not installed; exporting needs onnx and onnxruntime: "
+            "pip install '.[export]'"
         ) from error

@@ -1,4 +1,4 @@
-"""An ONNX file computes what the model computes, for any number of images."""
+"""An ONNX file computes the model's features, for any number of images."""
 
 import sys
 import warnings
@@ -12,8 +12,8 @@ from PIL import Image
 from config import load_cfg
 from datasets.images.build import build_evaluation_transform, build_level_normalization
 from model import build_model
-from processor.checkpoints import onnx_export
-from processor.checkpoints.onnx_export import (
+from processor.checkpoints import export
+from processor.checkpoints.export import (
     ImageTower,
     MissingPackageError,
     OnnxFile,
@@ -30,7 +30,7 @@ RANDOM = ["MODEL.PRETRAIN_CHOICE", "none"]
 def build(tiny_clip_json, tiny_resnet_json):
     """`build("vit", "KEY", "VALUE", ...)` -> configuration and a random model for 64x32 pixels.
 
-    Its batch norms have seen images, so that they change features.
+    One training pass moves its batch norms away from the identity.
     """
 
     def make(kind, *opts):
@@ -59,7 +59,7 @@ def expected_features(tower, images):
         ("resnet", ["TEST.NECK_FEAT", "after"]),
     ],
 )
-def test_features_are_the_model_s_for_any_batch(build, tmp_path, kind, opts):
+def test_features_equal_the_models_for_any_batch_size(build, tmp_path, kind, opts):
     _, model = build(kind, *opts)
     tower = ImageTower(model)
     write_onnx(tmp_path / "model.onnx", tower, torch.randn(2, 3, 64, 32), {})
@@ -81,7 +81,7 @@ def test_all_images_get_the_mean_side_information(build):
     torch.testing.assert_close(ImageTower(model)(images), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_unit_length(build, tmp_path):
+def test_unit_length_option_normalizes_features(build, tmp_path):
     _, model = build("vit")
     images = torch.randn(3, 3, 64, 32)
     write_onnx(tmp_path / "model.onnx", ImageTower(model, unit_length=True), images, {})
@@ -92,22 +92,22 @@ def test_unit_length(build, tmp_path):
 
 
 @pytest.mark.parametrize("normalization", ["fixed", "instance"])
-def test_preprocessing_inside_is_that_of_the_evaluation(build, tmp_path, normalization):
+def test_built_in_preprocessing_equals_the_evaluations(build, tmp_path, normalization):
     cfg, model = build("vit", "INPUT.NORMALIZATION", normalization)
     levels = np.random.default_rng(0).integers(0, 256, (3, 64, 32, 3), dtype=np.uint8)
-    levels[0] //= 8  # a dark one
+    levels[0] //= 8  # a dark image
     transform = build_evaluation_transform(cfg)
-    normalized = torch.stack([transform(Image.fromarray(picture)) for picture in levels])
+    normalized = torch.stack([transform(Image.fromarray(image)) for image in levels])
     tower = ImageTower(model, build_level_normalization(cfg, torch.device("cpu")))
-    pictures = torch.from_numpy(levels)
-    write_onnx(tmp_path / "model.onnx", tower, pictures, {})
+    images = torch.from_numpy(levels)
+    write_onnx(tmp_path / "model.onnx", tower, images, {})
     expected = expected_features(ImageTower(model), normalized)
     file = OnnxFile(tmp_path / "model.onnx")
     for count in (1, 3):
-        torch.testing.assert_close(file(pictures[:count]), expected[:count], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(file(images[:count]), expected[:count], atol=1e-4, rtol=1e-4)
 
 
-def test_description_is_in_the_file(build, tmp_path):
+def test_file_carries_its_description(build, tmp_path):
     description = {
         "image_size": [64, 32],
         "mean": [0.5, 0.25, 0.1],
@@ -120,7 +120,7 @@ def test_description_is_in_the_file(build, tmp_path):
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.onnx"]
 
 
-def test_writing_says_nothing_and_leaves_attention_as_it_was(build, tmp_path):
+def test_writing_is_silent_and_restores_the_attention_path(build, tmp_path):
     _, model = build("vit", *SIDE)
     assert torch.backends.mha.get_fastpath_enabled()
     with warnings.catch_warnings():
@@ -129,19 +129,19 @@ def test_writing_says_nothing_and_leaves_attention_as_it_was(build, tmp_path):
     assert torch.backends.mha.get_fastpath_enabled()
 
 
-def test_failed_writing_leaves_nothing(build, tmp_path, monkeypatch):
+def test_failed_write_leaves_no_file(build, tmp_path, monkeypatch):
     def fail(_tower, _images, path, **_options):
         Path(path).write_text("half of it")
         raise RuntimeError("an operator is missing")
 
-    monkeypatch.setattr(onnx_export.torch.onnx, "export", fail)
+    monkeypatch.setattr(export.torch.onnx, "export", fail)
     _, model = build("vit")
     with pytest.raises(RuntimeError, match="an operator is missing"):
         write_onnx(tmp_path / "model.onnx", ImageTower(model), torch.randn(2, 3, 64, 32), {})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_file_that_fails_its_check_does_not_replace_another(build, tmp_path):
+def test_file_that_fails_its_check_is_discarded(build, tmp_path):
     def refuse(path):
         assert OnnxFile(path).description == {"number": 2}
         raise ValueError("not the model's")
@@ -155,17 +155,18 @@ def test_file_that_fails_its_check_does_not_replace_another(build, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_missing_packages_are_named(build, tmp_path, monkeypatch):
+def test_missing_package_names_a_complete_remedy(build, tmp_path, monkeypatch):
     for package in ("onnx", "onnxruntime"):
         monkeypatch.setitem(sys.modules, package, None)
     _, model = build("vit")
-    with pytest.raises(MissingPackageError, match=r"package onnx is .*: pip install onnx$"):
+    complete = r".*needs onnx and onnxruntime: pip install '\.\[export\]'$"
+    with pytest.raises(MissingPackageError, match=r"package onnx is not installed" + complete):
         write_onnx(tmp_path / "model.onnx", ImageTower(model), torch.randn(2, 3, 64, 32), {})
-    with pytest.raises(MissingPackageError, match=r"pip install onnxruntime$"):
+    with pytest.raises(MissingPackageError, match=r"package onnxruntime is not" + complete):
         OnnxFile(tmp_path / "model.onnx")
 
 
-def test_smallest_cosine_is_that_of_the_worst_image():
+def test_smallest_cosine_belongs_to_the_worst_image():
     same = torch.tensor([[3.0, 0.0], [0.0, 2.0]])
     turned = torch.tensor([[3.0, 4.0]])  # cosine 3/5 to (1, 0)
     batches = [(same, same), (torch.tensor([[1.0, 0.0]]), turned)]

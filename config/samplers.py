@@ -1,0 +1,51 @@
+"""The table of samplers: every value of DATALOADER.SAMPLER and what it needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from yacs.config import CfgNode
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerKind:
+    """One value of DATALOADER.SAMPLER.
+
+    Attributes:
+        file: module in `datasets/samplers` whose `make_sampler` makes the sampler.
+        p_x_k: batches hold P labels x K images, so a triplet loss finds positives and negatives;
+            False = any images, without a triplet loss.
+        graph: features that the sampler's graph of identities is built from, "text" (of the learned
+            prompts, once) or "image" (of the encoder, every DFGS.REFRESH_PERIOD epochs); None =
+            the sampler needs no graph.
+        full_rows: the graph must have P - 1 neighbours for every identity; False = up to
+            DFGS.NUM_NEIGHBOURS.
+    """
+
+    file: str
+    p_x_k: bool = True
+    graph: str | None = None
+    full_rows: bool = False
+
+
+SAMPLERS = {
+    "softmax": SamplerKind("shuffled", p_x_k=False),
+    "softmax_triplet": SamplerKind("random_identity"),
+    "dfgs_text": SamplerKind("dfgs", graph="text"),
+    "dfgs_image": SamplerKind("dfgs", graph="image"),
+    "gs_text": SamplerKind("gs", graph="text", full_rows=True),
+    "gs_image": SamplerKind("gs", graph="image", full_rows=True),
+}
+"""Samplers that plan from identity labels."""
+
+CLUSTER_SAMPLERS = {
+    "softmax": SamplerKind("clusters", p_x_k=False),
+    "softmax_triplet": SamplerKind("clusters"),
+}
+"""Samplers that plan from clusters, for training without labels (DSGL.ENABLED)."""
+
+
+def sampler_kind(cfg: CfgNode) -> SamplerKind:
+    """The table's row for DATALOADER.SAMPLER; the name has been checked by `load_cfg`."""
+    table = CLUSTER_SAMPLERS if cfg.DSGL.ENABLED else SAMPLERS
+    return table[cfg.DATALOADER.SAMPLER]

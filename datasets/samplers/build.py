@@ -1,0 +1,77 @@
+"""The sampler of a configuration."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from yacs.config import CfgNode
+
+from config.samplers import SamplerKind, sampler_kind
+from datasets.samplers import random_identity, shuffled
+from datasets.samplers.options import PassOptions, SamplerOptions, WalkOptions
+from datasets.samplers.planner import EpochPlanner, check_batch_shape
+from datasets.sources import TrainingSet
+
+
+def build_train_sampler(cfg: CfgNode, data: TrainingSet, processes: int = 1) -> EpochPlanner:
+    """The sampler that DATALOADER.SAMPLER names; it plans global batches.
+
+    Args:
+        cfg: DATALOADER, DSGL, SOLVER.SEED and SOLVER.STAGE2.IMS_PER_BATCH count.
+        data: the training images.
+        processes: processes that share every batch.
+
+    Raises:
+        ValueError: too few identities for a batch, or batches do not divide among the processes.
+    """
+    kind = sampler_kind(cfg)
+    options = _sampler_options(cfg, kind, data)
+    _check_processes(cfg, kind, data, processes)
+    module = import_module(f"{__package__}.{kind.file}")  # as the table names it
+    sampler: EpochPlanner = module.make_sampler(data, options)
+    return sampler
+
+
+def build_random_sampler(cfg: CfgNode, data: TrainingSet) -> EpochPlanner:
+    """Random batches of the same shape, for stage 0: P x K, or shuffled."""
+    kind = sampler_kind(cfg)
+    options = _sampler_options(cfg, kind, data)
+    make_sampler = random_identity.make_sampler if kind.p_x_k else shuffled.make_sampler
+    return make_sampler(data, options)
+
+
+def needs_partners(cfg: CfgNode) -> bool:
+    """Whether DSGL loads a partner for every image: the relative entropy compares the two."""
+    return cfg.DSGL.MEMORY == "DLhybrid" and cfg.DSGL.W_KL > 0
+
+
+def _sampler_options(cfg: CfgNode, kind: SamplerKind, data: TrainingSet) -> SamplerOptions:
+    dfgs = cfg.DATALOADER.DFGS
+    return SamplerOptions(
+        batch_size=cfg.SOLVER.STAGE2.IMS_PER_BATCH,
+        num_instances=cfg.DATALOADER.NUM_INSTANCE,
+        p_x_k=kind.p_x_k,
+        seed=cfg.SOLVER.SEED,
+        walk=WalkOptions(
+            shuffle_rows=dfgs.SHUFFLE,
+            greedy=dfgs.WALK == "greedy",
+            max_visits=dfgs.MAX_VISITS,
+            domains=data.domains if dfgs.ROTATE_DOMAINS else None,
+        ),
+        clusters=PassOptions(
+            num_batches=cfg.DSGL.ITERS,
+            camera_aware=cfg.DSGL.CAMERA_AWARE,
+            pairs=needs_partners(cfg),
+        ),
+    )
+
+
+def _check_processes(cfg: CfgNode, kind: SamplerKind, data: TrainingSet, processes: int) -> None:
+    size, num_instances = cfg.SOLVER.STAGE2.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
+    if cfg.DSGL.ENABLED:
+        if size < processes:
+            raise ValueError(
+                f"SOLVER.STAGE2.IMS_PER_BATCH: {size} images are too few for {processes} processes"
+            )
+    elif kind.p_x_k:
+        check_batch_shape(data.num_classes, size // num_instances, num_instances, processes)

@@ -1,0 +1,61 @@
+"""How a family of image encoders is built and where its pre-trained weights are found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from open_clip.model import CLIP
+
+from model.encoders.image_encoder import ImageEncoder
+
+REMEDY = (
+    "set MODEL.PRETRAIN_PATH to a local file, or MODEL.PRETRAIN_CHOICE none to start from random "
+    "weights (smoke tests only)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderOptions:
+    """Options of image encoders; each family uses those that apply to it.
+
+    Attributes:
+        image_size: (height, width) in pixels.
+        stride: (rows, columns) between a ViT's patches; below the patch size they overlap.
+        last_stride: stride of a ResNet's layer4, 1 or 2; 1 keeps the resolution of layer3.
+        grad_checkpointing: recompute a ViT's blocks in the backward pass to save memory.
+    """
+
+    image_size: tuple[int, int]
+    stride: tuple[int, int] = (16, 16)
+    last_stride: int = 1
+    grad_checkpointing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """An image encoder with random weights and, if it is part of a CLIP, that CLIP.
+
+    Attributes:
+        image_encoder: holds the image side's parameters.
+        clip: the model whose text side prompts are learned with; None = images only.
+    """
+
+    image_encoder: ImageEncoder
+    clip: CLIP | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderKind:
+    """A family of image encoders.
+
+    Attributes:
+        build: MODEL.NAME and options -> the backbone; raises ValueError for options that do not
+            fit the architecture.
+        find_weights: MODEL.NAME -> its published weights, downloaded if necessary; raises
+            FileNotFoundError with every way out.
+    """
+
+    build: Callable[[str, EncoderOptions], Backbone]
+    find_weights: Callable[[str], Path]

@@ -1,0 +1,86 @@
+"""The configuration to rebuild a checkpoint's model with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from yacs.config import CfgNode
+
+from config import load_cfg
+from config.load import flatten, load_cfg_text
+from model.encoders.clip import architecture_text
+from model.weights.read import WeightsFile
+from model.weights.translate import infer_options
+
+logger = logging.getLogger(__name__)
+
+# Options that the weights depend on: the checkpoint's values override a config file's.
+ARCHITECTURE = (
+    "MODEL.NAME",
+    "MODEL.LAST_STRIDE",
+    "MODEL.NECK",
+    "MODEL.TEXT_TOWER",
+    "MODEL.PROMPT",
+    "MODEL.STRIDE_SIZE",
+    "MODEL.SIE_CAMERA",
+    "MODEL.SIE_VIEW",
+    "MODEL.SIE_COE",
+    "DSGL.ENABLED",
+    "DSGL.POOLING",
+    "DSGL.EMBED_DIM",
+    "INPUT.SIZE_TRAIN",
+    "INPUT.SIZE_TEST",
+    "INPUT.TEST_INTERPOLATION",
+    "INPUT.NORMALIZATION",
+    "INPUT.PIXEL_MEAN",
+    "INPUT.PIXEL_STD",
+)
+_NO_DOWNLOAD = ("MODEL.PRETRAIN_CHOICE", "none")  # the checkpoint holds all weights
+
+
+def choose_configuration(
+    file: WeightsFile, config_file: str | None, opts: Sequence[str]
+) -> CfgNode:
+    """The configuration for a checkpoint's model.
+
+    ARCHITECTURE comes from `opts`, else from the checkpoint, else from the shapes of an original
+    file; all other options from `opts`, else the config file, else the checkpoint.
+
+    Raises:
+        ConfigError, FileNotFoundError, UnknownOptionError: see `load_cfg`.
+        ValueError: see `infer_options`.
+    """
+    if not file.config:
+        if config_file is not None:
+            return load_cfg(config_file, [*opts, *_NO_DOWNLOAD])
+        return _infer_configuration(file, opts)
+    architecture = str(file.meta.get("architecture", ""))
+    name = ["MODEL.NAME", architecture] if architecture else []  # the JSON file may be gone
+    if config_file is None:
+        return load_cfg_text(file.config, [*name, *opts, *_NO_DOWNLOAD])
+    saved = dict(flatten(load_cfg_text(file.config, name)))
+    own = [*name, "DSGL.ENABLED", str(saved["DSGL.ENABLED"])]  # decides which names are valid
+    given = dict(flatten(load_cfg(config_file, [*own, *opts], quiet=True)))
+    saved["MODEL.NAME"] = architecture or saved["MODEL.NAME"]
+    given["MODEL.NAME"] = architecture_text(given["MODEL.NAME"]) or given["MODEL.NAME"]
+    typed = set(opts[::2])
+    kept: list[str] = []
+    for key in ARCHITECTURE:
+        if saved[key] != given[key] and key not in typed:
+            logger.warning("%s: %s from the checkpoint replaces %s", key, saved[key], given[key])
+            kept += [key, str(saved[key])]
+    return load_cfg(config_file, [*own, *opts, *kept, *_NO_DOWNLOAD])
+
+
+def _infer_configuration(file: WeightsFile, opts: Sequence[str]) -> CfgNode:
+    """The configuration of an original CLIP-ReID file, from its shapes."""
+    cfg = load_cfg(None, [*infer_options(file.state), *opts, *_NO_DOWNLOAD])
+    logger.info("the file has no configuration; its shapes are those of %s", cfg.MODEL.NAME)
+    if cfg.MODEL.SIE_CAMERA or cfg.MODEL.SIE_VIEW:
+        logger.warning(
+            "the file does not tell MODEL.SIE_COE (using %s; the published recipe has 1.0) or "
+            "whether its side information is about cameras or viewpoints",
+            cfg.MODEL.SIE_COE,
+        )
+    return cfg

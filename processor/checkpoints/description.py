@@ -1,0 +1,36 @@
+"""The description of a model's features: weights and options they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+
+from config.load import flatten
+from model.encoders.clip import architecture_text
+from processor.checkpoints.configuration import ARCHITECTURE
+from processor.checkpoints.load import LoadedModel
+
+_OPTIONS_WITHOUT_EFFECT = ("MODEL.TEXT_TOWER", "MODEL.PROMPT", "INPUT.SIZE_TRAIN")
+_WEIGHTS_WITHOUT_EFFECT = ("text_encoder.", "prompt_learner.", "classifier")
+
+
+def describe_features(loaded: LoadedModel) -> dict[str, str]:
+    """Weights and options that features depend on; only features with equal ones compare.
+
+    Returns:
+        Options by name, and under "weights" a SHA-256 of the weights. Text encoder, prompts and
+        classifiers do not count.
+    """
+    digest = hashlib.sha256()
+    for name, values in sorted(loaded.model.state_dict().items()):
+        if not name.startswith(_WEIGHTS_WITHOUT_EFFECT):
+            digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+            digest.update(values.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    options = dict(flatten(loaded.cfg))
+    options["MODEL.NAME"] = architecture_text(loaded.cfg.MODEL.NAME) or loaded.cfg.MODEL.NAME
+    keys = [key for key in ARCHITECTURE if key not in _OPTIONS_WITHOUT_EFFECT]
+    return {
+        "weights": digest.hexdigest(),
+        **{key: str(options[key]) for key in [*keys, "TEST.NECK_FEAT"]},
+    }

@@ -1,0 +1,77 @@
+"""Facts that a checkpoint carries in addition to weights and configuration."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import torch
+from yacs.config import CfgNode
+
+from config import ConfigError
+from datasets.sources import TrainingSet
+from model.encoders.clip import architecture_text
+from model.weights.read import WeightsFile
+from processor.checkpoints.save import Meta
+
+VERI_VIEWPOINTS = 8  # of the only benchmark with viewpoints
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSizes:
+    """Sizes of a model that depend on its training data."""
+
+    num_classes: int
+    num_cameras: int
+    num_views: int
+
+    @classmethod
+    def of(cls, data: TrainingSet) -> ModelSizes:
+        """Sizes of a model trained on these images."""
+        return cls(data.num_classes, data.num_cameras, data.num_views)
+
+
+def describe_model(
+    cfg: CfgNode, sizes: ModelSizes, cameras: dict[str, range], *, use_all: bool = False
+) -> Meta:
+    """The facts that a checkpoint carries about its model.
+
+    Args:
+        cfg: MODEL.NAME and DSGL.ENABLED count.
+        sizes: of the model.
+        cameras: per source, the rows of its cameras in the camera table.
+        use_all: whether the sources' query and gallery images are trained on as well.
+    """
+    return {
+        "architecture": architecture_text(cfg.MODEL.NAME),
+        "num_classes": 0 if cfg.DSGL.ENABLED else sizes.num_classes,
+        "num_cameras": sizes.num_cameras,
+        "num_views": sizes.num_views,
+        "use_all": use_all,
+        "cameras": json.dumps({name: [rows.start, rows.stop] for name, rows in cameras.items()}),
+        "torch": str(torch.__version__),
+    }
+
+
+def read_sizes(file: WeightsFile, cfg: CfgNode) -> ModelSizes:
+    """Sizes of the model in a file: from its meta, else from the shapes of its tensors.
+
+    Raises:
+        ConfigError: the side-information table does not fit MODEL.SIE_*.
+    """
+    if file.meta:
+        keys = ("num_classes", "num_cameras", "num_views")
+        return ModelSizes(*(int(file.meta[key]) for key in keys))
+    classes = file.state.get("classifier.weight")
+    num_classes = 1 if classes is None else len(classes)
+    rows = len(file.state["cv_embed"]) if "cv_embed" in file.state else 1
+    if not cfg.MODEL.SIE_VIEW:
+        return ModelSizes(num_classes, rows, 1)
+    if not cfg.MODEL.SIE_CAMERA:
+        return ModelSizes(num_classes, 1, rows)
+    if rows % VERI_VIEWPOINTS:
+        raise ConfigError(
+            f"MODEL.SIE_CAMERA, MODEL.SIE_VIEW: {rows} rows of side information are not pairs of "
+            f"cameras and VeRi-776's {VERI_VIEWPOINTS} viewpoints; set only one of the two"
+        )
+    return ModelSizes(num_classes, rows // VERI_VIEWPOINTS, VERI_VIEWPOINTS)

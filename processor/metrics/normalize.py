@@ -1,0 +1,22 @@
+"""L2 normalization of features."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+ROWS_AT_ONCE = 256  # stay in the cache between the norm and the division
+MIN_NORM = 1e-12  # divides a row of zeros
+
+
+def normalize_features(features: Tensor | np.ndarray) -> Tensor:
+    """Scale every row to length 1: (N, D) -> (N, D) float32; a row of zeros stays zero."""
+    return F.normalize(torch.as_tensor(features).float(), dim=1)
+
+
+def normalize_in_place(features: Tensor) -> None:
+    """`normalize_features` of (N, D) float32 without a second copy."""
+    for part in features.split(ROWS_AT_ONCE):
+        part /= torch.linalg.vector_norm(part, dim=1, keepdim=True).clamp_min(MIN_NORM)

@@ -1,0 +1,104 @@
+"""Walks over the graph: invariants on random graphs, small graphs by hand."""
+
+from collections import Counter
+from functools import partial
+from random import Random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datasets.samplers import nearest_identities
+from datasets.samplers.neighbours import mean_hits
+from datasets.samplers.walks import depth_first_walk, greedy_walk
+
+
+@st.composite
+def graphs(draw):
+    num_labels = draw(st.integers(2, 30))
+    labels = range(num_labels)
+    neighbours = [
+        draw(st.lists(st.sampled_from([x for x in labels if x != i]), unique=True, max_size=5))
+        for i in labels
+    ]
+    visits = draw(st.lists(st.integers(1, 4), min_size=num_labels, max_size=num_labels))
+    num_pids = draw(st.integers(1, num_labels))
+    return neighbours, visits, num_pids
+
+
+WALKS = {
+    "nearest first": partial(depth_first_walk, shuffle_rows=False),
+    "shuffled": depth_first_walk,
+    "greedy": greedy_walk,
+}
+
+
+@pytest.mark.parametrize("way", WALKS)
+@settings(max_examples=150)
+@given(graph=graphs(), seed=st.integers(0, 5))
+def test_every_walk_fills_batches_within_the_visits(way, graph, seed):
+    """Full batches of distinct identities; every identity is drawn, at most once per chunk."""
+    neighbours, visits, num_pids = graph
+    walk = WALKS[way](neighbours, visits, num_pids, Random(seed))
+    assert all(len(batch) == len(set(batch)) == num_pids for batch in walk.batches)
+    drawn = Counter(label for batch in walk.batches for label in batch)
+    assert set(drawn) == set(range(len(visits)))
+    if walk.extra:
+        drawn -= Counter(walk.batches[-1][-walk.extra :])
+    assert all(count <= visits[label] for label, count in drawn.items())
+    left = [label for label, count in enumerate(visits) if drawn[label] < count]
+    assert len(left) < num_pids
+    assert WALKS[way](neighbours, visits, num_pids, Random(seed)) == walk
+
+
+def test_nearest_first_walk_by_hand():
+    """0 -> 1 -> 2 -> 3 on a line: batches are filled in that order."""
+    neighbours = [[1], [2, 0], [3, 1], [2]]
+    rng = Random(0)
+    rng.random = lambda: 0.0  # the start is the first identity
+    walk = depth_first_walk(neighbours, [1, 1, 1, 1], 2, rng, shuffle_rows=False)
+    assert walk.batches == [[0, 1], [2, 3]]
+    assert (walk.restarts, walk.extra) == (0, 0)
+
+
+def test_separate_clusters_smaller_than_a_batch_fill_an_epoch():
+    """Thirty clusters of 25 with P = 32: without restarts, no batch would be filled."""
+    neighbours = [[25 * (i // 25) + (i + step) % 25 for step in range(1, 11)] for i in range(750)]
+    walk = depth_first_walk(neighbours, [4] * 750, 32, Random(1))
+    assert len(walk.batches) >= 92
+    assert len({label for batch in walk.batches for label in batch}) == 750
+    assert walk.restarts >= 29
+    assert mean_hits(walk.batches, neighbours) > 6
+
+
+def test_greedy_walk_by_hand():
+    """Two triangles, P = 3: the triangles stay together."""
+    neighbours = [[1, 2], [0, 2], [0, 1], [4, 5], [3, 5], [3, 4]]
+    walk = greedy_walk(neighbours, [2] * 6, 3, Random(4))
+    assert sorted(map(sorted, walk.batches)) == [[0, 1, 2], [0, 1, 2], [3, 4, 5], [3, 4, 5]]
+    assert mean_hits(walk.batches, neighbours) == 2
+
+
+def test_greedy_walk_finds_more_hits_at_the_same_coverage():
+    features = torch.randn(300, 8, generator=torch.Generator().manual_seed(2))
+    neighbours = nearest_identities(features, 10).tolist()
+    visits = [4] * 300
+    depth_first = depth_first_walk(neighbours, visits, 16, Random(1))
+    greedy = greedy_walk(neighbours, visits, 16, Random(1))
+    assert len(greedy.batches) >= len(depth_first.batches)
+    assert mean_hits(greedy.batches, neighbours) > 1.5 * mean_hits(depth_first.batches, neighbours)
+
+
+def test_starts_alternate_between_domains():
+    """Without links, every visit is a start."""
+    domains = [0] * 4 + [1] * 4 + [2] * 4
+    for walk in (depth_first_walk, greedy_walk):
+        found = walk([[]] * 12, [1] * 12, 3, Random(4), domains=domains)
+        assert len(found.batches) == 4
+        assert [sorted(domains[x] for x in batch) for batch in found.batches] == [[0, 1, 2]] * 4
+
+
+def test_exhausted_domain_is_skipped():
+    walk = depth_first_walk([[]] * 8, [1] * 8, 2, Random(0), domains=[0] * 7 + [1])
+    assert sorted(label for batch in walk.batches for label in batch) == list(range(8))
