@@ -1,5 +1,6 @@
 """Links, anchors and public names in the documentation."""
 
+import ast
 import importlib
 import re
 from pathlib import Path
@@ -65,6 +66,33 @@ def test_documented_names_can_be_imported():
     for name in names:
         module, _, attribute = name.rpartition(".")
         assert hasattr(importlib.import_module(module), attribute), name
+
+
+def names_in(file):
+    """Functions, classes, methods and module constants of a Python file."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign):
+            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id
+
+
+def test_architecture_names_what_its_files_define():
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"\| `([\w/]+\.py)` \| `(\w+)` \|", text)
+    assert len(rows) > 40
+    assert [(file, name) for file, name in rows if name not in names_in(ROOT / file)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_named_files_exist(page):
+    text = page.read_text(encoding="utf-8")
+    rooms = "benchmarks|config|configs|datasets|docs|loss|model|processor|solver|tests"
+    named = re.findall(rf"`((?:{rooms})/[\w/.]+\.(?:py|yml|json|md|csv))`", text)
+    created = re.findall(r"Save it as `([^`]+)`", text)
+    assert [x for x in named if not (ROOT / x).is_file() and x not in created] == []
 
 
 def test_citation_names_the_released_version():
