@@ -28,7 +28,8 @@ demo: $(VENV)/.installed
 	$(BIN)/python run.py embedding runs/demo/last.pth --data synthetic_campus
 	$(BIN)/python run.py curves runs/demo
 	@echo
-	@echo "worst queries of a data set it never saw:  runs/demo/rank_lists/synthetic_campus_worst.html"
+	@echo "rank lists of a data set it never saw:     runs/demo/rank_lists/synthetic_campus_random.html"
+	@echo "its failures:                              runs/demo/rank_lists/synthetic_campus_worst.html"
 	@echo "its people in the plane of features:       runs/demo/embedding_test.png"
 	@echo "losses and accuracy by epoch:              runs/demo/curves.png"
 

@@ -1,25 +1,42 @@
-"""Draws the README's contact sheet of the embedded data sets: domains x identities x cameras."""
+"""Draw the README's overview of the synthetic data sets: domains x identities x cameras."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.synthetic.people import Identity, draw_identities
 from datasets.synthetic.places import DOMAINS, Domain
 from datasets.synthetic.render import DEFAULTS, Plan, Shot, draw_shot
+from processor.pictures.style import FAINT_INK, INK, PAPER
+from processor.pictures.text import LINE, write_lines
 
 NUM_IDENTITIES = 4
-TILE = (50, 100)  # (width, height) of one picture on the sheet
-MARGIN = 12
-CAPTION = 18
-BACKGROUND, INK, FAINT = (255, 255, 255), (30, 34, 40), (110, 116, 124)
+TILE = (100, 200)  # (width, height) of an image on the sheet
+MARGIN, GAP, BELOW = 20, 32, 5  # around the sheet, between identities, below a caption
+HEADING, CAPTION = 26, 21  # font sizes
+ADVICE = [
+    "Four images in a row show one identity, seen by cameras 1 to 4: pose, colours and background "
+    "change, the clothes stay.",
+    "Look-alikes differ in one or two details only. Each data set has its own clothes, background "
+    "and light.",
+]
+DETAILS = {  # of `Appearance`, in words
+    "upper": "colour of the shirt",
+    "accent": "second colour of the shirt",
+    "pattern": "pattern of the shirt",
+    "lower": "colour of the trousers or skirt",
+    "lower_kind": "trousers, shorts or skirt",
+    "bag_kind": "bag",
+    "hat": "hat",
+}
 
 
 def choose_identities(domain: Domain) -> list[Identity]:
@@ -32,36 +49,52 @@ def choose_identities(domain: Domain) -> list[Identity]:
     return (family + others)[:NUM_IDENTITIES]
 
 
-def draw_row(
-    sheet: Image.Image, top: int, domain: Domain, fonts: list[ImageFont.FreeTypeFont]
-) -> None:
-    """Paste one domain's pictures below its name."""
-    pen = ImageDraw.Draw(sheet)
-    pen.text((MARGIN, top), f"synthetic_{domain.name}", font=fonts[0], fill=INK)
+def describe(person: Identity, first: Identity) -> list[str]:
+    """The pid; of a look-alike also whom it resembles and what differs."""
+    lines = [f"identity {person.pid}"]
+    if person is first or person.family != first.family:
+        return lines
+    differing = [
+        DETAILS.get(field.name, field.name)
+        for field in fields(person.appearance)
+        if getattr(person.appearance, field.name) != getattr(first.appearance, field.name)
+    ]
+    name = f"identity {person.pid}, look-alike of identity {first.pid}"
+    return [name, "differs in: " + "; ".join(differing)]
+
+
+def draw_row(sheet: Image.Image, top: int, domain: Domain) -> None:
+    """Paste one domain's images below its name and their captions."""
+    write_lines(sheet, (MARGIN, top), [f"synthetic_{domain.name}"], HEADING)
     plan = Plan(domain, DEFAULTS, 128, 64)
-    group = DEFAULTS.num_cameras * TILE[0] + MARGIN
-    for column, person in enumerate(choose_identities(domain)):
+    group = DEFAULTS.num_cameras * TILE[0] + GAP
+    people = choose_identities(domain)
+    captions = top + round(LINE * HEADING)
+    for column, person in enumerate(people):
         left = MARGIN + column * group
-        note = f"identity {person.pid}" + (", look-alike of the first" if column == 1 else "")
-        pen.text((left, top + CAPTION), note, font=fonts[1], fill=FAINT)
+        lines = describe(person, people[0])
+        write_lines(sheet, (left, captions), lines, CAPTION, FAINT_INK)
         for camid in range(DEFAULTS.num_cameras):
             shot = Shot("", person.pid, camid, 0, person.appearance)
             tile = draw_shot(plan, shot).resize(TILE, Image.Resampling.LANCZOS)
-            sheet.paste(tile, (left + camid * TILE[0], top + 2 * CAPTION))
+            place = (left + camid * TILE[0], captions + round(2 * LINE * CAPTION) + BELOW)
+            sheet.paste(tile, place)
 
 
 def draw_sheet() -> Image.Image:
-    """The whole sheet, reduced to 128 colours to keep the file small."""
-    group = DEFAULTS.num_cameras * TILE[0] + MARGIN
-    row = TILE[1] + 2 * CAPTION + MARGIN
-    size = (MARGIN + NUM_IDENTITIES * group, MARGIN + CAPTION + len(DOMAINS) * row)
-    sheet = Image.new("RGB", size, BACKGROUND)
-    fonts = [ImageFont.load_default(15), ImageFont.load_default(12)]
+    """The whole sheet, reduced to 256 colours to keep the file small."""
+    group = DEFAULTS.num_cameras * TILE[0] + GAP
+    row = TILE[1] + round(LINE * (HEADING + 2 * CAPTION)) + BELOW + MARGIN
+    header = round(LINE * CAPTION * len(ADVICE)) + MARGIN
+    size = (
+        2 * MARGIN + NUM_IDENTITIES * group - GAP,
+        MARGIN + header + len(DOMAINS) * row,
+    )
+    sheet = Image.new("RGB", size, PAPER)
+    write_lines(sheet, (MARGIN, MARGIN), ADVICE, CAPTION, INK)
     for index, domain in enumerate(DOMAINS.values()):
-        draw_row(sheet, MARGIN + index * row, domain, fonts)
-    note = f"Each group shows one identity before cameras 1 to {DEFAULTS.num_cameras}."
-    ImageDraw.Draw(sheet).text((MARGIN, size[1] - CAPTION - 4), note, font=fonts[1], fill=FAINT)
-    return sheet.quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        draw_row(sheet, MARGIN + header + index * row, domain)
+    return sheet.quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE)
 
 
 def main() -> None:

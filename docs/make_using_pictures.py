@@ -1,4 +1,4 @@
-"""Makes the pictures of docs/using.md from a finished demo run."""
+"""Make the figures of docs/using.md from a finished demo run."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from processor.tools.command_line import parse_anywhere
 from run import TOOLS, build_parser
 
 UNSEEN = "synthetic_campus"  # a data set that the demo does not train on
-WIDEST = 1000  # pixels
+WIDEST = 1400  # pixels
 COLOURS = 256
 
 
 def run_tool(*words: str | Path) -> None:
-    """A sub-command of run.py, as typed."""
+    """Run a sub-command of run.py, as typed."""
     arguments = parse_anywhere(build_parser(), list(map(str, words)))
     TOOLS[arguments.command].run(arguments)
 
 
-def draw_pictures(run: Path, folder: Path) -> Iterator[tuple[str, Path]]:
-    """Draw into a folder; yields what every picture is called in the documentation, and its file.
+def draw_figures(run: Path, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Draw into a folder; yields each figure's name in the documentation, and its file.
 
     Args:
         run: folder of the demo's run.
@@ -36,7 +36,7 @@ def draw_pictures(run: Path, folder: Path) -> Iterator[tuple[str, Path]]:
     """
     model = run / "last.pth"
     lists = folder / "rank_lists"
-    few = ("--order", "random", "--queries", "4", "--top", "9")
+    few = ("--order", "random", "--queries", "4", "--top", "8", "--sheets")
     run_tool("rank-list", model, "--data", UNSEEN, *few, "--output", lists)
     yield "rank_list", lists / f"{UNSEEN}_random_1.png"
     (images,) = read_image_lists([f"{UNSEEN}:query"], "")
@@ -52,32 +52,34 @@ def draw_pictures(run: Path, folder: Path) -> Iterator[tuple[str, Path]]:
         file = folder / f"embedding_{split}.png"
         run_tool("embedding", model, "--data", data, "--split", split, "--output", file)
         yield file.stem, file
-    run_tool("batches", model, "--identities", "4", "--output", folder / "batches.png")
+    run_tool("batches", model, "--identities", "5", "--output", folder / "batches.png")
     yield "batches", folder / "batches.png"
     run_tool("curves", run, "--output", folder / "curves.png")
     yield "curves", folder / "curves.png"
 
 
-def reduce(picture: Image.Image) -> Image.Image:
-    """A picture no wider than the page, in few colours, for a small file."""
-    if picture.width > WIDEST:
-        height = round(picture.height * WIDEST / picture.width)
-        picture = picture.resize((WIDEST, height), Image.Resampling.LANCZOS)
-    flat = picture.convert("RGB")
-    return flat.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+def reduce(figure: Image.Image) -> Image.Image:
+    """A figure no wider than `WIDEST`, in few colours, for a small file."""
+    if figure.width > WIDEST:
+        height = round(figure.height * WIDEST / figure.width)
+        figure = figure.resize((WIDEST, height), Image.Resampling.LANCZOS)
+    flat = figure.convert("RGB")
+    return flat.quantize(
+        COLOURS, method=Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE
+    )
 
 
 def main() -> None:
-    """Write `using_NAME.png` of every picture into `--output`."""
+    """Write every figure as `using_NAME.png` into `--output`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("runs/demo"), help="after `make demo`")
     parser.add_argument("--output", type=Path, default=Path("docs/images"))
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as folder:
-        for name, file in draw_pictures(arguments.run, Path(folder)):
-            with Image.open(file) as picture:
-                reduce(picture).save(arguments.output / f"using_{name}.png", optimize=True)
+        for name, file in draw_figures(arguments.run, Path(folder)):
+            with Image.open(file) as figure:
+                reduce(figure).save(arguments.output / f"using_{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

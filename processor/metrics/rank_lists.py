@@ -46,12 +46,14 @@ class RankList:
         query: position among the queries.
         entries: nearest first.
         average_precision: of the whole ranking; None if the gallery has no match.
+        first_match: rank of the nearest match, from 1; None if the gallery has no match.
         num_junk: junk images in the whole gallery.
     """
 
     query: int
     entries: tuple[RankEntry, ...]
     average_precision: float | None
+    first_match: int | None
     num_junk: int
 
 
@@ -64,12 +66,14 @@ class Rankings:
         positions: (Q, W) gallery positions, nearest first, then ABSENT.
         distances: (Q, W).
         average_precision: (Q,) NaN if the gallery has no match.
+        first_match: (Q,) rank of the nearest match, from 1; 0 if the gallery has no match.
     """
 
     candidates: Candidates
     positions: np.ndarray
     distances: np.ndarray
     average_precision: np.ndarray
+    first_match: np.ndarray
 
     @property
     def num_valid_queries(self) -> int:
@@ -94,7 +98,8 @@ class Rankings:
             if index != ABSENT
         )
         score = float(self.average_precision[query])
-        return RankList(query, entries, None if np.isnan(score) else score, len(junk))
+        first_match = int(self.first_match[query]) or None
+        return RankList(query, entries, None if np.isnan(score) else score, first_match, len(junk))
 
 
 @torch.no_grad()
@@ -130,14 +135,16 @@ def find_rankings(
     positions = np.full(shape, ABSENT, dtype=np.int64)
     values = np.full(shape, np.nan, dtype=np.float32)
     average_precision = np.full(len(candidates.starts), np.nan)
+    first_match = np.zeros(len(candidates.starts), dtype=np.int64)
     counter = EntryCounter()
     for block in distances(candidates.blocks(memory.bytes_per_distance, memory)):
         chunk = candidates.chunk(block.rows)
         if chunk.match.any():
             scores = score_queries(block.values, chunk, counter)
             average_precision[block.rows][scores.valid] = scores.average_precision
+            first_match[block.rows][scores.valid] = scores.first_match
         _keep_first(block.values, chunk, limits, positions[block.rows], values[block.rows])
-    return Rankings(candidates, positions, values, average_precision)
+    return Rankings(candidates, positions, values, average_precision, first_match)
 
 
 @dataclass(frozen=True, slots=True)

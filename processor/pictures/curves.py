@@ -4,120 +4,144 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from processor.pictures.style import HUES, new_figure, tidy_axes
+from processor.pictures.curve_panels import Lines, Panel, Run, arrange_panels, points_of
+from processor.pictures.style import HUES, INK, new_figure, tidy_axes
 
-Lines = Sequence[Mapping[str, Any]]
-"""Lines of a run's metrics.jsonl."""
-
-Panels = dict[str, dict[str, dict[str, Lines]]]
-"""Stage -> quantity -> run -> the lines that have it."""
-
-WIDTH, HEIGHT = 2.7, 2.1  # of one quantity's axes, in inches
+WIDTH, HEIGHT = 3.0, 2.3  # of one quantity's axes, in inches
 PER_ROW = 5
+STROKE, WIDER = 1.5, 3.0  # width of a curve, and how much wider it is per equal curve above it
+Dash = Literal["-", "--", ":", "-."]
+DASHES: tuple[Dash, ...] = ("-", "--", ":", "-.")  # of the curves that a run has in one panel
+MARKERS = "osv^"
 STAGE_TITLES = {
-    "0": "stage 0: images without text",
-    "1": "stage 1: prompts",
-    "2": "stage 2: images",
-    "dsgl": "DSGL: without labels",
+    "0": "Stage 0: image encoder, before the prompts",
+    "1": "Stage 1: prompts",
+    "2": "Stage 2: image encoder",
+    "dsgl": "DSGL: training without labels",
 }
-AFTER_LOSSES = ("mAP", "rank1", "hits", "clusters", "outliers", "ari", "lr")
 LABELS = {
-    "loss": "loss, all together",
+    "loss": "total loss",
+    "id": "identity loss",
+    "triplet": "triplet loss",
+    "center": "center loss",
+    "i2t": "image-to-text loss",
+    "t2i": "text-to-image loss",
+    "memory": "cluster memory loss",
+    "disentangled": "disentangled loss",
+    "relative_entropy": "relative entropy loss",
+    "accuracy": "training accuracy [%]",
+    "mAP": "mAP [%]",
     "rank1": "Rank-1 [%]",
-    "hits": "hits: nearest in batch",
-    "outliers": "outliers: in no cluster",
-    "ari": "ARI: clusters, identities",
+    "hits": "hits: nearest identities in the batch",
+    "clusters": "clusters",
+    "outliers": "outliers: images in no cluster",
+    "ari": "ARI: clusters against identities",
     "lr": "learning rate",
 }
-SHARES = frozenset({"mAP", "mINP", "accuracy"})
-"""Quantities that metrics.jsonl has as fractions, beside mAP and ranks of single targets."""
 
 
-def default_keys(runs: Mapping[str, Lines]) -> list[str]:
-    """What is worth drawing: losses and accuracy, mAP and Rank-1, hits or clusters, the rate.
+def draw_curves(runs: Mapping[str, Run], keys: Sequence[str]) -> Figure:
+    """Draw small axes for every quantity, stage by stage; a colour per run.
 
-    An epoch's line names its losses and averages from "loss" on, up to "lr".
-    """
-    losses: dict[str, None] = {}
-    others: set[str] = set()
-    for line in (line for lines in runs.values() for line in lines):
-        keys = list(line)
-        losses |= dict.fromkeys(keys[keys.index("loss") : keys.index("lr")])
-        others |= {key for key in AFTER_LOSSES if key in line}
-    ordered = sorted(losses, key="accuracy".__eq__)  # the accuracy last
-    return [*ordered, *(key for key in AFTER_LOSSES if key in others)]
-
-
-def draw_curves(runs: Mapping[str, Lines], keys: Sequence[str]) -> Figure:
-    """Small axes for every quantity, stage by stage; a colour per run.
+    mAP and ranks have a curve per target, hits a dashed one for random batches.
 
     Args:
-        runs: name -> lines of metrics.jsonl.
-        keys: the quantities, keys of those lines, in the order to draw them.
+        runs: name -> curves.
+        keys: the quantities, keys of metrics.jsonl, in the order to draw them.
 
     Raises:
         ValueError: no line has any of the keys, or there are more runs than colours.
     """
     if len(runs) > len(HUES):
         raise ValueError(f"{len(runs)} runs: at most {len(HUES)} can be told apart by colour")
-    panels = _arrange(runs, keys)
+    panels = arrange_panels(runs, keys)
     if not panels:
         raise ValueError(f"no epoch's line has {' or '.join(keys)}")
-    heights = [math.ceil(len(of_stage) / PER_ROW) for of_stage in panels.values()]
-    columns = min(PER_ROW, max(map(len, panels.values())))
-    figure = new_figure(WIDTH * columns + 0.4, HEIGHT * sum(heights) + 0.4 * len(panels) + 0.5)
-    parts = figure.subfigures(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for part, height, (stage, of_stage) in zip(parts, heights, panels.items(), strict=True):
-        part.suptitle(STAGE_TITLES.get(stage, f"stage {stage}"), x=0.01, ha="left", weight="bold")
+    stages = list(dict.fromkeys(panel.stage for panel in panels))
+    by_stage = {stage: [x for x in panels if x.stage == stage] for stage in stages}
+    heights = [math.ceil(len(own) / PER_ROW) for own in by_stage.values()]
+    columns = min(PER_ROW, max(map(len, by_stage.values())))
+    figure = new_figure(WIDTH * columns + 0.4, HEIGHT * sum(heights) + 0.4 * len(stages) + 0.6)
+    parts = figure.subfigures(len(stages), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for part, height, (stage, own) in zip(parts, heights, by_stage.items(), strict=True):
+        part.suptitle(STAGE_TITLES.get(stage, f"Stage {stage}"), x=0.01, ha="left", weight="bold")
         grid = part.subplots(height, columns, squeeze=False, sharex=True).flatten()
-        for axes in grid[len(of_stage) :]:
+        for axes in grid[len(own) :]:
             axes.set_axis_off()
-        for axes, (key, lines) in zip(grid, of_stage.items(), strict=False):
-            _draw_quantity(axes, key, lines)
+        for axes, panel in zip(grid, own, strict=False):
+            _draw_panel(axes, panel, runs)
     handles = [Line2D([], [], color=hue, label=name) for name, hue in zip(runs, HUES, strict=False)]
-    figure.legend(handles=handles, loc="outside upper right", ncols=4, frameon=False)
+    if len(runs) > 1:
+        figure.legend(handles=handles, loc="outside upper right", ncols=4, frameon=False)
+    else:
+        figure.suptitle(f"Training curves: {next(iter(runs))}", x=0.01, ha="left")
     return figure
 
 
-def _arrange(runs: Mapping[str, Lines], keys: Sequence[str]) -> Panels:
-    """Lines by stage, quantity and run; stages and quantities without any are left out."""
-    stages = sorted({str(line["stage"]) for lines in runs.values() for line in lines})
-    panels: Panels = {}
-    for stage in stages:
-        for key in keys:
-            lines_of: dict[str, Lines] = {
-                name: [line for line in lines if str(line["stage"]) == stage and key in line]
-                for name, lines in runs.items()
-            }
-            if any(lines_of.values()):
-                panels.setdefault(stage, {})[key] = lines_of
-    return panels
-
-
-def _draw_quantity(axes: Axes, key: str, runs: Mapping[str, Lines]) -> None:
-    """The curves of one quantity in one stage."""
+def _draw_panel(axes: Axes, panel: Panel, runs: Mapping[str, Run]) -> None:
+    """The curves of one quantity in one stage; where curves are equal, the lower ones are wider."""
     tidy_axes(axes)
-    score = key.rpartition("/")[2]
-    percent = score in SHARES or score.startswith("rank")
-    smallest = math.inf
-    for lines, hue in zip(runs.values(), HUES, strict=False):
-        epochs = [line["epoch"] for line in lines]
-        # None stands for a value that was not finite: a gap in the curve.
-        values = [math.nan if line[key] is None else line[key] for line in lines]
-        smallest = min([smallest, *values])
-        scaled = [100 * value for value in values] if percent else values
-        axes.plot(epochs, scaled, color=hue, marker=".", markersize=4, linewidth=1.4)
-    if key == "lr" and smallest > 0:
+    scale = 100 if panel.percent else 1
+    drawn = [
+        (number, style, [points_of(x, panel.stage, curves[label], scale) for x in _parts(run)])
+        for number, (run, curves) in enumerate(zip(runs.values(), panel.curves, strict=True))
+        for style, label in enumerate(panel.labels)
+        if label in curves
+    ]
+    several_targets = "" not in panel.labels and panel.key != "hits"
+    for place, (number, style, (points, *band)) in enumerate(drawn):
+        hue = HUES[number if len(runs) > 1 else style % len(HUES)]
+        hidden = sum(points == other[0] for *_, other in drawn[place + 1 :])
+        axes.plot(
+            *zip(*points, strict=True),
+            color=hue,
+            linestyle=DASHES[style % len(DASHES)],
+            linewidth=STROKE + WIDER * hidden,
+            marker=MARKERS[style % len(MARKERS)] if several_targets else ".",
+            markersize=4 + WIDER * hidden,
+        )
+        if band:
+            epochs, low = zip(*band[0], strict=True)
+            axes.fill_between(
+                epochs, low, [y for _, y in band[1]], color=hue, alpha=0.2, linewidth=0
+            )
+    points = [point for *_, parts in drawn for point in parts[0]]
+    if panel.key == "lr" and min(value for _, value in points) > 0:
         axes.set_yscale("log")
-    axes.set_title(LABELS.get(key, f"{key} [%]" if percent else key), fontsize="medium")
+    if panel.percent or panel.key == "hits":
+        axes.set_ylim(bottom=0)
+    title = LABELS.get(panel.key, f"{panel.key} [%]" if panel.percent else panel.key)
+    before = any(epoch == 0 for epoch, _ in points)
+    axes.set_title(title + ", epoch 0 = before training" * before, fontsize="medium")
+    _label(axes, panel, one_run=len(runs) == 1)
+
+
+def _parts(run: Run) -> list[Lines]:
+    """The lines of a run, followed by those of its band if it is a mean."""
+    return [run.lines, run.least, run.most] if run.least else [run.lines]
+
+
+def _label(axes: Axes, panel: Panel, *, one_run: bool) -> None:
+    """Ticks, and a legend where a run has several curves."""
     axes.set_xlabel("epoch", fontsize="small")
     axes.tick_params(labelsize="small", which="both")
     axes.tick_params(axis="x", labelbottom=True)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    if len(panel.labels) > 1:
+        handles = [
+            Line2D(
+                *([], []),
+                color=HUES[style % len(HUES)] if one_run else INK,
+                linestyle=DASHES[style % len(DASHES)],
+                label=label,
+            )
+            for style, label in enumerate(panel.labels)
+        ]
+        axes.legend(handles=handles, fontsize="small", frameon=False)

@@ -1,4 +1,4 @@
-"""Features in the plane: identities by colour, cameras or data sets by shape, prompts as stars."""
+"""Features in a plane: colours are identities, shapes cameras or data sets, stars prompts."""
 
 from __future__ import annotations
 
@@ -8,75 +8,26 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import torch.nn.functional as F
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from torch import Tensor
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from processor.evaluation.identity_sample import Identity
-from processor.pictures.style import HUES, INK, PAPER, new_figure, tidy_axes
+from processor.pictures.plane import Plane, find_medoid
+from processor.pictures.sheet import read_scaled
+from processor.pictures.style import FAINT_INK, GREY, HUES, INK, PAPER, new_figure, tidy_axes
 
-METHODS = ("tsne", "pca")
-PERPLEXITY = 30  # of t-SNE; less where there are few features
+WIDTH, HEIGHT = 12.0, 9.0  # inches
 SHAPES = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h", "8")
 FILLS = ("full", "hollow", "dark edge")  # with the hues, the looks of 24 identities
 SIZE, STAR_SIZE = 6.5, 17  # points
+THUMBNAIL_HEIGHT = 160  # pixels read from the file
+THUMBNAIL_POINTS = 42.0  # height on the figure for up to MANY identities, then less
+MANY = 24
+LABEL_SHARE = 0.07  # of the axes' height, left free for the label of the topmost point
 LEGEND_LETTERS = 110  # in a line below the axes, 5 of them around each entry
-
-
-@dataclass(frozen=True, slots=True)
-class Plane:
-    """Features in two dimensions.
-
-    Attributes:
-        points: (N, 2).
-        axes: what the two axes are.
-    """
-
-    points: np.ndarray
-    axes: tuple[str, str]
-
-
-def project_to_plane(features: Tensor, method: str, seed: int = 0) -> Plane:
-    """Features (N, D) -> (N, 2), by t-SNE (van der Maaten and Hinton, 2008) or by PCA.
-
-    Args:
-        features: N of 4 or more.
-        method: one of `METHODS`.
-        seed: of t-SNE, which starts from the principal components.
-
-    Raises:
-        ValueError: fewer than 4 features.
-    """
-    rows = features.double().numpy()
-    if len(rows) < 4:
-        raise ValueError(f"{len(rows)} images are too few to draw, 4 are needed")
-    if method == "tsne":
-        perplexity = min(PERPLEXITY, (len(rows) - 1) / 3)
-        from sklearn.manifold import TSNE  # takes a second, which other sub-commands need not wait
-
-        tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed)
-        return Plane(tsne.fit_transform(rows.astype(np.float32)), ("t-SNE 1", "t-SNE 2"))
-    left, values, _ = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
-    shares = np.square(values) / max(np.square(values).sum(), np.finfo(float).tiny)
-    points = left[:, :2] * values[:2]
-    first, second = (f"component {i + 1} ({shares[i]:.0%} of the variance)" for i in range(2))
-    return Plane(points, (first, second))
-
-
-def without_gap(images: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
-    """Directions of image and text features from the mean direction of their own kind.
-
-    The two kinds lie in separate cones, however well they match (the modality gap, Liang et al.,
-    2022); side by side in a plane they would be two heaps.
-    """
-    centered = []
-    for features in (images, texts):
-        directions = F.normalize(features.float())
-        centered.append(F.normalize(directions - directions.mean(0)))
-    return centered[0], centered[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,51 +35,71 @@ class Scene:
     """What is drawn.
 
     Attributes:
-        plane: where the images are, and after them the prompts.
-        identities: (N,) who is on every image.
-        marks: (N,) what its shape says of every image, its camera or its data set.
-        prompts: (M,) whose the prompts are.
+        plane: the points of the images, followed by those of the prompts.
+        identities: (N,) the identity of every image.
+        marks: (N,) what each image's shape stands for, its camera or its data set.
+        paths: (N,) the image files, for thumbnails; empty = no thumbnails.
+        prompts: (M,) the identities of the prompts.
     """
 
     plane: Plane
     identities: Sequence[Identity]
     marks: Sequence[str]
+    paths: Sequence[str] = ()
     prompts: Sequence[Identity] = ()
 
 
-def draw_embedding(scene: Scene, *, title: str, mark: str) -> Figure:
-    """Every image as a point, every prompt as a star, the pid beside an identity's images.
+def draw_embedding(scene: Scene, *, title: str, notes: Sequence[str] = ()) -> Figure:
+    """Draw images as points and prompts as stars, with a thumbnail and the pid of each identity.
+
+    The thumbnail is the identity's medoid. A line runs from a star to the median of its images.
 
     Args:
         scene: see there.
-        title: says which feature is shown.
-        mark: what the shapes stand for.
+        title: what is shown.
+        notes: smaller lines below the title.
     """
-    figure = new_figure(11, 8)
+    figure = new_figure(WIDTH, HEIGHT)
     axes = figure.add_subplot()
     tidy_axes(axes)
     people = list(dict.fromkeys(scene.identities))
     looks = dict(zip(people, map(_look, range(len(people))), strict=True))
-    marks = sorted(set(scene.marks), key=lambda name: (len(name), name))
-    shapes = {name: SHAPES[place % len(SHAPES)] for place, name in enumerate(marks)}
+    shapes = _choose_shapes(scene.marks)
     points = scene.plane.points
     images, stars = points[: len(scene.identities)], points[len(scene.identities) :]
     of_image = list(zip(scene.identities, scene.marks, strict=True))
-    for person, kind in product(people, marks):
+    for person, kind in product(people, shapes):
         chosen = images[[pair == (person, kind) for pair in of_image]]
-        axes.plot(*chosen.T, shapes[kind], markersize=SIZE, **looks[person])
+        axes.plot(*chosen.T, shapes[kind], markersize=SIZE, zorder=3, **looks[person])
+    rows = {x: np.flatnonzero([other == x for other in scene.identities]) for x in people}
     for person, star in zip(scene.prompts, stars, strict=True):
-        axes.plot(*star, "*", markersize=STAR_SIZE, zorder=3, **looks[person])
-        _write(axes, person, star, above=8)
+        end = np.median(images[rows[person]], axis=0)
+        axes.plot(*zip(star, end, strict=True), color=FAINT_INK, linewidth=0.9, zorder=1)
+        axes.plot(*star, "*", markersize=STAR_SIZE, zorder=4, **looks[person])
     for person in people:
-        own = images[[other == person for other in scene.identities]]
-        middle = np.array([np.median(own[:, 0]), np.quantile(own[:, 1], 0.75)])
-        _write(axes, person, middle, above=5)
-    axes.set(xlabel=scene.plane.axes[0], ylabel=scene.plane.axes[1])
-    axes.tick_params(labelsize="small")
-    figure.suptitle(title, x=0.02, ha="left", fontsize="medium")
-    _add_legends(figure, looks, {} if len(marks) < 2 else shapes, mark, prompts=bool(scene.prompts))
+        medoid = rows[person][find_medoid(images[rows[person]])]
+        path = scene.paths[medoid] if scene.paths else ""
+        _label(axes, _name(person, people), images[medoid], path, len(people))
+    if scene.plane.axes:
+        axes.set(xlabel=scene.plane.axes[0], ylabel=scene.plane.axes[1])
+        axes.tick_params(labelsize="small")
+    else:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    axes.margins(0.05)
+    if scene.paths:  # the topmost thumbnail stays inside the axes
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high + LABEL_SHARE * (high - low))
+    figure.suptitle(title, x=0.01, ha="left", fontsize="x-large")
+    axes.set_title("\n".join(notes), loc="left", fontsize="medium", color=FAINT_INK)
+    _add_legend(figure, shapes, prompts=bool(scene.prompts))
     return figure
+
+
+def _choose_shapes(marks: Sequence[str]) -> dict[str, str]:
+    """The marker of every mark, in natural order; more marks than shapes share them."""
+    names = sorted(set(marks), key=lambda name: (len(name), name))
+    return {name: SHAPES[place % len(SHAPES)] for place, name in enumerate(names)}
 
 
 def _look(number: int) -> dict[str, Any]:
@@ -141,56 +112,57 @@ def _look(number: int) -> dict[str, Any]:
     return {"markerfacecolor": face, "markeredgecolor": edge, "markeredgewidth": width}
 
 
-def _write(axes: Axes, person: Identity, place: np.ndarray, above: float) -> None:
-    """Write a pid some points above a place."""
+def _name(person: Identity, people: Sequence[Identity]) -> str:
+    """The pid, after the name of its data set where there are several."""
+    several = len({name for name, _ in people}) > 1
+    return f"{person[0]} {person[1]}" if several else str(person[1])
+
+
+def _label(axes: Axes, name: str, place: np.ndarray, path: str, count: int) -> None:
+    """Put an identity's thumbnail above its medoid, and its name above that."""
+    height = THUMBNAIL_POINTS * min(1, (MANY / count) ** 0.5) if path else 0
+    if path:
+        image = np.asarray(read_scaled(path, THUMBNAIL_HEIGHT))
+        box = OffsetImage(image, zoom=height / THUMBNAIL_HEIGHT, dpi_cor=True)
+        axes.add_artist(
+            AnnotationBbox(
+                box,
+                (place[0], place[1]),
+                (0, 5 + height / 2),
+                boxcoords="offset points",
+                pad=0.08,
+                bboxprops={"edgecolor": PAPER, "facecolor": PAPER},
+                zorder=2,
+            )
+        )
     axes.annotate(
-        str(person[1]),
+        name,
         (place[0], place[1]),
-        (0, above),
+        (0, 8 + height),
         textcoords="offset points",
         fontsize="small",
         ha="center",
         color=INK,
         path_effects=[patheffects.withStroke(linewidth=2.5, foreground=PAPER)],
-        zorder=4,
+        zorder=5,
     )
 
 
-def _add_legends(
-    figure: Figure,
-    looks: dict[Identity, dict[str, Any]],
-    shapes: dict[str, str],
-    mark: str,
-    *,
-    prompts: bool,
-) -> None:
-    """Identities on the right; below, what the shapes mean."""
+def _add_legend(figure: Figure, shapes: dict[str, str], *, prompts: bool) -> None:
+    """Below the axes, the meaning of the shapes; none where there is a single one."""
 
-    def handle(shape: str, label: str, **style: Any) -> Line2D:
-        return Line2D([], [], linestyle="", marker=shape, markersize=SIZE, label=label, **style)
+    def handle(shape: str, label: str) -> Line2D:
+        return Line2D([], [], linestyle="", marker=shape, markersize=SIZE, color=GREY, label=label)
 
-    several = len({name for name, _ in looks}) > 1
-    people = [
-        handle("o", f"{name} {pid}" if several else str(pid), **look)
-        for (name, pid), look in looks.items()
-    ]
-    columns = 1 + (len(people) - 1) // 32
-    figure.legend(
-        handles=people, title="identity", loc="outside right upper", ncols=columns, frameon=False
-    )
-    gray = {"markerfacecolor": "gray", "markeredgecolor": "gray"}
     by_shape: dict[str, list[str]] = {}
     for name, shape in shapes.items():
         by_shape.setdefault(shape, []).append(name)
-    kinds = [handle(shape, ", ".join(own), **gray) for shape, own in by_shape.items()]
+    kinds = [handle(shape, ", ".join(own)) for shape, own in by_shape.items()]
+    if len(kinds) < 2:
+        kinds = []
     if prompts:
-        kinds.append(handle("*", "learned prompt", **gray))
+        kinds.append(handle("*", "learned prompt"))
     if kinds:
         longest = max(len(str(kind.get_label())) for kind in kinds)
-        figure.legend(
-            handles=kinds,
-            title=mark if shapes else None,
-            loc="outside lower center",
-            ncols=min(8, max(1, LEGEND_LETTERS // (longest + 5))),
-            frameon=False,
-        )
+        columns = min(8, max(1, LEGEND_LETTERS // (longest + 5)))
+        figure.legend(handles=kinds, loc="outside lower center", ncols=columns, frameon=False)

@@ -1,4 +1,4 @@
-"""Colours by meaning, told apart by colour-blind readers (Okabe and Ito 2008)."""
+"""Colours, marks and words that all figures share; safe for colour-blind readers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 SHEET_SUFFIXES = (".png", ".jpg", ".webp")
 
-PIXELS_PER_INCH = 120
+PIXELS_PER_INCH = 140
+
+# the palette of Okabe and Ito (2008)
 BLACK = "#000000"
 ORANGE = "#E69F00"
 SKY_BLUE = "#56B4E9"
@@ -24,7 +26,7 @@ VERMILION = "#D55E00"
 REDDISH_PURPLE = "#CC79A7"
 GREY = "#767676"
 
-# for series of a plot, in this order; yellow comes last, as it is faint on white
+# for the series of a plot, in this order; yellow comes last, as it is faint on white
 HUES = (BLUE, ORANGE, BLUISH_GREEN, REDDISH_PURPLE, SKY_BLUE, VERMILION, BLACK, YELLOW)
 
 PAPER, INK, FAINT_INK = "#FFFFFF", "#1E2228", "#5F656D"
@@ -32,14 +34,14 @@ PAPER, INK, FAINT_INK = "#FFFFFF", "#1E2228", "#5F656D"
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What the frame of a picture says, in a colour and without one.
+    """The meaning of an image's frame, shown by a colour and by a symbol.
 
     Attributes:
         colour: of the frame.
-        strokes: of the symbol in its corner, which tells frames apart without colour vision: lines
-            through points (x, y) of the unit square, y downwards.
-        symbol: that symbol as a character, for text.
-        meaning: the same in words, for a legend.
+        strokes: the symbol in the frame's corner, which tells frames apart without colour vision:
+            lines through points (x, y) of the unit square, y downwards.
+        symbol: the same symbol as a character.
+        meaning: the legend's text.
     """
 
     colour: str
@@ -55,36 +57,41 @@ _DASH = (((0.25, 0.50), (0.75, 0.50)),)
 MARKS = {
     "query": Mark(BLUE, (), "", "query"),
     "right": Mark(BLUISH_GREEN, _CHECK, "✓", "same identity"),
-    "wrong": Mark(VERMILION, _CROSS, "✗", "another identity"),
-    "junk": Mark(GREY, _DASH, "\N{EN DASH}", "junk, not counted"),
+    "wrong": Mark(VERMILION, _CROSS, "✗", "different identity"),
+    "junk": Mark(GREY, _DASH, "\N{EN DASH}", "junk, not counted: the query's identity and camera"),
 }
 
 
+def name_camera(camid: int) -> str:
+    """The camera as people and file names count it: camid 2 is camera 3."""
+    return f"camera {camid + 1}"
+
+
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of a size in inches; the parts that are put on it make room by themselves."""
+    """An empty figure of a size in inches; whatever is added makes its own room."""
     return Figure(figsize=(width, height), dpi=PIXELS_PER_INCH, layout="constrained")
 
 
 def tidy_axes(axes: Axes) -> None:
-    """Faint lines behind the data instead of a box around it."""
+    """Replace the box around the data by faint lines behind it."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(visible=True, color=FAINT_INK, alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as its file's suffix says; folders are made."""
+    """Write a figure in the format that the path's suffix names; missing folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
 
 def plot_file(text: str) -> Path:
-    """The path of a plot on a command line, refused before the work when its kind is unknown."""
+    """Parse the path of a plot on a command line; an unknown suffix is an argument error."""
     return _checked_path(text, PLOT_SUFFIXES)
 
 
 def sheet_file(text: str) -> Path:
-    """The path of a sheet of pictures on a command line, likewise."""
+    """Parse the path of a sheet of images on a command line; likewise."""
     return _checked_path(text, SHEET_SUFFIXES)
 
 

@@ -20,6 +20,7 @@ from processor.runtime.files import make_folder, replace_non_finite, write_json,
 logger = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.jsonl"
+BEFORE_TRAINING_FILE = "results_before_training.json"
 _PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "numpy", "pillow", "yacs")
 _OWN_FILES = (  # written by runs; any other file in the folder belongs to the user and stays
     "last.pth",
@@ -70,7 +71,7 @@ class RunFolder:
     @property
     def before_training(self) -> Path:
         """Results of the model before this training."""
-        return self.path / "results_before_training.json"
+        return self.path / BEFORE_TRAINING_FILE
 
     def write_record(self, config_text: str, record: dict[str, Any]) -> None:
         """Write config.yml and run.json (versions, command, git hash and `record`).

@@ -33,6 +33,12 @@ logger = logging.getLogger(__name__)
 
 DESCRIPTION = "draw attention maps over images"
 PAIRS_PER_ROW = 4
+TILE_HEIGHT = 288  # pixels, on the sheet
+NOTES = {
+    "rollout": "attention rollout through all layers; it does not explain why two images match",
+    "class-token": "attention of the class token in the last layer",
+    "grad-cam": "Grad-CAM of the descriptor",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +94,17 @@ def run(arguments: argparse.Namespace) -> None:
         name = Path(found.path)
         file = folder / f"{number:03}_{name.stem}_{method}.png"
         overlay(read_image(found.path), found.attention).save(file)
-        tiles += [Tile(found.path, (name.name,)), Tile(str(file))]
+        tiles += [Tile(found.path, (name.stem,)), Tile(str(file))]
     step = 2 * PAIRS_PER_ROW
     rows = [tiles[start : start + step] for start in range(0, len(tiles), step)]
     sheet = folder / f"sheet_{method}.png"
-    title = f"Where {Path(arguments.checkpoint).name} looks ({method})"
-    add_scale(draw_sheet(rows, title=title)).save(sheet)
+    drawn = draw_sheet(
+        rows,
+        title="Where the information may come from",
+        notes=[f"{Path(arguments.checkpoint).name}, {NOTES[method]}"],
+        tile_height=TILE_HEIGHT,
+    )
+    add_scale(drawn.image).save(sheet)
     logger.info("written: %s and %d overlays next to it", sheet, len(maps))
 
 

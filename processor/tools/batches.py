@@ -118,11 +118,14 @@ def run(arguments: argparse.Namespace) -> None:
         )
     path = arguments.output or beside / "batches.png"
     path.parent.mkdir(parents=True, exist_ok=True)
+    columns = min(cfg.DATALOADER.DFGS.NUM_NEIGHBOURS, len(features) - 1)
+    nearest = nearest_identities(features, columns).tolist()
+    what = "learned prompts" if kind == "text" else "image features"
     title = (
-        f"{subject.name}, epoch {arguments.epoch}, identities compared by {kind} features; "
-        f"hits: of the {cfg.DATALOADER.DFGS.NUM_NEIGHBOURS} nearest"
+        f"Which identities share a batch? {subject.name}, epoch {arguments.epoch}, first batch; "
+        f"identities compared by {what}"
     )
-    draw_batches(batches, data, title, arguments.identities).save(path)
+    draw_batches(batches, data, nearest, title, arguments.identities).save(path)
     logger.info("written: %s", path)
 
 

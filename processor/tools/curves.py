@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from processor.pictures.curves import default_keys, draw_curves
+from processor.pictures.curve_panels import Lines, Run, default_keys, mean_of_runs
+from processor.pictures.curves import draw_curves
 from processor.pictures.style import plot_file, save_figure
-from processor.runtime.run_folder import METRICS_FILE, read_metrics_file
+from processor.results.runs import find_runs
+from processor.runtime.run_folder import BEFORE_TRAINING_FILE, METRICS_FILE, read_metrics_file
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keys",
         nargs="+",
         metavar="KEY",
-        help="what to draw instead of losses, accuracy, mAP, Rank-1, hits, clusters and learning "
-        "rate: keys of metrics.jsonl, e.g. images_per_second synthetic_street/mAP",
+        help="quantities to draw instead of losses, accuracy, mAP, Rank-1, hits, clusters and "
+        "learning rate: keys of metrics.jsonl, e.g. images_per_second synthetic_street/mAP",
+    )
+    parser.add_argument(
+        "--mean",
+        action="store_true",
+        help="draw runs that differ only in their seed as one curve: their mean, in a band from "
+        "the smallest to the largest value",
     )
 
 
@@ -41,9 +51,13 @@ def run(arguments: argparse.Namespace) -> None:
         FileNotFoundError: a folder holds no metrics.jsonl.
         ValueError: no epoch is finished yet, or a key is unknown.
     """
-    runs = {name: read_run(folder) for name, folder in name_runs(arguments.runs).items()}
+    folders = name_runs(arguments.runs)
+    lines = {name: read_run(folder) for name, folder in folders.items()}
+    runs = {name: Run(own) for name, own in lines.items()}
+    if arguments.mean:
+        runs = average_seeds(folders, lines)
     keys = arguments.keys or default_keys(runs)
-    known = dict.fromkeys(key for lines in runs.values() for line in lines for key in line)
+    known = dict.fromkeys(key for run in runs.values() for line in run.lines for key in line)
     unknown = [key for key in keys if key not in known]
     if unknown:
         raise ValueError(
@@ -55,19 +69,65 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def read_run(folder: Path) -> list[dict[str, Any]]:
-    """The finished epochs of a run; raises as `run`."""
+    """The finished epochs of a run, after an epoch 0 if it was evaluated before training.
+
+    Raises:
+        FileNotFoundError, ValueError: as `run`.
+    """
     path = folder / METRICS_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: no {METRICS_FILE}; name the OUTPUT_DIR of a run")
     lines = read_metrics_file(path)
     if not lines:
         raise ValueError(f"{path}: no epoch is finished yet")
+    evaluated = next((line for line in lines if "mAP" in line), None)
+    before = folder / BEFORE_TRAINING_FILE
+    if evaluated and before.is_file():
+        results = json.loads(before.read_text(encoding="utf-8"))
+        return [epoch_zero(results, evaluated), *lines]
     return lines
 
 
+def epoch_zero(results: Mapping[str, Any], evaluated: Mapping[str, Any]) -> dict[str, Any]:
+    """Results before training, in the keys of an evaluated epoch's line and in its stage.
+
+    Args:
+        results: the content of results_before_training.json.
+        evaluated: a line of metrics.jsonl with scores.
+    """
+    parts = {"": results["average"]}
+    parts |= {f"{name}/": scores for name, scores in results["targets"].items()}
+    line: dict[str, Any] = {"stage": evaluated["stage"], "epoch": 0}
+    for prefix, scores in parts.items():
+        ranks = {f"rank{k}": value for k, value in scores["cmc"].items()}
+        values = {"mAP": scores["mAP"], "mINP": scores["mINP"], **ranks}
+        line |= {prefix + key: x for key, x in values.items() if prefix + key in evaluated}
+    return line
+
+
 def name_runs(folders: list[str]) -> dict[str, Path]:
-    """What the runs are called: by their folders' names, or whole paths where names are equal."""
+    """Names of the runs: those of their folders, or whole paths if two folders share a name."""
     paths = list(dict.fromkeys(Path(folder) for folder in folders))
     short = [path.resolve().name for path in paths]
     unique = len(set(short)) == len(paths)
     return dict(zip(short if unique else map(str, paths), paths, strict=True))
+
+
+def average_seeds(folders: Mapping[str, Path], lines: Mapping[str, Lines]) -> dict[str, Run]:
+    """One curve per recipe: the mean over its runs, named after all of them."""
+    groups: dict[str, list[str]] = {}
+    for name, folder in folders.items():
+        (found,) = find_runs([folder])
+        groups.setdefault(found.recipe, []).append(name)
+    runs = {}
+    for names in groups.values():
+        if len(names) == 1:
+            runs[names[0]] = Run(lines[names[0]])
+        else:
+            title = f"mean of {', '.join(names)}; band: smallest to largest"
+            runs[title] = mean_of_runs([lines[name] for name in names])
+            longest = max(len(lines[name]) for name in names)
+            if len(runs[title].lines) < longest:
+                left_out = longest - len(runs[title].lines)
+                logger.info("%s: %d epochs left out that not all runs have", title, left_out)
+    return runs

@@ -24,14 +24,14 @@ from processor.evaluation.identity_sample import (
     labels_of_identities,
 )
 from processor.evaluation.target import Target
-from processor.pictures.embedding import (
+from processor.pictures.embedding import Scene, draw_embedding
+from processor.pictures.plane import (
     METHODS,
-    Scene,
-    draw_embedding,
     project_to_plane,
+    share_of_right_prompts,
     without_gap,
 )
-from processor.pictures.style import plot_file, save_figure
+from processor.pictures.style import name_camera, plot_file, save_figure
 from processor.tools.command_line import add_checkpoint, add_overrides, place_output, positive
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="test: query and gallery by the retrieval descriptor (default); train: training "
         "images by the projected feature, with the learned prompts",
     )
-    parser.add_argument("--method", choices=METHODS, default=METHODS[0], help="default: tsne")
+    parser.add_argument("--method", choices=METHODS, default="tsne", help="default: tsne")
     parser.add_argument(
         "--mark", choices=MARKS, default=MARKS[0], help="what shapes stand for (default: camera)"
     )
@@ -104,15 +104,27 @@ def run(arguments: argparse.Namespace) -> None:
         people = list(dict.fromkeys(few.identities))
         features, texts = without_gap(few.features, encode_prompts(model, people, labels))
         rows = torch.cat([features, texts])
-        feature = "projected image features and text features, each kind about its mean"
+        share = share_of_right_prompts(features, texts, few.identities, people)
+        feature = "projected image features and prompts' text features, each kind centred"
+        notes = [
+            "A star is a learned prompt; a line leads to the images of its identity. Of these "
+            f"{len(people)} prompts, the right one is the nearest for {share:.0%} of the images.",
+        ]
     else:
-        people, rows, feature = [], few.features, "retrieval descriptor"
+        people, rows, feature, notes = [], few.features, "retrieval features", []
         if opened.evaluator.protocol.normalize:
-            rows, feature = torch.nn.functional.normalize(rows), f"{feature}, length 1"
+            rows, feature = torch.nn.functional.normalize(rows), f"{feature}, L2-normalized"
     scene = make_scene(few, rows, people, arguments)
-    name = Path(arguments.checkpoint).name
-    title = f"{name} on {', '.join(images)} ({arguments.split}): {feature}"
-    figure = draw_embedding(scene, title=title, mark=arguments.mark)
+    count = len(set(few.identities))
+    kind = {"train": "training", "test": "test"}[arguments.split]
+    title = f"{count} identities of {', '.join(images)} ({kind} images)"
+    notes = [
+        "A point is an image; colour and fill tell identities apart. Images of one identity should "
+        "lie together.",
+        *notes,
+        f"{METHODS[arguments.method]} of {Path(arguments.checkpoint).name}: {feature}.",
+    ]
+    figure = draw_embedding(scene, title=title, notes=notes)
     path = place_output(arguments.output, arguments.checkpoint, f"embedding_{arguments.split}.png")
     save_figure(figure, path)
     logger.info("written: %s", path)
@@ -139,11 +151,13 @@ def encode_prompts(model: CLIPReID, people: list[Identity], labels: dict[Identit
 def make_scene(
     few: FewIdentities, rows: Tensor, people: list[Identity], arguments: argparse.Namespace
 ) -> Scene:
-    """Where images and, in the rows after them, prompts of `people` are drawn, and how."""
+    """Project images and, in the rows after them, prompts of `people`, and describe how to draw."""
     marks = few.domains
     if arguments.mark == "camera":
         several = len(set(few.domains)) > 1
-        pairs = zip(few.domains, few.samples, strict=True)
-        marks = [f"{name} {x.camid}" if several else str(x.camid) for name, x in pairs]
+        cameras = [name_camera(sample.camid) for sample in few.samples]
+        pairs = zip(few.domains, cameras, strict=True)
+        marks = [f"{name} {camera}" if several else camera for name, camera in pairs]
     plane = project_to_plane(rows, arguments.method, arguments.seed)
-    return Scene(plane, few.identities, marks, people)
+    paths = [sample.path for sample in few.samples]
+    return Scene(plane, few.identities, marks, paths, people)

@@ -1,8 +1,9 @@
-"""Look at what a model finds: queries with the first pictures of their rankings."""
+"""Show which gallery images a model finds for its queries, right and wrong ones marked."""
 
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,11 @@ from processor.evaluation.build import OpenEvaluation, open_evaluation, prepare_
 from processor.evaluation.protocol import Protocol
 from processor.evaluation.target import Retrieval, Target
 from processor.metrics.rank_lists import ORDERS, Rankings, choose_queries, find_rankings
-from processor.pictures.rank_list import rank_row, write_lists
+from processor.pictures.rank_list import RankRow, rank_row
+from processor.pictures.rank_page import render_page
+from processor.pictures.sheet import write_sheets
 from processor.runtime import distributed
-from processor.runtime.files import make_folder
+from processor.runtime.files import make_folder, write_text
 from processor.tools.command_line import (
     IMAGES,
     add_checkpoint,
@@ -27,8 +30,12 @@ from processor.tools.command_line import (
     positive,
 )
 
-DESCRIPTION = "show what queries find, as an HTML page and as sheets of pictures"
-MOST_JUNK = 3  # junk pictures in a row; the query's caption says how many there are
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = "show the images found for queries, as an HTML page"
+DEFAULT_ORDERS = ("random", "worst")  # the usual case and the failures
+MOST_JUNK = 3  # junk images in a row; the query's caption gives the total
+ROWS_PER_SHEET = 5
 SEED = 0  # of random queries
 
 
@@ -40,76 +47,111 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--query",
         nargs="+",
         metavar="IMAGES",
-        help=f"instead of --data, pictures without identities to search with: {IMAGES}",
+        help=f"instead of --data: query images without identities: {IMAGES}",
     )
     parser.add_argument(
-        "--gallery", nargs="+", metavar="IMAGES", help="and those to search in, likewise"
+        "--gallery", nargs="+", metavar="IMAGES", help="the images to search with --query, likewise"
     )
     parser.add_argument(
         "--output", metavar="FOLDER", help="default: rank_lists beside the checkpoint"
     )
     parser.add_argument(
-        "--top", type=positive, default=10, metavar="N", help="pictures per query (default: 10)"
+        "--top", type=positive, default=10, metavar="N", help="ranks per query (default: 10)"
     )
     parser.add_argument(
         "--order",
         choices=ORDERS,
-        help="which queries, by average precision (default: worst; without identities: random)",
+        help="which queries, by average precision (default: a page of random queries and a page of "
+        "the worst; without identities: random)",
     )
     parser.add_argument(
-        "--queries", type=positive, default=20, metavar="N", help="how many (default: 20)"
+        "--queries", type=positive, default=20, metavar="N", help="per page (default: 20)"
     )
     parser.add_argument("--pid", nargs="+", metavar="PID", help="queries of these identities only")
+    parser.add_argument(
+        "--sheets", action="store_true", help=f"also write PNG sheets of {ROWS_PER_SHEET} queries"
+    )
     add_overrides(parser, "TEST.RE_RANKING True")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write `NAME_ORDER.html` and `NAME_ORDER_1.png`, ... for every data set.
+    """Write `NAME_ORDER.html` for every data set and order; with --sheets `NAME_ORDER_1.png`, ....
 
     Raises:
         ConfigError, FileNotFoundError, ValueError: see `open_evaluation`; pooled queries; an
             identity without a query.
     """
     _check(arguments)
-    labelled = arguments.query is None
     opened = _open(arguments)
     evaluator = opened.evaluator
     if evaluator.protocol.multi_query:
         raise ConfigError(
-            "TEST.MULTI_QUERY: a rank list belongs to one picture; add TEST.MULTI_QUERY False"
+            "TEST.MULTI_QUERY: a rank list needs single queries; add TEST.MULTI_QUERY False"
         )
-    order = arguments.order or ("worst" if labelled else "random")
     pids = _read_pids(arguments.pid)
     for target in evaluator.targets:
-        _queries_of(target.splits[0].query, pids)  # says what is missing before the work
+        _queries_of(target.splits[0].query, pids)  # fails before the features are extracted
     output = place_output(arguments.output, arguments.checkpoint, "rank_lists")
     make_folder(output, "--output")
     for target in evaluator.targets:
         retrieval = evaluator.retrieval(opened.model, target)
-        if not distributed.is_first():
-            continue
-        rankings = rank(retrieval, evaluator.protocol, arguments.top)
-        among = _queries_of(retrieval.query, pids)
+        if distributed.is_first():
+            _write_lists(arguments, target, retrieval, evaluator.protocol, output)
+
+
+def _write_lists(
+    arguments: argparse.Namespace,
+    target: Target,
+    retrieval: Retrieval,
+    protocol: Protocol,
+    output: Path,
+) -> None:
+    """Write a page, and sheets if wanted, for every order."""
+    labelled = arguments.query is None
+    pids = _read_pids(arguments.pid)
+    among = _queries_of(retrieval.query, pids)
+    rankings = rank(retrieval, protocol, arguments.top)
+    facts = [
+        _describe_rows(retrieval, labelled=labelled),
+        _describe_data(target, retrieval),
+        *([f"mAP over {rankings.num_valid_queries:,} queries: {rankings.mAP:.1%}"] * labelled),
+        f"distance: {describe_distance(protocol)}",
+        f"checkpoint: {arguments.checkpoint}",
+    ]
+    default = DEFAULT_ORDERS if labelled else DEFAULT_ORDERS[:1]
+    for order in [arguments.order] if arguments.order else default:
         scores = rankings.average_precision
         chosen = choose_queries(scores, order, arguments.queries, among, SEED)
-        squared = evaluator.protocol.rerank is None
-        lists = [rankings.rank_list(query) for query in chosen]
-        rows = [rank_row(x, retrieval, squared=squared, labelled=labelled) for x in lists]
-        facts = [
-            _describe_data(target, retrieval),
-            f"checkpoint: {arguments.checkpoint}",
-            *(_describe_scores(rankings, retrieval) if labelled else ()),
-            f"number below a picture: {describe_distance(evaluator.protocol)}",
+        rows = [
+            rank_row(
+                rankings.rank_list(query),
+                retrieval,
+                squared=protocol.rerank is None,
+                labelled=labelled,
+            )
+            for query in chosen
         ]
-        title = describe_order(order, len(chosen), len(among), pids)
-        write_lists(output / f"{target.name}_{order}", f"{target.name}: {title}", facts, rows)
+        title = f"{target.name}: {describe_order(order, len(chosen), len(among), pids)}"
+        stem = output / f"{target.name}_{order}"
+        page = stem.with_name(f"{stem.name}.html")
+        write_text(page, render_page(title, facts, rows))
+        logger.info("written: %s", page)
+        if arguments.sheets:
+            _write_sheets(stem, title, facts[0], rows)
+
+
+def _write_sheets(stem: Path, title: str, note: str, rows: Sequence[RankRow]) -> None:
+    top = max((len(row.ranks) for row in rows), default=0)
+    tiles = [row.on_sheet(top) for row in rows]
+    count = write_sheets(stem, tiles, title, notes=[note], rows_per_sheet=ROWS_PER_SHEET)
+    logger.info("written: %s_1.png, sheets in all: %d", stem, count)
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Raise ValueError for options that make no sense together."""
+    """Raise ValueError for options that contradict each other."""
     if (arguments.query is None) != (arguments.gallery is None):
         given, missing = ("query", "gallery") if arguments.query else ("gallery", "query")
-        raise ValueError(f"--{given} needs --{missing}: pictures to search with, and in")
+        raise ValueError(f"--{given} needs --{missing}: images to search with, and to search")
     if arguments.query is None:
         return
     for option in ("data", "pid"):
@@ -117,36 +159,36 @@ def _check(arguments: argparse.Namespace) -> None:
             raise ValueError(f"--{option}: only data sets have identities; leave out --query")
     if arguments.order not in (None, "random"):
         raise ValueError(
-            f"--order {arguments.order}: pictures without identities have no right and wrong; "
+            f"--order {arguments.order}: images without identities have no average precision; "
             "leave it out"
         )
 
 
 def _open(arguments: argparse.Namespace) -> OpenEvaluation:
-    """The model with the test splits of data sets, or with two lists of pictures."""
+    """The model with the test splits of data sets, or with two lists of images."""
     if arguments.query is None:
         return open_evaluation(arguments.checkpoint, arguments.opts, arguments.data)
     loaded = open_model(arguments.checkpoint, opts=arguments.opts)
     root = loaded.cfg.DATASETS.ROOT_DIR
     name = f"{_name_of(arguments.query)}_in_{_name_of(arguments.gallery)}"
-    query = _read_pictures(arguments.query, root, pid=0)
-    gallery = _read_pictures(arguments.gallery, root, pid=1)  # no picture is a match
+    query = _read_images(arguments.query, root, pid=0)
+    gallery = _read_images(arguments.gallery, root, pid=1)  # so that no image is a match
     splits = DataSplits(name, [], query, gallery, ignore_same_camera=False)
     return prepare_evaluation(loaded, [Target(name, [splits])])
 
 
 def _name_of(places: Sequence[str]) -> str:
-    """A name for files, of the first of some places."""
+    """A file name made from the first of some places."""
     return Path(places[0]).resolve().stem.replace(":", "_")
 
 
-def _read_pictures(places: Sequence[str], root: str, pid: int) -> list[Sample]:
+def _read_images(places: Sequence[str], root: str, pid: int) -> list[Sample]:
     lists = read_image_lists(places, root)
     return [replace(sample, pid=pid) for images in lists for sample in images.samples]
 
 
 def rank(retrieval: Retrieval, protocol: Protocol, top: int) -> Rankings:
-    """Rank the gallery for all queries, as the evaluation does."""
+    """Rank the gallery for all queries, exactly as the evaluation does."""
     return find_rankings(
         protocol.distances(retrieval.query_features, retrieval.gallery_features),
         retrieval.identities(),
@@ -165,7 +207,7 @@ def _read_pids(words: Sequence[str] | None) -> list[int] | None:
 
 
 def _queries_of(queries: Sequence[Sample], pids: Sequence[int] | None) -> list[int]:
-    """Places of the queries of some identities; None = of all."""
+    """Positions of the queries of some identities; None = of all."""
     present = {sample.pid for sample in queries}
     for pid in pids or ():
         if pid not in present:
@@ -176,7 +218,7 @@ def _queries_of(queries: Sequence[Sample], pids: Sequence[int] | None) -> list[i
 
 
 def describe_order(order: str, count: int, out_of: int, pids: Sequence[int] | None) -> str:
-    """Which queries are shown and how they are ordered, in words."""
+    """Which queries are shown and in which order, in words."""
     queries = f"{out_of:,} queries"
     if pids is not None:
         queries += f" of identity {', '.join(map(str, pids))}"
@@ -187,25 +229,22 @@ def describe_order(order: str, count: int, out_of: int, pids: Sequence[int] | No
     return f"the {count} {order} of {queries} by average precision, {order} first"
 
 
+def _describe_rows(retrieval: Retrieval, *, labelled: bool) -> str:
+    """How to read a row."""
+    text = "each row: a query, then the gallery images most similar to it, nearest first"
+    if labelled and not retrieval.ignore_same_camera:
+        text += "; images from the query's own camera count too"
+    return text
+
+
 def _describe_data(target: Target, retrieval: Retrieval) -> str:
     several = f", split 1 of {len(target.splits)}" if len(target.splits) > 1 else ""
-    sizes = f"{len(retrieval.query):,} queries, {len(retrieval.gallery):,} gallery pictures"
+    sizes = f"{len(retrieval.query):,} queries, {len(retrieval.gallery):,} gallery images"
     return f"{target.name}: {sizes}{several}"
 
 
-def _describe_scores(rankings: Rankings, retrieval: Retrieval) -> list[str]:
-    """Score of all queries, and what does not count."""
-    junk = "every gallery picture counts, those of the query's camera too"
-    if retrieval.ignore_same_camera:
-        junk = (
-            "junk: gallery pictures of the query's identity and camera do not count; the "
-            f"{MOST_JUNK} nearest are shown"
-        )
-    return [f"mAP of the {rankings.num_valid_queries:,} with a match: {rankings.mAP:.1%}", junk]
-
-
 def describe_distance(protocol: Protocol) -> str:
-    """What the numbers below pictures are, in words."""
+    """The distance below the images, in words."""
     if protocol.rerank is not None:
-        return "re-ranked distance"
-    return f"Euclidean distance of {'L2-normalized ' if protocol.normalize else ''}features"
+        return "re-ranked (k-reciprocal)"
+    return f"Euclidean, between {'L2-normalized ' if protocol.normalize else ''}features"

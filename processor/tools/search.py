@@ -15,6 +15,7 @@ from datasets.image_lists import read_image_lists
 from processor.extractor import Extractor
 from processor.metrics.normalize import normalize_features
 from processor.pictures.sheet import Tile, write_sheets
+from processor.pictures.style import name_camera
 from processor.runtime.files import write_json
 from processor.search.exact import Neighbours, search
 from processor.search.extract import SUFFIXES, extract_in_memory, join_lists
@@ -202,9 +203,13 @@ def _draw_sheets(findings: Findings, folder: Path) -> None:
     num_shown = min(num_queries, MOST_SHEETS * ROWS_OF_A_SHEET)
     if num_shown < num_queries:
         logger.info("sheets show the first %d queries; %s.json has all", num_shown, NAME)
-    title = f"nearest of {len(findings.gallery.paths):,} images; rank: Euclidean distance"
+    title = f"Search: the nearest of {len(findings.gallery.paths):,} gallery images"
+    notes = [
+        "each row: a query, then the gallery images most similar to it, nearest first",
+        "distance: Euclidean, between L2-normalized features",
+    ]
     tiles = [_tiles(findings, number) for number in range(num_shown)]
-    write_sheets(folder / NAME, tiles, title, rows_per_sheet=ROWS_OF_A_SHEET)
+    write_sheets(folder / NAME, tiles, title, notes=notes, rows_per_sheet=ROWS_OF_A_SHEET)
 
 
 def _describe_neighbours(findings: Findings, number: int) -> Iterator[dict[str, Any]]:
@@ -222,9 +227,20 @@ def _describe_neighbours(findings: Findings, number: int) -> Iterator[dict[str, 
 
 
 def _tiles(findings: Findings, number: int) -> list[Tile]:
-    path = findings.query.paths[number]
-    row_of_tiles = [Tile(path, ("query", Path(path).name), "query")]
+    """A query and its nearest; the query itself, where the gallery holds it, is framed like it."""
+    query, gallery = findings.query, findings.gallery
+    tiles = [Tile(query.paths[number], ("query", *_name_image(query, number)), "query")]
+    itself = Path(query.paths[number]).resolve()
     for rank, (row, distance) in enumerate(findings.of_query(number), start=1):
-        path = findings.gallery.paths[row]
-        row_of_tiles.append(Tile(path, (f"{rank}:  {distance:.3f}", Path(path).name)))
-    return row_of_tiles
+        path = gallery.paths[row]
+        same = Path(path).resolve() == itself
+        marked = ("the query itself",) if same else ()
+        caption = (f"rank {rank}", *marked, f"distance {distance:.3f}", *_name_image(gallery, row))
+        tiles.append(Tile(path, caption, "query" if same else None))
+    return tiles
+
+
+def _name_image(images: StoredFeatures, row: int) -> tuple[str, ...]:
+    """The camera, or the folder where it is unknown, and the file's name."""
+    path, camid = Path(images.paths[row]), int(images.camids[row])
+    return (name_camera(camid) if camid >= 0 else f"{path.parent.name}/", path.name)

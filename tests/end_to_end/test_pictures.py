@@ -1,6 +1,7 @@
-"""Pictures of a trained model, as `run.py attention | embedding | batches | curves` draw them."""
+"""Figures of a trained model, as `run.py attention | embedding | batches | curves` draw them."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -28,8 +29,8 @@ def checkpoint(straight, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pictures(people, tmp_path_factory):
-    """Three pictures of other sizes in a folder and one below it."""
+def images(people, tmp_path_factory):
+    """Three images of different sizes: one in a folder, two in a subfolder."""
     folder = tmp_path_factory.mktemp("own")
     (folder / "more").mkdir()
     files = sorted((people / "query").glob("*.jpg"))[:3]
@@ -62,9 +63,9 @@ def resnet_file(tmp_path_factory):
 
 
 @pytest.mark.parametrize("method", ["rollout", "class-token"])
-def test_attention_of_a_vit(script, checkpoint, pictures, tmp_path, method):
+def test_attention_of_a_vit(script, checkpoint, images, tmp_path, method):
     finished = script(
-        "run.py", "attention", checkpoint, pictures, "--method", method, "--output", tmp_path
+        "run.py", "attention", checkpoint, images, "--method", method, "--output", tmp_path
     )
     assert finished.status == 0, finished.output
     names = [
@@ -73,13 +74,14 @@ def test_attention_of_a_vit(script, checkpoint, pictures, tmp_path, method):
     ]
     assert sorted(file.name for file in tmp_path.iterdir()) == names
     sizes = [Image.open(tmp_path / name).size for name in names]
-    assert sizes[:3] == [(50, 90), (40, 90), (30, 90)]  # each as large as its picture
+    # each is enlarged and keeps the aspect of its image: 50, 40 and 30 pixels at a height of 90
+    assert sizes[:3] == [(213, 384), (171, 384), (128, 384)]
     assert min(sizes[3]) > 200
     overlay = np.asarray(Image.open(tmp_path / names[0])).astype(int)
     assert (overlay.max(2) - overlay.min(2)).max() > 30  # coloured
 
 
-def test_attention_of_a_resnet_and_of_some_pictures(script, resnet_file, people):
+def test_attention_of_a_resnet_and_of_some_images(script, resnet_file, people):
     finished = script("run.py", "attention", resnet_file, people / "query", "--limit", "2")
     assert finished.status == 0, finished.output
     assert f"2 of {len(list((people / 'query').iterdir()))} pictures" in finished.output
@@ -87,18 +89,18 @@ def test_attention_of_a_resnet_and_of_some_pictures(script, resnet_file, people)
     assert len(list(folder.glob("*_grad-cam.png"))) == 3
 
 
-def test_attention_says_what_is_wrong(script, checkpoint, resnet_file, pictures, tmp_path):
+def test_attention_says_what_is_wrong(script, checkpoint, resnet_file, images, tmp_path):
     for arguments, message in (
-        ((resnet_file, pictures, "--method", "rollout"), "rollout: this ResNet has grad-cam"),
-        ((checkpoint, pictures, "--method", "grad-cam"), "this ViT has rollout or class-token"),
+        ((resnet_file, images, "--method", "rollout"), "rollout: this ResNet has grad-cam"),
+        ((checkpoint, images, "--method", "grad-cam"), "this ViT has rollout or class-token"),
         ((checkpoint, tmp_path), f"no images in {tmp_path}"),
         ((checkpoint, tmp_path / "gone.jpg"), "is not a file, folder, CSV file"),
-        ((tmp_path / "gone.pth", pictures), "no weights file"),
+        ((tmp_path / "gone.pth", images), "no weights file"),
     ):
         finished = script("run.py", "attention", *arguments)
         assert finished.status == 1
         assert message in finished.output
-    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "broken.jpg").write_bytes(b"not an image")
     finished = script("run.py", "attention", checkpoint, tmp_path)
     assert finished.status == 1
     assert "cannot decode the image" in finished.output
@@ -111,42 +113,45 @@ def test_embedding_of_the_test_split(script, checkpoint, method):
         *("--mark", "domain"),
     )
     assert finished.status == 0, finished.output
-    with Image.open(checkpoint.parent / "embedding_test.png") as picture:
-        assert min(picture.size) > 600
+    with Image.open(checkpoint.parent / "embedding_test.png") as figure:
+        assert min(figure.size) > 600
 
 
 def draw_training_split(monkeypatch, script, *arguments):
-    """What is drawn of a training split: the scene and the title."""
+    """The scene and the notes of a figure of a training split, and the log."""
     seen = {}
     draw = embedding.draw_embedding
 
-    def record(scene, *, title, mark):
-        seen.update(scene=scene, title=title)
-        return draw(scene, title=title, mark=mark)
+    def record(scene, *, title, notes):
+        seen.update(scene=scene, notes=" ".join(notes))
+        return draw(scene, title=title, notes=notes)
 
     monkeypatch.setattr(embedding, "draw_embedding", record)
     finished = script("run.py", "embedding", *arguments, "--split", "train", "--method", "pca")
     assert finished.status == 0, finished.output
-    return seen["scene"], seen["title"], finished.output
+    return seen["scene"], seen["notes"], finished.output
 
 
 def test_embedding_of_the_training_split_has_prompts(
     monkeypatch, script, checkpoint, straight, tmp_path
 ):
     output = ["--output", tmp_path / "e.svg"]
-    scene, title, _ = draw_training_split(monkeypatch, script, checkpoint, *output)
+    scene, notes, _ = draw_training_split(monkeypatch, script, checkpoint, *output)
     assert len(scene.prompts) == 20
     assert set(scene.prompts) == set(scene.identities)
     assert len(scene.plane.points) == len(scene.identities) + 20
-    assert "projected image features and text features" in title
+    assert "projected image features and prompts' text features" in notes
+    assert re.search(
+        r"of these 20 prompts, the right one is the nearest for \d+% of the", notes, re.I
+    )
     assert (tmp_path / "e.svg").is_file()
 
     early = torch.load(straight / "last.pth", weights_only=True)
     early["meta"]["stage"] = 0
     torch.save(early, tmp_path / "early.pth")
-    scene, title, text = draw_training_split(monkeypatch, script, tmp_path / "early.pth")
+    scene, notes, text = draw_training_split(monkeypatch, script, tmp_path / "early.pth")
     assert len(scene.prompts) == 0
-    assert "retrieval descriptor" in title
+    assert "retrieval features" in notes
     assert "only images are drawn" in text
 
 
@@ -168,16 +173,16 @@ def test_batches_of_a_checkpoint(script, checkpoint):
     assert finished.status == 0, finished.output
     for sampler in ("random P x K", "DFGS", "GS"):
         assert f"{sampler}: hits " in finished.output
-    with Image.open(checkpoint.parent / "batches.png") as picture:
-        assert picture.width > 3 * 4 * 92  # three samplers, four images of an identity
+    with Image.open(checkpoint.parent / "batches.png") as figure:
+        assert figure.width > 3 * 4 * 92  # three samplers, four images of an identity
     output = checkpoint.parent / "images.jpg"
     finished = script(
         *("run.py", "batches", checkpoint, "--features", "image", "--identities", "2"),
         *("--output", output),
     )
     assert finished.status == 0, finished.output
-    with Image.open(output) as picture:
-        assert picture.height < 600
+    with Image.open(output) as figure:
+        assert figure.height < 600
 
 
 def test_batches_of_a_configuration(script, base_opts, straight, tmp_path):
@@ -208,5 +213,5 @@ def test_batches_say_what_is_wrong(script, checkpoint):
 def test_curves_of_a_run(script, straight, tmp_path):
     finished = script("run.py", "curves", straight, "--output", tmp_path / "curves.png")
     assert finished.status == 0, finished.output
-    with Image.open(tmp_path / "curves.png") as picture:
-        assert min(picture.size) > 400
+    with Image.open(tmp_path / "curves.png") as figure:
+        assert min(figure.size) > 400

@@ -1,6 +1,7 @@
-"""run.py rank-list shows the rankings that the evaluation scored."""
+"""`run.py rank-list` shows the rankings that the evaluation scored."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -26,7 +27,7 @@ def opened(straight):
     )
 
 
-def test_first_pictures_agree_with_the_scores_of_the_run(opened, straight):
+def test_first_ranks_agree_with_the_scores_of_the_run(opened, straight):
     results = json.loads((straight / "results.json").read_text(encoding="utf-8"))
     (scores,) = results["targets"].values()
     rankings = rank(opened.retrieval, opened.evaluator.protocol, top=3)
@@ -40,7 +41,7 @@ def test_first_pictures_agree_with_the_scores_of_the_run(opened, straight):
     assert sum(firsts) / len(firsts) == pytest.approx(scores["cmc"]["1"], abs=1e-12)
 
 
-def test_distances_are_those_that_the_evaluation_ranks_by(opened):
+def test_distances_equal_those_of_the_evaluation(opened):
     query, gallery = opened.retrieval.query_features, opened.retrieval.gallery_features
     (block,) = distance_blocks(query, gallery, iter([slice(0, len(query))]))
     exact = torch.cdist(query.double(), gallery.double()).square()
@@ -67,7 +68,7 @@ def test_page_and_sheets(straight, script, tmp_path):
     (tmp_path / f"{name}_best_7.png").write_bytes(b"of an earlier, longer list")
     done = script(
         *("run.py", "rank-list", straight / "last.pth", "--order", "best", "--queries", 7),
-        *("--top", 4, "--output", tmp_path),
+        *("--top", 4, "--output", tmp_path, "--sheets"),
     )
     assert done.status == 0, done.output
     page = (tmp_path / f"{name}_best.html").read_text(encoding="utf-8")
@@ -77,6 +78,30 @@ def test_page_and_sheets(straight, script, tmp_path):
     sheets = sorted(path.name for path in tmp_path.glob(f"{name}_*.png"))
     assert sheets == [f"{name}_best_1.png", f"{name}_best_2.png"]
     assert Image.open(tmp_path / sheets[0]).width > 4 * 90
+
+
+def test_default_is_a_page_of_random_and_a_page_of_worst_queries(straight, script, tmp_path):
+    name = next(iter(json.loads((straight / "results.json").read_text())["targets"]))
+    arguments = ("run.py", "rank-list", straight / "last.pth", "--queries", 5)
+    done = script(*arguments, "--output", tmp_path)
+    assert done.status == 0, done.output
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [f"{name}_random.html", f"{name}_worst.html"]
+    random, worst = ((tmp_path / x).read_text(encoding="utf-8") for x in names)
+    assert "drawn at random" in random
+    assert "worst first" in worst
+    scores = [float(score) for score in re.findall('data-ap="(.+?)"', worst)]
+    assert len(scores) == 5
+    assert scores == sorted(scores)
+
+
+def test_first_right_rank_of_a_query_is_that_of_the_evaluation(opened):
+    rankings = rank(opened.retrieval, opened.evaluator.protocol, top=len(opened.retrieval.gallery))
+    for query in range(len(opened.retrieval.query)):
+        found = rankings.rank_list(query)
+        ranked = [entry for entry in found.entries if not entry.junk]
+        matches = [place for place, entry in enumerate(ranked, start=1) if entry.match]
+        assert found.first_match == (matches[0] if matches else None)
 
 
 def test_queries_of_an_identity(straight, opened, script, tmp_path):
@@ -92,7 +117,7 @@ def test_queries_of_an_identity(straight, opened, script, tmp_path):
 
 
 def test_folders_without_identities(straight, people, script, tmp_path):
-    """Nothing is right or wrong, and the number of queries is what it is."""
+    """Nothing is right or wrong, and only the requested number of queries is shown."""
     folders = {"query": people / "query", "gallery": people / "bounding_box_test"}
     done = script(
         *("run.py", "rank-list", straight / "last.pth", "--output", tmp_path, "--queries", 3),
@@ -103,7 +128,8 @@ def test_folders_without_identities(straight, people, script, tmp_path):
     assert page.count("<figure") == 3 * (1 + 2)
     assert page.count('<figure class="query"') == 3
     assert "drawn at random" in page
-    for word in ("same identity", "another identity", "mAP", "pid 0", "junk:"):
+    assert "query/" in page
+    for word in ("same identity", "different identity", "mAP", "identity 0", "junk:"):
         assert word not in page
 
 
@@ -112,12 +138,12 @@ def test_folders_without_identities(straight, people, script, tmp_path):
     [
         (("--pid", "987654"), "--pid: no query has identity 987654; the first that have one: "),
         (("--pid", "x", "TEST.CHUNK_MB", "8"), "--pid: expected numbers, got x"),
-        (("TEST.MULTI_QUERY", "True"), "TEST.MULTI_QUERY: a rank list belongs to one picture"),
+        (("TEST.MULTI_QUERY", "True"), "TEST.MULTI_QUERY: a rank list needs single queries"),
         (("--data", "nowhere"), "unknown data set 'nowhere'"),
         (("--query", "."), "--query needs --gallery"),
         (("--gallery", "."), "--gallery needs --query"),
         (("--query", ".", "--gallery", ".", "--pid", "1"), "--pid: only data sets have identities"),
-        (("--query", ".", "--gallery", ".", "--order", "best"), "--order best: pictures without"),
+        (("--query", ".", "--gallery", ".", "--order", "best"), "--order best: images without"),
         (("--query", "nowhere", "--gallery", "."), "'nowhere' is not a file, folder"),
     ],
 )

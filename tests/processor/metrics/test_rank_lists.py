@@ -39,6 +39,7 @@ def test_junk_is_listed_by_distance_and_does_not_count():
     distances = [entry.distance for entry in rank_list.entries]
     assert distances == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
     assert rank_list.average_precision == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert rank_list.first_match == 2
     assert rank_list.num_junk == 3
 
 
@@ -66,6 +67,7 @@ def test_without_the_junk_rule_nothing_is_junk():
 def test_a_query_without_a_match_has_a_list_but_no_score():
     rankings = rankings_of(np.array([[0.2, 0.1], [0.3, 0.4]]), ([5, 1], [1, 2], [0, 0], [1, 1]))
     assert rankings.rank_list(0).average_precision is None
+    assert rankings.rank_list(0).first_match is None
     assert kinds(rankings.rank_list(0)) == [(1, "."), (0, ".")]
     assert rankings.rank_list(1).average_precision == 1
 
@@ -107,6 +109,9 @@ def test_every_list_agrees_with_the_metrics(
         assert rank_list.average_precision == pytest.approx(metrics.mAP, abs=1e-12)
         assert float(counted[0].match) == metrics.rank(1)
         assert any(entry.match for entry in counted) == metrics.rank(top)
+        ranks = [rank for rank, entry in enumerate(counted, start=1) if entry.match]
+        assert ranks[:1] == [rank_list.first_match][: len(ranks)]
+        assert metrics.rank(rank_list.first_match) == 1
         expected = distmat[query].argsort(kind="stable")
         shown = [entry.index for entry in rank_list.entries]
         assert shown == expected[: len(shown)].tolist()

@@ -1,15 +1,16 @@
-"""The plot of a verification shows its numbers."""
+"""The plot of a verification shows its numbers and says what the threshold accepts."""
 
 from functools import partial
 
 import numpy as np
 import pytest
+from matplotlib.patches import StepPatch
 
 from processor.metrics.distance import distmat_blocks
 from processor.metrics.identities import Identities
-from processor.metrics.verification import verify
+from processor.metrics.verification import OperatingPoint, verify
 from processor.metrics.working_memory import WorkingMemory
-from processor.pictures.verification import draw_verification
+from processor.pictures.verification import describe_point, draw_verification
 from processor.results.threshold import recommend
 
 
@@ -31,9 +32,10 @@ def test_distances_and_rates_are_drawn(found, tmp_path):
     left, right = figure.axes
     labels = left.get_legend_handles_labels()[1]
     assert labels == [
-        "same identity, 1,000 pairs",
-        "two identities, 9,000 pairs",
+        "same identity: 1,000 pairs",
+        "different identities: 9,000 pairs",
         f"recommended threshold {recommended.point.threshold:.4f}",
+        "accepted pairs",
     ]
     (line,) = left.lines
     assert line.get_xdata()[0] == recommended.point.threshold
@@ -42,14 +44,35 @@ def test_distances_and_rates_are_drawn(found, tmp_path):
     for rate in (0.5, 0.05, 0.003):
         assert tar[np.searchsorted(far, rate, side="right") - 1] == found.counts.at_far(rate).tar
     labels = right.get_legend_handles_labels()[1]
-    assert f"TAR {found.at_far[1e-2].tar:.1%} at FAR 0.01" in labels
-    assert f"equal error {found.eer:.1%}" in labels
-    assert "fewer than 30 false accepts" in labels  # below 30 / 9,000
+    assert f"accepts {found.at_far[1e-2].tar:.1%} at 1% false accepts" in labels
+    assert f"equal error rate {found.eer:.1%}" in labels
+    assert "fewer than 30 false accepts: unreliable" in labels  # below 30 / 9,000
     figure.savefig(tmp_path / "plot.png")
 
 
 def test_histograms_have_area_one(found):
     left, _ = draw_verification(found, recommend(found, 1e-3), "").axes
-    for patch in left.patches:
+    histograms = [patch for patch in left.patches if isinstance(patch, StepPatch)]
+    assert len(histograms) == 4  # filled and outlined, of both kinds of pairs
+    for patch in histograms:
         values, edges, _ = patch.get_data()
         assert (values * np.diff(edges)).sum() == pytest.approx(1)
+
+
+def test_plot_says_what_the_threshold_accepts(found):
+    sentence = describe_point(OperatingPoint(threshold=0.0742, far=0.001, tar=0.0872))
+    expected = "accepts 8.7% of the same-identity pairs at 0.1% false accepts."
+    assert sentence == f"Threshold 0.0742 {expected}"
+    recommended = recommend(found, 1e-2)
+    figure = draw_verification(found, recommended, "a title")
+    assert figure.get_suptitle() == f"a title\n{describe_point(recommended.point)}"
+
+
+def test_without_a_recommendation_the_plot_says_why_and_has_no_line(found, tmp_path):
+    figure = draw_verification(found, None, "a title")
+    assert figure.get_suptitle().startswith("a title\nNo threshold recommended: the distances do")
+    left, right = figure.axes
+    assert len(left.lines) == 0
+    labels = [*left.get_legend_handles_labels()[1], *right.get_legend_handles_labels()[1]]
+    assert not [label for label in labels if "recommended" in label or label == "accepted pairs"]
+    figure.savefig(tmp_path / "plot.png")

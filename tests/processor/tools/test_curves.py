@@ -1,7 +1,8 @@
-"""The sub-command `curves`: which folders it reads and what it says when it cannot."""
+"""The sub-command `curves`: which folders it reads, epoch 0, means, and its errors."""
 
 import argparse
 import json
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -27,19 +28,80 @@ def call(*arguments):
     curves.run(parser.parse_args(arguments))
 
 
-def test_picture_lies_in_the_first_folder(runs, tmp_path):
+def test_figure_is_written_to_the_first_folder(runs, tmp_path):
     call(*runs)
-    with Image.open(tmp_path / "one" / "run" / "curves.png") as picture:
-        assert min(picture.size) > 300
+    with Image.open(tmp_path / "one" / "run" / "curves.png") as figure:
+        assert min(figure.size) > 300
 
 
-def test_output_goes_where_it_is_wanted(runs, tmp_path):
+def test_output_option_names_the_file(runs, tmp_path):
     call(runs[0], "--output", str(tmp_path / "new" / "c.svg"), "--keys", "loss")
     assert "<svg" in (tmp_path / "new" / "c.svg").read_text()
     assert not (tmp_path / "one" / "run" / "curves.png").exists()
 
 
-def test_runs_are_called_by_folder_or_else_by_path(runs, tmp_path):
+SCORES = {"mAP": 0.1, "mINP": 0.05, "cmc": {"1": 0.2, "5": 0.3, "10": 0.4}}
+EVALUATED = {**LINE, "epoch": 2, "mAP": 0.5, "rank1": 0.6, "street/mAP": 0.4, "street/rank1": 0.5}
+
+
+def test_evaluation_before_training_is_epoch_0(runs):
+    """It has the keys of an evaluated epoch; a run without it, or without scores, starts at 1."""
+    folder = Path(runs[0])
+    assert curves.read_run(folder) == [LINE]
+    street = {**SCORES, "mAP": 0.15}
+    results = {"targets": {"street": street}, "average": SCORES}
+    (folder / "results_before_training.json").write_text(json.dumps(results))
+    assert curves.read_run(folder) == [LINE]
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(EVALUATED) + "\n")
+    first, *rest = curves.read_run(folder)
+    assert rest == [LINE, EVALUATED]
+    assert first == {
+        "stage": 2,
+        "epoch": 0,
+        "mAP": 0.1,
+        "rank1": 0.2,
+        "street/mAP": 0.15,
+        "street/rank1": 0.2,
+    }
+
+
+@pytest.fixture
+def seeds(tmp_path):
+    """Two runs that differ in the seed and one with another learning rate."""
+    folders = {}
+    for name, seed, rate in (("a", 1, 0.1), ("b", 2, 0.1), ("c", 1, 0.2)):
+        folder = tmp_path / name
+        folder.mkdir()
+        solver = {"SEED": seed, "STAGE2": {"BASE_LR": rate, "MAX_EPOCHS": 1}}
+        (folder / "config.yml").write_text(json.dumps({"SOLVER": solver, "OUTPUT_DIR": name}))
+        (folder / "run.json").write_text(json.dumps({"seed": seed}))
+        line = json.dumps({**LINE, "loss": float(seed)})
+        (folder / "metrics.jsonl").write_text(f"{line}\n")
+        folders[name] = folder
+    return folders
+
+
+def test_mean_is_taken_over_runs_that_differ_only_in_the_seed(seeds, caplog):
+    lines = {name: curves.read_run(folder) for name, folder in seeds.items()}
+    runs = curves.average_seeds(seeds, lines)
+    mean = "mean of a, b; band: smallest to largest"
+    assert list(runs) == [mean, "c"]
+    assert [line["loss"] for line in runs[mean].lines] == [1.5]
+    assert [line["loss"] for line in runs["c"].lines] == [1.0]
+    assert "left out" not in caplog.text
+    caplog.set_level("INFO")
+    longer = {**lines, "b": [*lines["b"], {**LINE, "epoch": 2}]}
+    curves.average_seeds(seeds, longer)
+    assert f"{mean}: 1 epochs left out that not all runs have" in caplog.text
+
+
+def test_mean_is_drawn(seeds, tmp_path):
+    call(*map(str, seeds.values()), "--mean", "--output", str(tmp_path / "m.svg"))
+    assert "<svg" in (tmp_path / "m.svg").read_text()
+
+
+def test_runs_are_named_after_folders_or_else_paths(runs, tmp_path):
     assert list(curves.name_runs(runs)) == runs
     assert list(curves.name_runs([runs[0], str(tmp_path)])) == ["run", tmp_path.name]
     assert list(curves.name_runs([runs[0], runs[0] + "/"])) == ["run"]
@@ -55,7 +117,7 @@ def test_errors_name_folder_and_key(runs, tmp_path):
         call(str(tmp_path))
 
 
-def test_unknown_kind_of_file_is_refused_before_the_work(runs, capsys):
+def test_unknown_suffix_is_refused_before_reading_runs(runs, capsys):
     with pytest.raises(SystemExit):
         call(*runs, "--output", "curves.bmp")
     assert "'curves.bmp' should end in one of .png, .svg, .pdf" in capsys.readouterr().err

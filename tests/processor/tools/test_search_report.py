@@ -9,12 +9,15 @@ from PIL import Image
 
 from processor.search.exact import Neighbours
 from processor.search.feature_file import StoredFeatures
+from processor.tools import search
 from processor.tools.search import Findings, write_findings
 
 
 def stored(paths, pids):
+    """Features of images; the camera is known where the pid is."""
     ids = np.array(pids)
-    return StoredFeatures(np.zeros((len(paths), 2)), paths, ids, np.full_like(ids, -1), {})
+    camids = np.where(ids >= 0, 2, -1)
+    return StoredFeatures(np.zeros((len(paths), 2)), paths, ids, camids, {})
 
 
 @pytest.fixture
@@ -39,9 +42,25 @@ def test_json_lists_the_neighbours_of_every_query(findings, tmp_path):
         "query": a,
         "nearest": [
             {"rank": 1, "path": c, "row": 2, "distance": 0.0},
-            {"rank": 2, "path": a, "row": 0, "distance": 0.25, "pid": 7},
+            {"rank": 2, "path": a, "row": 0, "distance": 0.25, "pid": 7, "camid": 2},
         ],
     }
+
+
+def test_captions_name_rank_folder_and_file_and_mark_the_query_itself(
+    findings, tmp_path, monkeypatch
+):
+    drawn = []
+    monkeypatch.setattr(search, "write_sheets", lambda *args, **_: drawn.extend(args[1]))
+    write_findings(findings, tmp_path / "out", {})
+    folder = f"{tmp_path.name}/"
+    assert [tile.caption for tile in drawn[0]] == [
+        ("query", folder, "a.png"),
+        ("rank 1", "distance 0.000", folder, "c.png"),
+        ("rank 2", "the query itself", "distance 0.250", "camera 3", "a.png"),
+    ]
+    assert [tile.frame for tile in drawn[0]] == ["query", None, "query"]
+    assert [tile.frame for tile in drawn[1]] == ["query", None, None]  # b is not in its list
 
 
 def test_a_sheet_has_ten_queries(findings, tmp_path):

@@ -1,0 +1,29 @@
+"""Wrapped text fits its width and loses nothing."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processor.pictures.text import lines_height, load_font, wrap
+
+NAME = "bounding_box_test/0101_c1s1_000003_00.jpg"
+
+
+@given(st.text(st.characters(codec="latin-1", categories=["L", "N", "P"])), st.integers(10, 200))
+def test_wrapped_lines_fit_and_together_are_the_text(text, width):
+    lines = wrap(text, 13, width)
+    assert "".join(lines) == text
+    for line in lines:
+        assert load_font(13).getlength(line) <= width or len(line) == 1
+
+
+def test_lines_break_after_spaces_and_separators():
+    assert wrap("distance 0.056", 13, 60) == ["distance", "0.056"]
+    lines = wrap(NAME, 13, 108)
+    assert lines == ["bounding_box_", "test/0101_c1s1_", "000003_00.jpg"]
+    assert wrap(NAME, 13, 1000) == [NAME]
+
+
+def test_height_grows_with_lines_and_font():
+    assert lines_height([], 20) == 0
+    assert lines_height(["a", "b"], 20) == 2 * lines_height(["a"], 20)
+    assert lines_height(["a"], 20) == 2 * lines_height(["a"], 10)
