@@ -11,7 +11,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\(([^)\s]+)\)")
+LINK = re.compile(r"\]\(([^)\s]+)\)|<img src=\"([^\"]+)\"")
 HEADING = re.compile(r"^#+ (.*)", re.MULTILINE)
 
 
@@ -27,9 +27,14 @@ def find_anchors(page):
     return {re.sub(r"[^\w -]", "", title.lower()).strip().replace(" ", "-") for title in titles}
 
 
+def links_of(page):
+    """Targets of a page's links and images."""
+    return [link or image for link, image in LINK.findall(read_prose(page))]
+
+
 def broken_links(page):
     """Relative links of a page whose file or anchor does not exist."""
-    for link in LINK.findall(read_prose(page)):
+    for link in links_of(page):
         if re.match(r"[a-z]+:", link):
             continue
         file, _, anchor = link.partition("#")
@@ -45,13 +50,22 @@ def test_links_and_anchors_exist(page):
 
 def test_link_check_finds_broken_links(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("# One `two`\n[a](#one-two) [b](#three) [c](none.md) [d](page.md#one-two)\n")
-    assert list(broken_links(page)) == ["#three", "none.md"]
+    links = '[a](#one-two) [b](#three) [c](none.md) [d](page.md#one-two)\n<img src="x.png">'
+    page.write_text(f"# One `two`\n{links}\n")
+    assert list(broken_links(page)) == []
+
+
+def test_link_check_finds_broken_links(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        '# One `two`\n[a](#one-two) [b](#three) [c](none.md) [d](page.md#one-two)\n<img src="x.png">'
+    )
+    assert list(broken_links(page)) == ["#three", "none.md", "x.png"]
 
 
 @pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")), ids=lambda page: page.name)
 def test_site_does_not_link_outside_docs(page):
-    outside = [link for link in LINK.findall(read_prose(page)) if link.startswith("..")]
+    outside = [link for link in links_of(page) if link.startswith("..")]
     assert outside == []
 
 
