@@ -109,7 +109,8 @@ def test_each_planted_fault_is_named(data_check, shop):
         for name in planted[kind][1]:
             assert any(name in place for place in fault["where"]), kind
             assert name in report.split(line)[1].split("->")[0], kind
-    assert "a batch of 16 identities x 4 images needs 16 identities, the training set has 9" in report
+    needs = "a batch of 16 identities x 4 images needs 16 identities, the training set has 9"
+    assert needs in report
     assert finished.output.splitlines()[-1].endswith("a run stops on 2 of the faults")
     skipping = [*opts[:-1], "16", "INPUT.ON_BAD_IMAGE", "skip"]
     assert data_check(shop, *skipping)[0].status == 0
