@@ -55,14 +55,6 @@ def test_link_check_finds_broken_links(tmp_path):
     assert list(broken_links(page)) == []
 
 
-def test_link_check_finds_broken_links(tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text(
-        '# One `two`\n[a](#one-two) [b](#three) [c](none.md) [d](page.md#one-two)\n<img src="x.png">'
-    )
-    assert list(broken_links(page)) == ["#three", "none.md", "x.png"]
-
-
 @pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")), ids=lambda page: page.name)
 def test_site_does_not_link_outside_docs(page):
     outside = [link for link in links_of(page) if link.startswith("..")]
