@@ -1,62 +1,67 @@
-"""Tools around a model: python run.py SUB-COMMAND --help."""
+"""Tools around a trained model: python run.py SUB-COMMAND --help."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import sys
+from types import ModuleType
 
-from processor.tools import (
-    attention,
-    batches,
-    compare,
-    curves,
-    data_check,
-    embedding,
-    export,
-    extract,
-    protocol,
-    rank_list,
-    results,
-    search,
-    threshold,
-)
-from processor.tools.command_line import parse_anywhere, run
+import processor.tools.environment  # noqa: F401 - first, as it names missing packages
+from config.overrides import typed_overrides
+from processor.tools.command_line import parse_anywhere
 
+# One line per file in processor/tools. Only the chosen one is imported, as most need torch.
 TOOLS = {
-    "attention": attention,
-    "batches": batches,
-    "compare": compare,
-    "curves": curves,
-    "data-check": data_check,
-    "embedding": embedding,
-    "export": export,
-    "extract": extract,
-    "protocol": protocol,
-    "rank-list": rank_list,
-    "results": results,
-    "search": search,
-    "threshold": threshold,
+    "attention": "draw attention maps over images",
+    "batches": "draw the batches of random, DFGS and GS samplers side by side",
+    "compare": "decide whether two images show the same identity",
+    "curves": "plot training curves of one or several runs",
+    "data-check": "find broken files, leaks and other faults in data sets",
+    "embedding": "plot image features by t-SNE or PCA",
+    "export": "write a checkpoint as ONNX, or slimmed to what retrieval needs",
+    "extract": "write features of images to a file",
+    "protocol": "train on DATASETS.NAMES, evaluate on all DATASETS.TARGETS",
+    "rank-list": "show the images found for queries, as an HTML page",
+    "results": "tabulate training runs, with means over their seeds",
+    "search": "find the gallery images that are most similar to query images",
+    "threshold": "find a same/different threshold and its error rates",
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """A parser with all sub-commands."""
+def load_tool(name: str) -> ModuleType:
+    """The module of a sub-command."""
+    return importlib.import_module(f"processor.tools.{name.replace('-', '_')}")
+
+
+def build_parser(chosen: str = "") -> argparse.ArgumentParser:
+    """A parser that lists all sub-commands and knows the arguments of the chosen one."""
     parser = argparse.ArgumentParser(
-        description="Tools around a model.",
-        epilog="python run.py SUB-COMMAND --help says more; docs/using.md shows all of them.",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=18),
+        prog="run.py", description=__doc__, epilog="docs/using.md has examples of all sub-commands."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="SUB-COMMAND")
-    for name, tool in TOOLS.items():
-        tool.add_arguments(
-            commands.add_parser(name, help=tool.DESCRIPTION, description=tool.__doc__)
-        )
+    for name, description in TOOLS.items():
+        command = commands.add_parser(name, help=description)
+        if name == chosen:
+            tool = load_tool(name)
+            command.description = tool.__doc__
+            tool.add_arguments(command)
     return parser
+
+
+def run_tool(arguments: argparse.Namespace) -> None:
+    """Run the sub-command with the overrides that were typed, if it takes any."""
+    if "opts" in arguments:
+        arguments.opts = typed_overrides(arguments.opts)
+    load_tool(arguments.command).run(arguments)
 
 
 def main() -> None:
     """Parse and run one sub-command."""
-    arguments = parse_anywhere(build_parser())
-    run(lambda: TOOLS[arguments.command].run(arguments))
+    arguments = parse_anywhere(build_parser(*sys.argv[1:2]))
+    from processor.tools.program import run_program  # not above: --help needs no torch
+
+    run_program(lambda: run_tool(arguments))
 
 
 if __name__ == "__main__":

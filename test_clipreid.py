@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from processor.experiment import evaluate
-from processor.tools.command_line import parse_arguments, run
+import processor.tools.environment  # noqa: F401 - first, as it names missing packages
+from config.overrides import typed_overrides
+from processor.tools.command_line import parse_arguments
 
 
 def main() -> None:
-    """Parse and evaluate; without a configuration file the checkpoint's own is taken."""
-    arguments = parse_arguments("Evaluate a checkpoint.")
-    run(lambda: evaluate(arguments.config_file, arguments.opts))
+    """Parse and evaluate; without a config file, the checkpoint's configuration counts."""
+    arguments = parse_arguments("Evaluate the checkpoint TEST.WEIGHT.")
+    from processor.experiment import evaluate  # not above: --help needs no torch
+    from processor.tools.program import run_program
+
+    run_program(lambda: evaluate(arguments.config_file, typed_overrides(arguments.opts)))
 
 
 if __name__ == "__main__":

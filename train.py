@@ -1,17 +1,21 @@
-"""Train the baseline, image stage only: python train.py --config_file FILE [KEY VALUE ...]."""
+"""Train a baseline, image stage only: python train.py --config_file FILE [KEY VALUE ...]."""
 
 from __future__ import annotations
 
-from config import load_cfg, require_labels
-from processor.experiment import train
-from processor.tools.command_line import parse_arguments, run
+import processor.tools.environment  # noqa: F401 - first, as it names missing packages
+from processor.tools.command_line import load_recipe, parse_arguments
+
+EXAMPLE = "configs/person/vit_base.yml"
+WITHOUT_TEXT = ("MODEL.TEXT_TOWER", "False")
 
 
 def main() -> None:
-    """Parse, load the configuration without the text side, train."""
-    arguments = parse_arguments("Train the baseline without prompts and text encoder.")
-    opts = ["MODEL.TEXT_TOWER", "False", *arguments.opts]
-    run(lambda: train(require_labels(load_cfg(arguments.config_file, opts))))
+    """Parse, load the configuration without prompts and text encoder, train."""
+    arguments = parse_arguments("Train a baseline without prompts and text encoder.")
+    from processor.experiment import train  # not above: --help needs no torch
+    from processor.tools.program import run_program
+
+    run_program(lambda: train(load_recipe(arguments, EXAMPLE, WITHOUT_TEXT)))
 
 
 if __name__ == "__main__":

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from config import load_cfg, require_labels
-from processor.experiment import train
-from processor.tools.command_line import parse_arguments, run
+import processor.tools.environment  # noqa: F401 - first, as it names missing packages
+from processor.tools.command_line import load_recipe, parse_arguments
+
+EXAMPLE = "configs/person/vit_clipreid.yml"
 
 
 def main() -> None:
     """Parse, load the configuration, train."""
     arguments = parse_arguments("Train CLIP-ReID in two stages.")
-    run(lambda: train(require_labels(load_cfg(arguments.config_file, arguments.opts))))
+    from processor.experiment import train  # not above: --help needs no torch
+    from processor.tools.program import run_program
+
+    run_program(lambda: train(load_recipe(arguments, EXAMPLE)))
 
 
 if __name__ == "__main__":

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from config import load_cfg
-from processor.experiment import train
-from processor.tools.command_line import run
-from processor.tools.dsgl_flags import dsgl_opts
+import processor.tools.environment  # noqa: F401 - first, as it names missing packages
+from processor.tools.dsgl_flags import load_dsgl_recipe, parse_dsgl
 
 
 def main() -> None:
     """Parse, load the configuration, train."""
-    run(_train)
+    arguments = parse_dsgl()
+    from processor.experiment import train  # not above: --help needs no torch
+    from processor.tools.program import run_program
 
-
-def _train() -> None:
-    arguments = dsgl_opts()
-    train(load_cfg(arguments.config_file, arguments.opts))
+    run_program(lambda: train(load_dsgl_recipe(arguments)))
 
 
 if __name__ == "__main__":

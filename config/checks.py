@@ -1,4 +1,4 @@
-"""Checks across options, made before any data or weight is touched."""
+"""Checks of options and of their combinations, before any data or weight is read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 from yacs.config import CfgNode
 
 from config.errors import ConfigError
-from config.presets import PRESETS
+from config.options import lookup
+from config.ranges import COLOURS, check_ranges
 from config.samplers import CLUSTER_SAMPLERS, SAMPLERS, sampler_kind
 
 # Spellings of MODEL.NAME whose options are checked here.
@@ -28,7 +29,6 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "INPUT.TEST_INTERPOLATION": ("bilinear", "bicubic"),
     "INPUT.NORMALIZATION": ("fixed", "instance"),
     "DATALOADER.SAMPLER": tuple(SAMPLERS),
-    "DATALOADER.DFGS.PRESET": ("", *PRESETS),
     "DATALOADER.DFGS.WALK": ("depth_first", "greedy"),
     "DSGL.POOLING": ("gem", "avg", "max", "avg+max", "clip"),
     "DSGL.MEMORY": ("CM", "CMhard", "DLhybrid", "DLhybrid_v2"),
@@ -40,66 +40,11 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "TEST.NECK_FEAT": ("before", "after"),
 }
 
-AT_LEAST: dict[str, float] = {
-    "INPUT.PADDING": 0,
-    "DATALOADER.NUM_WORKERS": 0,
-    "DATALOADER.NUM_INSTANCE": 1,
-    "DATALOADER.DFGS.NUM_NEIGHBOURS": 1,
-    "DATALOADER.DFGS.SKIP": 0,
-    "DATALOADER.DFGS.MAX_VISITS": 0,
-    "DATALOADER.DFGS.REFRESH_PERIOD": 1,
-    "DATALOADER.DFGS.IMAGES_PER_ID": 1,
-    "SOLVER.SEED": 0,
-    "SOLVER.MARGIN": 0,
-    "SOLVER.STAGE0.MAX_EPOCHS": 0,
-    "SOLVER.STAGE1.IMS_PER_BATCH": 2,
-    "SOLVER.STAGE1.MAX_EPOCHS": 1,
-    "SOLVER.STAGE1.BASE_LR": 0,
-    "SOLVER.STAGE1.WARMUP_EPOCHS": 0,
-    "SOLVER.STAGE1.CHECKPOINT_PERIOD": 1,
-    "SOLVER.STAGE1.LOG_PERIOD": 1,
-    "SOLVER.STAGE2.IMS_PER_BATCH": 2,
-    "SOLVER.STAGE2.MAX_EPOCHS": 1,
-    "SOLVER.STAGE2.BASE_LR": 0,
-    "SOLVER.STAGE2.WARMUP_ITERS": 0,
-    "SOLVER.STAGE2.CHECKPOINT_PERIOD": 1,
-    "SOLVER.STAGE2.LOG_PERIOD": 1,
-    "SOLVER.STAGE2.EVAL_PERIOD": 1,
-    "DSGL.EMBED_DIM": 0,
-    "DSGL.ITERS": 0,
-    "DSGL.STEP_SIZE": 0,
-    "DSGL.RECLUSTER_EVERY": 1,
-    "DSGL.MIN_SAMPLES": 2,
-    "DSGL.K1": 1,
-    "DSGL.K2": 1,
-    "DSGL.ORDERS": 1,
-    "DSGL.W_DIS": 0,
-    "DSGL.W_KL": 0,
-    "TEST.IMS_PER_BATCH": 1,
-    "TEST.CHUNK_MB": 1,
-    "TEST.RE_RANKING_K1": 1,
-    "TEST.RE_RANKING_K2": 1,
-}
-
-COLOURS = ("INPUT.GRAYSCALE_PROB", "INPUT.JITTER_PROB", "INPUT.AUGMIX_PROB")
-PROBABILITIES = (
-    "INPUT.PROB",
-    "INPUT.RE_PROB",
-    *COLOURS,
-    "TEST.RE_RANKING_LAMBDA",
-    "DSGL.DROPOUT",
-    "DSGL.HARD_WEIGHT",
-    "DSGL.MOMENTUM",
-    "DSGL.TAU_DIS",
-    "DSGL.TAU_KL_POS",
-    "DSGL.TAU_KL_NEG",
-)
-
 TRIPLET_FEATURES = ("last", "final", "projected")
 
 
 def check_cfg(cfg: CfgNode) -> None:
-    """Refuse what cannot work.
+    """Refuse a configuration that cannot work.
 
     Raises:
         ConfigError: names the option, its value and what to set instead.
@@ -117,39 +62,17 @@ def check_cfg(cfg: CfgNode) -> None:
     check_cache(cfg)
     steps = list(cfg.SOLVER.STAGE2.STEPS)
     if steps != sorted(steps):
-        raise ConfigError(f"SOLVER.STAGE2.STEPS: {steps} should be ascending epochs")
+        raise ConfigError(f"SOLVER.STAGE2.STEPS: {steps} should be epochs in ascending order")
     if not cfg.DATASETS.NAMES:
-        raise ConfigError("DATASETS.NAMES: name at least one data set, e.g. \"('market1501',)\"")
+        raise ConfigError("DATASETS.NAMES: name at least one data set, e.g. market1501")
 
 
 def check_choices(cfg: CfgNode) -> None:
-    """Options that take one of a few words; raises ConfigError."""
+    """Options with a fixed set of values have one of them; raises ConfigError."""
     for name, choices in CHOICES.items():
         value = lookup(cfg, name)
         if value not in choices:
-            raise ConfigError(f"{name}: {value!r} is none of {', '.join(map(str, choices))}")
-
-
-def check_ranges(cfg: CfgNode) -> None:
-    """Numbers that make sense only in a range; raises ConfigError."""
-    for name, least in AT_LEAST.items():
-        if lookup(cfg, name) < least:
-            raise ConfigError(f"{name}: {lookup(cfg, name)} should be at least {least}")
-    for name in PROBABILITIES:
-        if not 0 <= lookup(cfg, name) <= 1:
-            raise ConfigError(f"{name}: {lookup(cfg, name)} should lie between 0 and 1")
-    for name in ("INPUT.PIXEL_MEAN", "INPUT.PIXEL_STD"):
-        if len(lookup(cfg, name)) != 3:
-            raise ConfigError(f"{name}: three numbers for R, G, B, not {lookup(cfg, name)}")
-    if len(cfg.INPUT.JITTER) != 4 or min(cfg.INPUT.JITTER) < 0 or cfg.INPUT.JITTER[3] > 0.5:
-        raise ConfigError(
-            f"INPUT.JITTER: {cfg.INPUT.JITTER} should be four numbers, not negative: brightness, "
-            "contrast, saturation, hue (0.5 at most)"
-        )
-    if cfg.SOLVER.STAGE2.CENTER_LOSS_WEIGHT <= 0:
-        raise ConfigError("SOLVER.STAGE2.CENTER_LOSS_WEIGHT: should be positive")
-    if min(cfg.INPUT.PIXEL_STD) <= 0:
-        raise ConfigError(f"INPUT.PIXEL_STD: {cfg.INPUT.PIXEL_STD} should be positive")
+            raise ConfigError(f"{name}: {value!r} is not one of {', '.join(map(str, choices))}")
 
 
 def check_clip(cfg: CfgNode) -> None:
@@ -162,12 +85,13 @@ def check_clip(cfg: CfgNode) -> None:
 
 
 def check_losses(cfg: CfgNode) -> None:
-    """The image stage has something to learn from; raises ConfigError."""
+    """The image stage has a loss; raises ConfigError."""
     features = list(cfg.MODEL.TRIPLET_FEATURES)
     if not features or not set(features) <= set(TRIPLET_FEATURES):
         raise ConfigError(
-            f"MODEL.TRIPLET_FEATURES: {features} should be some of {', '.join(TRIPLET_FEATURES)}; "
-            "MODEL.METRIC_LOSS_TYPE none switches the triplet loss off"
+            f"MODEL.TRIPLET_FEATURES: {features} should be one or more of "
+            f"{', '.join(TRIPLET_FEATURES)}; to train without a triplet loss, set "
+            "MODEL.METRIC_LOSS_TYPE to none"
         )
     metric = cfg.MODEL.METRIC_LOSS_TYPE
     triplet = "triplet" in metric and sampler_kind(cfg).p_x_k
@@ -175,11 +99,11 @@ def check_losses(cfg: CfgNode) -> None:
     text = cfg.MODEL.TEXT_TOWER and cfg.MODEL.I2T_LOSS_WEIGHT and not cfg.SOLVER.STAGE0.MAX_EPOCHS
     if not (cfg.MODEL.ID_LOSS_WEIGHT or triplet or center or text):
         raise ConfigError(
-            "MODEL.ID_LOSS_WEIGHT: 0 leaves a stage without text nothing to learn from; set it, or "
-            "MODEL.METRIC_LOSS_TYPE triplet with a P x K sampler in DATALOADER.SAMPLER"
+            "MODEL.ID_LOSS_WEIGHT: 0 leaves a stage without text no loss; raise it, or set "
+            "MODEL.METRIC_LOSS_TYPE to triplet and DATALOADER.SAMPLER to softmax_triplet"
         )
     if min(cfg.MODEL.ID_LOSS_WEIGHT, cfg.MODEL.TRIPLET_LOSS_WEIGHT, cfg.MODEL.I2T_LOSS_WEIGHT) < 0:
-        raise ConfigError("MODEL.*_LOSS_WEIGHT: a weight should not be negative")
+        raise ConfigError("MODEL.*_LOSS_WEIGHT: weights should not be negative")
 
 
 def check_batch(cfg: CfgNode) -> None:
@@ -213,10 +137,11 @@ def check_batch(cfg: CfgNode) -> None:
 
 
 def require_labels(cfg: CfgNode) -> CfgNode:
-    """The configuration itself, which trains with identity labels; else raises ConfigError."""
+    """The configuration itself if it trains with identity labels; else raises ConfigError."""
     if cfg.DSGL.ENABLED:
         raise ConfigError(
-            "DSGL.ENABLED: True is training without labels: python train_dsgl.py --config_file FILE"
+            "DSGL.ENABLED: True trains without labels, which needs another script: python "
+            "train_dsgl.py --config_file FILE"
         )
     return cfg
 
@@ -298,12 +223,12 @@ def check_encoder(cfg: CfgNode) -> None:
 
 
 def check_cache(cfg: CfgNode) -> None:
-    """Images that are augmented on the device keep their colours; raises ConfigError."""
+    """Augmentation on the device leaves colours unchanged; raises ConfigError."""
     changed = [name for name in COLOURS if lookup(cfg, name)]
     if cfg.INPUT.CACHE == "device" and changed:
         raise ConfigError(
-            f"INPUT.CACHE: on the device colours stay as they are, {', '.join(changed)} would have "
-            "no effect; set INPUT.CACHE ram, or the other to 0"
+            f"INPUT.CACHE: device leaves colours unchanged, so {', '.join(changed)} would have no "
+            "effect; set INPUT.CACHE to ram, or the probabilities to 0"
         )
 
 
@@ -327,9 +252,10 @@ def is_imagenet(name: str) -> bool:
     return name.startswith("resnet")
 
 
-def lookup(cfg: CfgNode, name: str) -> Any:
-    """The value of a dotted option name."""
-    node: Any = cfg
-    for part in name.split("."):
-        node = node[part]
-    return node
+def check_pretraining(cfg: CfgNode) -> None:
+    """A file of pre-trained weights is also loaded; raises ConfigError."""
+    if cfg.MODEL.PRETRAIN_PATH and cfg.MODEL.PRETRAIN_CHOICE == "none":
+        raise ConfigError(
+            f"MODEL.PRETRAIN_PATH: {cfg.MODEL.PRETRAIN_PATH} would not be loaded, as "
+            "MODEL.PRETRAIN_CHOICE is none (random weights); set it to clip, or leave out the path"
+        )

@@ -1,11 +1,13 @@
-"""Spellings of original CLIP-ReID files, translated to the one tree of options."""
+"""Spellings of original CLIP-ReID files and of earlier versions, translated to today's options."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
-# Options that CLIP-ReID declares and never reads (or reads without effect). They stay loadable;
-# setting one is answered with a warning that names it.
+from config.errors import ConfigError
+
+# Options that CLIP-ReID declares but never uses. Files that set them load, with one warning.
 NO_EFFECT: frozenset[str] = frozenset(
     [
         "MODEL.COS_LAYER",
@@ -14,16 +16,16 @@ NO_EFFECT: frozenset[str] = frozenset(
         "MODEL.DROP_PATH",
         "MODEL.DROP_OUT",
         "MODEL.ATT_DROP_RATE",
-        "SOLVER.STAGE1.WEIGHT_DECAY_BIAS",
-        "SOLVER.STAGE1.WARMUP_FACTOR",
-        "SOLVER.STAGE1.WARMUP_ITERS",
+        "SOLVER.STAGE1.WEIGHT_DECAY_BIAS",  # prompts have no bias
+        "SOLVER.STAGE1.WARMUP_FACTOR",  # see WARMUP_LR_INIT
+        "SOLVER.STAGE1.WARMUP_ITERS",  # see WARMUP_EPOCHS
         "SOLVER.STAGE1.WARMUP_METHOD",
         "SOLVER.STAGE1.COSINE_MARGIN",
         "SOLVER.STAGE1.COSINE_SCALE",
-        "SOLVER.STAGE1.EVAL_PERIOD",
-        "SOLVER.STAGE2.WARMUP_EPOCHS",
-        "SOLVER.STAGE2.WARMUP_LR_INIT",
-        "SOLVER.STAGE2.LR_MIN",
+        "SOLVER.STAGE1.EVAL_PERIOD",  # prompts do not change the ranking
+        "SOLVER.STAGE2.WARMUP_EPOCHS",  # see WARMUP_ITERS
+        "SOLVER.STAGE2.WARMUP_LR_INIT",  # see WARMUP_FACTOR
+        "SOLVER.STAGE2.LR_MIN",  # see GAMMA
         "SOLVER.STAGE2.COSINE_MARGIN",
         "SOLVER.STAGE2.COSINE_SCALE",
         "TEST.DIST_MAT",
@@ -31,19 +33,22 @@ NO_EFFECT: frozenset[str] = frozenset(
     ]
 )
 
-_WORDS = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
+# Removed: it named a release of CLIP-DFGS and filled in those of its options that were not given.
+PRESET = "DATALOADER.DFGS.PRESET"
+_FILLED_IN = tuple(
+    f"DATALOADER.DFGS.{name}" for name in ("NUM_NEIGHBOURS", "SKIP", "SHUFFLE", "REFRESH_PERIOD")
+)
 
-_VALUES: dict[str, dict[str, str]] = {
-    "MODEL.PRETRAIN_CHOICE": {"imagenet": "clip", "self": "clip"},
-}
+_BOOLEANS = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
 
+_PRETRAINED = {"imagenet": "clip", "self": "clip"}
 
-# YAML reads `off` and `no` as false where they are words of an option.
+# YAML reads the words `off` and `no` as False.
 _FALSE = {"SOLVER.AMP": "off", "MODEL.NECK": "no"}
 
 
-def translate_key(key: str, known: frozenset[str]) -> str:
-    """The present name of an option: flat `SOLVER.X` of the baseline files and a bare `SAMPLER`."""
+def translate_key(key: str, known: Collection[str]) -> str:
+    """Today's name of an option; CLIP-ReID's baseline files have `SOLVER.X` and bare `SAMPLER`."""
     if key in known:
         return key
     if key == "SAMPLER":
@@ -55,21 +60,34 @@ def translate_key(key: str, known: frozenset[str]) -> str:
 
 
 def translate_model_name(name: str, *, unsupervised: bool) -> str:
-    """CLIP-ReID's default `resnet50` is CLIP's RN50; for DSGL the name means ImageNet's."""
+    """CLIP-ReID calls CLIP's RN50 `resnet50`, which for DSGL is ImageNet's ResNet-50."""
     return "RN50" if name == "resnet50" and not unsupervised else name
 
 
 def translate_value(key: str, value: Any, default: Any) -> Any:
-    """The present form of a value: words for booleans, a bare string for a tuple, new words."""
+    """Today's form of a value: words for booleans, bare text for a tuple, renamed choices."""
     if isinstance(default, bool) and isinstance(value, str):
-        return _WORDS.get(value.strip().lower(), value)
+        return _BOOLEANS.get(value.strip().lower(), value)
     if key in ("DATASETS.NAMES", "DATASETS.TARGETS") and isinstance(value, str | int):
         text = str(value)
-        if text.startswith("(") and text.endswith(")"):
+        if text[:1] + text[-1:] in ("()", "[]"):
             text = text[1:-1]
         return tuple(name.strip() for name in text.split(",") if name.strip())
     if value is False:
         return _FALSE.get(key, value)
-    if isinstance(value, str):
-        return _VALUES.get(key, {}).get(value, value)
+    if key == "MODEL.PRETRAIN_CHOICE" and isinstance(value, str):
+        return _PRETRAINED.get(value, value)
     return value
+
+
+def check_preset(preset: Any, given: Collection[str]) -> None:
+    """Refuse the removed preset, unless every option that it filled in is given.
+
+    Raises:
+        ConfigError: names the options to set instead.
+    """
+    if preset and not set(_FILLED_IN) <= set(given):
+        raise ConfigError(
+            f"{PRESET} no longer exists; set {', '.join(_FILLED_IN)} to the values of {preset} "
+            "in docs/dfgs.md"
+        )

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datasets.image_lists import read_image_lists
 from processor.tools.command_line import parse_anywhere
-from run import TOOLS, build_parser
+from run import build_parser, load_tool
 
 UNSEEN = "synthetic_campus"  # a data set that the demo does not train on
 WIDEST = 1400  # pixels
@@ -23,8 +23,8 @@ COLOURS = 256
 
 def run_tool(*words: str | Path) -> None:
     """Run a sub-command of run.py, as typed."""
-    arguments = parse_anywhere(build_parser(), list(map(str, words)))
-    TOOLS[arguments.command].run(arguments)
+    typed = list(map(str, words))
+    load_tool(typed[0]).run(parse_anywhere(build_parser(typed[0]), typed))
 
 
 def draw_figures(run: Path, folder: Path) -> Iterator[tuple[str, Path]]:

@@ -21,6 +21,7 @@ from datasets.images.placement import FreeMemory, measure_memory
 from datasets.images.training_images import ProcessShare, TrainingImages
 from datasets.sources import TrainingSet
 from model import ReIDModel
+from processor.checkpoints.configuration import NO_PRETRAINING
 from processor.checkpoints.load import open_model
 from processor.checkpoints.meta import ModelSizes, describe_model
 from processor.checkpoints.resume import StartingPoint, build_starting_model, find_starting_point
@@ -235,7 +236,9 @@ def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:
         ConfigError, FileNotFoundError, ValueError: see `open_model` and `read_dataset`.
     """
     typed = dict(zip(opts[::2], opts[1::2], strict=False))
-    weight = typed.get("TEST.WEIGHT") or load_cfg(config_file, opts, quiet=True).TEST.WEIGHT
+    weight = typed.get("TEST.WEIGHT")
+    if not weight:
+        weight = load_cfg(config_file, [*opts, *NO_PRETRAINING], quiet=True).TEST.WEIGHT
     loaded = open_model(weight, config_file, opts)
     cfg = loaded.cfg
     beside = config_file is None and "OUTPUT_DIR" not in typed

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from yacs.config import CfgNode
 
 from config import load_cfg
-from config.load import flatten, load_cfg_text
+from config.load import load_cfg_text
+from config.options import flatten
 from model.encoders.clip import architecture_text
 from model.weights.read import WeightsFile
 from model.weights.translate import infer_options
@@ -36,7 +37,8 @@ ARCHITECTURE = (
     "INPUT.PIXEL_MEAN",
     "INPUT.PIXEL_STD",
 )
-_NO_DOWNLOAD = ("MODEL.PRETRAIN_CHOICE", "none")  # the checkpoint holds all weights
+# The checkpoint holds all weights: CLIP's are neither downloaded nor read.
+NO_PRETRAINING = ("MODEL.PRETRAIN_CHOICE", "none", "MODEL.PRETRAIN_PATH", "")
 
 
 def choose_configuration(
@@ -53,15 +55,15 @@ def choose_configuration(
     """
     if not file.config:
         if config_file is not None:
-            return load_cfg(config_file, [*opts, *_NO_DOWNLOAD])
+            return load_cfg(config_file, [*opts, *NO_PRETRAINING])
         return _infer_configuration(file, opts)
     architecture = str(file.meta.get("architecture", ""))
     name = ["MODEL.NAME", architecture] if architecture else []  # the JSON file may be gone
     if config_file is None:
-        return load_cfg_text(file.config, [*name, *opts, *_NO_DOWNLOAD])
+        return load_cfg_text(file.config, [*name, *opts, *NO_PRETRAINING])
     saved = dict(flatten(load_cfg_text(file.config, name)))
     own = [*name, "DSGL.ENABLED", str(saved["DSGL.ENABLED"])]  # decides which names are valid
-    given = dict(flatten(load_cfg(config_file, [*own, *opts], quiet=True)))
+    given = dict(flatten(load_cfg(config_file, [*own, *opts, *NO_PRETRAINING], quiet=True)))
     saved["MODEL.NAME"] = architecture or saved["MODEL.NAME"]
     given["MODEL.NAME"] = architecture_text(given["MODEL.NAME"]) or given["MODEL.NAME"]
     typed = set(opts[::2])
@@ -70,12 +72,12 @@ def choose_configuration(
         if saved[key] != given[key] and key not in typed:
             logger.warning("%s: %s from the checkpoint replaces %s", key, saved[key], given[key])
             kept += [key, str(saved[key])]
-    return load_cfg(config_file, [*own, *opts, *kept, *_NO_DOWNLOAD])
+    return load_cfg(config_file, [*own, *opts, *kept, *NO_PRETRAINING])
 
 
 def _infer_configuration(file: WeightsFile, opts: Sequence[str]) -> CfgNode:
     """The configuration of an original CLIP-ReID file, from its shapes."""
-    cfg = load_cfg(None, [*infer_options(file.state), *opts, *_NO_DOWNLOAD])
+    cfg = load_cfg(None, [*infer_options(file.state), *opts, *NO_PRETRAINING])
     logger.info("the file has no configuration; its shapes are those of %s", cfg.MODEL.NAME)
     if cfg.MODEL.SIE_CAMERA or cfg.MODEL.SIE_VIEW:
         logger.warning(

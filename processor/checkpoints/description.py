@@ -6,7 +6,7 @@ import hashlib
 
 import torch
 
-from config.load import flatten
+from config.options import flatten
 from model.encoders.clip import architecture_text
 from processor.checkpoints.configuration import ARCHITECTURE
 from processor.checkpoints.load import LoadedModel

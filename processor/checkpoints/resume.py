@@ -10,7 +10,8 @@ from typing import Any
 from yacs.config import CfgNode
 
 from config import ConfigError
-from config.load import flatten, load_cfg_text
+from config.load import load_cfg_text
+from config.options import flatten
 from datasets.registry import prompt_noun
 from datasets.sources import TrainingSet
 from model import ReIDModel, build_reid_model

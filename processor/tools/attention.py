@@ -31,7 +31,6 @@ from processor.tools.command_line import (
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = "draw attention maps over images"
 PAIRS_PER_ROW = 4
 TILE_HEIGHT = 288  # pixels, on the sheet
 NOTES = {

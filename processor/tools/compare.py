@@ -14,8 +14,6 @@ from processor.tools.command_line import add_checkpoint, add_overrides
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = "same identity or not: two images and a distance threshold"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py compare`."""

@@ -17,8 +17,6 @@ from processor.runtime.run_folder import BEFORE_TRAINING_FILE, METRICS_FILE, rea
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = "training curves of one or several runs"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py curves`."""

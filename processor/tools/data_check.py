@@ -25,11 +25,9 @@ from datasets.images.dataset import limit_workers
 from datasets.records import DataSplits
 from datasets.registry import locate, num_splits, read_dataset
 from processor.runtime.files import make_folder, write_json
-from processor.tools.command_line import add_config_file, split_overrides
+from processor.tools.command_line import add_config_file
 
 logger = logging.getLogger(__name__)
-
-DESCRIPTION = "find broken files, leaks and other faults of data sets"
 
 
 class UnusableDataError(ValueError):
@@ -47,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="registered names, folders or CSV files, each checked on its own; without any, the "
         "data sets of the configuration, as a run uses them. Overrides come last",
     )
+    parser.set_defaults(names=[])
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -56,8 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
         UnusableDataError: the data have faults that a run stops on.
         ConfigError, FileNotFoundError: see `load_cfg`.
     """
-    names, opts = split_overrides(arguments.opts)
-    findings = check(load_cfg(arguments.config_file, opts), names)
+    findings = check(load_cfg(arguments.config_file, arguments.opts), arguments.names)
     logger.info("%s", format_report(findings))
     if arguments.json is not None:
         make_folder(arguments.json.parent)

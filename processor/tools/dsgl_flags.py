@@ -1,4 +1,4 @@
-"""The command line of train_dsgl.py: the flags of the published DSGL script as overrides."""
+"""The command line of train_dsgl.py: the published DSGL script's flags as overrides."""
 
 from __future__ import annotations
 
@@ -8,26 +8,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from yacs.config import CfgNode
+
 from config import load_cfg
-from processor.tools.command_line import Arguments, config_file_parser, parse_anywhere
+from config.overrides import typed_overrides
+from processor.tools.command_line import config_file_parser, parse_anywhere
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_RECIPE = Path(__file__).resolve().parents[2] / "configs" / "dsgl" / "rn50.yml"
 ENABLED = ("DSGL.ENABLED", "True")
 
-# Names that the published script has for what is called otherwise here.
+# The published script's names of data sets and models that have another name here.
 DATASETS = {"dukemtmcreid": "dukemtmc"}
 MODELS = {"resnet_ibn50a": "resnet50_ibn_a", "resnet_ibn101a": "resnet101_ibn_a"}
 
 
 def _passes(text: str) -> str:
-    """No number of iterations: one pass."""
+    """0 or less means one pass over the clusters."""
     return str(max(int(text), 0))
 
 
 def _switch(text: str) -> str:
-    """The strength of label smoothing is fixed: any above 0 switches it on."""
+    """The strength of label smoothing is fixed: any value above 0 switches it on."""
     return str(float(text) > 0)
 
 
@@ -37,9 +40,9 @@ class Flag:
 
     Attributes:
         names: as typed.
-        options: what the value is given to.
-        translate: from the value as typed to that of the options.
-        note: what `--help` says besides.
+        options: set to the value.
+        translate: the typed value to that of the options.
+        note: appended to the options in `--help`.
     """
 
     names: tuple[str, ...]
@@ -52,7 +55,7 @@ class Flag:
         try:
             value = self.translate(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
         return tuple(word for option in self.options for word in (option, value))
 
 
@@ -75,7 +78,7 @@ FLAGS = (
     Flag(("--k1",), ("DSGL.K1",)),
     Flag(("--k2",), ("DSGL.K2",)),
     Flag(("-mb", "--memorybank"), ("DSGL.MEMORY",)),
-    Flag(("--hard-weight",), ("DSGL.HARD_WEIGHT",), note="; counts with DSGL.MEM_LOSS both"),
+    Flag(("--hard-weight",), ("DSGL.HARD_WEIGHT",), note="; used when DSGL.MEM_LOSS is both"),
     Flag(("--temp",), ("DSGL.TEMPERATURE",)),
     Flag(("--smooth",), ("DSGL.LABEL_SMOOTHING",), _switch, note="; above 0 = True"),
     Flag(("--logs-dir",), ("OUTPUT_DIR",)),
@@ -85,38 +88,13 @@ FLAGS = (
 )
 
 
-def dsgl_opts(arguments: Sequence[str] | None = None) -> Arguments:
-    """Configuration file and overrides of a command line; typed `KEY VALUE` win over flags.
-
-    Args:
-        arguments: the words; None takes those of the program.
-
-    Raises:
-        ConfigError, FileNotFoundError: one of --height and --width is given, and the file from
-            which the other is taken cannot be loaded.
-    """
-    parsed = parse_anywhere(_parser(), arguments)
-    config_file = parsed.config_file or str(DEFAULT_RECIPE)
-    opts = [word for given in parsed.overrides for word in given]
-    if parsed.num_instances is not None:
-        opts += _instances(parsed.num_instances)
-    if (parsed.height, parsed.width) != (None, None):
-        opts += _image_size(parsed.height, parsed.width, config_file)
-    if parsed.resume:
-        opts += ["SOLVER.RESUME", "auto"]
-    if parsed.rerank:
-        opts += ["TEST.RE_RANKING", "True"]
-    if parsed.eps_gap is not None:
-        logger.warning("--eps-gap: without effect, as in the published script")
-    return Arguments(config_file, [*opts, *parsed.opts, *ENABLED])
-
-
-def _parser() -> argparse.ArgumentParser:
+def parse_dsgl(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse flags and `KEY VALUE ...`; None takes the program's command line."""
     parser = config_file_parser("Train without labels (DSGL).")
     for flag in FLAGS:
         parser.add_argument(
             *flag.names,
-            dest="overrides",
+            dest="flags",
             action="append",
             type=flag.overrides,
             default=[],
@@ -127,28 +105,46 @@ def _parser() -> argparse.ArgumentParser:
         "--num-instances",
         type=int,
         metavar="VALUE",
-        help="DATALOADER.NUM_INSTANCE with the sampler softmax_triplet; 0 = the sampler softmax",
+        help="DATALOADER.NUM_INSTANCE with sampler softmax_triplet; 0 = sampler softmax",
     )
-    sizes = "INPUT.SIZE_TRAIN and INPUT.SIZE_TEST; alone, the other one stays as configured"
+    sizes = "INPUT.SIZE_TRAIN and INPUT.SIZE_TEST; the other side stays as configured"
     parser.add_argument("--height", type=int, metavar="VALUE", help=f"of {sizes}")
     parser.add_argument("--width", type=int, metavar="VALUE", help=f"of {sizes}")
     parser.add_argument("--resume", action="store_true", help="SOLVER.RESUME auto")
     parser.add_argument("--rerank", action="store_true", help="TEST.RE_RANKING True")
-    parser.add_argument("--eps-gap", metavar="VALUE", help="without effect")
-    parser.add_argument(
-        "opts", nargs="*", metavar="KEY VALUE", help="overrides, e.g. DSGL.RECLUSTER_EVERY 2"
-    )
-    return parser
+    parser.add_argument("--eps-gap", metavar="VALUE", help="no effect")
+    return parse_anywhere(parser, words)
 
 
-def _instances(count: int) -> list[str]:
-    if count == 0:
-        return ["DATALOADER.SAMPLER", "softmax"]
-    return ["DATALOADER.SAMPLER", "softmax_triplet", "DATALOADER.NUM_INSTANCE", str(count)]
+def load_dsgl_recipe(parsed: argparse.Namespace) -> CfgNode:
+    """The configuration to train without labels; typed `KEY VALUE` win over flags.
+
+    Raises:
+        ConfigError, FileNotFoundError, UnknownOptionError: see `typed_overrides` and `load_cfg`.
+    """
+    typed = typed_overrides(parsed.opts)
+    config_file = parsed.config_file or str(DEFAULT_RECIPE)
+    if parsed.eps_gap is not None:
+        logger.warning("--eps-gap has no effect, as in the published script")
+    return load_cfg(config_file, [*flag_overrides(parsed, config_file), *typed, *ENABLED])
 
 
-def _image_size(height: int | None, width: int | None, config_file: str) -> list[str]:
-    configured = load_cfg(config_file, ENABLED, quiet=True).INPUT.SIZE_TRAIN
-    given = (height, width)
-    size = str([old if new is None else new for old, new in zip(configured, given, strict=True)])
-    return ["INPUT.SIZE_TRAIN", size, "INPUT.SIZE_TEST", size]
+def flag_overrides(parsed: argparse.Namespace, config_file: str) -> list[str]:
+    """`KEY VALUE ...` of the flags; one side of an image is completed from the config file."""
+    opts = [word for given in parsed.flags for word in given]
+    if parsed.num_instances == 0:
+        opts += ["DATALOADER.SAMPLER", "softmax"]
+    elif parsed.num_instances is not None:
+        opts += ["DATALOADER.SAMPLER", "softmax_triplet"]
+        opts += ["DATALOADER.NUM_INSTANCE", str(parsed.num_instances)]
+    if parsed.height is not None or parsed.width is not None:
+        height, width = load_cfg(config_file, ENABLED, quiet=True).INPUT.SIZE_TRAIN
+        height = height if parsed.height is None else parsed.height
+        width = width if parsed.width is None else parsed.width
+        size = str([height, width])
+        opts += ["INPUT.SIZE_TRAIN", size, "INPUT.SIZE_TEST", size]
+    if parsed.resume:
+        opts += ["SOLVER.RESUME", "auto"]
+    if parsed.rerank:
+        opts += ["TEST.RE_RANKING", "True"]
+    return opts

@@ -36,7 +36,6 @@ from processor.tools.command_line import IMAGES, add_checkpoint, add_config_file
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = "write a checkpoint as ONNX, or slimmed to what retrieval needs"
 LEAST_COSINE = 0.9999
 NUM_IMAGES = 8
 

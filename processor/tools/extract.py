@@ -10,8 +10,6 @@ from processor.runtime import distributed
 from processor.search.extract import extract_to_file, join_lists
 from processor.tools.command_line import IMAGES, add_checkpoint, add_overrides, place_output
 
-DESCRIPTION = "write features of images to a file"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py extract`."""

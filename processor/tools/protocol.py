@@ -17,8 +17,6 @@ from processor.training.plan import RunPlan, plan_run
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = "train once on DATASETS.NAMES, evaluate on all DATASETS.TARGETS"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py protocol`."""

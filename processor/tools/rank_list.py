@@ -32,7 +32,6 @@ from processor.tools.command_line import (
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = "show the images found for queries, as an HTML page"
 DEFAULT_ORDERS = ("random", "worst")  # the usual case and the failures
 MOST_JUNK = 3  # junk images in a row; the query's caption gives the total
 ROWS_PER_SHEET = 5

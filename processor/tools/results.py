@@ -12,13 +12,9 @@ import logging
 import sys
 from pathlib import Path
 
-from processor.results.runs import find_runs
-from processor.results.runs_table import group_runs, runs_csv, runs_markdown
 from processor.runtime.files import make_folder, write_text
 
 logger = logging.getLogger(__name__)
-
-DESCRIPTION = "one table of training runs, with means over their seeds"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +36,9 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         FileNotFoundError, ValueError: see `find_runs`.
     """
+    from processor.results.runs import find_runs  # not above: --help needs no torch
+    from processor.results.runs_table import group_runs, runs_csv, runs_markdown
+
     runs = find_runs(arguments.folders)
     groups = group_runs(runs)
     table = runs_markdown(groups)

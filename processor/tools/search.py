@@ -32,8 +32,6 @@ from processor.tools.extract import add_amp, open_extractor
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = "find the gallery images that are most similar to query images"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py search`."""

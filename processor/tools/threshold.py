@@ -27,7 +27,6 @@ from processor.tools.command_line import add_checkpoint, add_data, add_overrides
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = "find a same/different threshold and its error rates on labelled images"
 IN_FLOAT32 = ("SOLVER.AMP", "off")  # like `run.py compare`
 
 
@@ -36,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint(parser)
     add_data(parser)
     parser.add_argument(
-        "--output", metavar="FOLDER", help="default: thresholds beside the checkpoint"
+        "--output", metavar="FOLDER", help="default: thresholds next to the checkpoint"
     )
     parser.add_argument(
         "--far",

@@ -1,4 +1,4 @@
-"""`_BASE_`: a file has the options of another one, and its own win."""
+"""`_BASE_`: a file inherits the options of another; its own options win."""
 
 import json
 
@@ -31,7 +31,7 @@ def solver(cfg):
     return cfg.SOLVER.SEED, cfg.SOLVER.MARGIN, stage.MAX_EPOCHS, stage.BASE_LR
 
 
-def test_a_file_wins_over_its_base_option_by_option(write):
+def test_file_overrides_its_base_option_by_option(write):
     write("person/base.yml", TWO_BLOCKS)
     file = write(
         "new/file.yml",
@@ -41,27 +41,27 @@ def test_a_file_wins_over_its_base_option_by_option(write):
     assert solver(load_cfg(file, ["SOLVER.SEED", "3"])) == (3, 0.1, 8, 0.1)
 
 
-def test_a_base_has_a_base_from_its_own_folder(write):
+def test_base_path_is_relative_to_the_file_that_names_it(write):
     write("a/base.yml", TWO_BLOCKS)
     write("a/b/base.yml", "_BASE_: ../base.yml\nSOLVER:\n  SEED: 2\n  MARGIN: 0.2\n")
     file = write("c/file.yml", "_BASE_: ../a/b/base.yml\nSOLVER:\n  SEED: 3\n")
     assert solver(load_cfg(file)) == (3, 0.2, 7, 0.1)
 
 
-def test_an_absolute_base_and_its_place_in_the_file(write):
+def test_base_may_be_absolute_and_may_come_last(write):
     base = write("base.yml", TWO_BLOCKS)
     file = write("new/file.yml", f"SOLVER:\n  SEED: 2\n_BASE_: {base}\n")
     assert solver(load_cfg(file)) == (2, 0.1, 7, 0.1)
 
 
-def test_a_file_of_nothing_but_a_base(write):
+def test_file_with_only_a_base_equals_the_base(write):
     base = write("base.yml", TWO_BLOCKS)
     file = write("file.yml", "_BASE_: base.yml\n")
     output = ["OUTPUT_DIR", "x"]
     assert load_cfg(file, output) == load_cfg(base, output)
 
 
-def test_an_empty_block_takes_nothing_from_the_base(write):
+def test_empty_block_keeps_the_options_of_the_base(write):
     write("base.yml", TWO_BLOCKS)
     file = write("file.yml", "_BASE_: base.yml\nDATASETS:\nSOLVER:\n  STAGE2:\n")
     assert solver(load_cfg(file)) == (1, 0.1, 7, 0.1)
@@ -80,33 +80,30 @@ def test_an_empty_block_takes_nothing_from_the_base(write):
         ),
     ],
 )
-def test_a_file_wins_whichever_spelling_either_uses(write, base, own):
+def test_file_overrides_its_base_in_either_spelling(write, base, own):
     write("base.yml", base)
     assert load_cfg(write("file.yml", f"_BASE_: base.yml\n{own}")).DATALOADER.SAMPLER == "dfgs_text"
 
 
-def test_a_list_replaces_the_list_of_the_base(write):
+def test_list_replaces_the_list_of_the_base(write):
     write("base.yml", 'DATASETS:\n  NAMES: ("market1501", "msmt17")\n')
     file = write("file.yml", '_BASE_: base.yml\nDATASETS:\n  NAMES: ("veri",)\n')
     assert load_cfg(file).DATASETS.NAMES == ("veri",)
 
 
-def test_values_of_a_base_win_over_a_preset(write):
-    write("base.yml", "DATALOADER:\n  DFGS:\n    SKIP: 7\n")
-    file = write("file.yml", "_BASE_: base.yml\nDATALOADER:\n  DFGS:\n    PRESET: 2024-11-text\n")
-    options = load_cfg(file).DATALOADER.DFGS
-    assert (options.NUM_NEIGHBOURS, options.SKIP) == (5, 7)
-
-
-def test_the_output_folder_is_named_after_the_given_file(write):
+def test_output_folder_is_named_after_the_given_file_and_never_inherited(write):
     write("person/base.yml", TWO_BLOCKS)
     file = write("new/file.yml", "_BASE_: ../person/base.yml\n")
     assert load_cfg(file).OUTPUT_DIR == "runs/new/file"
-    write("person/base.yml", "OUTPUT_DIR: here\n")
-    assert load_cfg(file).OUTPUT_DIR == "here"
+    base = write("person/base.yml", "OUTPUT_DIR: here\n")
+    assert load_cfg(file).OUTPUT_DIR == "runs/new/file"
+    assert load_cfg(base).OUTPUT_DIR == "here"
+    assert load_cfg(file, ["OUTPUT_DIR", "there"]).OUTPUT_DIR == "there"
+    write("new/file.yml", "_BASE_: ../person/base.yml\nOUTPUT_DIR: own\n")
+    assert load_cfg(file).OUTPUT_DIR == "own"
 
 
-def test_a_saved_configuration_needs_no_base(write):
+def test_saved_configuration_needs_no_base(write):
     write("base.yml", TWO_BLOCKS)
     cfg = load_cfg(write("file.yml", "_BASE_: base.yml\nSOLVER:\n  SEED: 2\n"))
     assert load_cfg_text(dump_cfg(cfg)) == cfg
@@ -121,7 +118,7 @@ def model_config(patch=8):
     return json.dumps({"vision_cfg": {"patch_size": patch, "layers": 2}})
 
 
-def test_a_model_config_beside_the_base(write):
+def test_model_config_is_found_beside_the_base(write):
     path = write("person/tiny.json", model_config())
     write("person/base.yml", MODEL)
     file = write("new/file.yml", "_BASE_: ../person/base.yml\n")
@@ -130,7 +127,7 @@ def test_a_model_config_beside_the_base(write):
     assert name == load_cfg(file, ["MODEL.NAME", "gone/tiny.json"]).MODEL.NAME
 
 
-def test_the_model_config_of_the_file_that_names_it(write):
+def test_model_config_beside_the_file_that_names_it_wins(write):
     above = write("person/tiny.json", model_config())
     own = write("new/tiny.json", model_config())
     write("person/base.yml", MODEL)
@@ -139,7 +136,7 @@ def test_the_model_config_of_the_file_that_names_it(write):
     assert own.samefile(load_cfg(file).MODEL.NAME)
 
 
-def test_a_model_config_typed_on_the_command_line(write):
+def test_typed_model_config_is_found_beside_the_given_file(write):
     write("person/tiny.json", model_config())
     own = write("new/tiny.json", model_config())
     write("person/base.yml", MODEL)
@@ -147,7 +144,7 @@ def test_a_model_config_typed_on_the_command_line(write):
     assert own.samefile(load_cfg(file, ["MODEL.NAME", "tiny.json"]).MODEL.NAME)
 
 
-def test_a_model_config_that_is_nowhere(write):
+def test_missing_model_config_is_named(write):
     write("person/base.yml", MODEL)
     with pytest.raises(ConfigError, match=r"MODEL\.NAME: no file tiny\.json"):
         load_cfg(write("new/file.yml", "_BASE_: ../person/base.yml\n"))
@@ -156,7 +153,7 @@ def test_a_model_config_that_is_nowhere(write):
 # errors
 
 
-def test_a_missing_base_names_both_files(write):
+def test_missing_base_names_both_files(write):
     write("person/base.yml", "")
     file = write("new/file.yml", "_BASE_: ../person/bas.yml\n")
     with pytest.raises(FileNotFoundError) as error:
@@ -167,25 +164,25 @@ def test_a_missing_base_names_both_files(write):
     assert message.endswith("person/base.yml")
 
 
-def test_the_missing_base_of_a_base(write):
+def test_missing_base_of_a_base_names_both_files(write):
     middle = write("middle.yml", "_BASE_: gone.yml\n")
     with pytest.raises(FileNotFoundError, match=rf"_BASE_ of {middle}: no file .*gone\.yml"):
         load_cfg(write("file.yml", "_BASE_: middle.yml\n"))
 
 
-def test_a_folder_is_no_base(write):
+def test_folder_as_base_is_refused(write):
     file = write("file.yml", "_BASE_: .\n")
     with pytest.raises(FileNotFoundError, match=r"_BASE_ of .*file\.yml: no file"):
         load_cfg(file)
 
 
-def test_a_file_that_is_its_own_base(write):
+def test_file_as_its_own_base_is_refused(write):
     file = write("new/file.yml", "_BASE_: ../new/file.yml\n")
     with pytest.raises(ConfigError, match=r"_BASE_ of .*file\.yml: .*file\.yml is itself based on"):
         load_cfg(file)
 
 
-def test_a_circle_of_bases_names_the_two_files_that_close_it(write):
+def test_circular_bases_are_refused_with_both_files(write):
     first = write("first.yml", "_BASE_: second.yml\n")
     second = write("second.yml", "_BASE_: first.yml\n")
     message = f"_BASE_ of {second}: {first} is itself based on {second}"
@@ -196,13 +193,13 @@ def test_a_circle_of_bases_names_the_two_files_that_close_it(write):
 
 
 @pytest.mark.parametrize("value", ["", "[base.yml]", "3", "''", "{a: b}"])
-def test_a_base_that_is_no_path(write, value):
+def test_base_that_is_not_a_path_is_refused(write, value):
     with pytest.raises(ConfigError, match=r"_BASE_ of .*file\.yml: .*should be the path of one"):
         load_cfg(write("file.yml", f"_BASE_: {value}\n"))
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "MODEL: ["])
-def test_a_base_that_is_no_tree_of_options(write, text):
+def test_base_without_options_is_refused(write, text):
     write("base.yml", text)
     with pytest.raises(ConfigError, match=r"_BASE_ of .*file\.yml: .*base\.yml (holds|is not)"):
         load_cfg(write("file.yml", "_BASE_: base.yml\n"))
@@ -216,12 +213,12 @@ def test_a_base_that_is_no_tree_of_options(write, text):
         ("SOLVER:\n  _BASE_: x.yml\n", UnknownOptionError, r"SOLVER\._BASE_ \(from .*base\.yml\)"),
     ],
 )
-def test_errors_name_the_file_that_has_the_option(write, text, error, message):
+def test_error_names_the_file_that_sets_the_option(write, text, error, message):
     write("base.yml", text)
     with pytest.raises(error, match=message):
         load_cfg(write("file.yml", "_BASE_: base.yml\n"))
 
 
-def test_a_base_is_for_files_only():
+def test_base_on_the_command_line_is_refused():
     with pytest.raises(UnknownOptionError, match="_BASE_"):
         load_cfg(None, ["_BASE_", "base.yml"])

@@ -1,11 +1,12 @@
-"""Options that cannot work are refused before any work starts."""
+"""Options that cannot work are refused before training starts."""
 
 import json
 
 import pytest
 
 from config import ConfigError, load_cfg
-from config.checks import AT_LEAST, CHOICES, patch_size
+from config.checks import CHOICES, patch_size
+from config.ranges import AT_LEAST
 
 TRIPLET = ("DATALOADER.SAMPLER", "softmax_triplet")
 ON_DEVICE = ("INPUT.CACHE", "device")
@@ -48,18 +49,18 @@ VIT = ("MODEL.NAME", "ViT-B-16")
         (["SOLVER.STAGE2.CENTER_LOSS_WEIGHT", "0"], r"CENTER_LOSS_WEIGHT.*positive"),
         (
             [*ON_DEVICE, "INPUT.JITTER_PROB", "0.1", "INPUT.AUGMIX_PROB", "0.1"],
-            r"INPUT\.CACHE: .*INPUT\.JITTER_PROB, INPUT\.AUGMIX_PROB would.*set INPUT\.CACHE ram",
+            r"INPUT\.CACHE: .*INPUT\.JITTER_PROB, INPUT\.AUGMIX_PROB would.*INPUT\.CACHE to ram",
         ),
         ([*ON_DEVICE, "INPUT.GRAYSCALE_PROB", "1"], r"INPUT\.GRAYSCALE_PROB would have no effect"),
     ],
 )
-def test_refused(opts, message):
+def test_options_that_cannot_work_are_refused(opts, message):
     with pytest.raises(ConfigError, match=message):
         load_cfg(None, opts)
 
 
 @pytest.mark.parametrize("option", CHOICES)
-def test_a_word_that_is_no_choice(option):
+def test_unknown_choice_names_the_choices(option):
     value = "3" if option == "MODEL.LAST_STRIDE" else "nonsense"
     with pytest.raises(ConfigError) as error:
         load_cfg(None, [option, value])
@@ -68,19 +69,19 @@ def test_a_word_that_is_no_choice(option):
 
 
 @pytest.mark.parametrize("option", AT_LEAST)
-def test_a_number_that_is_too_small(option):
+def test_number_below_the_range_is_refused(option):
     with pytest.raises(ConfigError, match=option):
         load_cfg(None, [option, str(int(AT_LEAST[option]) - 1)])
 
 
 @pytest.mark.parametrize("option", ["SOLVER.STAGE2.GAMMA", "SOLVER.STAGE2.BIAS_LR_FACTOR"])
-def test_the_shuffling_sampler_needs_no_whole_identities(option):
+def test_shuffling_sampler_takes_any_batch_size(option):
     opts = ["SOLVER.STAGE2.IMS_PER_BATCH", "62", option, "0.5"]
     assert load_cfg(None, opts).SOLVER.STAGE2.IMS_PER_BATCH == 62
 
 
 @pytest.mark.parametrize("place", ["auto", "none", "ram"])
-def test_colours_change_image_by_image_wherever_images_come_from(place):
+def test_colour_jitter_works_with_images_from_files_and_ram(place):
     cfg = load_cfg(None, ["INPUT.CACHE", place, "INPUT.JITTER_PROB", "0.1"])
     assert (cfg["INPUT"]["CACHE"], cfg["INPUT"]["JITTER_PROB"]) == (place, 0.1)
 
@@ -94,11 +95,11 @@ def test_strides_may_differ_and_overlap():
     ("name", "patch"),
     [("ViT-B-16", 16), ("ViT-B-32", 32), ("ViT-L-14", 14), ("ViT-L-14-336", 14), ("RN50x4", None)],
 )
-def test_patch_of_a_name(name, patch):
+def test_patch_size_is_read_from_the_name(name, patch):
     assert patch_size(name) == patch
 
 
-def test_patch_of_a_model_config(tmp_path, tiny_clip_json):
+def test_patch_size_is_read_from_the_model_config(tmp_path, tiny_clip_json):
     assert patch_size(tiny_clip_json) == 16
     resnet = tmp_path / "resnet.json"
     resnet.write_text(json.dumps({"vision_cfg": {"layers": [1, 1, 1, 1]}}))
@@ -106,7 +107,7 @@ def test_patch_of_a_model_config(tmp_path, tiny_clip_json):
 
 
 @pytest.mark.parametrize("text", ["{", "[1, 2]", "3", "{}"])
-def test_a_file_that_is_no_model_config(tmp_path, text):
+def test_file_that_is_not_a_model_config_is_refused(tmp_path, text):
     path = tmp_path / "broken.json"
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"MODEL\.NAME.*broken\.json"):
@@ -137,7 +138,7 @@ DSGL = ("DSGL.ENABLED", "True")
         ([*TRIPLET, "DATALOADER.NUM_INSTANCE", "64"], "64 with .* 64 is no .*, two at least"),
     ],
 )
-def test_refused_without_labels(opts, message):
+def test_dsgl_options_that_cannot_work_are_refused(opts, message):
     with pytest.raises(ConfigError, match=message):
         load_cfg(None, [*DSGL, *opts])
 
@@ -145,7 +146,12 @@ def test_refused_without_labels(opts, message):
 @pytest.mark.parametrize(
     "opts",
     [
-        ["MODEL.ID_LOSS_WEIGHT", "0", "MODEL.TEXT_TOWER", "False"],  # of losses that it has not
+        [
+            "MODEL.ID_LOSS_WEIGHT",
+            "0",
+            "MODEL.TEXT_TOWER",
+            "False",
+        ],  # weights of losses that DSGL does not have
         ["SOLVER.STAGE2.IMS_PER_BATCH", "62"],  # shuffled
         [*TRIPLET, "DATALOADER.NUM_INSTANCE", "32"],
         ["DSGL.K1", "6"],
@@ -153,12 +159,12 @@ def test_refused_without_labels(opts, message):
         ["MODEL.NAME", "resnet18", "INPUT.SIZE_TRAIN", "[130, 70]", "INPUT.SIZE_TEST", "[130, 70]"],
     ],
 )
-def test_allowed_without_labels(opts):
+def test_dsgl_options_that_work_are_accepted(opts):
     assert load_cfg(None, [*DSGL, *opts]).DSGL.ENABLED
 
 
-def test_models_of_imagenet_are_for_training_without_labels():
+def test_imagenet_models_are_for_dsgl_only():
     assert load_cfg(None, [*DSGL, "MODEL.NAME", "resnet50"]).MODEL.NAME == "resnet50"
-    assert load_cfg(None, ["MODEL.NAME", "resnet50"]).MODEL.NAME == "RN50"  # CLIP-ReID's name of it
+    assert load_cfg(None, ["MODEL.NAME", "resnet50"]).MODEL.NAME == "RN50"  # CLIP-ReID's name
     with pytest.raises(ConfigError, match=r"MODEL\.NAME: resnet101 is trained on ImageNet.*dsgl"):
         load_cfg(None, ["MODEL.NAME", "resnet101"])

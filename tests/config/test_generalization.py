@@ -1,18 +1,18 @@
-"""The recipes of the cross-dataset protocols differ from their base in the data sets only."""
+"""Recipes of the cross-dataset protocols differ from their base only in the data sets."""
 
 from pathlib import Path
 
 import pytest
 
 from config import load_cfg
-from config.load import flatten
+from config.options import flatten
 from datasets.registry import BENCHMARKS
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 FOLDER = CONFIGS / "generalization"
 SMALL = ("prid", "grid", "viper", "ilids")
 
-# file: sources, targets, all images of the sources, protocol; C3 = the recipe's flavour of CUHK03
+# file: sources, targets, USE_ALL, protocol; C3 = the recipe's flavour of CUHK03
 FILES = {
     "protocol1": (("market1501", "cuhk02", "C3", "cuhk_sysu"), SMALL, True, "P1"),
     "protocol1_duke": (
@@ -65,13 +65,13 @@ def load(recipe, file):
     return load_cfg(FOLDER / recipe / f"{file}.yml")
 
 
-def test_no_file_is_missing_here():
+def test_every_file_is_tested():
     shipped = {(path.parent.name, path.stem) for path in FOLDER.rglob("*.yml")}
     assert shipped == set(ALL)
 
 
 @pytest.mark.parametrize(("recipe", "file"), ALL)
-def test_sources_and_targets(recipe, file):
+def test_files_have_the_sources_and_targets_of_the_protocol(recipe, file):
     sources, targets, use_all, protocol = FILES[file]
     flavour = RECIPES[recipe][1]
     options = load(recipe, file).DATASETS
@@ -82,7 +82,7 @@ def test_sources_and_targets(recipe, file):
 
 
 @pytest.mark.parametrize(("recipe", "file"), ALL)
-def test_names_are_known_and_no_target_is_a_source(recipe, file):
+def test_names_are_known_and_targets_are_not_sources(recipe, file):
     options = load(recipe, file).DATASETS
     assert set(options.NAMES + options.TARGETS) <= set(BENCHMARKS)
     datasets = [name.removesuffix("_labeled") for name in options.NAMES + options.TARGETS]
@@ -90,7 +90,7 @@ def test_names_are_known_and_no_target_is_a_source(recipe, file):
 
 
 @pytest.mark.parametrize(("recipe", "file"), ALL)
-def test_everything_else_is_the_recipe(recipe, file):
+def test_all_other_options_are_those_of_the_recipe(recipe, file):
     base = dict(flatten(load_cfg(CONFIGS / RECIPES[recipe][0])))
     own = dict(flatten(load(recipe, file)))
     assert own.pop("OUTPUT_DIR") == f"runs/{recipe}/{file}"
@@ -100,7 +100,7 @@ def test_everything_else_is_the_recipe(recipe, file):
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_the_recipes_are_not_mixed_up(file):
+def test_recipes_are_not_mixed_up(file):
     clipreid, dfgs = load("clipreid", file), load("dfgs", file)
     assert (clipreid.INPUT.SIZE_TRAIN, clipreid.DATALOADER.SAMPLER) == (
         [256, 128],

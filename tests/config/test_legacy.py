@@ -1,11 +1,12 @@
-"""Files written for the original code load as they are."""
+"""Files written for the original code load unchanged."""
 
 import pytest
 
 from config import ConfigError, load_cfg
-from config.checks import lookup
+from config.load import load_cfg_text
+from config.options import lookup
 
-# As the original's files look: an empty DATASETS block, words for booleans, options without effect.
+# In the style of the original: an empty DATASETS block, words for booleans, unused options.
 ORIGINAL_FILE = """
 MODEL:
   PRETRAIN_CHOICE: 'imagenet'
@@ -116,7 +117,7 @@ def load(folder, text, opts=()):
     return load_cfg(path, opts)
 
 
-def test_two_stage_file(tmp_path):
+def test_two_stage_file_loads(tmp_path):
     cfg = load(tmp_path, ORIGINAL_FILE)
     expected = {
         "MODEL.NAME": "ViT-B-16",
@@ -136,7 +137,7 @@ def test_two_stage_file(tmp_path):
     assert {key: lookup(cfg, key) for key in expected} == expected
 
 
-def test_one_warning_names_the_options_without_effect(tmp_path, caplog):
+def test_one_warning_names_all_options_without_effect(tmp_path, caplog):
     load(tmp_path, ORIGINAL_FILE, ["MODEL.DROP_PATH", "0.2"])
     (record,) = caplog.records
     assert record.levelname == "WARNING"
@@ -150,7 +151,23 @@ def test_one_warning_names_the_options_without_effect(tmp_path, caplog):
     ]
 
 
-def test_flat_baseline_file(tmp_path, caplog):
+@pytest.mark.parametrize("value", ["0.2", "many", "[1, 2]", ""])
+def test_option_without_effect_takes_any_value_and_leaves_no_trace(value, caplog):
+    assert load_cfg(None, ["MODEL.DROP_PATH", value]) == load_cfg()
+    assert [record.getMessage() for record in caplog.records] == [
+        "options without effect: MODEL.DROP_PATH"
+    ]
+    caplog.clear()
+    load_cfg(None, ["MODEL.DROP_PATH", value], quiet=True)
+    assert not caplog.records
+
+
+def test_checkpoint_of_an_earlier_version_loads_with_options_without_effect():
+    text = "TEST:\n  EVAL: true\n  IMS_PER_BATCH: 9\nMODEL:\n  COS_LAYER: false\n"
+    assert load_cfg_text(text).TEST.IMS_PER_BATCH == 9
+
+
+def test_flat_baseline_file_sets_stage_2(tmp_path, caplog):
     cfg = load(tmp_path, BASELINE_FILE)
     expected = {
         "MODEL.NAME": "RN50",
@@ -176,7 +193,7 @@ def test_flat_baseline_file(tmp_path, caplog):
     ]
 
 
-def test_flat_overrides():
+def test_flat_overrides_set_stage_2():
     cfg = load_cfg(None, ["SOLVER.BASE_LR", "0.1", "SOLVER.EVAL_PERIOD", "3", "SAMPLER", "softmax"])
     assert cfg.SOLVER.STAGE2.BASE_LR == 0.1
     assert cfg.SOLVER.STAGE2.EVAL_PERIOD == 3
@@ -190,7 +207,7 @@ def test_flat_overrides():
     [("yes", True), ("on", True), ("True", True), ("no", False), ("off", False), ("Off", False)],
 )
 @pytest.mark.parametrize("quote", ["'", '"', ""])
-def test_words_for_booleans(tmp_path, option, word, meaning, quote):
+def test_words_are_read_as_booleans(tmp_path, option, word, meaning, quote):
     block, key = option.split(".")
     cfg = load(tmp_path, f"{block}:\n  {key}: {quote}{word}{quote}\n")
     assert lookup(cfg, option) is meaning
@@ -207,22 +224,22 @@ def test_words_for_booleans(tmp_path, option, word, meaning, quote):
         ('("market1501", "msmt17")', ("market1501", "msmt17")),
     ],
 )
-def test_names(tmp_path, text, names):
+def test_names_may_be_a_string_or_a_list(tmp_path, text, names):
     found = load(tmp_path, f"DATASETS:\n  NAMES: {text}\n").DATASETS.NAMES
     assert found == names
 
 
-def test_device_number(tmp_path):
+def test_device_number_may_be_quoted(tmp_path):
     assert load(tmp_path, "MODEL:\n  DEVICE_ID: ('0')\n").MODEL.DEVICE_ID == "0"
     assert load(tmp_path, "MODEL:\n  DEVICE_ID: 1\n").MODEL.DEVICE_ID == "1"
 
 
-def test_an_unknown_word_for_a_boolean(tmp_path):
+def test_unknown_word_for_a_boolean_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"TEST\.FEAT_NORM.*'never'"):
         load(tmp_path, "TEST:\n  FEAT_NORM: never\n")
 
 
-def test_words_that_yaml_reads_as_false(tmp_path):
+def test_words_that_yaml_reads_as_false_keep_their_meaning(tmp_path):
     file = tmp_path / "words.yml"
     file.write_text("SOLVER:\n  AMP: off\nMODEL:\n  NECK: no\nDATASETS:\n  NAMES: (msmt17)\n")
     cfg = load_cfg(file)

@@ -3,13 +3,15 @@
 import contextlib
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from config import ConfigError, UnknownOptionError, load_cfg
-from config.checks import lookup
 from config.defaults import default_cfg
-from config.load import dump_cfg, flatten, load_cfg_text
+from config.legacy import NO_EFFECT
+from config.load import dump_cfg, load_cfg_text
+from config.options import flatten, lookup
 
 STAGE = {
     "IMS_PER_BATCH": 64,
@@ -101,13 +103,31 @@ def write(folder, text):
 # defaults
 
 
-def test_all_89_original_options_exist_with_their_defaults():
+def test_original_options_have_their_defaults_or_no_effect():
     assert len(ORIGINAL_DEFAULTS) == 89
+    assert len(NO_EFFECT) == 20
+    assert set(ORIGINAL_DEFAULTS) >= NO_EFFECT
+    living = {key: v for key, v in ORIGINAL_DEFAULTS.items() if key not in NO_EFFECT}
     cfg = load_cfg()
-    assert {key: lookup(cfg, key) for key in ORIGINAL_DEFAULTS} == ORIGINAL_DEFAULTS
+    assert {key: lookup(cfg, key) for key in living} == living
 
 
-def test_defaults_are_a_fresh_copy_each_time():
+def test_all_89_original_options_load(tmp_path):
+    tree = {}
+    for key, value in ORIGINAL_DEFAULTS.items():
+        *parents, leaf = key.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = list(value) if isinstance(value, tuple) else value
+    assert load_cfg(write(tmp_path, yaml.safe_dump(tree)), ["OUTPUT_DIR", "x"]) == load_cfg(
+        None, ["OUTPUT_DIR", "x"]
+    )
+    opts = [word for pair in ORIGINAL_DEFAULTS.items() for word in map(str, pair)]
+    assert load_cfg(None, opts) == load_cfg()
+
+
+def test_defaults_are_a_fresh_copy():
     cfg = default_cfg()
     cfg.MODEL.STRIDE_SIZE.append(3)
     cfg.SOLVER.SEED = 7
@@ -115,7 +135,7 @@ def test_defaults_are_a_fresh_copy_each_time():
     assert default_cfg().SOLVER.SEED == 1234
 
 
-def test_the_tree_is_frozen():
+def test_tree_is_frozen():
     cfg = load_cfg()
     with pytest.raises(AttributeError):
         cfg.SOLVER.SEED = 1
@@ -126,7 +146,7 @@ def test_the_tree_is_frozen():
 # sources and their order
 
 
-def test_later_sources_win(tmp_path, monkeypatch):
+def test_later_source_wins(tmp_path, monkeypatch):
     file = write(tmp_path, "DATASETS:\n  ROOT_DIR: /from/file\nSOLVER:\n  SEED: 5\n")
     assert load_cfg(file).DATASETS.ROOT_DIR == "/from/file"
     monkeypatch.setenv("REID_DATA", "/from/environment")
@@ -153,13 +173,13 @@ def test_output_folder_is_named_after_the_file(tmp_path):
     "text",
     ["", "# nothing\n", "SOLVER:\n", "SOLVER:\n  STAGE1:\n", "SOLVER:\n  STAGE1:\n  #  SEED: 1\n"],
 )
-def test_an_empty_file_or_block_counts_as_absent(tmp_path, text):
+def test_empty_file_or_block_counts_as_absent(tmp_path, text):
     cfg = load_cfg(write(tmp_path, text), ["OUTPUT_DIR", "x"])
     assert cfg == load_cfg(None, ["OUTPUT_DIR", "x"])
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "just words", "MODEL: [", "MODEL: {a: b: c}"])
-def test_what_is_no_tree_of_options(tmp_path, text):
+def test_file_without_options_is_refused(tmp_path, text):
     with pytest.raises(ConfigError, match=r"file\.yml"):
         load_cfg(write(tmp_path, text))
 
@@ -212,11 +232,6 @@ def test_override(key, text, value):
     assert type(found) is type(value)
 
 
-def test_every_override_has_a_value():
-    with pytest.raises(ConfigError, match=r"pairs KEY VALUE.*'TEST\.RE_RANKING' has no value"):
-        load_cfg(None, ["SOLVER.SEED", "1", "TEST.RE_RANKING"])
-
-
 @pytest.mark.parametrize(
     ("key", "near"),
     [
@@ -229,14 +244,14 @@ def test_every_override_has_a_value():
         ("LARGE_FC", "SOLVER.STAGE2.LARGE_FC_LR"),
     ],
 )
-def test_an_unknown_option_names_the_nearest(key, near):
+def test_unknown_option_names_the_nearest(key, near):
     with pytest.raises(UnknownOptionError) as error:
         load_cfg(None, [key, "1"])
     assert f"unknown option {key} (from the command line)" in str(error.value)
     assert near in str(error.value)
 
 
-def test_an_unknown_option_of_a_file_names_the_file(tmp_path):
+def test_unknown_option_in_a_file_names_the_file(tmp_path):
     file = write(tmp_path, "MODEL:\n  NAMES: ViT-B-16\n")
     with pytest.raises(UnknownOptionError, match=r"MODEL\.NAMES \(from .*file\.yml\).*MODEL\.NAME"):
         load_cfg(file)
@@ -264,7 +279,7 @@ def test_an_unknown_option_of_a_file_names_the_file(tmp_path):
         ("MODEL.NAME", "('a', 'b')"),
     ],
 )
-def test_a_wrong_type_names_option_value_and_default(key, text):
+def test_wrong_type_names_option_and_default(key, text):
     with pytest.raises(ConfigError) as error:
         load_cfg(None, [key, text])
     assert key in str(error.value)
@@ -281,10 +296,97 @@ def test_not_a_number_is_refused():
 @given(
     st.dictionaries(st.sampled_from(sorted(ORIGINAL_DEFAULTS)), st.text(max_size=12), max_size=3)
 )
-def test_any_text_gives_a_configuration_or_an_error_that_can_be_mended(options):
+def test_any_text_gives_a_configuration_or_a_config_error(options):
     opts = [word for pair in options.items() for word in pair]
     with contextlib.suppress(ConfigError):
         assert load_cfg(None, opts).is_frozen()
+
+
+# keys given twice in a file
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "values"),
+    [
+        ("SOLVER:\n  SEED: 1\n  SEED: 2\n", "SOLVER.SEED", ("1", "2")),
+        ("SOLVER:\n  SEED: 3\n  SEED: 3\n", "SOLVER.SEED", ("3",)),
+        ("OUTPUT_DIR: a\nOUTPUT_DIR: b\n", "OUTPUT_DIR", ("a", "b")),
+        ("MODEL:\n  STRIDE_SIZE: [12, 12]\n  STRIDE_SIZE: [16, 16]\n", "STRIDE_SIZE", ("12",)),
+        ("SOLVER:\n  SEED: 1\nSOLVER:\n  MARGIN: 0.1\n", "SOLVER", ("SEED", "MARGIN")),
+        ("SOLVER:\n  STAGE1:\n    LR_MIN: 1\n    LR_MIN: 2\n", "STAGE1.LR_MIN", ("1", "2")),
+        (
+            "SOLVER:\n  MAX_EPOCHS: 3\n  STAGE2:\n    MAX_EPOCHS: 4\n",
+            "SOLVER.MAX_EPOCHS",
+            ("3", "4", "SOLVER.STAGE2.MAX_EPOCHS"),
+        ),
+        ("SAMPLER: a\nDATALOADER:\n  SAMPLER: b\n", "SAMPLER", ("a", "b")),
+    ],
+)
+def test_key_given_twice_in_a_file_is_refused(tmp_path, text, key, values):
+    file = write(tmp_path, text)
+    with pytest.raises(ConfigError, match="given twice") as error:
+        load_cfg(file)
+    for part in (key, str(file), *values):
+        assert part in str(error.value)
+
+
+def test_file_may_set_what_its_base_or_an_anchor_sets(tmp_path):
+    (tmp_path / "base.yml").write_text("SOLVER:\n  SEED: 1\n")
+    file = write(
+        tmp_path,
+        "_BASE_: base.yml\nSOLVER:\n  SEED: 2\n  STAGE1: &stage\n    BASE_LR: 0.1\n"
+        "    MAX_EPOCHS: 3\n  STAGE2:\n    <<: *stage\n    MAX_EPOCHS: 4\n",
+    )
+    solver = load_cfg(file).SOLVER
+    assert (solver.SEED, solver.STAGE1.MAX_EPOCHS, solver.STAGE2.MAX_EPOCHS) == (2, 3, 4)
+    assert solver.STAGE2.BASE_LR == 0.1
+
+
+# pre-trained weights
+
+
+def test_path_of_weights_that_would_not_be_loaded_is_refused(tmp_path):
+    opts = ["MODEL.PRETRAIN_PATH", "weights.pt", "MODEL.PRETRAIN_CHOICE", "none"]
+    message = r"MODEL\.PRETRAIN_PATH: weights\.pt .*MODEL\.PRETRAIN_CHOICE is none"
+    with pytest.raises(ConfigError, match=message):
+        load_cfg(None, opts)
+    with pytest.raises(ConfigError, match=message):
+        load_cfg(write(tmp_path, "MODEL:\n  PRETRAIN_CHOICE: none\n"), opts[:2])
+    assert load_cfg(None, opts[:2]).MODEL.PRETRAIN_PATH == "weights.pt"
+
+
+def test_checkpoint_configuration_may_hold_a_path_of_weights_that_are_not_loaded():
+    text = "MODEL:\n  PRETRAIN_PATH: weights.pt\n  PRETRAIN_CHOICE: none\n"
+    assert load_cfg_text(text).MODEL.PRETRAIN_PATH == "weights.pt"
+
+
+# flat options of the baselines
+
+
+@pytest.mark.parametrize(
+    ("opts", "notes"),
+    [
+        (
+            ["SOLVER.MAX_EPOCHS", "3"],
+            ["SOLVER.MAX_EPOCHS sets SOLVER.STAGE2.MAX_EPOCHS, not SOLVER.STAGE1.MAX_EPOCHS (100)"],
+        ),
+        (
+            ["SOLVER.MAX_EPOCHS", "3", "SOLVER.STAGE0.MAX_EPOCHS", "2"],
+            [
+                "SOLVER.MAX_EPOCHS sets SOLVER.STAGE2.MAX_EPOCHS, not SOLVER.STAGE0.MAX_EPOCHS (2) "
+                "or SOLVER.STAGE1.MAX_EPOCHS (100)"
+            ],
+        ),
+        (["SOLVER.STAGE2.MAX_EPOCHS", "3"], []),
+        (["SOLVER.GAMMA", "0.5", "SOLVER.EVAL_PERIOD", "3"], []),  # stage 1 has no such option
+        (["SOLVER.MAX_EPOCHS", "3", "MODEL.TEXT_TOWER", "False"], []),
+        (["SOLVER.MAX_EPOCHS", "3", "DSGL.ENABLED", "True"], []),
+    ],
+)
+def test_flat_option_notes_the_stages_that_it_leaves_unchanged(opts, notes, caplog):
+    caplog.set_level("INFO")
+    assert load_cfg(None, opts).SOLVER.STAGE1.MAX_EPOCHS == 100
+    assert [record.getMessage() for record in caplog.records] == notes
 
 
 # round trip
@@ -301,7 +403,7 @@ def test_any_text_gives_a_configuration_or_an_error_that_can_be_mended(options):
         ["MODEL.PROMPT", "\"'quoted' cow\""],
     ],
 )
-def test_text_of_a_configuration_reads_back_equal(opts):
+def test_saved_configuration_loads_as_an_equal_one(opts):
     cfg = load_cfg(None, opts)
     again = load_cfg_text(dump_cfg(cfg))
     assert dict(flatten(again)) == dict(flatten(cfg))
@@ -309,7 +411,7 @@ def test_text_of_a_configuration_reads_back_equal(opts):
     assert type(again.SOLVER.STAGE2.STEPS) is tuple
 
 
-def test_the_configuration_of_a_checkpoint_takes_overrides_and_stays_silent(caplog):
+def test_checkpoint_configuration_takes_overrides_without_a_warning(caplog):
     text = dump_cfg(load_cfg(None, ["SOLVER.SEED", "3"]))
     assert load_cfg_text(text, ["SOLVER.SEED", "4"]).SOLVER.SEED == 4
     assert load_cfg_text("").SOLVER.SEED == 1234

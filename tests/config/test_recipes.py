@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from config import load_cfg
-from config.checks import lookup
+from config.options import lookup
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yml"))
@@ -59,7 +59,7 @@ def test_every_file_loads_without_a_warning(file, caplog):
     assert not caplog.records
 
 
-def test_all_recipes_are_shipped():
+def test_every_recipe_is_shipped():
     assert {f"configs/{name}.yml" for name in RECIPES} <= set(FILES)
 
 
@@ -68,7 +68,7 @@ def assert_options(cfg, expected):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_values(name):
+def test_recipe_has_the_published_model_and_data(name):
     size, smoothing, id_weight, prompts = RECIPES[name]
     vit = "vit" in name
     expected = {
@@ -87,7 +87,7 @@ def test_values(name):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_stage_2(name):
+def test_recipe_has_the_published_stage_2(name):
     rate, decay, factor, steps, epochs = STAGE2[name]
     expected = {
         "IMS_PER_BATCH": 64,
@@ -111,7 +111,7 @@ def test_stage_2(name):
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if RECIPES[name][3]])
-def test_stage_1(name):
+def test_recipe_has_the_published_stage_1(name):
     batch, epochs = RECIPES[name][3]
     expected = {
         "IMS_PER_BATCH": batch,
@@ -129,7 +129,7 @@ def test_stage_1(name):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_what_all_recipes_share(name):
+def test_recipes_share_the_other_options(name):
     expected = {
         "MODEL.TRIPLET_LOSS_WEIGHT": 1.0,
         "MODEL.I2T_LOSS_WEIGHT": 1.0,
@@ -158,8 +158,8 @@ def test_what_all_recipes_share(name):
 
 
 @pytest.mark.parametrize("variant", ["text", "image"])
-def test_clip_dfgs(variant):
-    """The released recipe: 224 x 224, 128 = 32 x 4, soft margin, prior epoch, no identity loss."""
+def test_clip_dfgs_recipe_is_the_released_one(variant):
+    """224 x 224, 128 = 32 x 4, soft margin, one prior epoch, no identity loss."""
     expected = {
         "MODEL.NAME": "ViT-B-16",
         "MODEL.STRIDE_SIZE": [16, 16],
@@ -198,7 +198,7 @@ def test_clip_dfgs(variant):
     assert_options(load_cfg(f"configs/person/vit_dfgs_{variant}.yml"), expected)
 
 
-# backbone, pooling, data set, eps, images of a cluster, rows of the memory loss
+# backbone, pooling, data set, eps, images per cluster, prototypes of the memory loss
 DSGL = {
     "rn50": ("resnet50", "gem", "market1501", 0.6, 4, "hard"),
     "rn50_market1501": ("resnet50", "gem", "market1501", 0.45, 16, "hard"),
@@ -209,7 +209,7 @@ DSGL = {
 
 
 @pytest.mark.parametrize("name", DSGL)
-def test_dsgl(name):
+def test_dsgl_recipe_has_the_published_options(name):
     model, pooling, data, eps, num_instances, rows = DSGL[name]
     vit = "vit" in name
     expected = {
@@ -250,7 +250,7 @@ def test_dsgl(name):
 
 
 @pytest.mark.parametrize("name", DSGL)
-def test_dsgl_optimizer(name):
+def test_dsgl_recipe_has_the_published_optimizer(name):
     vit = "vit" in name
     cfg = load_cfg(f"configs/dsgl/{name}.yml")
     expected = {
@@ -271,7 +271,7 @@ def test_dsgl_optimizer(name):
         assert_options(cfg.SOLVER.STAGE2, {"WARMUP_FACTOR": 0.1, "STEPS": (30, 50)})
 
 
-def test_camera_embeddings_and_overlapping_patches():
+def test_published_command_with_camera_embeddings_and_overlapping_patches():
     opts = ["MODEL.SIE_CAMERA", "True", "MODEL.SIE_COE", "1.0", "MODEL.STRIDE_SIZE", "[12, 12]"]
     cfg = load_cfg("configs/person/vit_clipreid.yml", opts)
     expected = {
@@ -283,7 +283,7 @@ def test_camera_embeddings_and_overlapping_patches():
     assert_options(cfg, expected)
 
 
-def test_evaluation_command():
+def test_published_evaluation_command():
     opts = ["TEST.WEIGHT", "path/ViT-B-16_60.pth"]
     cfg = load_cfg("configs/person/vit_clipreid.yml", opts)
     assert cfg.TEST.WEIGHT == "path/ViT-B-16_60.pth"

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from config import load_cfg
+from config.overrides import is_key
 from datasets.synthetic.render import DatasetSize, render_dataset
 from processor.experiment import train
 
@@ -131,7 +132,28 @@ def straight(train_in, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def script():
+def each_key_once():
+    """`each_key_once(*base_opts, "KEY", "VALUE")` -> words with the last value of every KEY."""
+
+    def merge(*arguments):
+        words, values = [], {}
+        rest = iter(map(str, arguments))
+        for word in rest:
+            value = next(rest, None) if is_key(word) else None
+            if value is None:
+                words.append(word)
+            elif word in values:
+                words[values[word]] = value
+            else:
+                values[word] = len(words) + 1
+                words += [word, value]
+        return words
+
+    return merge
+
+
+@pytest.fixture(scope="session")
+def script(each_key_once):
     """`script("train.py", "KEY", "VALUE", ...)` runs an entry script in this process."""
 
     def run(name, *arguments):
@@ -142,7 +164,7 @@ def script():
             restored_log(),
             contextlib.redirect_stdout(output),
         ):
-            monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+            monkeypatch.setattr(sys, "argv", [name, *each_key_once(*arguments)])
             try:
                 runpy.run_path(str(ROOT / name), run_name="__main__")
             except SystemExit as exit_:
@@ -153,14 +175,14 @@ def script():
 
 
 @pytest.fixture
-def start_script():
+def start_script(each_key_once):
     """`start_script("train_clipreid.py", ...)` starts an entry script in its own process."""
     started = []
 
     def start(name, *arguments):
         environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
         process = subprocess.Popen(
-            [sys.executable, name, *map(str, arguments)],
+            [sys.executable, name, *each_key_once(*arguments)],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,

@@ -87,13 +87,13 @@ with distributed.joined_processes():
 
 
 @pytest.fixture(scope="module")
-def torchrun():
+def torchrun(each_key_once):
     """`torchrun("train_clipreid.py", ...)` runs a script in two processes."""
 
     def run(*arguments):
         command = [
             *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"),
-            *("--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", *map(str, arguments)),
+            *("--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", *each_key_once(*arguments)),
         ]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         environment.pop("REID_TRACEBACK", None)
@@ -117,13 +117,13 @@ def torchrun():
 
 
 @pytest.fixture(scope="module")
-def run_cases(torchrun, tmp_path_factory):
+def run_cases(torchrun, each_key_once, tmp_path_factory):
     """`run_cases({name: case})` runs `RUNNER`; returns the finished program and its folder."""
 
     def run(cases):
         folder = tmp_path_factory.mktemp("cases")
         for case in cases.values():
-            case["arguments"] = list(map(str, case["arguments"]))
+            case["arguments"] = each_key_once(*case["arguments"])
             if "event" in case:
                 case["event"]["time"] = str(folder / "time.txt")
         (folder / "cases.json").write_text(json.dumps(cases))
@@ -465,7 +465,7 @@ def test_sigterm_to_torchrun_saves(run_cases, base_opts, straight, train_in, tmp
     assert_no_traceback(finished.stdout)
     text = (folder / "ended.0.txt").read_text()
     assert text.splitlines()[-1].endswith(
-        "stopped by SIGTERM; SOLVER.RESUME auto goes on if last.pth is there"
+        "stopped by SIGTERM; resume from last.pth, if saved: SOLVER.RESUME auto"
     )
     assert (folder / "ended.1.txt").read_text() == ""
     saved = training_of(tmp_path)

@@ -8,7 +8,7 @@ import pytest
 
 from config import load_cfg
 from processor.tools.command_line import parse_anywhere, parse_arguments, split_overrides
-from processor.tools.dsgl_flags import dsgl_opts
+from processor.tools.dsgl_flags import load_dsgl_recipe, parse_dsgl
 from run import TOOLS, build_parser
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,8 @@ def test_there_are_commands():
 @pytest.mark.parametrize("line", dict.fromkeys([*TOOL_LINES, *PAGE_TOOL_LINES]))
 def test_sub_command_parses(line, monkeypatch):
     monkeypatch.chdir(ROOT)
-    parsed = parse_anywhere(build_parser(), shlex.split(line)[2:])
+    words = shlex.split(line)[2:]
+    parsed = parse_anywhere(build_parser(words[0]), words)
     load_cfg(None, split_overrides(getattr(parsed, "opts", []))[1])
 
 
@@ -62,9 +63,9 @@ def parse_program(line):
     _, script, *words = shlex.split(line)
     assert (ROOT / script).is_file()
     if script == "train_dsgl.py":
-        arguments = dsgl_opts(words)
-    else:
-        arguments = parse_arguments("as in the README", words)
+        arguments = parse_dsgl(words)
+        return script, arguments, load_dsgl_recipe(arguments)
+    arguments = parse_arguments("as in the README", words)
     return script, arguments, load_cfg(arguments.config_file, arguments.opts)
 
 
@@ -72,6 +73,7 @@ def parse_program(line):
 def test_command_parses(line, monkeypatch):
     monkeypatch.chdir(ROOT)
     script, arguments, cfg = parse_program(line)
+    assert cfg.DSGL.ENABLED or script != "train_dsgl.py"
     typed = dict(zip(arguments.opts[::2], arguments.opts[1::2], strict=True))
     if "MODEL.STRIDE_SIZE" in typed:
         assert cfg.MODEL.STRIDE_SIZE == [12, 12]

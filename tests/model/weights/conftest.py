@@ -12,7 +12,7 @@ from model import build_model, build_reid_model
 
 @pytest.fixture
 def build_options(tiny_opts):
-    return [*tiny_opts, "MODEL.PRETRAIN_CHOICE", "none"]
+    return [*tiny_opts, "MODEL.PRETRAIN_CHOICE", "none", "MODEL.PRETRAIN_PATH", ""]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What the sub-commands have in common: names of arguments, places of files, plain refusals."""
+"""Conventions of all sub-commands: names of arguments, output paths, refusals."""
 
 import argparse
 from pathlib import Path
@@ -6,15 +6,20 @@ from pathlib import Path
 import pytest
 
 from processor.tools.command_line import parse_anywhere, place_output
-from run import TOOLS, build_parser
+from run import TOOLS, build_parser, load_tool
 
 CHECKPOINT_FIRST = sorted(set(TOOLS) - {"batches", "curves", "data-check", "protocol", "results"})
 
 
+def parse(typed):
+    words = typed.split()
+    return parse_anywhere(build_parser(words[0]), words)
+
+
 def options_of(name):
-    """The sub-command's arguments by their first names."""
+    """The sub-command's arguments by their first name."""
     parser = argparse.ArgumentParser()
-    TOOLS[name].add_arguments(parser)
+    load_tool(name).add_arguments(parser)
     return {
         action.option_strings[0] if action.option_strings else action.dest: action
         for action in parser._actions
@@ -22,7 +27,7 @@ def options_of(name):
 
 
 @pytest.mark.parametrize("name", TOOLS)
-def test_configuration_is_overridden_in_one_way(name):
+def test_options_are_set_by_overrides_only(name):
     options = options_of(name)
     assert {"--set", "--device", "--batch_size", "--num_workers"}.isdisjoint(options)
     if "opts" in options:
@@ -49,9 +54,9 @@ def test_checkpoint_comes_first(name):
         "embedding last.pth --max_identities 0",
     ],
 )
-def test_numbers_of_things_are_positive(typed, capsys):
+def test_counts_are_positive(typed, capsys):
     with pytest.raises(SystemExit) as exit_:
-        parse_anywhere(build_parser(), typed.split())
+        parse(typed)
     assert exit_.value.code == 2
     *_, option, number = typed.split()
     error = capsys.readouterr().err
@@ -67,13 +72,49 @@ def test_numbers_of_things_are_positive(typed, capsys):
         "extract --output x.npz last.pth a.jpg b/ TEST.NECK_FEAT after",
     ],
 )
-def test_overrides_stand_anywhere(typed):
-    parsed = parse_anywhere(build_parser(), typed.split())
+def test_overrides_may_stand_anywhere(typed):
+    parsed = parse(typed)
     assert (parsed.checkpoint, parsed.images) == ("last.pth", ["a.jpg", "b/"])
     assert parsed.opts == ["TEST.NECK_FEAT", "after"]
     assert parsed.output == "x.npz"
 
 
-def test_output_is_beside_the_checkpoint_unless_said():
+def test_output_is_beside_the_checkpoint_by_default():
     assert place_output(None, "runs/demo/last.pth", "search") == Path("runs/demo/search")
     assert place_output("here", "runs/demo/last.pth", "search") == Path("here")
+
+
+@pytest.mark.parametrize(
+    ("typed", "checkpoint", "opts"),
+    [
+        ("batches last.pth SOLVER.SEED 1", "last.pth", ["SOLVER.SEED", "1"]),
+        ("batches SOLVER.SEED 1 --config_file a.yml", None, ["SOLVER.SEED", "1"]),
+        ("batches --config_file a.yml DATASETS.NAMES a b", None, ["DATASETS.NAMES", "a", "b"]),
+        ("batches --config_file a.yml", None, []),
+    ],
+)
+def test_key_is_never_taken_for_a_checkpoint(typed, checkpoint, opts):
+    parsed = parse(typed)
+    assert (parsed.checkpoint, parsed.opts) == (checkpoint, opts)
+
+
+@pytest.mark.parametrize(
+    ("typed", "names", "opts"),
+    [
+        ("data-check", [], []),
+        ("data-check viper own/ --json x.json", ["viper", "own/"], []),
+        ("data-check --json x.json viper own/", ["viper", "own/"], []),
+        ("data-check viper SOLVER.SEED 1 --json x.json", ["viper"], ["SOLVER.SEED", "1"]),
+        ("data-check SOLVER.SEED 1", [], ["SOLVER.SEED", "1"]),
+    ],
+)
+def test_data_check_takes_names_before_overrides(typed, names, opts):
+    parsed = parse(typed)
+    assert (parsed.names, parsed.opts) == (names, opts)
+
+
+def test_every_sub_command_is_one_file():
+    assert len(TOOLS) == 13
+    for name, description in TOOLS.items():
+        assert description
+        assert callable(load_tool(name).run)

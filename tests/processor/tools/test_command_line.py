@@ -1,16 +1,11 @@
-"""Arguments as CLIP-ReID's users type them, and how errors end a program."""
+"""Command lines as CLIP-ReID's users type them."""
 
 import argparse
 
 import pytest
 
-from config import ConfigError, UnknownOptionError
-from datasets.images.decode import BadImageError
-from processor.runtime.signals import Interrupted
-from processor.tools.command_line import Arguments, parse_anywhere, parse_arguments, run
-from processor.training.epoch import NonFiniteLossError
-
-pytestmark = pytest.mark.usefixtures("own_log")
+from config import ConfigError
+from processor.tools.command_line import Arguments, load_recipe, parse_anywhere, parse_arguments
 
 
 @pytest.mark.parametrize(
@@ -26,9 +21,10 @@ pytestmark = pytest.mark.usefixtures("own_log")
         ),
         (["TEST.WEIGHT", "x.pth"], Arguments(None, ["TEST.WEIGHT", "x.pth"])),
         (["--local_rank", "0", "SOLVER.SEED", "-1"], Arguments(None, ["SOLVER.SEED", "-1"])),
+        (["SOLVER.SEED", "1", "--config_file", "a.yml"], Arguments("a.yml", ["SOLVER.SEED", "1"])),
     ],
 )
-def test_arguments(typed, expected):
+def test_config_file_and_overrides_are_parsed(typed, expected):
     assert parse_arguments("A program.", typed) == expected
 
 
@@ -41,7 +37,7 @@ def test_unknown_flag_is_refused(capsys):
 
 @pytest.fixture
 def tools():
-    """A parser of two sub-commands; the second one takes no options of the configuration."""
+    """A parser of two sub-commands; the second takes no overrides."""
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train")
@@ -64,13 +60,13 @@ def tools():
         ("train --file a.yml A --dry_run", ["A"]),
     ],
 )
-def test_options_on_both_sides_of_the_flags(tools, typed, opts):
+def test_overrides_may_stand_on_both_sides_of_flags(tools, typed, opts):
     parsed = parse_anywhere(tools, typed.split())
     assert (parsed.opts, parsed.file) == (opts, "a.yml")
     assert parsed.dry_run == ("--dry_run" in typed)
 
 
-def test_a_list_of_words_ends_before_an_option_of_the_configuration():
+def test_list_of_words_ends_before_the_first_key():
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", nargs="+", default=[])
     parser.add_argument("--top", type=int, nargs="+")
@@ -92,67 +88,37 @@ def test_a_list_of_words_ends_before_an_option_of_the_configuration():
         ("list --all A 1", "A 1"),
     ],
 )
-def test_what_is_no_option_is_refused(tools, typed, named, capsys):
+def test_unknown_words_are_refused(tools, typed, named, capsys):
     with pytest.raises(SystemExit) as exit_:
         parse_anywhere(tools, typed.split())
     assert exit_.value.code == 2
     assert capsys.readouterr().err.endswith(f"unrecognized arguments: {named}\n")
 
 
+EXAMPLE = "configs/person/vit_base.yml"
+
+
 @pytest.mark.parametrize(
-    "error",
+    ("words", "message"),
     [
-        ConfigError("set X to Y"),
-        UnknownOptionError("set X to Y"),
-        BadImageError("set X to Y"),
-        NonFiniteLossError("set X to Y", []),
-        FileNotFoundError("set X to Y"),
-        ValueError("set X to Y"),
+        ([], f"--config_file is missing; start from a recipe: --config_file {EXAMPLE}"),
+        (["SOLVER.SEED", "1"], "--config_file is missing"),
+        (["a.yml", "SOLVER.SEED", "1"], "to use a config file: --config_file a.yml"),
+        (["--config_file", EXAMPLE, "SOLVER.SEED", "1", "SOLVER.SEED", "2"], "is given twice"),
+        (["MODEL.NAME", "RN50", "DSGL.ENABLED", "True"], "train_dsgl.py"),
     ],
 )
-def test_error_of_the_user_is_one_line_and_status_1(error, capsys, monkeypatch):
-    monkeypatch.delenv("REID_TRACEBACK", raising=False)
-
-    def action():
-        raise error
-
-    with pytest.raises(SystemExit) as exit_:
-        run(action)
-    assert exit_.value.code == 1
-    printed = capsys.readouterr().out
-    assert "ERROR processor.tools.command_line: set X to Y\n" in printed
-    assert "Traceback" not in printed
-    assert ("REID_TRACEBACK=1" in printed) == (type(error) is ValueError)
+def test_recipe_that_cannot_train_with_labels_is_refused(words, message):
+    with pytest.raises(ConfigError) as error:
+        load_recipe(parse_arguments("A program.", words), EXAMPLE)
+    assert message in str(error.value)
 
 
-def test_traceback_on_request(monkeypatch):
-    monkeypatch.setenv("REID_TRACEBACK", "1")
-
-    def action():
-        raise ConfigError("set X to Y")
-
-    with pytest.raises(ConfigError):
-        run(action)
-
-
-def test_defect_keeps_its_traceback():
-    def action():
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        run(action)
-
-
-@pytest.mark.parametrize(("error", "status"), [(Interrupted(), 0), (KeyboardInterrupt(), 130)])
-def test_status_of_an_interrupted_run(error, status):
-    def action():
-        raise error
-
-    with pytest.raises(SystemExit) as exit_:
-        run(action)
-    assert exit_.value.code == status
-
-
-def test_success_returns(capsys):
-    run(lambda: None)
-    assert "ERROR" not in capsys.readouterr().out
+def test_typed_overrides_win_over_those_of_the_program(request):
+    file = str(request.config.rootpath / EXAMPLE)
+    added = ["SOLVER.SEED", "5", "SOLVER.MARGIN", "0.1"]
+    words = ["--config_file", file, "SOLVER.SEED", "6"]
+    cfg = load_recipe(parse_arguments("A program.", words), EXAMPLE, added)
+    assert (cfg.SOLVER.SEED, cfg.SOLVER.MARGIN, cfg.MODEL.NAME) == (6, 0.1, "ViT-B-16")
+    cfg = load_recipe(Arguments(None, ["MODEL.NAME", "ViT-B-32"]), EXAMPLE)
+    assert cfg.MODEL.NAME == "ViT-B-32"

@@ -1,4 +1,4 @@
-"""The published script's flags give the options they stand for."""
+"""Flags of the published script set the options that they stand for."""
 
 import runpy
 import shlex
@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from config import ConfigError, load_cfg, require_labels
-from config.checks import lookup
+from config.options import lookup
 from datasets.registry import read_dataset
-from processor.tools.dsgl_flags import DEFAULT_RECIPE, FLAGS, dsgl_opts
+from processor.tools.dsgl_flags import DEFAULT_RECIPE, FLAGS, load_dsgl_recipe, parse_dsgl
 
 ROOT = Path(__file__).resolve().parents[3]
 RECIPE = str(ROOT / "configs" / "dsgl" / "rn50_market1501.yml")
@@ -20,8 +20,7 @@ PUBLISHED = (
 
 
 def load(typed):
-    arguments = dsgl_opts(shlex.split(typed))
-    return load_cfg(arguments.config_file, arguments.opts)
+    return load_dsgl_recipe(parse_dsgl(shlex.split(typed)))
 
 
 def assert_options(typed, expected):
@@ -29,7 +28,7 @@ def assert_options(typed, expected):
     assert {key: lookup(cfg, key) for key in expected} == expected
 
 
-def test_published_command_is_the_recipe():
+def test_published_command_equals_the_recipe():
     cfg, recipe = load(PUBLISHED), load_cfg(RECIPE)
     assert cfg.OUTPUT_DIR == "out"
     for one in (cfg, recipe):
@@ -38,7 +37,7 @@ def test_published_command_is_the_recipe():
     assert cfg == recipe
 
 
-def test_without_flags_it_is_the_default_recipe():
+def test_command_without_flags_is_the_default_recipe():
     assert load("") == load_cfg(DEFAULT_RECIPE)
     assert load(f"--config_file {RECIPE}") == load_cfg(RECIPE)
 
@@ -85,12 +84,12 @@ def test_without_flags_it_is_the_default_recipe():
         ("--height 64 --width 32", {"INPUT.SIZE_TRAIN": [64, 32], "INPUT.SIZE_TEST": [64, 32]}),
     ],
 )
-def test_flags(typed, expected):
+def test_flag_sets_its_options(typed, expected):
     assert_options(typed, expected)
 
 
 @pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.names[-1])
-def test_flags_name_options_that_exist(flag):
+def test_options_of_flags_exist(flag):
     defaults = load("")
     for option in flag.options:
         lookup(defaults, option)
@@ -100,20 +99,20 @@ def test_flags_name_options_that_exist(flag):
     ("typed", "eps"),
     [
         ("--eps 0.5 DSGL.EPS 0.3", 0.3),
-        ("DSGL.EPS 0.3 --eps 0.5", 0.3),  # typed options win wherever they stand
+        ("DSGL.EPS 0.3 --eps 0.5", 0.3),  # wherever they stand
         ("SOLVER.SEED 1 --eps 0.5 --k1 20 DSGL.K2 4", 0.5),
         ("--eps 0.5 --eps 0.4", 0.4),
     ],
 )
-def test_flags_mix_with_options(typed, eps):
+def test_typed_options_win_over_flags(typed, eps):
     assert eps == load(typed).DSGL.EPS
 
 
-def test_labels_cannot_be_switched_on():
+def test_training_stays_without_labels():
     assert load("DSGL.ENABLED False").DSGL.ENABLED
 
 
-def test_data_set_that_cannot_be_read_names_those_that_can(tmp_path):
+def test_unknown_data_set_names_the_known_ones(tmp_path):
     name = load("-d celebreid").DATASETS.NAMES[0]
     with pytest.raises(ValueError, match=r"unknown data set 'celebreid'; known: market1501, "):
         read_dataset(name, tmp_path)
@@ -122,15 +121,15 @@ def test_data_set_that_cannot_be_read_names_those_that_can(tmp_path):
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ("--iters many", "argument --iters: 'many' is no number"),
-        ("--smooth x", "argument --smooth: 'x' is no number"),
+        ("--iters many", "argument --iters: 'many' is not a number"),
+        ("--smooth x", "argument --smooth: 'x' is not a number"),
         ("--num-instances x", "--num-instances: invalid int value"),
         ("--gpu 0", "unrecognized arguments: --gpu"),
     ],
 )
-def test_unusable_flags(typed, message, capsys):
+def test_unusable_flag_ends_the_program(typed, message, capsys):
     with pytest.raises(SystemExit) as exit_:
-        dsgl_opts(typed.split())
+        parse_dsgl(typed.split())
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err
 
@@ -140,33 +139,33 @@ def test_unusable_flags(typed, message, capsys):
     [
         ("-b many", r"SOLVER\.STAGE2\.IMS_PER_BATCH: 'many'.*whole number"),
         ("--num-instances -4", r"DATALOADER\.NUM_INSTANCE: -4 should be at least 1"),
-        ("--memorybank CMhybrid", r"DSGL\.MEMORY: 'CMhybrid' is none of CM, CMhard"),
+        ("--memorybank CMhybrid", r"DSGL\.MEMORY: 'CMhybrid' is not one of CM, CMhard"),
         ("--height -1", r"INPUT\.SIZE_TRAIN.*positive"),
         ("--width 0", r"INPUT\.SIZE_TRAIN.*positive"),
     ],
 )
-def test_unusable_values(typed, message):
+def test_unusable_value_is_refused(typed, message):
     with pytest.raises(ConfigError, match=message):
         load(typed)
 
 
-def test_flag_without_effect_is_said_to_have_none(caplog):
-    dsgl_opts(["--eps-gap", "0.02"])
-    assert "--eps-gap: without effect" in caplog.text
+def test_flag_without_effect_is_named(caplog):
+    load("--eps-gap 0.02")
+    assert "--eps-gap has no effect" in caplog.text
 
 
 @pytest.mark.parametrize("script", ["train.py", "train_clipreid.py"])
 @pytest.mark.usefixtures("own_log")
-def test_other_scripts_point_to_this_one(script, monkeypatch, capsys):
+def test_scripts_for_labels_point_to_train_dsgl(script, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", [script, "--config_file", RECIPE])
     with pytest.raises(SystemExit) as exit_:
         runpy.run_path(str(ROOT / script), run_name="__main__")
     assert exit_.value.code == 1
-    assert "DSGL.ENABLED: True is training without labels: python train_dsgl.py" in (
-        capsys.readouterr().out
-    )
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "DSGL.ENABLED: True trains without labels" in printed
+    assert "python train_dsgl.py --config_file FILE" in printed
 
 
-def test_with_labels_the_configuration_is_returned():
+def test_configuration_with_labels_is_returned():
     cfg = load_cfg()
     assert require_labels(cfg) is cfg

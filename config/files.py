@@ -1,0 +1,145 @@
+"""YAML files of options, and the files that they are based on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from config.errors import ConfigError
+from config.options import check_unique, flatten, given_twice, is_block
+
+BASE_KEY = "_BASE_"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Options from one source.
+
+    Attributes:
+        source: as errors name it; the path of a file.
+        pairs: key and value of each option, as written.
+    """
+
+    source: str
+    pairs: Sequence[tuple[str, Any]]
+
+
+def read_layers(config_file: str | Path) -> list[Layer]:
+    """A YAML file and its bases, the file itself last.
+
+    Raises:
+        FileNotFoundError: the file or a base does not exist.
+        ConfigError: a file holds no options or one of them twice, `_BASE_` is not a path, or a file
+            is its own base.
+    """
+    path = Path(config_file)
+    tree = read_file(path, "--config_file")
+    layers = [make_layer(tree, str(path))]
+    seen = {path.resolve()}
+    while BASE_KEY in tree:
+        heir, path = path, base_path(path, tree[BASE_KEY])
+        if path.resolve() in seen:
+            raise ConfigError(f"{BASE_KEY} of {heir}: {path} is itself based on {heir}")
+        seen.add(path.resolve())
+        tree = read_file(path, f"{BASE_KEY} of {heir}")
+        # Two recipes with one base must not write into one folder.
+        own = {key: value for key, value in tree.items() if key != "OUTPUT_DIR"}
+        layers.insert(0, make_layer(own, str(path)))
+    return layers
+
+
+def make_layer(tree: dict[str, Any], source: str) -> Layer:
+    """The options of a tree; an empty block, such as `DATASETS:`, counts as absent.
+
+    Raises:
+        ConfigError: an option is given under two names.
+    """
+    pairs = [
+        (key, value)
+        for key, value in flatten(tree)
+        if key != BASE_KEY and not (value is None and ("." not in key or is_block(key)))
+    ]
+    check_unique(pairs, source)
+    return Layer(source, pairs)
+
+
+def base_path(heir: Path, value: Any) -> Path:
+    """The path that `_BASE_: value` in the file `heir` means; raises ConfigError."""
+    if not isinstance(value, str) or not value:
+        raise ConfigError(
+            f"{BASE_KEY} of {heir}: {value!r} should be the path of one YAML file, relative to the "
+            "folder of this one"
+        )
+    return heir.parent / value
+
+
+def read_file(path: Path, role: str) -> dict[str, Any]:
+    """The tree of one YAML file.
+
+    Args:
+        path: the file.
+        role: the option that names the file, for errors.
+
+    Raises:
+        FileNotFoundError: the file does not exist; names its neighbours.
+        ConfigError: see `read_tree`.
+    """
+    if not path.is_file():
+        neighbours = sorted(map(str, path.parent.glob("*.yml")))
+        near = f"; files there: {', '.join(neighbours)}" if neighbours else ""
+        raise FileNotFoundError(f"{role}: no file {path}{near}")
+    return read_tree(path.read_text(encoding="utf-8"), f"{role}: {path}")
+
+
+def read_tree(text: str, source: str) -> dict[str, Any]:
+    """The tree of options in YAML text; empty text is an empty tree.
+
+    Raises:
+        ConfigError: not YAML, not a tree, or a key is given twice in a block.
+    """
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return {}
+        _check_keys(loader, node, source)
+        tree = loader.construct_document(node)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source} is not valid YAML: {error}") from error
+    finally:
+        loader.dispose()
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{source} holds no options, but {type(tree).__name__}")
+    return tree
+
+
+def _check_keys(loader: yaml.SafeLoader, node: yaml.Node, source: str, prefix: str = "") -> None:
+    """Raise ConfigError if a mapping has a key twice; YAML would keep the last value only."""
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen: dict[str, yaml.Node] = {}
+    for key_node, value_node in node.value:
+        key = f"{prefix}{key_node.value}"
+        if key in seen:
+            nodes = (seen[key], value_node)
+            first, second = (loader.construct_object(x, deep=True) for x in nodes)
+            raise given_twice((key, first), (key, second), source)
+        seen[key] = value_node
+        _check_keys(loader, value_node, source, f"{key}.")
+
+
+def find_model_config(name: str, files: Sequence[str]) -> str:
+    """The path of a JSON model config that may lie beside a YAML file; any other name unchanged.
+
+    Args:
+        name: MODEL.NAME as written.
+        files: YAML files to look beside, in order.
+    """
+    if not name.endswith(".json") or Path(name).is_file():
+        return name
+    beside = (Path(file).parent / Path(name).name for file in files if Path(file).is_file())
+    return next((str(path) for path in beside if path.is_file()), name)

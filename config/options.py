@@ -1,0 +1,86 @@
+"""Names of options: known, mistyped or given twice."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from yacs.config import CfgNode
+
+from config.defaults import default_cfg
+from config.errors import ConfigError, UnknownOptionError
+from config.legacy import NO_EFFECT, PRESET, translate_key
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Pairs of dotted name and value; an empty dictionary yields nothing."""
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from flatten(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def lookup(cfg: CfgNode, name: str) -> Any:
+    """The value of a dotted name."""
+    node: Any = cfg
+    for part in name.split("."):
+        node = node[part]
+    return node
+
+
+OPTIONS = frozenset(name for name, _ in flatten(default_cfg()))
+ACCEPTED = OPTIONS | NO_EFFECT | {PRESET}
+
+
+def is_block(name: str) -> bool:
+    """Whether options lie below a name, as below `SOLVER.STAGE1`."""
+    return any(option.startswith(f"{name}.") for option in OPTIONS)
+
+
+def find_option(key: str, source: str) -> str:
+    """The accepted option that a key means.
+
+    Args:
+        key: as written, e.g. `SOLVER.MAX_EPOCHS`.
+        source: where it was written, for the error.
+
+    Raises:
+        UnknownOptionError: names the nearest options.
+    """
+    name = translate_key(key, ACCEPTED)
+    if name not in ACCEPTED:
+        near = " or ".join(nearest_options(key))
+        hint = f"; did you mean {near}?" if near else ""
+        raise UnknownOptionError(f"unknown option {key} (from {source}){hint}")
+    return name
+
+
+def nearest_options(key: str) -> list[str]:
+    """Options with nearly the same name, else with the same or nearly the same last word."""
+    leaf = key.rsplit(".", 1)[-1].upper()
+    near = difflib.get_close_matches(key.upper(), OPTIONS, n=1, cutoff=0.75)
+    near += [name for name in sorted(OPTIONS) if name.rsplit(".", 1)[-1] == leaf]
+    if not near:
+        leaves = {name.rsplit(".", 1)[-1]: name for name in sorted(OPTIONS)}
+        near = [leaves[word] for word in difflib.get_close_matches(leaf, leaves, n=2, cutoff=0.6)]
+    return list(dict.fromkeys(near))
+
+
+def check_unique(pairs: Iterable[tuple[str, Any]], source: str) -> None:
+    """Raise ConfigError if an option is given twice, under one name or two."""
+    seen: dict[str, tuple[str, Any]] = {}
+    for key, value in pairs:
+        name = translate_key(key, ACCEPTED)
+        if name in seen:
+            raise given_twice(seen[name], (key, value), source)
+        seen[name] = (key, value)
+
+
+def given_twice(first: tuple[str, Any], second: tuple[str, Any], source: str) -> ConfigError:
+    """The error for two pairs of key and value that set one option."""
+    (key, value), (again, other) = first, second
+    written = f"{key} {value} and {again} {other}"
+    return ConfigError(f"{again} is given twice (from {source}): {written}; keep one of them")

@@ -1,0 +1,66 @@
+"""Overrides `KEY VALUE KEY VALUE ...`, as typed on a command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from config.errors import ConfigError
+from config.legacy import translate_key
+from config.options import ACCEPTED, check_unique
+
+COMMAND_LINE = "the command line"
+_KEY = re.compile(r"OUTPUT_DIR|SAMPLER|[A-Z][A-Z0-9_]*(\.[A-Z][A-Z0-9_]*)+")
+_LISTS = ("DATASETS.NAMES", "DATASETS.TARGETS")
+
+
+def is_key(word: str) -> bool:
+    """Whether a word is written like an option, such as SOLVER.SEED, and is not a file."""
+    return _KEY.fullmatch(word) is not None and not Path(word).exists()
+
+
+def typed_overrides(words: Sequence[str]) -> list[str]:
+    """The overrides that a user typed, in pairs.
+
+    Raises:
+        ConfigError: a key without a value, a value without a key, or an option given twice.
+    """
+    pairs = pair_overrides(words)
+    check_unique(pairs, COMMAND_LINE)
+    return [word for pair in pairs for word in pair]
+
+
+def pair_overrides(words: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of key and value; DATASETS.NAMES and DATASETS.TARGETS take several words.
+
+    Raises:
+        ConfigError: a key without a value, or a value without a key.
+    """
+    pairs: list[tuple[str, str]] = []
+    rest = list(words)
+    while rest:
+        key = rest.pop(0)
+        _refuse_files(key)
+        if not rest or translate_key(rest[0], ACCEPTED) in ACCEPTED:
+            raise ConfigError(f"overrides come in pairs KEY VALUE; {_explain(key, pairs)}")
+        values = [rest.pop(0)]
+        while key in _LISTS and rest and not is_key(rest[0]):
+            values.append(rest.pop(0))
+        pairs.append((key, ",".join(values)))
+    return pairs
+
+
+def _explain(key: str, pairs: Sequence[tuple[str, str]]) -> str:
+    """What is wrong with a key that no value follows."""
+    if is_key(key) or not pairs:
+        return f"{key!r} has no value"
+    return f"{key!r} stands behind {' '.join(pairs[-1])}, where a KEY is expected"
+
+
+def _refuse_files(word: str) -> None:
+    """Raise ConfigError for a file where a key is expected: its flag or option is missing."""
+    if word.endswith((".pth", ".pt")):
+        raise ConfigError(f"{word} is not an option; to evaluate a checkpoint: TEST.WEIGHT {word}")
+    if word.endswith((".yml", ".yaml")) or Path(word).is_file():
+        raise ConfigError(f"{word} is not an option; to use a config file: --config_file {word}")

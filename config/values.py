@@ -1,0 +1,80 @@
+"""Values of options: text or YAML, converted to the type of the default."""
+
+from __future__ import annotations
+
+import ast
+import math
+from typing import Any
+
+from yacs.config import CfgNode
+
+from config.defaults import default_cfg
+from config.errors import ConfigError
+from config.legacy import translate_value
+from config.options import lookup
+
+_KINDS = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    tuple: "a list",
+}
+
+
+def set_value(cfg: CfgNode, name: str, value: Any, source: str) -> None:
+    """Set one option.
+
+    Args:
+        cfg: changed in place.
+        name: of an option in it.
+        value: as written.
+        source: where it was written, for the error.
+
+    Raises:
+        ConfigError: the value has the wrong type.
+    """
+    block, _, leaf = name.rpartition(".")
+    node = lookup(cfg, block) if block else cfg
+    default = node[leaf]
+    value = translate_value(name, read_literal(value, default), default)
+    try:
+        node[leaf] = coerce(value, default)
+    except (TypeError, ValueError, OverflowError):
+        raise ConfigError(
+            f"{name}: {value!r} (from {source}) should be {_KINDS[type(default)]}, like the "
+            f"default {lookup(default_cfg(), name)!r}"
+        ) from None
+
+
+def read_literal(value: Any, default: Any) -> Any:
+    """Read a string as the Python literal it spells, unless the option is a plain string."""
+    if not isinstance(value, str) or (isinstance(default, str) and value[:1] not in "'\"("):
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+
+
+def coerce(value: Any, default: Any) -> Any:
+    """`value` as the type of `default`; raises TypeError, ValueError or OverflowError if unfit."""
+    if isinstance(default, bool):
+        if value in (0, 1) and not isinstance(value, str | float):
+            return bool(value)
+        raise TypeError
+    if isinstance(default, list | tuple):
+        if not isinstance(value, list | tuple):
+            raise TypeError
+        like = default[0] if default else ""
+        return type(default)(coerce(item, like) for item in value)
+    if isinstance(default, str):
+        if not isinstance(value, bool | int | float | str):
+            raise TypeError
+        return str(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError
+    if not math.isfinite(value) or (isinstance(default, int) and value != int(value)):
+        raise ValueError
+    return type(default)(value)

@@ -1,0 +1,62 @@
+"""Run a program: log, processes, and errors as one line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+
+from config import ConfigError, UnknownOptionError
+from datasets.images.decode import BadImageError
+from processor.runtime import distributed
+from processor.runtime.log import log_to
+from processor.runtime.signals import Interrupted
+from processor.training.epoch import NonFiniteLossError
+
+logger = logging.getLogger(__name__)
+
+TRACEBACK_VARIABLE = "REID_TRACEBACK"
+
+# Errors that the user can fix, shown as one line. Anything else is a bug and keeps its traceback.
+USER_ERRORS = (
+    ConfigError,
+    UnknownOptionError,
+    BadImageError,
+    NonFiniteLossError,
+    FileNotFoundError,
+    NotADirectoryError,
+    PermissionError,
+    MemoryError,
+    ValueError,
+)
+
+
+def run_program(action: Callable[[], object]) -> None:
+    """Run `action`; an error that the user can fix becomes one line and exit status 1."""
+    log_to()
+    with distributed.joined_processes():
+        log_to()
+        try:
+            action()
+        except Interrupted:
+            logger.info("stopped by SIGTERM; resume from last.pth, if saved: SOLVER.RESUME auto")
+            sys.exit(0)
+        except KeyboardInterrupt:
+            logger.error("interrupted; resume after the last finished epoch: SOLVER.RESUME auto")
+            sys.exit(130)
+        except USER_ERRORS as error:
+            if os.environ.get(TRACEBACK_VARIABLE):
+                raise
+            distributed.let_first_process_speak()
+            logger.error("%s", error)
+            error.with_traceback(None)  # frees data loaders, whose workers then end immediately
+            if type(error) is ValueError:  # of this program or of a library
+                logger.info("for the traceback set %s=1 in the environment", TRACEBACK_VARIABLE)
+            sys.exit(1)
+        except RuntimeError as error:
+            if not distributed.is_lost_process(error):
+                raise
+            distributed.let_first_process_speak()
+            logger.error("another process of this run was killed or failed")
+            sys.exit(1)

@@ -1,0 +1,42 @@
+"""Missing packages are named with the remedy."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import hubconf
+from processor.tools import environment
+
+ROOT = Path(__file__).parents[3]
+OPTIONAL = {"faiss", "h5py", "onnx", "onnxruntime", "onnxscript"}
+OWN = {"config", "datasets", "loss", "model", "processor", "solver"}
+
+
+def imported_packages():
+    for package in OWN:
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    yield from (alias.name.partition(".")[0] for alias in node.names)
+                elif isinstance(node, ast.ImportFrom):
+                    yield node.module.partition(".")[0]
+
+
+def test_all_packages_that_the_program_imports_are_checked():
+    third_party = set(imported_packages()) - OWN - OPTIONAL - set(sys.stdlib_module_names)
+    assert third_party <= set(environment.PACKAGES)
+    assert set(hubconf.dependencies) <= set(environment.PACKAGES)
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    required = [line for line in lines if line and not line.startswith("#")]
+    assert len(environment.PACKAGES) == len(required)
+
+
+def test_missing_packages_are_named_with_the_remedy(monkeypatch):
+    environment.check_packages()
+    monkeypatch.setattr(environment, "PACKAGES", ["sys", "no_such_package", "nor_this"])
+    with pytest.raises(SystemExit) as exit_:
+        environment.check_packages()
+    for part in ("no_such_package, nor_this\n", "pip install -r requirements.txt", "activate"):
+        assert part in exit_.value.code
