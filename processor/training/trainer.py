@@ -178,6 +178,7 @@ class Trainer:
             return
         timing = stage.optimization.timing
         self._table.log(record)
+        logger.debug("stage %s epoch %d/%d done: %s", stage.name, epoch, timing.num_epochs, record)
         is_last = epoch == timing.num_epochs
         meta = self._meta(stage, epoch)
         if is_last or epoch % timing.checkpoint_period == 0:
