@@ -1,10 +1,10 @@
-# `make demo` and `make test` work on a fresh clone: they make .venv and install what they need.
+# `make demo` and `make test` work in a fresh clone: they create .venv and install what they need.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo demo-dsgl test bench lint clean
+.PHONY: demo demo-dsgl test bench lint docs hooks clean
 
 $(VENV)/.installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -14,6 +14,11 @@ $(VENV)/.installed: requirements.txt
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	touch $@
+
+$(VENV)/.installed-docs: requirements-docs.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -r requirements-docs.txt
 	touch $@
 
 demo: $(VENV)/.installed
@@ -37,7 +42,7 @@ demo-dsgl: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
-# Those that finish in ten minutes on two cores; the others are named in docs/performance.md.
+# The benchmarks that finish in ten minutes on two cores; docs/performance.md names the others.
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/input.py
 	$(BIN)/python benchmarks/steps.py --repeats 3
@@ -55,6 +60,14 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/codespell
+	$(BIN)/python -m pytest -q tests/test_documents.py
+
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
+hooks: $(VENV)/.installed-dev
+	$(BIN)/pre-commit install
 
 clean:
-	rm -rf runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf runs site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -165,7 +165,7 @@ def _log_summary(splits: DataSplits) -> DataSplits:
     for part in ("train", "query", "gallery"):
         samples = getattr(splits, part)
         parts.append(f"{part} {len({s.pid for s in samples}):,} ids, {len(samples):,} images")
-    logger.info("%s: %s", splits.name, "; ".join(parts))
+    logger.debug("%s: %s", splits.name, "; ".join(parts))
     for note in splits.notes:
-        logger.info("%s: %s", splits.name, note)
+        logger.debug("%s: %s", splits.name, note)
     return splits

@@ -149,7 +149,7 @@ def build_text_side(cfg: CfgNode, backbone: Backbone, num_classes: int, noun: st
             f"MODEL.TEXT_TOWER: {cfg.MODEL.NAME} has no text tower; set it to False (baseline)"
         )
     tokens = tokenize_prompt(noun, clip.context_length)
-    logger.info("prompt: %s", tokens.sentence)
+    logger.debug("prompt: %s", tokens.sentence)
     return TextSide(PromptLearner(tokens, clip.token_embedding, num_classes), TextEncoder(clip))
 
 

@@ -150,9 +150,7 @@ def cluster(distance: sparse.csr_array, eps: float, min_samples: int = 4) -> np.
         raise ValueError(f"DSGL.EPS: expected a Jaccard distance between 0 and 1, got {eps}")
     if min_samples < 1:
         raise ValueError(f"DSGL.MIN_SAMPLES: expected 1 or more, got {min_samples}")
-    from sklearn.cluster import (
-        DBSCAN,
-    )  # importing takes a second; only training without labels pays it
+    from sklearn.cluster import DBSCAN  # takes a second to import
 
     graph = _sorted_graph(distance, eps)
     labels = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed").fit_predict(graph)
@@ -161,7 +159,7 @@ def cluster(distance: sparse.csr_array, eps: float, min_samples: int = 4) -> np.
         nearest = _closest_core(distance, min_samples)  # min_samples > 1, else each image is a core
         raise ValueError(
             f"no cluster: all {len(labels)} images are outliers at DSGL.EPS {eps}; raise it "
-            f"above {nearest:.2f}, where the first {min_samples} images come together, or lower "
+            f"above {nearest:.2f}, where the first {min_samples} images form a cluster, or lower "
             "DSGL.MIN_SAMPLES"
         )
     if num_clusters == 1:

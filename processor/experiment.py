@@ -92,19 +92,20 @@ def train(cfg: CfgNode) -> EvaluationReport:
             config_text=dump_cfg(cfg),
             meta=_describe_training(cfg, plan.data),
             seed=cfg.SOLVER.SEED,
-            evaluate=lambda: evaluator(model),
+            evaluate=(lambda: evaluator(model)) if plan.targets else None,
         )
         if cfg.TEST.BEFORE_TRAINING and not state:
             trainer.evaluate_before_training()
         trainer.run_stages(stages, state)
-        report = trainer.report or evaluator(model)
-    _finish(cfg, plan.data, folder, evaluator, report)
-    logger.info(
-        "done in %s. Results: %s   Next: python run.py rank-list %s",
-        clock(time.monotonic() - started),
-        folder.path / "results.md",
-        folder.last,
-    )
+        report = trainer.report
+        if report is None:  # nothing was left to train
+            report = evaluator(model)
+            log_results(report)
+    if report.targets:
+        _write_results(cfg, plan.data, folder, evaluator, report)
+    logger.info("done     in %s", clock(time.monotonic() - started))
+    tool = "rank-list {}" if report.targets else "extract {} IMAGES"
+    logger.info("next     python run.py %s", tool.format(folder.last))
     folder.close()
     return report
 
@@ -173,12 +174,14 @@ def _log_header(
     if not cfg.DSGL.ENABLED:
         identities = f"of {data.num_classes:,} identities, {data.num_cameras} cameras"
     logger.info(
-        "data     %s of %s: %s images %s; tested on %s",
+        "data     %s of %s: %s images %s; %s",
         "all images" if data.use_all else "training images",
         ", ".join(data.names),
         f"{len(data.samples):,}",
         identities,
-        ", ".join(target.name for target in plan.targets),
+        f"tested on {', '.join(target.name for target in plan.targets)}"
+        if plan.targets
+        else "not evaluated",
     )
     if not cfg.DSGL.ENABLED and data.num_classes < FEW_IDENTITIES:
         logger.warning("%d identities are very few to learn from", data.num_classes)
@@ -207,7 +210,7 @@ def _describe_training(cfg: CfgNode, data: TrainingSet) -> Meta:
     return describe_model(cfg, ModelSizes.of(data), data.camera_ranges(), use_all=data.use_all)
 
 
-def _finish(
+def _write_results(
     cfg: CfgNode,
     data: TrainingSet,
     folder: RunFolder,
@@ -220,6 +223,7 @@ def _finish(
         results = {**report.as_dict(), **_how(cfg, evaluator, "last"), "training": trained_on}
         save_results(folder.path, results)
     logger.info("%s\n%s", _title(cfg), _closing_table(report, folder.before_training))
+    logger.info("results  %s", folder.path / "results.md")
 
 
 def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:

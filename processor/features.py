@@ -42,7 +42,6 @@ def extract_features(
     *,
     title: str,
     stop: StopRequest | None = None,
-    check_width: Callable[[int], None] | None = None,
 ) -> FeatureTable:
     """Run an encoder over images; several processes share the work, and each gets the whole table.
 
@@ -50,20 +49,20 @@ def extract_features(
     second copy of the features.
 
     Args:
-        encode: (B, 3, H, W) batch on the device -> (B, D).
+        encode: (B, 3, H, W) batch on the device -> (B, D); may raise for a D that is too large,
+            as memory for all rows is allocated after the first batch.
         loader: yields consecutive images in order; its indices count from the first of them.
         num_images: N.
         precision: device and number format.
         title: names the work in progress and warnings.
         stop: a request to stop, checked between batches.
-        check_width: called with D before memory for all rows is allocated; may raise.
 
     Raises:
         Interrupted: a stop was requested.
         ValueError: no image could be read.
     """
     own = distributed.share(num_images)
-    rows = _Rows(len(own), check_width)
+    rows = _Rows(len(own))
     table = _extract(encode, loader(own), rows, precision, title, stop)
     if stop is not None and any(distributed.collect(stop.requested)):
         raise Interrupted
@@ -164,7 +163,6 @@ class _Rows:
     """A matrix filled from the top."""
 
     expected: int  # number of rows; more are possible
-    check_width: Callable[[int], None] | None
     _memory: Tensor = field(default_factory=lambda: torch.empty(0, 0), init=False)
     _count: int = field(default=0, init=False)
 
@@ -172,8 +170,6 @@ class _Rows:
         """Add (n, D) rows."""
         end = self._count + len(rows)
         if not self._count:
-            if self.check_width is not None:
-                self.check_width(rows.shape[1])
             self._memory = rows.new_empty(max(self.expected, end), rows.shape[1])
         elif end > len(self._memory):
             self._memory = torch.cat([self._memory, torch.empty_like(self._memory), rows])

@@ -35,6 +35,7 @@ class Use:
         image_size: (height, width) of the model's input in pixels.
         ignore_same_camera: data sets with the junk rule are evaluated with it.
         skip_bad_images: broken files are left out instead of stopping the run.
+        labelled: the identities of its training images are used.
     """
 
     trains: bool
@@ -42,6 +43,7 @@ class Use:
     image_size: tuple[int, int]
     ignore_same_camera: bool
     skip_bad_images: bool
+    labelled: bool = True
 
 
 def check_data_set(splits: Sequence[DataSplits], facts: Facts, use: Use) -> list[Fault]:
@@ -58,7 +60,7 @@ def check_data_set(splits: Sequence[DataSplits], facts: Facts, use: Use) -> list
 def _check(split: DataSplits, facts: Facts, use: Use) -> Iterator[Fault]:
     yield from find_empty_splits(split, trains=use.trains, tests=use.tests)
     yield from find_broken_files(split, facts, skip=use.skip_bad_images)
-    yield from find_identity_faults(split)
+    yield from find_identity_faults(split, labelled=use.labelled)
     yield from find_camera_faults(split)
     yield from find_query_faults(split, ignore_same_camera=use.ignore_same_camera)
     yield from find_equal_files(split, facts, ignore_same_camera=use.ignore_same_camera)

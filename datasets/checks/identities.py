@@ -38,9 +38,15 @@ def find_empty_splits(splits: DataSplits, *, trains: bool, tests: bool) -> Itera
             yield Fault(severity, "empty split", splits.name, f"no {part} images", (), remedy)
 
 
-def find_identity_faults(splits: DataSplits) -> Iterator[Fault]:
-    """Identities with one image, alone in their split, or in both training and test."""
-    training = _by_pid(splits.train)
+def find_identity_faults(splits: DataSplits, *, labelled: bool = True) -> Iterator[Fault]:
+    """Identities with one image, alone in their split, or in both training and test.
+
+    Args:
+        splits: the data set.
+        labelled: the identities of training images are used; DSGL does not look at them.
+    """
+    train = splits.train if labelled else []
+    training = _by_pid(train)
     lone = [images[0] for images in training.values() if len(images) == 1]
     if lone:
         yield Fault(
@@ -52,7 +58,7 @@ def find_identity_faults(splits: DataSplits) -> Iterator[Fault]:
             "add images or leave these identities out: a batch repeats the image",
         )
     for severity, part, images in (
-        (ERROR, "training", splits.train),
+        (ERROR, "training", train),
         (WARNING, "gallery", splits.gallery),
     ):
         if len({image.pid for image in images}) == 1:
@@ -62,7 +68,8 @@ def find_identity_faults(splits: DataSplits) -> Iterator[Fault]:
                 splits.name,
                 f"all {len(images):,} {part} images are of one identity",
                 (name_identity(images[0]),),
-                "add identities: there is nothing to tell this one apart from",
+                "add identities: there is nothing to tell this one apart from; images without "
+                "labels are for train_dsgl.py (DSGL.ENABLED True)",
             )
     both = [
         image

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -101,19 +101,25 @@ class Evaluator:
         return distributed.from_first(lambda: self.score(target, samples, table))
 
     def _extract(self, model: ReIDModel, target: Target, samples: Sequence[Sample]) -> FeatureTable:
+        # With the width known from the first batch, before memory for all rows is allocated.
+        check_memory = cache(partial(self._check_memory, target, len(samples)))
+
+        def encode(batch: Batch) -> Tensor:
+            ids = ids_of_model(batch.camids, batch.viewids, target.cameras)
+            features = model.embed(batch.images, *ids)
+            check_memory(features.shape[1])
+            return features
+
         was_training = model.training
         model.eval()
         try:
             return extract_features(
-                lambda batch: model.embed(
-                    batch.images, *ids_of_model(batch.camids, batch.viewids, target.cameras)
-                ),
+                encode,
                 lambda own: self.loader(samples[own.start : own.stop]),
                 len(samples),
                 self.precision,
                 title=target.name,
                 stop=self.stop,
-                check_width=partial(self._check_memory, target, len(samples)),
             )
         finally:
             model.train(was_training)

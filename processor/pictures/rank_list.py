@@ -57,23 +57,26 @@ def rank_row(
         labelled: the images have identities; False shows file names and no right or wrong.
     """
     query = retrieval.query[rank_list.query]
+    describe = _file_of
+    if labelled:
+        cameras = {sample.camid for sample in (*retrieval.query, *retrieval.gallery)}
+        describe = _ids_of if len(cameras) > 1 else _pid_of
     ranks: list[Tile] = []
     junk: list[Tile] = []
     for entry in rank_list.entries:
         sample = retrieval.gallery[entry.index]
         distance = math.sqrt(max(entry.distance, 0)) if squared else entry.distance
         place = "junk" if entry.junk else f"rank {len(ranks) + 1}"
-        caption = (place, f"distance {distance:.3f}", *_describe(sample, labelled=labelled))
+        caption = (place, f"distance {distance:.3f}", *describe(sample))
         tile = Tile(sample.path, caption, _frame(entry) if labelled else None)
         (junk if entry.junk else ranks).append(tile)
     scores = _describe_scores(rank_list, len(junk)) if labelled else ()
-    lines = ("query", *_describe(query, labelled=labelled), *scores)
     result = ""
     if labelled:
         first = next(entry for entry in rank_list.entries if not entry.junk)
         result = "none" if rank_list.average_precision is None else _frame(first)
     return RankRow(
-        query=Tile(query.path, lines, "query"),
+        query=Tile(query.path, ("query", *describe(query), *scores), "query"),
         ranks=tuple(ranks),
         junk=tuple(junk),
         pid=query.pid,
@@ -93,11 +96,18 @@ def _describe_scores(rank_list: RankList, shown_junk: int) -> tuple[str, ...]:
     return lines
 
 
-def _describe(sample: Sample, *, labelled: bool) -> tuple[str, ...]:
-    """Identity and camera; without identities the file with its folder."""
-    if not labelled:
-        return (str(Path(*Path(sample.path).parts[-2:])),)
+def _ids_of(sample: Sample) -> tuple[str, ...]:
     return (f"identity {sample.pid}", name_camera(sample.camid))
+
+
+def _pid_of(sample: Sample) -> tuple[str, ...]:
+    """Without the camera, as there is only one or it is unknown."""
+    return (f"identity {sample.pid}",)
+
+
+def _file_of(sample: Sample) -> tuple[str, ...]:
+    """The file with its folder, of images without identities."""
+    return (str(Path(*Path(sample.path).parts[-2:])),)
 
 
 def _frame(entry: RankEntry) -> str:

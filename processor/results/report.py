@@ -74,7 +74,7 @@ class EvaluationReport:
         """The content of results.json; fractions."""
         return {
             "targets": {target.name: _target_dict(target) for target in self.targets},
-            "average": _nested(self.average()),
+            "average": _nested(self.average()) if self.targets else {},
         }
 
 

@@ -16,7 +16,10 @@ _FILE_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class _ConsoleFormatter(logging.Formatter):
-    """Messages without time and module, wrapped to CONSOLE_WIDTH columns."""
+    """Messages without time and module, wrapped to CONSOLE_WIDTH columns.
+
+    An error stays one line, to be searched for, and tables keep their lines.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         text = record.getMessage()
@@ -24,8 +27,8 @@ class _ConsoleFormatter(logging.Formatter):
             text = f"{record.levelname.lower()}: {text}"
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
-            return text
-        return "\n".join(map(_wrap, text.split("\n")))
+        whole = record.levelno >= logging.ERROR or "\n" in text
+        return text if whole else _wrap(text)
 
 
 def _wrap(line: str) -> str:

@@ -93,7 +93,10 @@ def run(arguments: argparse.Namespace) -> None:
         name = Path(found.path)
         file = folder / f"{number:03}_{name.stem}_{method}.png"
         overlay(read_image(found.path), found.attention).save(file)
-        tiles += [Tile(found.path, (name.stem,)), Tile(str(file))]
+        flat = bool(
+            found.attention.max() == found.attention.min()
+        )  # Grad-CAM drops negative values
+        tiles += [Tile(found.path, (name.stem,)), Tile(str(file), ("flat map",) * flat)]
     step = 2 * PAIRS_PER_ROW
     rows = [tiles[start : start + step] for start in range(0, len(tiles), step)]
     sheet = folder / f"sheet_{method}.png"

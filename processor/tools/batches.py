@@ -1,4 +1,4 @@
-"""Draw what samplers put into a batch: random P x K, DFGS and GS side by side."""
+"""Draw the first batches of random P x K, DFGS and GS sampling side by side."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ from processor.training.plan import build_sources
 
 logger = logging.getLogger(__name__)
 
-P_X_K = ["DATALOADER.SAMPLER", "softmax_triplet"]  # checked as such; each sampler sets its own
+P_X_K = ["DATALOADER.SAMPLER", "softmax_triplet"]  # passes all checks; each sampler sets its own
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What batches are drawn for.
+    """A model and the images that it trains on.
 
     Attributes:
         name: of the checkpoint or configuration, for the title.
         model: on the CPU.
         cfg: its configuration.
         data: its training images.
-        has_prompts: there are learned prompts of these images' identities.
+        has_prompts: whether it has learned prompts of these images' identities.
     """
 
     name: str
@@ -65,7 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--features",
         choices=FEATURES,
-        help="what identities are compared by (default: their learned prompts, if there are any)",
+        help="features to compare identities by (default: text, of their learned prompts, if there "
+        "are any)",
     )
     parser.add_argument(
         "--epoch", type=positive, default=1, metavar="N", help="its first batch (default: 1)"
@@ -86,8 +87,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Plan an epoch with every sampler and draw the first batches.
 
     Raises:
-        ConfigError, FileNotFoundError, ValueError: see `open_model`, `build_train_sampler`; prompts
-            asked for that are not there.
+        ConfigError, FileNotFoundError, ValueError: see `open_model`, `build_train_sampler`; no
+            learned prompts for --features text.
     """
     checkpoint, opts = arguments.checkpoint, arguments.opts
     if checkpoint is None and arguments.config_file is None:
@@ -101,7 +102,7 @@ def run(arguments: argparse.Namespace) -> None:
     cfg, data = subject.cfg, subject.data
     kind = arguments.features or ("text" if subject.has_prompts else "image")
     if kind == "text" and not subject.has_prompts:
-        raise ValueError(f"--features text: {subject.name} has no learned prompts; take image")
+        raise ValueError(f"--features text: {subject.name} has no learned prompts; use image")
     model = subject.model.to(choose_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID))
     features = extract_identity_features(cfg, model, data, kind, arguments.epoch)
     batches = sample_batches(cfg, data, features, arguments.epoch)
@@ -127,10 +128,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def open_checkpoint(path: str, config_file: str | None, opts: list[str]) -> Subject:
-    """The model of a checkpoint and what it was trained on."""
+    """The model of a checkpoint and its training images."""
     loaded = open_model(path, config_file, [*opts, *P_X_K])
     if not isinstance(loaded.model, CLIPReID):
-        raise ValueError(f"{path}: these samplers are of models that are trained with labels")
+        raise ValueError(f"{path}: trained without labels; these samplers need labels")
     data = join_sources(build_sources(loaded.cfg), use_all=loaded.use_all)
     has_prompts = loaded.has_prompts_of(data)
     if not has_prompts:

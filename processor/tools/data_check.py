@@ -81,6 +81,7 @@ def check(cfg: CfgNode, names: Sequence[str] = ()) -> Findings:
         use = Use(
             trains=not names and name in sources,
             tests=not names and name in targets,
+            labelled=not cfg.DSGL.ENABLED,
             image_size=tuple(cfg.INPUT.SIZE_TEST),
             ignore_same_camera=cfg.TEST.IGNORE_SAME_CAMERA,
             skip_bad_images=cfg.INPUT.ON_BAD_IMAGE == "skip",
@@ -129,8 +130,8 @@ def image_files(data: Mapping[str, Sequence[DataSplits]]) -> Iterator[str]:
 
 
 def batch_shape(cfg: CfgNode) -> tuple[int, int] | None:
-    """P and K of the configuration's batches; None for shuffled ones."""
-    if not sampler_kind(cfg).p_x_k:
+    """P and K of batches of identities; None for batches of clusters or shuffled images."""
+    if cfg.DSGL.ENABLED or not sampler_kind(cfg).p_x_k:
         return None
     num_instances = cfg.DATALOADER.NUM_INSTANCE
     return cfg.SOLVER.STAGE2.IMS_PER_BATCH // num_instances, num_instances

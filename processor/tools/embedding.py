@@ -1,4 +1,4 @@
-"""Draw image features of a few identities in the plane, with their learned prompts as stars."""
+"""Draw image features of a few identities in a plane, with their learned prompts as stars."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="data sets or folders (default: what the model is evaluated on, with --split train "
-        "what it was trained on)",
+        help="data sets or folders (default: those of the evaluation, with --split train those of "
+        "the training)",
     )
     parser.add_argument(
         "--split",
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--method", choices=METHODS, default="tsne", help="default: tsne")
     parser.add_argument(
-        "--mark", choices=MARKS, default=MARKS[0], help="what shapes stand for (default: camera)"
+        "--mark", choices=MARKS, default=MARKS[0], help="meaning of the shapes (default: camera)"
     )
     parser.add_argument(
         "--max_identities",
@@ -98,31 +98,29 @@ def run(arguments: argparse.Namespace) -> None:
     labels = find_prompts(loaded, opened.evaluator.targets) if train else {}
     model = opened.model.eval()
     few = extract_few(model, opened.evaluator, chosen, projected=bool(labels))
+    people = list(dict.fromkeys(few.identities))
+    notes = [
+        "A point is an image; colour and fill tell identities apart. Images of one identity should "
+        "lie together."
+    ]
     if labels:
         assert isinstance(model, CLIPReID)  # it has prompts
-        people = list(dict.fromkeys(few.identities))
         features, texts = without_gap(few.features, encode_prompts(model, people, labels))
         rows = torch.cat([features, texts])
         share = share_of_right_prompts(features, texts, few.identities, people)
-        feature = "projected image features and prompts' text features, each kind centred"
-        notes = [
+        notes.append(
             "A star is a learned prompt; a line leads to the images of its identity. Of these "
-            f"{len(people)} prompts, the right one is the nearest for {share:.0%} of the images.",
-        ]
+            f"{len(people)} prompts, the right one is the nearest for {share:.0%} of the images."
+        )
+        feature = "projected image features and prompts' text features, each kind centred"
     else:
-        people, rows, feature, notes = [], few.features, "retrieval features", []
+        rows, feature = few.features, "retrieval features"
         if opened.evaluator.protocol.normalize:
             rows, feature = torch.nn.functional.normalize(rows), f"{feature}, L2-normalized"
-    scene = make_scene(few, rows, people, arguments)
-    count = len(set(few.identities))
+    notes.append(f"{METHODS[arguments.method]} of {Path(arguments.checkpoint).name}: {feature}.")
+    scene = make_scene(few, rows, people if labels else [], arguments)
     kind = {"train": "training", "test": "test"}[arguments.split]
-    title = f"{count} identities of {', '.join(images)} ({kind} images)"
-    notes = [
-        "A point is an image; colour and fill tell identities apart. Images of one identity should "
-        "lie together.",
-        *notes,
-        f"{METHODS[arguments.method]} of {Path(arguments.checkpoint).name}: {feature}.",
-    ]
+    title = f"{len(people)} identities of {', '.join(images)} ({kind} images)"
     figure = draw_embedding(scene, title=title, notes=notes)
     path = place_output(arguments.output, arguments.checkpoint, f"embedding_{arguments.split}.png")
     save_figure(figure, path)
@@ -130,7 +128,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def find_prompts(loaded: LoadedModel, targets: Sequence[Target]) -> dict[Identity, int]:
-    """Labels of the identities that the model has learned prompts of; empty if of others."""
+    """Labels of the identities if the model has learned their prompts, else nothing."""
     sources = {target.name: target.splits[0] for target in targets}
     if set(sources) == set(loaded.cameras):
         data = join_sources([sources[name] for name in loaded.cameras], use_all=loaded.use_all)

@@ -47,7 +47,6 @@ def run(arguments: argparse.Namespace) -> None:
         logger.info("%s", describe_plan(cfg, plan_run(cfg)))
         return
     train(cfg)
-    logger.info("results: %s and results.md", results_file)
     if arguments.compare:
         logger.info("%s", compare(cfg, results_file))
 

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint(parser)
     add_data(parser)
     parser.add_argument(
-        "--output", metavar="FOLDER", help="default: thresholds beside the checkpoint"
+        "--output", metavar="FOLDER", help="default: thresholds next to the checkpoint"
     )
     parser.add_argument(
         "--far",

@@ -1,7 +1,8 @@
-"""What a training run reads, checked before anything is written."""
+"""The data of a training run, checked before anything is written."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,15 +21,17 @@ from processor.evaluation.target import Target
 from processor.runtime import distributed
 from processor.runtime.precision import Precision
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """What a training run reads and how it fills batches; nothing has been written yet.
+    """The data of a training run and the sampler of its batches.
 
     Attributes:
         sources: the data sets of DATASETS.NAMES.
         data: their training images, joined.
-        targets: what is evaluated on.
+        targets: the data sets to evaluate on; none where images without labels are trained on.
         sampler: plans the image stage's batches.
     """
 
@@ -39,24 +42,38 @@ class RunPlan:
 
 
 def plan_run(cfg: CfgNode) -> RunPlan:
-    """Read the data of a configuration and look for all that would make the run fail or worthless.
+    """Read the data of a configuration and check that the run can succeed.
 
     Raises:
-        ConfigError, FileNotFoundError, ValueError: something in the configuration or the data that
-            cannot work; says what to change.
+        ConfigError, FileNotFoundError, ValueError: configuration or data cannot be used; says what
+            to change.
         LeakageError: a target's test images or test identities are trained on.
     """
     use_all = cfg.DATASETS.USE_ALL
     sources = build_sources(cfg)
     data = join_sources(sources, use_all=use_all)
     if cfg.MODEL.SIE_CAMERA and data.num_cameras < 2:
-        raise ConfigError("MODEL.SIE_CAMERA: the training images are of one camera; leave it out")
+        raise ConfigError("MODEL.SIE_CAMERA: all training images are from one camera; set it False")
     targets = build_targets(cfg, data.camera_ranges(), sources)
+    if cfg.DSGL.ENABLED and not cfg.DATASETS.TARGETS:
+        targets = _with_test_images(targets)
     build_evaluator(cfg, targets, Precision.of(cfg.SOLVER.AMP, torch.device("cpu"))).check()
     notes = check_leakage(sources, [target.splits for target in targets], use_all=use_all)
     targets = _add_remarks(targets, notes)
     sampler = build_train_sampler(cfg, data, distributed.size())
     return RunPlan(sources, data, targets, sampler)
+
+
+def _with_test_images(targets: Sequence[Target]) -> list[Target]:
+    """The targets that have queries and a gallery: images without labels have none."""
+    kept = [t for t in targets if t.splits[0].query and t.splits[0].gallery]
+    if not kept:
+        logger.warning(
+            "no labelled test images in %s: training without evaluation; DATASETS.TARGETS names a "
+            "labelled data set to evaluate on",
+            ", ".join(target.name for target in targets),
+        )
+    return kept
 
 
 def build_sources(cfg: CfgNode) -> list[DataSplits]:
@@ -65,7 +82,7 @@ def build_sources(cfg: CfgNode) -> list[DataSplits]:
 
 
 def _add_remarks(targets: Sequence[Target], notes: Mapping[str, str]) -> list[Target]:
-    """The targets, those named in `notes` with a remark more."""
+    """The targets, with the note on a target added to its remarks."""
     return [
         replace(target, remarks=(*target.remarks, notes[target.name]))
         if target.name in notes

@@ -40,7 +40,7 @@ class Trainer:
         config_text: the configuration as YAML, saved with every checkpoint.
         meta: facts about the model, saved with every checkpoint.
         seed: with stage and epoch, seeds every epoch.
-        evaluate: scores the model on the targets.
+        evaluate: scores the model on the targets; None = there are none.
         report: the latest evaluation.
     """
 
@@ -52,12 +52,14 @@ class Trainer:
     config_text: str
     meta: Meta
     seed: int
-    evaluate: Callable[[], EvaluationReport]
+    evaluate: Callable[[], EvaluationReport] | None
     report: EvaluationReport | None = None
     _table: EpochTable = field(default_factory=lambda: EpochTable(0), init=False, repr=False)
 
     def evaluate_before_training(self) -> None:
         """Score the model as it is, for comparison at the end."""
+        if self.evaluate is None:
+            return
         report = self.evaluate()
         logger.info("before   %s", scores_line(report))
         log_results(report, logging.DEBUG)
@@ -178,22 +180,27 @@ class Trainer:
             return
         timing = stage.optimization.timing
         self._table.log(record)
+        logger.debug("stage %s epoch %d/%d done: %s", stage.name, epoch, timing.num_epochs, record)
         is_last = epoch == timing.num_epochs
         meta = self._meta(stage, epoch)
         if is_last or epoch % timing.checkpoint_period == 0:
             self._save(self._kept_file(stage, epoch), meta)
-        if timing.eval_period and (is_last or epoch % timing.eval_period == 0):
+        due = timing.eval_period and (is_last or epoch % timing.eval_period == 0)
+        if self.evaluate is not None and due:
             self.report = self.evaluate()
             record = {**record, **self.report.scalars()}
-            best_file = self.folder.path / "best.pth"
             best = max((line.get("mAP", 0.0) for line in lines), default=0.0)
-            is_best = record["mAP"] > best or not best_file.is_file()
-            if is_best:
-                self._save(best_file, {**meta, "mAP": record["mAP"]})
-            mark = "  best so far" if is_best else ""
-            logger.info("   test  %s%s", scores_line(self.report), mark)
+            self._keep_best(self.report, meta, best)
             log_results(self.report, logging.INFO if is_last else logging.DEBUG)
         self.folder.add_metrics(record)
+
+    def _keep_best(self, report: EvaluationReport, meta: Meta, best: float) -> None:
+        """Log an evaluation and keep the checkpoint if its mAP is above the `best` before."""
+        file, score = self.folder.path / "best.pth", report.average()["mAP"]
+        is_best = score > best or not file.is_file()
+        if is_best:
+            self._save(file, {**meta, "mAP": score})
+        logger.info("   test  %s%s", scores_line(report), "  best so far" if is_best else "")
 
     def _kept_file(self, stage: Stage, epoch: int) -> Path:
         name = self.model_name

@@ -90,7 +90,7 @@ def test_noun_is_vehicle_only_for_vehicles_alone(names, noun):
 
 def test_read_dataset_by_name(tmp_path, caplog):
     make_market(tmp_path / "Market-1501")
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG, logger="datasets.registry"):
         splits = read_dataset("market1501", str(tmp_path))
     assert isinstance(splits, DataSplits)
     path = tmp_path / "Market-1501" / "bounding_box_train" / "0002_c1.jpg"

@@ -198,16 +198,16 @@ def test_user_errors_are_one_line(script, checkpoint, people, words, named, monk
 
 def test_torch_hub_gives_the_extractor(checkpoint, people, tmp_path):
     """In a process that knows nothing of this project, started elsewhere."""
-    picture = sorted((people / "query").iterdir())[0]
+    image = sorted((people / "query").iterdir())[0]
     code = (
         "import sys, torch, numpy as np\n"
-        "root, checkpoint, picture = sys.argv[1:]\n"
+        "root, checkpoint, image = sys.argv[1:]\n"
         "extractor = torch.hub.load(root, 'clip_reid', source='local', checkpoint=checkpoint,\n"
         "                           device='cpu')\n"
-        "np.save('features.npy', extractor(picture).numpy())\n"
+        "np.save('features.npy', extractor(image).numpy())\n"
     )
     subprocess.run(
-        [sys.executable, "-c", code, str(ROOT), checkpoint, str(picture)], cwd=tmp_path, check=True
+        [sys.executable, "-c", code, str(ROOT), checkpoint, str(image)], cwd=tmp_path, check=True
     )
-    expected = Extractor(checkpoint, "cpu")(picture).numpy()
+    expected = Extractor(checkpoint, "cpu")(image).numpy()
     np.testing.assert_allclose(np.load(tmp_path / "features.npy"), expected, atol=1e-6)

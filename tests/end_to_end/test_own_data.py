@@ -69,13 +69,41 @@ def test_results_run_json_and_data_check_have_one_fingerprint(train_in, script, 
     assert record["data"][0]["sha256"] == found["train_sha256"] != expected
 
 
-def test_unlabelled_images_alone_need_a_target(script, crops, tmp_path):
-    arguments = ("DATASETS.NAMES", crops, "OUTPUT_DIR", tmp_path / "run")
+TINY = (
+    *("INPUT.SIZE_TRAIN", "[64, 32]", "INPUT.SIZE_TEST", "[64, 32]", "MODEL.DEVICE", "cpu"),
+    *("SOLVER.STAGE2.MAX_EPOCHS", "2", "DSGL.ITERS", "1", "DATALOADER.NUM_WORKERS", "0"),
+    *("SOLVER.STAGE2.IMS_PER_BATCH", "8", "DSGL.K1", "6", "DSGL.K2", "2", "DSGL.EPS", "0.6"),
+    *("DSGL.MIN_SAMPLES", "2"),
+)
+
+
+def test_unlabelled_images_alone_train_without_evaluation(script, crops, tmp_path):
+    arguments = ("DATASETS.NAMES", crops, "OUTPUT_DIR", tmp_path / "run", *TINY)
     finished = script("train_dsgl.py", "--config_file", "configs/dsgl/demo.yml", *arguments)
-    assert finished.status == 1
-    assert "data set crops is for training only" in finished.output
-    assert "DATASETS.TARGETS" in finished.output
-    assert not (tmp_path / "run").exists()
+    assert finished.status == 0, finished.output
+    assert "no labelled test images in crops: training without evaluation" in finished.unwrapped
+    assert "DATASETS.TARGETS names a labelled data set" in finished.unwrapped
+    assert (tmp_path / "run" / "last.pth").is_file()
+    assert not (tmp_path / "run" / "results.json").exists()
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [("mAP" in line, json.loads(line)["epoch"]) for line in lines] == [
+        (False, 1),
+        (False, 2),
+    ]
+    again = script("train_dsgl.py", "--config_file", "configs/dsgl/demo.yml", *arguments)
+    assert again.status == 0, again.output  # the first run is set aside
+
+
+def test_unlabelled_images_are_no_fault_for_dsgl(script, crops, tmp_path):
+    def faults_of(*options):
+        finished = script("run.py", "data-check", crops, "--json", tmp_path / "x.json", *options)
+        faults = json.loads((tmp_path / "x.json").read_text())["faults"]
+        return finished.status, [f["kind"] for f in faults if f["severity"] == "error"]
+
+    assert faults_of("DSGL.ENABLED", "True") == (0, [])
+    status, errors = faults_of()
+    assert status == 1
+    assert "single identity" in errors
 
 
 def test_unlabelled_images_train_and_another_data_set_is_evaluated(script, crops, people, tmp_path):

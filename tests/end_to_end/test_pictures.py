@@ -84,22 +84,25 @@ def test_attention_of_a_vit(script, checkpoint, images, tmp_path, method):
 def test_attention_of_a_resnet_and_of_some_images(script, resnet_file, people):
     finished = script("run.py", "attention", resnet_file, people / "query", "--limit", "2")
     assert finished.status == 0, finished.output
-    assert f"2 of {len(list((people / 'query').iterdir()))} pictures" in finished.output
+    assert f"2 of {len(list((people / 'query').iterdir()))} images" in finished.output
     folder = resnet_file.parent / "attention"
     assert len(list(folder.glob("*_grad-cam.png"))) == 3
 
 
 def test_attention_says_what_is_wrong(script, checkpoint, resnet_file, images, tmp_path):
     for arguments, message in (
-        ((resnet_file, images, "--method", "rollout"), "rollout: this ResNet has grad-cam"),
-        ((checkpoint, images, "--method", "grad-cam"), "this ViT has rollout or class-token"),
+        ((resnet_file, images, "--method", "rollout"), "rollout: this model supports grad-cam"),
+        (
+            (checkpoint, images, "--method", "grad-cam"),
+            "grad-cam: this model supports rollout and class-token",
+        ),
         ((checkpoint, tmp_path), f"no images in {tmp_path}"),
         ((checkpoint, tmp_path / "gone.jpg"), "is not a file, folder, CSV file"),
         ((tmp_path / "gone.pth", images), "no weights file"),
     ):
         finished = script("run.py", "attention", *arguments)
         assert finished.status == 1
-        assert message in finished.output
+        assert message in finished.output.replace("\n" + " " * 9, " ")  # wrapped lines
     (tmp_path / "broken.jpg").write_bytes(b"not an image")
     finished = script("run.py", "attention", checkpoint, tmp_path)
     assert finished.status == 1
@@ -194,7 +197,7 @@ def test_batches_of_a_configuration(script, base_opts, straight, tmp_path):
     assert (tmp_path / "batches.png").is_file()
     finished = script(*command, "--features", "text", *where)
     assert finished.status == 1
-    assert "--features text: own.yml has no learned prompts; take image" in finished.output
+    assert "--features text: own.yml has no learned prompts; use image" in finished.output
     prompts = ("SOLVER.STAGE1.WEIGHT", straight / "small_stage1_2.pth")
     finished = script(*command, "--features", "text", *where, *prompts)
     assert finished.status == 0, finished.output

@@ -349,7 +349,7 @@ def test_only_the_first_process_writes_and_logs(one, two):
     assert files(two / "stages") == files(one / "stages")
     text, of_the_other = output_of(two, "stages")
     assert of_the_other == ""
-    assert "2 processes, device cpu" in text
+    assert "2 processes, cpu (" in text
     expected = log_of(one / "stages")
     assert [line.replace(": # processes, ", ": ") for line in log_of(two / "stages")] == expected
     record = json.loads((two / "stages" / "run.json").read_text())
@@ -435,7 +435,7 @@ def assert_no_traceback(output):
 
 
 def errors_in(output):
-    return [line for line in output.splitlines() if " ERROR processor" in line]
+    return [line for line in output.splitlines() if line.startswith("error: ")]
 
 
 def test_killed_process_ends_the_job_and_one_process_can_resume(

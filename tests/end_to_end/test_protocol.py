@@ -76,7 +76,7 @@ def protocol(script, config_file):
 def run_in(folder, protocol, *opts):
     finished = protocol("OUTPUT_DIR", folder, *opts)
     assert finished.status == 0, finished.output
-    return SimpleNamespace(folder=folder, output=finished.output)
+    return SimpleNamespace(folder=folder, output=finished.unwrapped)
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +212,7 @@ def test_run_ends_with_the_table(done):
     assert [line[0] for line in ends] == [*TARGETS, "average"]
     average = read_json(done.folder / "results.json")["average"]
     assert ends[-1][2] == f"{average['mAP']:.1%}"
-    assert f"results: {done.folder / 'results.json'} and results.md" in done.output
+    assert f"Results: {done.folder / 'results.md'}" in done.output
 
 
 def test_run_records_its_training_data(done):
@@ -223,7 +223,7 @@ def test_run_records_its_training_data(done):
     record = read_json(done.folder / "run.json")
     assert [source["name"] for source in record["data"]] == list(SOURCES)
     assert record["use_all"] is False
-    assert "training on training images of street, mall" in (done.folder / "log.txt").read_text()
+    assert "data     training images of street, mall" in (done.folder / "log.txt").read_text()
     text = (done.folder / "results.md").read_text(encoding="utf-8")
     assert "street, mall" in text
     assert "all images" not in text
@@ -234,8 +234,7 @@ def test_training_on_all_images_is_flagged_in_all_outputs(done_with_all):
     assert read_json(folder / "results.json")["training"]["use_all"] is True
     assert read_json(folder / "run.json")["use_all"] is True
     log = (folder / "log.txt").read_text(encoding="utf-8")
-    assert "training on all images of street, mall" in log
-    assert "training on 24 identities" in log
+    assert "data     all images of street, mall: 96 images of 24 identities" in log
     table = (folder / "results.md").read_text(encoding="utf-8")
     assert "* trained on: street, mall (all images)\n" in table
 

@@ -1,4 +1,4 @@
-"""The README's commands, as written."""
+"""The commands of README and documentation, as written."""
 
 import re
 import shlex
@@ -14,20 +14,29 @@ from run import TOOLS, build_parser
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 USING = (ROOT / "docs/using.md").read_text(encoding="utf-8")
+PAGES = [page.read_text(encoding="utf-8") for page in sorted(ROOT.glob("docs/*.md"))]
 
 
 def lines_of(text):
     """Blocks of a page without a language, and all their lines."""
     fenced = re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     blocks = [block for language, block in fenced if not language]
-    return blocks, [line for block in blocks for line in block.splitlines()]
+    lines = [block.replace("\\\n", " ").splitlines() for block in blocks]
+    return blocks, [line for block in lines for line in block]
+
+
+def programs_of(lines):
+    """Lines that start a script; torchrun starts the scripts that python starts."""
+    started = [re.sub(r"^torchrun --nproc_per_node=\d+ ", "python ", line) for line in lines]
+    return [line for line in started if line.startswith("python ")]
 
 
 BLOCKS, LINES = lines_of(TEXT)
-# torchrun starts the scripts that python starts
-STARTED = [re.sub(r"^torchrun --nproc_per_node=\d+ ", "python ", line) for line in LINES]
-PROGRAMS = [line for line in STARTED if line.startswith("python ")]
+PAGE_LINES = [line for page in PAGES for line in lines_of(page)[1]]
+PROGRAMS = programs_of(LINES)
+PAGE_PROGRAMS = programs_of(PAGE_LINES)
 TOOL_LINES = [x for x in (*LINES, *lines_of(USING)[1]) if x.startswith("python run.py")]
+PAGE_TOOL_LINES = [x for x in PAGE_LINES if x.startswith("python run.py") and x not in TOOL_LINES]
 
 
 def test_there_are_commands():
@@ -37,7 +46,7 @@ def test_there_are_commands():
     assert len([line for line in PROGRAMS if "train" in line.split()[1]]) >= 4
 
 
-@pytest.mark.parametrize("line", TOOL_LINES)
+@pytest.mark.parametrize("line", dict.fromkeys([*TOOL_LINES, *PAGE_TOOL_LINES]))
 def test_sub_command_parses(line, monkeypatch):
     monkeypatch.chdir(ROOT)
     words = shlex.split(line)[2:]
@@ -49,16 +58,22 @@ def test_all_sub_commands_are_shown():
     assert {line.split()[2] for line in TOOL_LINES} == set(TOOLS)
 
 
-@pytest.mark.parametrize("line", [x for x in PROGRAMS if "run.py" not in x])
-def test_command_parses(line, monkeypatch):
-    monkeypatch.chdir(ROOT)
+def parse_program(line):
+    """The script of a command, its arguments, and its configuration."""
     _, script, *words = shlex.split(line)
     assert (ROOT / script).is_file()
     if script == "train_dsgl.py":
-        assert load_dsgl_recipe(parse_dsgl(words)).DSGL.ENABLED
-        return
+        arguments = parse_dsgl(words)
+        return script, arguments, load_dsgl_recipe(arguments)
     arguments = parse_arguments("as in the README", words)
-    cfg = load_cfg(arguments.config_file, arguments.opts)
+    return script, arguments, load_cfg(arguments.config_file, arguments.opts)
+
+
+@pytest.mark.parametrize("line", [x for x in PROGRAMS if "run.py" not in x])
+def test_command_parses(line, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    script, arguments, cfg = parse_program(line)
+    assert cfg.DSGL.ENABLED or script != "train_dsgl.py"
     typed = dict(zip(arguments.opts[::2], arguments.opts[1::2], strict=True))
     if "MODEL.STRIDE_SIZE" in typed:
         assert cfg.MODEL.STRIDE_SIZE == [12, 12]
@@ -69,6 +84,14 @@ def test_command_parses(line, monkeypatch):
         assert cfg.TEST.WEIGHT.endswith(".pth")
         if arguments.config_file:
             assert Path(cfg.TEST.WEIGHT).parent == Path(cfg.OUTPUT_DIR)
+
+
+@pytest.mark.parametrize("line", dict.fromkeys(x for x in PAGE_PROGRAMS if "run.py" not in x))
+def test_command_of_a_page_parses(line, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    script, _, cfg = parse_program(line)
+    assert cfg.TEST.WEIGHT.endswith(".pth") or script != "test_clipreid.py"
+    assert cfg.DSGL.ENABLED or script != "train_dsgl.py"
 
 
 def test_make_has_the_targets():

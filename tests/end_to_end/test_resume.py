@@ -13,7 +13,7 @@ import torch
 from config import ConfigError
 from processor import experiment
 from processor.runtime.signals import Interrupted
-from processor.training import trainer
+from processor.training import build, trainer
 
 pytestmark = pytest.mark.slow
 
@@ -174,7 +174,7 @@ def test_run_killed_between_the_stages_is_bit_identical(train_in, monkeypatch, t
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "build_image_stage", killed)
+        patch.setattr(build, "build_image_stage", killed)
         with pytest.raises(Killed):
             train_in(tmp_path / "b", *opts)
     train_in(tmp_path / "a", *opts)

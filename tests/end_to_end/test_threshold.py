@@ -92,20 +92,20 @@ def test_images_are_compared_by_the_recommended_threshold(trained, folder, recor
 
 
 def test_an_image_is_the_same_identity_as_itself(straight, people, script):
-    picture = next((people / "query").iterdir())
-    arguments = ("run.py", "compare", straight / "last.pth", picture, picture, "--threshold", 0)
+    image = next((people / "query").iterdir())
+    arguments = ("run.py", "compare", straight / "last.pth", image, image, "--threshold", 0)
     done = script(*arguments)
     assert "SAME identity: Euclidean distance 0.0000 is at most" in done.unwrapped
 
 
 def test_threshold_of_another_checkpoint_is_rejected(trained, folder, people, script):
     (file,) = folder.glob("*.json")
-    picture = next((people / "query").iterdir())
+    image = next((people / "query").iterdir())
     (other,) = trained.glob("*_stage1_*.pth")
-    done = script("run.py", "compare", other, picture, picture, "--threshold", file)
+    done = script("run.py", "compare", other, image, image, "--threshold", file)
     assert done.status == 1
     assert "whose features are not those of this model: weights differ" in done.unwrapped
-    same = ("run.py", "compare", trained / "last.pth", picture, picture, "--threshold", file)
+    same = ("run.py", "compare", trained / "last.pth", image, image, "--threshold", file)
     done = script(*same, "TEST.NECK_FEAT", "after")
     assert done.status == 1
     assert "TEST.NECK_FEAT differ" in done.unwrapped
@@ -115,8 +115,8 @@ def test_user_errors_are_named(straight, script, people, tmp_path):
     done = script("run.py", "threshold", straight / "last.pth", "--far", 0, "--output", tmp_path)
     assert done.status == 1
     assert "--far: expected above 0 and below 1, got 0.0" in done.unwrapped
-    picture = next((people / "query").iterdir())
-    done = script("run.py", "compare", straight / "last.pth", picture, tmp_path / "none.jpg")
+    image = next((people / "query").iterdir())
+    done = script("run.py", "compare", straight / "last.pth", image, tmp_path / "none.jpg")
     assert done.status == 1
     assert "none.jpg" in done.unwrapped
 

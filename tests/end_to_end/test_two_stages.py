@@ -177,6 +177,7 @@ def test_log_holds_clip_reids_result_lines(learned):
         assert f"CMC curve, Rank-1  :{entry['cmc']['1']:.1%}" in log
     assert "before training" in log
     assert re.search(r"console:   30/30 .* done$", log, flags=re.MULTILINE)
+    assert "stage 2 epoch 30/30 done" in log
 
 
 def test_every_checkpoint_loads_without_executing_code(learned):

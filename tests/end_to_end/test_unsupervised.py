@@ -89,7 +89,7 @@ def test_dsgl_run_writes_every_file(plain):
         assert 0 <= line["nmi"] <= 1
         assert 0 < line["mAP"] <= 1
     log = (plain / "log.txt").read_text()
-    assert "training on 144 images without their identities" in log
+    assert "144 images without identity labels" in log
     assert "clusters of" in log
     meta = checkpoint_of(plain)["meta"]
     assert meta["stage"] == "dsgl"

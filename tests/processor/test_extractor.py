@@ -238,7 +238,7 @@ def test_wrong_image_is_named_by_its_position(checkpoint, files):
     small = Extractor(checkpoint, "cpu", batch_size=2)
     wrong = [*files[:5], np.zeros((8, 4, 3)), *files[5:8]]
     for images in (wrong, iter(wrong)):
-        with pytest.raises(ValueError, match=r"^images\[5\]: float64 \(8, 4, 3\); an array has"):
+        with pytest.raises(ValueError, match=r"^images\[5\]: float64 \(8, 4, 3\); an array must"):
             list(small.stream(images))
 
 

@@ -410,7 +410,7 @@ def test_target_with_the_name_of_another_source_is_rejected(tmp_path):
     assert str(error.value) == (
         "DATASETS.NAMES, DATASETS.TARGETS: two data sets are called crops: "
         f"{tmp_path / 'a' / 'crops'} and {tmp_path / 'b' / 'crops'}; "
-        "cameras and results go by the name of the folder or file, rename one"
+        "cameras and results are looked up by the name of the folder or file, so rename one"
     )
     with pytest.raises(ValueError, match="rename one"):  # of a checkpoint of a/crops
         build_targets(cfg, {"crops": range(2)})

@@ -1,5 +1,7 @@
 """Rows of rank lists: ranks in their columns, captions that say rank, identity and camera."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -55,6 +57,15 @@ def test_row_says_what_the_list_says(retrieval):
     ]
     assert row.junk[0].caption == ("junk", "distance 0.100", "identity 7", "camera 1")
     assert (row.pid, row.result, row.average_precision) == (7, "right", 1.0)
+
+
+def test_camera_is_left_out_where_all_images_have_the_same(retrieval):
+    """One camera, as in own data whose cameras are unknown."""
+    one = [[replace(x, camid=0) for x in side] for side in (retrieval.query, retrieval.gallery)]
+    retrieval = replace(retrieval, query=one[0], gallery=one[1], ignore_same_camera=False)
+    row = rank_row(MISSED, retrieval, squared=True, labelled=True)
+    assert [tile.caption[2:] for tile in row.ranks] == [("identity 9",), ("identity 8",)]
+    assert row.query.caption == ("query", "identity 8", "AP 50.0%", "first right: rank 2")
 
 
 def test_junk_does_not_shift_ranks_on_a_sheet(retrieval):

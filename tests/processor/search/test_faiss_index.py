@@ -39,6 +39,7 @@ def test_coded_index_misses_few_and_is_stored(data, tmp_path, caplog):
     right = found.indices[:, 0] == true.indices[:, 0]
     assert torch.equal(found.distances[right, 0], true.distances[right, 0])  # measured, not decoded
     written = file.read_bytes()
+    caplog.clear()
     with caplog.at_level(logging.INFO):
         again = search_by_index(*data, 10, "ivfpq", file)
         assert torch.equal(again.indices, found.indices)
