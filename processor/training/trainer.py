@@ -117,7 +117,14 @@ class Trainer:
         for epoch in range(first_epoch, stage.optimization.timing.num_epochs + 1):
             seed_everything(self.seed, stage.name, epoch)
             stage.optimization.schedule.step(epoch)
-            finished = self._train_epoch(stage, epoch, meters, random_numbers)
+            try:
+                finished = train_epoch(
+                    stage, epoch, meters, self.precision, self.stop, random_numbers
+                )
+            except NonFiniteLossError as error:
+                if distributed.is_first():
+                    write_json(self.folder.path / "non_finite_batch.json", error.paths)
+                raise
             _join_bad_images(meters)
             if not finished:
                 self._stop(stage, epoch, meters)
@@ -125,16 +132,6 @@ class Trainer:
             self._save_last(stage, epoch, {"finished": True, "record": record})
             self._close_epoch(stage, epoch, record)
             meters, random_numbers = EpochMeters(), None
-
-    def _train_epoch(
-        self, stage: Stage, epoch: int, meters: EpochMeters, random_numbers: dict[str, Any] | None
-    ) -> bool:
-        try:
-            return train_epoch(stage, epoch, meters, self.precision, self.stop, random_numbers)
-        except NonFiniteLossError as error:
-            if distributed.is_first():
-                write_json(self.folder.path / "non_finite_batch.json", error.paths)
-            raise
 
     def _stop(self, stage: Stage, epoch: int, meters: EpochMeters) -> None:
         self._save_last(stage, epoch, {"finished": False, "meters": meters.state_dict()})
