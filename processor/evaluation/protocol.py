@@ -17,6 +17,7 @@ from processor.metrics.ranking import RetrievalMetrics, evaluate_blocks
 from processor.metrics.reranking import rerank_blocks
 from processor.metrics.single_shot import single_gallery_shot_cmc
 from processor.metrics.working_memory import CPU, WorkingMemory
+from processor.runtime.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ class Protocol:
         distances, memory = self.distances(query, retrieval.gallery_features), self.memory
         if self.rerank is not None:
             memory = replace(memory, device=CPU)  # where re-ranked distances are computed
-        metrics = evaluate_blocks(distances, ids, memory)
+        title = f"ranking {len(ids.gallery_pids):,} images for {len(ids.query_pids):,} queries"
+        metrics = evaluate_blocks(_with_progress(distances, title), ids, memory)
         if retrieval.single_gallery_shot:
             metrics = replace(metrics, cmc=single_gallery_shot_cmc(distances, ids, memory))
         return metrics
@@ -73,3 +75,8 @@ class Protocol:
             "rerank": list(astuple(self.rerank)) if self.rerank else None,
             "multi_query": self.multi_query,
         }
+
+
+def _with_progress(distances: DistanceSource, title: str) -> DistanceSource:
+    """The same distances, whose computation shows its progress."""
+    return lambda rows: distances(iter(Progress(list(rows), title, "blocks")))

@@ -34,6 +34,7 @@ from processor.metrics.normalize import normalize_features
 from processor.metrics.single_shot import single_gallery_shot_cmc
 from processor.metrics.working_memory import WorkingMemory
 from processor.results.report import log_results
+from processor.runtime import progress
 from processor.runtime.signals import Interrupted, StopRequest
 from processor.training.plan import build_sources
 
@@ -93,6 +94,18 @@ def test_scores_by_hand(splits, float32):
 
 
 WITHOUT_JUNK_RULE = ((1 + 2 / 3 + 3 / 5) / 3 + 1) / 2
+
+
+def test_ranking_a_large_gallery_logs_its_progress(splits, float32, monkeypatch, caplog):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", -1.0)
+    memory = WorkingMemory(1e-9)  # one query per block
+    with caplog.at_level(logging.INFO, logger="processor.runtime.progress"):
+        report = evaluator(float32, Target("greys", [splits]), memory=memory)(MeanColour())
+    lines = [r.getMessage() for r in caplog.records if r.getMessage().startswith("ranking")]
+    expected = "ranking 5 images for 3 queries: 1 of 3 blocks"
+    assert [line.startswith(expected) for line in lines] == [True, False]
+    whole = evaluator(float32, Target("greys", [splits]))(MeanColour())
+    assert report.as_dict() == whole.as_dict()
 
 
 def test_a_data_set_can_switch_off_the_junk_rule(splits, float32):
