@@ -40,7 +40,7 @@ from processor.runtime.seeding import seed_everything, use_deterministic_kernels
 from processor.runtime.signals import StopRequest
 from processor.runtime.wrapping import compile_encoder
 from processor.training.build import build_stages
-from processor.training.plan import RunPlan, _add_remarks, plan_run
+from processor.training.plan import RunPlan, add_remarks, plan_run
 from processor.training.stage import PlannedStage
 from processor.training.trainer import Trainer
 
@@ -229,8 +229,7 @@ def _write_results(
 def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:
     """Evaluate a checkpoint on DATASETS.TARGETS, or on the test splits of DATASETS.NAMES.
 
-    Results go to OUTPUT_DIR or, without one on the command line or in the file, beside the
-    checkpoint.
+    Results go next to the checkpoint unless a config file or OUTPUT_DIR is given.
 
     Args:
         config_file: a YAML file; None takes the configuration from the checkpoint.
@@ -253,7 +252,7 @@ def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:
     if loaded.use_all:
         check_names(loaded.cameras, [target.name for target in targets])
     notes = note_same_people(loaded.cameras, [target.splits for target in targets])
-    evaluator = replace(opened.evaluator, targets=_add_remarks(targets, notes))
+    evaluator = replace(opened.evaluator, targets=add_remarks(targets, notes))
     evaluator.check()
     report = evaluator(opened.model)
     log_results(report)

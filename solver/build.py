@@ -78,10 +78,12 @@ def _warmup_and_steps(cfg: CfgNode, optimizer: Optimizer, milestones: Sequence[i
     )
 
 
-def build_center_optimizer(cfg: CfgNode, center: nn.Module) -> Optimizer:
-    """SGD for the class centers, at a rate independent of their loss's weight."""
-    stage = cfg.SOLVER.STAGE2
-    return torch.optim.SGD(center.parameters(), lr=stage.CENTER_LR / stage.CENTER_LOSS_WEIGHT)
+def build_loss_optimizer(cfg: CfgNode, module: nn.Module, weight: float) -> Optimizer:
+    """SGD for the parameters of a loss, such as class centers.
+
+    SOLVER.STAGE2.CENTER_LR is the rate for the loss itself: its weight does not slow them down.
+    """
+    return torch.optim.SGD(module.parameters(), lr=cfg.SOLVER.STAGE2.CENTER_LR / weight)
 
 
 def build_optimizer(name: str, groups: list[dict[str, Any]], momentum: float) -> Optimizer:

@@ -47,9 +47,9 @@ from processor.training.pseudo_labels import (
 )
 from processor.training.stage import Optimization, PlannedStage, StageTiming
 from solver.build import (
-    build_center_optimizer,
     build_image_optimizer,
     build_image_schedule,
+    build_loss_optimizer,
     build_prompt_optimizer,
     build_prompt_schedule,
     build_unsupervised_schedule,
@@ -230,7 +230,7 @@ def _optimization(
     """How stage 0 and stage 2 update the model and the losses' own parameters."""
     optimizers = [build_image_optimizer(cfg, model)]
     optimizers += [
-        build_center_optimizer(cfg, loss.module)
+        build_loss_optimizer(cfg, loss.module, loss.weight)
         for loss in losses.values()
         if loss.module is not None
     ]

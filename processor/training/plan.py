@@ -59,7 +59,7 @@ def plan_run(cfg: CfgNode) -> RunPlan:
         targets = _with_test_images(targets)
     build_evaluator(cfg, targets, Precision.of(cfg.SOLVER.AMP, torch.device("cpu"))).check()
     notes = check_leakage(sources, [target.splits for target in targets], use_all=use_all)
-    targets = _add_remarks(targets, notes)
+    targets = add_remarks(targets, notes)
     sampler = build_train_sampler(cfg, data, distributed.size())
     return RunPlan(sources, data, targets, sampler)
 
@@ -81,7 +81,7 @@ def build_sources(cfg: CfgNode) -> list[DataSplits]:
     return [read_dataset(name, cfg.DATASETS.ROOT_DIR) for name in cfg.DATASETS.NAMES]
 
 
-def _add_remarks(targets: Sequence[Target], notes: Mapping[str, str]) -> list[Target]:
+def add_remarks(targets: Sequence[Target], notes: Mapping[str, str]) -> list[Target]:
     """The targets, with the note on a target added to its remarks."""
     return [
         replace(target, remarks=(*target.remarks, notes[target.name]))

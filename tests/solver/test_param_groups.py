@@ -8,8 +8,8 @@ from config import load_cfg
 from loss import CenterLoss
 from processor.training.image_stage import freeze_text_side
 from solver.build import (
-    build_center_optimizer,
     build_image_optimizer,
+    build_loss_optimizer,
     build_prompt_optimizer,
 )
 from solver.param_groups import image_stage_groups
@@ -119,7 +119,7 @@ def test_centers_learn_independently_of_their_loss_weight():
     opts = ["SOLVER.STAGE2.CENTER_LR", "0.5", "SOLVER.STAGE2.CENTER_LOSS_WEIGHT", "0.01"]
     center = CenterLoss(2, 3)
     before = center.centers.detach().clone()
-    optimizer = build_center_optimizer(load_cfg(None, opts), center)
+    optimizer = build_loss_optimizer(load_cfg(None, opts), center, 0.01)
     (0.01 * center(torch.ones(1, 3), torch.tensor([1]))).backward()
     optimizer.step()
     moved = before + 0.5 * 2 * (1 - before)
