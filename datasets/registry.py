@@ -167,5 +167,5 @@ def _log_summary(splits: DataSplits) -> DataSplits:
         parts.append(f"{part} {len({s.pid for s in samples}):,} ids, {len(samples):,} images")
     logger.debug("%s: %s", splits.name, "; ".join(parts))
     for note in splits.notes:
-        logger.debug("%s: %s", splits.name, note)
+        logger.info("%s: %s", splits.name, note)
     return splits

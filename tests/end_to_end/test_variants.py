@@ -314,6 +314,6 @@ def test_csv_file_as_a_data_set(people, train_in, tmp_path):
 
 def test_camera_embeddings_with_one_camera_are_refused(people, train_in, tmp_path):
     copy_people(people, tmp_path / "own", ids=8, cameras=False)
-    with pytest.raises(ConfigError, match=r"MODEL.SIE_CAMERA: .* of one camera; leave it out"):
+    with pytest.raises(ConfigError, match=r"MODEL.SIE_CAMERA: .* from one camera; set it False"):
         train_in(tmp_path / "run", *own_data(tmp_path, "own"), "MODEL.SIE_CAMERA", "True")
     assert not (tmp_path / "run").exists()
