@@ -1,4 +1,4 @@
-"""The fingerprint identifies the images of a data set, wherever they are."""
+"""The fingerprint identifies the images of a data set, in any folder."""
 
 import json
 from dataclasses import replace
