@@ -79,7 +79,7 @@ def test_batches_are_those_of_training(ring):
     assert sampled(ring)["DFGS"] == sampled(ring)["DFGS"]
 
 
-def test_options_of_the_walk_count_and_mutual_links_are_the_walk_s_alone(ring):
+def test_walk_options_apply_and_mutual_links_leave_gs_unchanged(ring):
     plain, mutual = sampled(ring), sampled(ring, "DATALOADER.DFGS.MUTUAL", "True")
     assert mutual["GS"] == plain["GS"]
     greedy = sampled(ring, "DATALOADER.DFGS.WALK", "greedy")
