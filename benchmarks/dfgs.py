@@ -1,9 +1,9 @@
-"""How alike the identities of a batch are, and what a plan costs: python benchmarks/dfgs.py.
+"""Similarity of the identities in a batch, and time per plan: python benchmarks/dfgs.py.
 
 Compares random P x K batches, the depth-first walk, the greedy walk, GS (every identity with its
 nearest ones) and the published DFGS algorithm, written out here with its defects. Every sampler
 plans the same images over the same features in one process; seconds are medians over the epochs and
-contain the making of the graph.
+include building the graph.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ Plan = list[list[int]]
 def draw_data(
     num_labels: int, num_images: int, *, clustered: bool
 ) -> tuple[list[int], list[int], Tensor]:
-    """Labels and cameras of images (two of each identity at least) and features of identities.
+    """Labels and cameras of images (at least two of each identity) and features of identities.
 
-    Features are normal in 8 dimensions, or lie in clusters of about 25 in 64 dimensions.
+    Features are normally distributed in 8 dimensions, or form clusters of about 25 in 64
+    dimensions.
     """
     generator = torch.Generator().manual_seed(0)
     extra = torch.randint(num_labels, (num_images - 2 * num_labels,), generator=generator)
@@ -123,7 +124,7 @@ def _published_chunks(
 def planners(
     labels: list[int], camids: list[int], features: Tensor
 ) -> dict[str, Callable[[int], Plan]]:
-    """Per sampler: epoch -> plan, the making of the graph included."""
+    """Per sampler: epoch -> plan, including building the graph."""
 
     def random(epoch: int) -> Plan:
         sampler = RandomIdentitySampler(labels, NUM_PIDS, NUM_INSTANCES)

@@ -1,7 +1,7 @@
 """Memory and time of the graph and of a plan at large sizes: python benchmarks/dfgs_memory.py.
 
-Every case runs in a process of its own, so that the growth of its peak memory is that of the case.
-The dense distance matrix, which is never made, is named for comparison.
+Every case runs in its own process, whose growth in peak memory is measured. The size of the dense
+distance matrix, which is never built, is given for comparison.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def run(case: tuple[int, int, int]) -> str:
     labels = sorted([*range(num_labels), *extra])
     camids = torch.randint(6, (num_images,), generator=generator).tolist()
     features = torch.randn(num_labels, width, generator=generator)
-    nearest_identities(features[:100], NUM_NEIGHBOURS)  # loads what the first call loads
+    nearest_identities(features[:100], NUM_NEIGHBOURS)  # loads libraries
     before, started = peak_gb(), time.perf_counter()
     neighbours = nearest_identities(features, NUM_NEIGHBOURS)
     graph = time.perf_counter() - started

@@ -32,7 +32,7 @@ class Size:
         num_query: Q.
         num_gallery: G.
         dim: D.
-        num_pids: identities, a cluster each.
+        num_pids: identities, one cluster each.
         spread: standard deviation of images from their identity; that of identities is 1.
     """
 

@@ -3,7 +3,7 @@
 The published formulation, written out here: for each image of the batch a loop over all images
 finds those of its prototypes, twice for the contrast and once per order for the relative entropy;
 the memory's rows are updated cluster by cluster. `FAITHFUL` is the same in vectorized form, with
-the same values; the default is what the program trains with. Forward, backward and both updates.
+the same values; the default is the program's own. Forward, backward and both updates.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Step:
-    """What a step leaves behind: losses, gradients of anchors and partners, the two memories."""
+    """Results of a step: losses, gradients of anchors and partners, the two memories."""
 
     losses: dict[str, float]
     gradients: tuple[Tensor, Tensor]
@@ -78,7 +78,7 @@ class Loops:
     """A step of the published formulation, found image by image.
 
     Args:
-        epoch: what has been clustered.
+        epoch: the clustering.
     """
 
     def __init__(self, epoch: Epoch) -> None:
@@ -162,7 +162,7 @@ def step_by_loops(epoch: Epoch, state: Loops) -> Step:
 def step_vectorized(
     epoch: Epoch, memory: ClusterMemory, bank: InstanceBank, *, faithful: bool
 ) -> Step:
-    """The program's step; the default one does without what depends on the order of the batch."""
+    """The program's step; the default does not depend on the order of the batch."""
     way = DSGLLosses(
         temperature=TEMPERATURE,
         mix=MIX,
@@ -194,13 +194,15 @@ def _values(losses: dict[str, Tensor]) -> dict[str, float]:
 
 
 def check_equal(expected: Step, found: Step) -> float:
-    """Largest difference of anything a step leaves behind; stops above 2e-5."""
+    """Largest difference between two steps' results; exits above 2e-5."""
     gaps = [abs(expected.losses[name] - found.losses[name]) for name in expected.losses]
     pairs = [*zip(expected.gradients, found.gradients, strict=True)]
     pairs += [(expected.prototypes, found.prototypes), (expected.instances, found.instances)]
     gaps += [float((one - other).abs().max()) for one, other in pairs]
     if max(gaps) > 2e-5:
-        sys.exit(f"the ways disagree: {expected.losses} and {found.losses}, differences {gaps}")
+        sys.exit(
+            f"the implementations disagree: {expected.losses}, {found.losses}, differences {gaps}"
+        )
     return max(gaps)
 
 
@@ -217,7 +219,7 @@ def timed_steps(step: Callable[[], object], repeats: int) -> float:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=20, help="steps of the vectorized ways")
+    parser.add_argument("--repeats", type=int, default=20, help="steps of the vectorized forms")
     repeats = parser.parse_args().repeats
     epoch = draw_epoch()
     loops = Loops(epoch)

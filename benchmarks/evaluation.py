@@ -162,7 +162,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--large", action="store_true", help="also a gallery like MSMT17's")
-    parser.add_argument("--repeats", type=int, default=7, help="runs of each way")
+    parser.add_argument("--repeats", type=int, default=7, help="runs of each implementation")
     arguments = parser.parse_args()
     print(f"{describe_machine()}, {load()}")
     sizes = {MARKET: arguments.repeats}

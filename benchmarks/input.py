@@ -1,9 +1,8 @@
 """Training images per second from files, from RAM and from the device: python benchmarks/input.py.
 
-Draws people and asks for the same augmented batches from every place that INPUT.CACHE knows, in
-one process, by turns, without a model. An epoch is timed until its last batch is on the device; the
-first one, which starts the workers, does not count. The batches from RAM are compared with those
-from files.
+Draws people and loads the same augmented batches from every place of INPUT.CACHE, in turn, in one
+process, without a model. An epoch is timed until its last batch is on the device; the first one,
+which starts the workers, does not count. Batches from RAM are compared with those from files.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ CAMERAS, SHOTS = 4, 4
 
 
 def read_arguments() -> argparse.Namespace:
-    """What is measured, and how often."""
+    """Sizes and repeats of the measurement."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--identities", type=int, default=64, help="with 16 images each")
     parser.add_argument("--height", type=int, default=128, help="of a file, twice its width")
@@ -46,7 +45,7 @@ def read_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def draw_pictures(arguments: argparse.Namespace, root: Path) -> Path:
+def draw_images(arguments: argparse.Namespace, root: Path) -> Path:
     """A folder of JPEG files in Market-1501's layout."""
     return render_dataset(
         "street",
@@ -99,7 +98,7 @@ class Input:
 
 
 def check_equal(files: Input, ram: Input) -> None:
-    """Stop unless images in RAM give the very batches of their files."""
+    """Exit unless batches from RAM are bit-identical to those from files."""
     for one, other in zip(files.epoch(0), ram.epoch(0), strict=True):
         if not (torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)):
             raise SystemExit("batches from RAM differ from those from files")
@@ -110,8 +109,8 @@ def main() -> None:
     arguments = read_arguments()
     device = choose_device("auto")
     with tempfile.TemporaryDirectory() as folder:
-        pictures = draw_pictures(arguments, Path(folder))
-        configurations = {place: configure(arguments, pictures, place) for place in PLACES}
+        images = draw_images(arguments, Path(folder))
+        configurations = {place: configure(arguments, images, place) for place in PLACES}
         data = join_sources(build_sources(configurations["none"]))
         inputs = {place: Input(cfg, data, device) for place, cfg in configurations.items()}
         check_equal(inputs["none"], inputs["ram"])

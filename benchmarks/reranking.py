@@ -145,7 +145,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--large", action="store_true", help="also a gallery like MSMT17's")
-    parser.add_argument("--repeats", type=int, default=1, help="runs of each way")
+    parser.add_argument("--repeats", type=int, default=1, help="runs of each implementation")
     arguments = parser.parse_args()
     print(f"{describe_machine()}, {load()}")
     print(f"\n**{MARKET}, k1 = {K1}, k2 = {K2}**")

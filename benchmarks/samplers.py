@@ -1,8 +1,8 @@
 """Does the sampler matter? Trains the demo with each of them: python benchmarks/samplers.py.
 
-The same recipe, the same number of iterations, several seeds; prints mean and deviation of mAP on
-the domain that was trained on and on one that was not. The prior stage is on random P x K batches
-for all. GS has about four times as many batches in an epoch, so it gets a quarter of the epochs.
+Same recipe, same number of iterations, several seeds. Prints mean and deviation of mAP on the
+training domain and on an unseen one. The prior stage always uses random P x K batches. GS has about
+four times as many batches in an epoch, so it gets a quarter of the epochs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ VARIANTS = {
 
 
 def train(options: tuple[str, ...], seed: int, folder: Path) -> dict[str, float]:
-    """Scores (mAP) per target of a run; one that is there already is not done again."""
+    """Scores (mAP) per target of a run; an existing run is not repeated."""
     results = folder / "results.json"
     if not results.is_file():
         command = [

@@ -92,7 +92,7 @@ def compare_index(data: Retrieval) -> list[tuple[str, ...]]:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5, help="runs of each way")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each implementation")
     parser.add_argument(
         "--index", action="store_true", help="also measure faiss, which must be installed"
     )

@@ -1,6 +1,6 @@
 """Training steps and feature extraction against their plain formulations: benchmarks/steps.py.
 
-ViT-B/16 at full size with random weights, on random pixels. Both ways do the same work in one
+ViT-B/16 at full size with random weights, on random pixels. Both do the same work in one
 process; the order alternates, ratios are of medians, and losses or features are compared. Plain
 means: all 77 tokens of a prompt, gradients for all weights of the text tower, float32.
 """
@@ -36,7 +36,7 @@ OPTS = ["MODEL.PRETRAIN_CHOICE", "none", "DATALOADER.SAMPLER", "softmax_triplet"
 
 
 def alternate(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds per way; every way runs once before the clock starts."""
+    """Median seconds by name; every function runs once before the clock starts."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for name in list(ways) + list(ways) * repeats:
         synchronize()
@@ -48,7 +48,7 @@ def alternate(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, 
 
 
 def synchronize() -> None:
-    """Wait for the GPU, where there is one."""
+    """Wait for the GPU, if any."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 

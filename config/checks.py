@@ -99,7 +99,7 @@ def check_losses(cfg: CfgNode) -> None:
     text = cfg.MODEL.TEXT_TOWER and cfg.MODEL.I2T_LOSS_WEIGHT and not cfg.SOLVER.STAGE0.MAX_EPOCHS
     if not (cfg.MODEL.ID_LOSS_WEIGHT or triplet or center or text):
         raise ConfigError(
-            "MODEL.ID_LOSS_WEIGHT: 0 leaves a stage without text no loss; raise it, or set "
+            "MODEL.ID_LOSS_WEIGHT: 0 leaves a stage without text with no loss; raise it, or set "
             "MODEL.METRIC_LOSS_TYPE to triplet and DATALOADER.SAMPLER to softmax_triplet"
         )
     if min(cfg.MODEL.ID_LOSS_WEIGHT, cfg.MODEL.TRIPLET_LOSS_WEIGHT, cfg.MODEL.I2T_LOSS_WEIGHT) < 0:
@@ -107,7 +107,7 @@ def check_losses(cfg: CfgNode) -> None:
 
 
 def check_batch(cfg: CfgNode) -> None:
-    """A P x K batch holds whole identities, two at least; raises ConfigError."""
+    """A P x K batch holds whole identities, at least two; raises ConfigError."""
     kind, name = sampler_kind(cfg), cfg.DATALOADER.SAMPLER
     if not kind.p_x_k:
         return
@@ -147,10 +147,10 @@ def require_labels(cfg: CfgNode) -> CfgNode:
 
 
 def check_dsgl(cfg: CfgNode) -> None:
-    """Training without labels: one stage, two clusters in a batch at least; raises ConfigError."""
+    """Training without labels: one stage, at least two clusters per batch; raises ConfigError."""
     options = cfg.DSGL
     if not 0 < options.EPS < 1:
-        raise ConfigError(f"DSGL.EPS: {options.EPS} should lie between 0 and 1, without both")
+        raise ConfigError(f"DSGL.EPS: {options.EPS} should be above 0 and below 1")
     if options.TEMPERATURE <= 0:
         raise ConfigError(f"DSGL.TEMPERATURE: {options.TEMPERATURE} should be positive")
     if options.TAU_DIS == 0:
@@ -175,7 +175,7 @@ def check_dsgl(cfg: CfgNode) -> None:
     if sampler_kind(cfg).p_x_k and (size % num_instances or size < 2 * num_instances):
         raise ConfigError(
             f"SOLVER.STAGE2.IMS_PER_BATCH: {size} with DATALOADER.NUM_INSTANCE {num_instances} is "
-            "no whole number of clusters, two at least"
+            "not a whole number of clusters, at least two"
         )
 
 
@@ -241,7 +241,7 @@ def patch_size(name: str) -> int | None:
         try:
             vision = json.loads(text)["vision_cfg"]
         except (json.JSONDecodeError, TypeError, KeyError) as error:
-            raise ConfigError(f"MODEL.NAME: {name} is no JSON model config: {error!r}") from None
+            raise ConfigError(f"MODEL.NAME: {name} is not a JSON model config: {error!r}") from None
         return None if isinstance(vision.get("layers"), list) else vision.get("patch_size", 16)
     match = re.search(r"ViT-\w+-(\d+)", name)
     return int(match[1]) if match else None

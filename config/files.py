@@ -133,13 +133,13 @@ def _check_keys(loader: yaml.SafeLoader, node: yaml.Node, source: str, prefix: s
 
 
 def find_model_config(name: str, files: Sequence[str]) -> str:
-    """The path of a JSON model config that may lie beside a YAML file; any other name unchanged.
+    """The path of a JSON model config that may lie next to a YAML file; any other name unchanged.
 
     Args:
         name: MODEL.NAME as written.
-        files: YAML files to look beside, in order.
+        files: YAML files whose folders are searched, in order.
     """
     if not name.endswith(".json") or Path(name).is_file():
         return name
-    beside = (Path(file).parent / Path(name).name for file in files if Path(file).is_file())
-    return next((str(path) for path in beside if path.is_file()), name)
+    candidates = (Path(file).parent / Path(name).name for file in files if Path(file).is_file())
+    return next((str(path) for path in candidates if path.is_file()), name)

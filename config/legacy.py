@@ -33,7 +33,7 @@ NO_EFFECT: frozenset[str] = frozenset(
     ]
 )
 
-# Removed: it named a release of CLIP-DFGS and filled in those of its options that were not given.
+# Removed: it named a release of CLIP-DFGS and set those of its options that were not given.
 PRESET = "DATALOADER.DFGS.PRESET"
 _FILLED_IN = tuple(
     f"DATALOADER.DFGS.{name}" for name in ("NUM_NEIGHBOURS", "SKIP", "SHUFFLE", "REFRESH_PERIOD")

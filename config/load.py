@@ -43,7 +43,7 @@ def load_cfg(
 
     A YAML file with the line `_BASE_: ../person/vit_clipreid.yml` (one path, relative to its own
     folder) inherits all options of that file but OUTPUT_DIR; its own options win. The base may have
-    a base in turn. A JSON model config in MODEL.NAME is also found beside the file that names it.
+    a base in turn. A JSON model config in MODEL.NAME is also found next to the file that names it.
     The default OUTPUT_DIR is named after the given file.
 
     Args:
@@ -105,7 +105,7 @@ def _read_environment() -> Layer:
 
 
 def _find_model(cfg: CfgNode, files: Sequence[Layer], given: Mapping[str, Setting]) -> str:
-    """MODEL.NAME; a JSON file may lie beside the file that names it, else beside its heirs."""
+    """MODEL.NAME; a JSON file may lie next to the file that names it, else next to its heirs."""
     sources = [layer.source for layer in reversed(files)]
     if "MODEL.NAME" in given:
         sources.sort(key=lambda source: source != given["MODEL.NAME"].source)

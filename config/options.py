@@ -36,7 +36,7 @@ ACCEPTED = OPTIONS | NO_EFFECT | {PRESET}
 
 
 def is_block(name: str) -> bool:
-    """Whether options lie below a name, as below `SOLVER.STAGE1`."""
+    """Whether options exist below a name, as below `SOLVER.STAGE1`."""
     return any(option.startswith(f"{name}.") for option in OPTIONS)
 
 

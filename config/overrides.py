@@ -16,7 +16,7 @@ _LISTS = ("DATASETS.NAMES", "DATASETS.TARGETS")
 
 
 def is_key(word: str) -> bool:
-    """Whether a word is written like an option, such as SOLVER.SEED, and is not a file."""
+    """Whether a word looks like an option, such as SOLVER.SEED, and is not a file."""
     return _KEY.fullmatch(word) is not None and not Path(word).exists()
 
 
@@ -52,10 +52,10 @@ def pair_overrides(words: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _explain(key: str, pairs: Sequence[tuple[str, str]]) -> str:
-    """What is wrong with a key that no value follows."""
+    """Explain a key that no value follows."""
     if is_key(key) or not pairs:
         return f"{key!r} has no value"
-    return f"{key!r} stands behind {' '.join(pairs[-1])}, where a KEY is expected"
+    return f"{key!r} follows {' '.join(pairs[-1])}, where a KEY is expected"
 
 
 def _refuse_files(word: str) -> None:

@@ -1,4 +1,4 @@
-"""The table of samplers: every value of DATALOADER.SAMPLER and what it needs."""
+"""The table of samplers: every value of DATALOADER.SAMPLER and its needs."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def read_dataset(
         name: a key of `BENCHMARKS`, or a path: absolute, below `root`, or from the working folder.
         root: the data root.
         split: index of the split, below `num_splits(name)`.
-        tested_only: no model was trained on it, so that own data without a given split needs none:
+        tested_only: no model was trained on it, so own data without a given split needs none:
             all its identities are tested.
 
     Raises:
@@ -114,7 +114,7 @@ def num_splits(name: str) -> int:
 
 
 def family(name: str) -> str:
-    """The data set whose identities are shown, of which `name` may be a flavour or a protocol."""
+    """The data set whose identities `name` shows; `name` may be a flavour or protocol of it."""
     return (BENCHMARKS[name].family if name in BENCHMARKS else "") or name
 
 

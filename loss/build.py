@@ -32,7 +32,7 @@ def build_image_losses(
     losses: dict[str, WeightedLoss] = {}
     if cfg.MODEL.ID_LOSS_WEIGHT:
         losses["id"] = WeightedLoss(cfg.MODEL.ID_LOSS_WEIGHT, partial(id_loss, smoothing=smoothing))
-    # A shuffled batch rarely holds two images of an identity: there is no triplet to mine.
+    # A shuffled batch rarely holds two images of an identity: no triplets to mine.
     if "triplet" in metric and sampler_kind(cfg).p_x_k:
         margin = None if cfg.MODEL.NO_MARGIN else cfg.SOLVER.MARGIN
         features = tuple(cfg.MODEL.TRIPLET_FEATURES)
@@ -52,7 +52,7 @@ def build_image_losses(
 
 
 def build_dsgl_losses(cfg: CfgNode) -> DSGLLosses:
-    """The losses of training without labels as DSGL.* weigh them."""
+    """The losses of training without labels, weighted by DSGL.*."""
     options = cfg.DSGL
     disentangles = options.MEMORY == "DLhybrid"  # other memories learn from their own loss alone
     return DSGLLosses(
@@ -68,7 +68,7 @@ def build_dsgl_losses(cfg: CfgNode) -> DSGLLosses:
 
 
 def build_cluster_memory(cfg: CfgNode, prototypes: Tensor) -> ClusterMemory:
-    """The memory that DSGL.* describe, with (C, D) centroids of clusters as its first rows."""
+    """The memory that DSGL.* describe, initialized with the (C, D) centroids of the clusters."""
     options = cfg.DSGL
     return ClusterMemory(
         prototypes,

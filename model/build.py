@@ -46,7 +46,7 @@ def build_model(
         num_classes: training identities C.
         num_cameras: cameras of the training images; rows of the side-information table.
         num_views: viewpoints of the training images, likewise.
-        noun: what the images show, if MODEL.PROMPT is empty; empty = by DATASETS.NAMES.
+        noun: word for an identity, if MODEL.PROMPT is empty; empty = by DATASETS.NAMES.
 
     Raises:
         FileNotFoundError: the pre-trained weights are neither cached, downloadable nor given.

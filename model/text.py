@@ -28,7 +28,7 @@ class TextEncoder(nn.Module):
     encoded once (`encode_prefix`). Both shortcuts are exact.
 
     Args:
-        clip: open_clip's model; its text parts are taken over under OpenAI's names.
+        clip: open_clip's model; its text parts are reused under OpenAI's names.
     """
 
     def __init__(self, clip: CLIP) -> None:

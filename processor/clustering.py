@@ -44,7 +44,7 @@ def jaccard_distance(
 
     Args:
         features: (N, D), unit rows, any float type and device.
-        k1: size of the neighbourhood; more than there are images means all of them.
+        k1: size of the neighbourhood, clipped to the number of images.
         k2: images averaged over, at most k1; 1 = no averaging.
         max_distance: larger distances are not stored; DBSCAN's eps saves memory.
         chunk_mb: MiB of working memory for one block of distances.

@@ -1,4 +1,4 @@
-"""The program's table of contents: what a training run and an evaluation do, in order."""
+"""The program's table of contents: the steps of a training run and of an evaluation."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def _record_run(cfg: CfgNode, plan: RunPlan, folder: RunFolder, device: torch.de
 def _log_header(
     cfg: CfgNode, plan: RunPlan, folder: RunFolder, stages: Sequence[PlannedStage]
 ) -> None:
-    """Log what is trained, on which data, and where it writes."""
+    """Log the stages, the data and the output folder."""
     data = plan.data
     method = "DSGL" if cfg.DSGL.ENABLED else "CLIP-ReID" if cfg.MODEL.TEXT_TOWER else "baseline"
     names = ", ".join(str(stage.name) for stage in stages)
@@ -244,8 +244,8 @@ def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:
         weight = load_cfg(config_file, [*opts, *NO_PRETRAINING], quiet=True).TEST.WEIGHT
     loaded = open_model(weight, config_file, opts)
     cfg = loaded.cfg
-    beside = config_file is None and "OUTPUT_DIR" not in typed
-    output = Path(weight).parent if beside else Path(cfg.OUTPUT_DIR)
+    by_checkpoint = config_file is None and "OUTPUT_DIR" not in typed
+    output = Path(weight).parent if by_checkpoint else Path(cfg.OUTPUT_DIR)
     log_to(output / "test_log.txt")
     opened = prepare_evaluation(loaded)
     targets = opened.evaluator.targets

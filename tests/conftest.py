@@ -15,7 +15,7 @@ from model import build_model
 from model.encoders import clip as clip_module
 from model.encoders.clip import build_clip
 
-# A busy machine is no failure.
+# A busy machine is not a failure.
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
 
@@ -37,7 +37,7 @@ TINY_CLIP = {
 
 @pytest.fixture(scope="session", autouse=True)
 def own_environment(tmp_path_factory):
-    """Nothing of the user's environment is read and nothing is written outside the tests' folder.
+    """Tests neither read the user's environment nor write outside their own folder.
 
     REID_CACHE is a folder of the session, REID_DATA is not set, torch uses at most two threads.
     """
@@ -92,7 +92,7 @@ def tiny_clip_json(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_resnet_json(tmp_path_factory):
-    """Path of the open_clip model config of a tiny ResNet CLIP; there are no golden weights."""
+    """Path of the open_clip model config of a tiny ResNet CLIP; without golden weights."""
     vision = {"image_size": 224, "layers": [1, 2, 1, 2], "width": 8}
     path = tmp_path_factory.mktemp("tiny_resnet") / "tiny_resnet.json"
     path.write_text(json.dumps(TINY_CLIP | {"vision_cfg": vision}), encoding="utf-8")
@@ -101,7 +101,7 @@ def tiny_resnet_json(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_clip_state(golden):
-    """Weights of the tiny ViT CLIP under OpenAI's names; not to be changed."""
+    """Weights of the tiny ViT CLIP under OpenAI's names; read-only."""
     return {key: torch.from_numpy(array) for key, array in golden("tiny_vit_clip").items()}
 
 
@@ -126,7 +126,7 @@ def tiny_opts(tiny_clip_json, tiny_clip_file):
 
 @pytest.fixture(scope="session")
 def built_tiny_reid(tiny_opts, golden):
-    """The model behind `tiny_reid`, built once; not to be changed."""
+    """The model behind `tiny_reid`, built once; read-only."""
     reid = build_model(load_cfg(None, tiny_opts), num_classes=10, num_cameras=6, num_views=3)
     extras = {
         key.removeprefix("extra/"): torch.from_numpy(array)
@@ -158,7 +158,7 @@ FULL_MODELS = {
 
 @pytest.fixture(scope="session")
 def full_model():
-    """`full_model("RN50_default")` -> a full-size model, built once; not to be changed.
+    """`full_model("RN50_default")` -> a full-size model, built once; read-only.
 
     751 classes, 6 cameras, 256x128. CLIP's own tensors have shapes but no storage (device "meta").
     """

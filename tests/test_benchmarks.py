@@ -1,4 +1,4 @@
-"""Benchmarks that compare two ways run, and find a way that gives something else."""
+"""Benchmarks that compare two implementations run, and detect different results."""
 
 import importlib
 import re
@@ -86,5 +86,5 @@ def test_losses_of_both_ways_are_compared(benchmark, monkeypatch, capsys):
     monkeypatch.setattr(script, "PUSH", 0.1)
     memory = script.ClusterMemory(epoch.centroids)
     bank = script.InstanceBank(epoch.features, epoch.labels, epoch.irrelevant)
-    with pytest.raises(SystemExit, match="the ways disagree"):
+    with pytest.raises(SystemExit, match="the implementations disagree"):
         script.check_equal(expected, script.step_vectorized(epoch, memory, bank, faithful=True))

@@ -74,9 +74,9 @@ def _check(split: DataSplits, facts: Facts, use: Use) -> Iterator[Fault]:
 def summarize(splits: Sequence[DataSplits], facts: Facts) -> dict[str, Any]:
     """Description of a data set, with sizes as [smallest, median, largest].
 
-    All but `sha256`, the fingerprint of the test images, is of the first split.
-    `images_per_identity` is of the training images, `height` and `width` are in pixels, over all
-    images that can be decoded; each is empty if there are no such images.
+    All values but `sha256`, the fingerprint of the test images, describe the first split:
+    `images_per_identity` its training images, `height` and `width` (pixels) all its images that
+    can be decoded; each is empty without such images.
     """
     first = splits[0]
     images = {image.path for image in (*first.train, *first.query, *first.gallery)}

@@ -43,7 +43,7 @@ def find_identity_faults(splits: DataSplits, *, labelled: bool = True) -> Iterat
 
     Args:
         splits: the data set.
-        labelled: the identities of training images are used; DSGL does not look at them.
+        labelled: the identities of training images are used; DSGL ignores them.
     """
     train = splits.train if labelled else []
     training = _by_pid(train)

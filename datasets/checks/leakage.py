@@ -26,7 +26,7 @@ def check_leakage(
 
     Identities are compared within a family of data sets; images always, by path and by content.
     Images that a source has both in its training and in its own test split are reported only,
-    because it was published so and all its results include them. `use_all` refuses these too.
+    because it was published that way and all its results include them. `use_all` refuses these too.
 
     Args:
         sources: the data sets trained on.
@@ -86,8 +86,7 @@ def note_same_people(
     """Find targets with test identities that a checkpoint may have been trained on.
 
     A checkpoint holds only the names of its sources, which are trained on with their first split.
-    The training images of another flavour or protocol are unknown here, so that such a target may
-    be clean.
+    The training images of another flavour or protocol are unknown here, so its target may be clean.
 
     Args:
         sources: names of the data sets the model was trained on.
@@ -148,7 +147,7 @@ def _shared_files(
     *,
     use_all: bool,
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Test file -> equal training file: leaks, and those published so."""
+    """Test file -> equal training file: leaks, and copies in the published splits."""
     refused: dict[str, str] = {}
     published: dict[str, str] = {}
     for source in sources:

@@ -137,7 +137,7 @@ def read_images(
         else torch.empty(shape, dtype=torch.uint8, device=device)
     )
     readable = torch.zeros(len(dataset), dtype=torch.bool)
-    # Its own generator, so that torch's global one does not depend on what is cached.
+    # Its own generator, so that torch's global one does not depend on the cache.
     loader = ordered_loader(dataset, _IMAGES_PER_READ, Loading(num_workers), torch.Generator())
     for batch in tqdm(loader, desc="images into memory", leave=False, disable=None):
         if len(batch):

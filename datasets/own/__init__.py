@@ -1,1 +1,1 @@
-"""People's own images, read without writing code."""
+"""Users' own images, read without writing code."""

@@ -36,7 +36,7 @@ def assemble_splits(name: str, entries: list[Entry], *, tested_only: bool) -> Da
     Args:
         name: of the data.
         entries: the images, all with a split or all without.
-        tested_only: no model was trained on the data, so that it needs no training split.
+        tested_only: no model was trained on the data, so it needs no training split.
     """
     pids = number_identities(entry.identity for entry in entries)
     cameras_known = all(entry.camera is not None for entry in entries)

@@ -41,7 +41,7 @@ def find_any_tree(layouts: Sequence[Layout], root: Path) -> tuple[Layout, Path]:
     """The first layout that is found, and its folder.
 
     Raises:
-        FileNotFoundError: none is; lists every path tried and the expected trees.
+        FileNotFoundError: no layout is found; lists every path tried and the expected trees.
     """
     tried = []
     for layout in layouts:

@@ -38,7 +38,7 @@ P-DukeMTMC-reid/
 def read_p_dukemtmc(root: Path, _split: int = 0) -> DataSplits:
     """P-DukeMTMC-reID: 8 cameras, occluded queries, whole-body gallery, a folder per identity.
 
-    Training and test share no person, so that a folder name in both stands for two persons.
+    Training and test share no person: a folder name in both stands for two persons.
     """
     tree = find_tree(LAYOUT, root)
     train, query, gallery = (_read_images(tree / part) for part in LAYOUT.parts)

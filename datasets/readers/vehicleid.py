@@ -26,7 +26,7 @@ def read_vehicleid(root: Path, split: int = 0, *, size: int = 800) -> DataSplits
     """One trial of VehicleID: one random image per test identity is the gallery.
 
     All other test images are queries. Cameras are unknown: queries have camid 0 and gallery images
-    camid 1, so that no match is ever junk.
+    camid 1, so no match is ever junk.
 
     Args:
         root: the data root.

@@ -1,4 +1,4 @@
-"""From a sampler's plan to what a loader requests: position and seed of every image."""
+"""From a sampler's plan to a loader's requests: position and seed of every image."""
 
 from __future__ import annotations
 

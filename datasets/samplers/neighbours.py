@@ -10,7 +10,7 @@ from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
-BLOCK_ENTRIES = 2**24  # distances computed at once: 64 MB in float32
+BLOCK_ENTRIES = 2**24  # distances per block: 64 MB in float32
 
 
 @torch.no_grad()

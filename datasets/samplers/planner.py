@@ -1,4 +1,4 @@
-"""Base classes of the samplers: an epoch's batches are planned as a whole, from (seed, epoch)."""
+"""Base classes of the samplers: each plans a whole epoch from (seed, epoch)."""
 
 from __future__ import annotations
 

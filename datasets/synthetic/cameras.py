@@ -1,4 +1,4 @@
-"""What a camera adds to an image: scene, occlusion, colours, blur and noise."""
+"""Camera effects on an image: scene, occlusion, colours, blur and noise."""
 
 from __future__ import annotations
 

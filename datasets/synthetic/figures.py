@@ -34,7 +34,7 @@ PATTERNS: dict[str, Callable[[Array, Array], NDArray[np.bool_]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Appearance:
-    """What all images of a person have in common; colours are RGB in 0..1."""
+    """Appearance shared by all images of a person; colours are RGB in 0..1."""
 
     skin: RGB
     hair: RGB

@@ -1,4 +1,4 @@
-"""The places of drawn data sets: how people dress and what the cameras are like."""
+"""The places of the drawn data sets: their people's clothes and their cameras' style."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def last_of_equal(keys: Tensor) -> Tensor:
 
 def add_rows(table: Tensor, places: Tensor, rows: Tensor) -> None:
     """Add (n, D) rows to `table` (R, D) at `places` (n,), in place; repeated places accumulate."""
-    if table.is_cuda:  # where index_add_ has no fixed order, while index_put_ sorts first
+    if table.is_cuda:  # index_add_ has no fixed order there; index_put_ sorts first
         table.index_put_((places,), rows, accumulate=True)
     else:
         table.index_add_(0, places, rows)

@@ -12,7 +12,7 @@ from loss.dsgl.batch_rows import last_of_equal
 from loss.dsgl.comparison import SMALLEST_LENGTH, ComparedOrder, Comparison, compare
 from loss.dsgl.instance_bank import InstanceBank
 
-ROWS_PER_CHUNK = 4096  # images compared with all clusters at once
+ROWS_PER_CHUNK = 4096  # images compared with all clusters per chunk
 
 
 @torch.no_grad()
@@ -63,7 +63,7 @@ def disentangled_loss(
     *,
     faithful: bool = False,
 ) -> Tensor:
-    """Contrast of images with prototypes freed of the traits that their clusters share.
+    """Contrast images with prototypes freed of the traits that clusters share.
 
     For an image f of cluster y with irrelevant labels r_a, a = 1..k, and the prototypes U:
     p_a is the mean feature of cluster y, excluding images whose label is also r_a (U_y if none

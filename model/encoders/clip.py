@@ -88,7 +88,7 @@ def build_clip_backbone(name: str, options: EncoderOptions) -> Backbone:
 
 
 def build_clip_encoder(tower: nn.Module, options: EncoderOptions) -> ImageEncoder:
-    """The encoder around an image tower of open_clip; takes over the tower's parts."""
+    """The encoder around an image tower of open_clip; reuses the tower's modules."""
     if isinstance(tower, VisionTransformer):
         return ClipViT(
             tower,
@@ -148,5 +148,5 @@ def find_clip_weights(name: str) -> Path:
         raise FileNotFoundError(
             f"the CLIP weights of {name} are not on this machine and the download failed "
             f"({type(error).__name__}). Put {source['url']} at {archive}, or {REMEDY}. open_clip's "
-            f".bin or .safetensors of {source.get('hf_hub', base)} is such a file too"
+            f".bin or .safetensors of {source.get('hf_hub', base)} works too"
         ) from error

@@ -17,12 +17,12 @@ class ClipResNet(ImageEncoder):
     """CLIP's ResNet with a finer last stage (CLIP-ReID, section 3.3).
 
     Args:
-        tower: open_clip's ResNet; its parts are taken over under OpenAI's names.
+        tower: open_clip's ResNet; its parts are reused under OpenAI's names.
         image_size: (height, width) in pixels, multiples of 16 * last_stride.
         last_stride: stride of layer4; 1 keeps the resolution of layer3.
 
     Raises:
-        ValueError: the image size is not such a multiple.
+        ValueError: the image size is not a multiple of 16 * last_stride.
     """
 
     conv1: nn.Conv2d

@@ -44,7 +44,7 @@ class ClipViT(ImageEncoder):
     """CLIP's vision transformer for any image size and stride (CLIP-ReID, section 3.3).
 
     Args:
-        tower: open_clip's transformer; its parts are taken over under OpenAI's names.
+        tower: open_clip's transformer; its parts are reused under OpenAI's names.
         image_size: (height, width) in pixels.
         stride: (rows, columns) between patches; below the patch size they overlap.
         grad_checkpointing: recompute blocks in the backward pass instead of keeping their

@@ -50,7 +50,7 @@ class ImageNetResNet(ImageEncoder):
     """A ResNet without its pooling and classifier; it has no space shared with text.
 
     Args:
-        network: timm's ResNet; its parts are taken over under torchvision's names.
+        network: timm's ResNet; its parts are reused under torchvision's names.
         image_size: (height, width) in pixels.
         last_stride: stride of layer4; 1 keeps the resolution of layer3.
     """

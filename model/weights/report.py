@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# Prefixes of parameter names -> the parts a person knows.
+# Prefixes of parameter names -> the parts as the log names them.
 PARTS = {
     "image_encoder.": "image encoder",
     "text_encoder.": "text encoder",
@@ -50,10 +50,10 @@ class LoadReport:
     def summary(self) -> str:
         """One line by parts of the model: loaded, not loaded, ignored."""
         loaded = _parts(self.loaded + self.reshaped)
-        anew = [part for part in _parts(self.missing + self.skipped) if part not in loaded]
-        ignored = [part for part in _parts(self.unexpected) if part not in loaded + anew]
+        left = [part for part in _parts(self.missing + self.skipped) if part not in loaded]
+        ignored = [part for part in _parts(self.unexpected) if part not in loaded + left]
         sentences = [f"loaded {', '.join(loaded)}"]
-        sentences += [f"not loaded: {', '.join(anew)}"] if anew else []
+        sentences += [f"not loaded: {', '.join(left)}"] if left else []
         sentences += [f"ignored: {', '.join(ignored)}"] if ignored else []
         sentences += ["position embeddings resized"] if self.reshaped else []
         return "; ".join(sentences)

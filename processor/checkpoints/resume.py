@@ -21,7 +21,7 @@ from model.weights.read import WeightsFile, read_weights_file
 
 logger = logging.getLogger(__name__)
 
-# Options that may differ in a resumed run without a remark.
+# Options that may differ in a resumed run without a warning.
 _FREE = (
     "OUTPUT_DIR",
     "SOLVER.RESUME",

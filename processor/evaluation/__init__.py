@@ -1,4 +1,4 @@
-"""Evaluation of a model on data sets; hands on the public metric functions."""
+"""Evaluation of a model on data sets; re-exports the public metric functions."""
 
 from processor.metrics.ranking import RetrievalMetrics, evaluate_distmat, evaluate_features
 from processor.metrics.reranking import rerank

@@ -21,7 +21,7 @@ class Reranking:
     """The constants of k-reciprocal re-ranking.
 
     Attributes:
-        k1: size of the neighbourhood; more than there are images means all of them.
+        k1: size of the neighbourhood, clipped to the number of images.
         k2: images averaged over; 1 = no averaging.
         lambda_value: weight of the original distance, 0..1.
 

@@ -76,7 +76,7 @@ def check_ranking(
         num_gallery: G.
         memory: for one block.
         task: name for the message.
-        also: further bytes needed, whatever the size of the blocks.
+        also: further bytes needed, independent of the block size.
 
     Raises:
         MemoryError: it does not fit; says how much is needed and available, and what to set.

@@ -42,7 +42,7 @@ def products_in_memory(device: torch.device) -> int:
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Compute products in float32, whatever autocast or reduced precision the caller uses."""
+    """Compute products in float32, regardless of the caller's autocast or reduced precision."""
     before = [(backend, switch, getattr(backend, switch)) for backend, switch, _ in _switches()]
     for backend, switch, exact in _switches():
         setattr(backend, switch, exact)

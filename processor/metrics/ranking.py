@@ -65,7 +65,7 @@ def evaluate_features(  # noqa: PLR0913 - public signature, fixed for callers of
 ) -> RetrievalMetrics:
     """Rank the gallery for every query by feature distance and score the rankings.
 
-    The distance matrix is never held as a whole. Equal distances rank in gallery order.
+    The full distance matrix is never in memory. Equal distances rank in gallery order.
 
     Args:
         query_features: (Q, D), any float type; distances are computed in float32.

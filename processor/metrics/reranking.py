@@ -51,7 +51,7 @@ def rerank(
     Args:
         query_features: (Q, D), normalized by the caller if required.
         gallery_features: (G, D).
-        k1: size of the neighbourhood; more than there are images means all of them.
+        k1: size of the neighbourhood, clipped to the number of images.
         k2: images averaged over; 1 = no averaging.
         lambda_value: weight of the original distance, 0..1.
         chunk_mb: MiB of working memory for one block of distances.

@@ -1,1 +1,1 @@
-"""What is drawn for people: sheets of pictures, pages, plots."""
+"""Figures for people: image sheets, HTML pages, plots."""

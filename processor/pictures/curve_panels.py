@@ -12,7 +12,7 @@ Lines = Sequence[Mapping[str, Any]]
 
 AFTER_LOSSES = ("mAP", "rank1", "hits", "clusters", "outliers", "ari", "lr")
 SHARES = frozenset({"mAP", "mINP", "accuracy"})
-"""Quantities that metrics.jsonl holds as fractions, beside the ranks."""
+"""Quantities that metrics.jsonl holds as fractions, in addition to the ranks."""
 
 
 @dataclass(frozen=True, slots=True)

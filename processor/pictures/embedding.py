@@ -32,7 +32,7 @@ LEGEND_LETTERS = 110  # in a line below the axes, 5 of them around each entry
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is drawn.
+    """The contents of a figure.
 
     Attributes:
         plane: the points of the images, followed by those of the prompts.
@@ -56,7 +56,7 @@ def draw_embedding(scene: Scene, *, title: str, notes: Sequence[str] = ()) -> Fi
 
     Args:
         scene: see there.
-        title: what is shown.
+        title: above the axes.
         notes: smaller lines below the title.
     """
     figure = new_figure(WIDTH, HEIGHT)

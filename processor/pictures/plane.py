@@ -1,4 +1,4 @@
-"""From features to points in a plane, and measures of how they lie."""
+"""From features to points in a plane, and measures of their layout."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Plane:
 
     Attributes:
         points: (N, 2).
-        axes: what the two axes are; empty where they have no meaning, as in t-SNE.
+        axes: titles of the two axes; empty if they have no meaning, as in t-SNE.
     """
 
     points: np.ndarray

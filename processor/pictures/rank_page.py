@@ -48,8 +48,8 @@ def render_page(title: str, facts: Sequence[str], rows: Sequence[RankRow]) -> st
 
     Args:
         title: heading.
-        facts: what a reader must know, a line each.
-        rows: queries with the images found; without identities there is nothing to filter by.
+        facts: lines that a reader must know.
+        rows: queries with the images found; without identities the page has no filters.
 
     Raises:
         BadImageError: an image cannot be decoded.

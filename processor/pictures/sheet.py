@@ -74,7 +74,7 @@ def draw_sheet(
 
     Args:
         rows: they may differ in length.
-        title: what the sheet shows; empty = no title.
+        title: heading; empty = none.
         notes: smaller lines below the title.
         tile_height: height of the images in pixels; they keep their aspect.
 
@@ -182,7 +182,7 @@ def _draw_badge(frame: str) -> Image.Image:
 
 
 def _draw_header(title: str, notes: Sequence[str], rows: Sequence[Row], width: int) -> Image.Image:
-    """Title, notes and legend; an image of no height where a sheet has none of them."""
+    """Title, notes and legend; an image of height 0 if a sheet has none of them."""
     titles = wrap(title, TITLE_SIZE, width) if title else []
     small = [line for note in notes for line in wrap(note, NOTE_SIZE, width)]
     frames = {tile.frame for row in rows for tile in row if tile}
@@ -201,7 +201,7 @@ def _draw_header(title: str, notes: Sequence[str], rows: Sequence[Row], width: i
 
 
 def _draw_legend(frames: Sequence[str]) -> Image.Image:
-    """A line that says what the frames mean; an image of no size for fewer than two kinds."""
+    """The meanings of the frames in one line; an empty image for fewer than two kinds."""
     if len(frames) < 2:
         return Image.new("RGB", (0, 0))
     font = load_font(NOTE_SIZE)

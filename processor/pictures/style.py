@@ -68,7 +68,7 @@ def name_camera(camid: int) -> str:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of a size in inches; whatever is added makes its own room."""
+    """An empty figure, sized in inches; its layout makes room for everything added."""
     return Figure(figsize=(width, height), dpi=PIXELS_PER_INCH, layout="constrained")
 
 

@@ -31,7 +31,7 @@ SMALLEST_FAR = 1e-6  # lowest start of the axis
 def draw_verification(
     found: Verification, recommended: Recommendation | None, title: str
 ) -> Figure:
-    """Draw the distances of both kinds of pairs beside the curve of both rates.
+    """Draw the distances of both kinds of pairs next to the curve of both rates.
 
     Args:
         found: on squared distances.

@@ -2,7 +2,7 @@
 
 `published.csv` contains them as printed, in percent. Results are comparable only within a protocol,
 and even there papers differ: in the boxes of CUHK03, the number of splits of the small targets, the
-size of the images. The notes say what is known about that.
+size of the images. The notes give these conditions where known.
 """
 
 from __future__ import annotations

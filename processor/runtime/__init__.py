@@ -1,1 +1,1 @@
-"""What a run stands on: device, precision, seeds, checkpoints, run folder, signals."""
+"""Infrastructure of a run: device, processes, precision, seeds, run folder, log, signals."""

@@ -59,8 +59,8 @@ def _has_mps() -> bool:
 def available_bytes(device: torch.device) -> int | None:
     """Bytes that can still be allocated on a device; None if unknown.
 
-    For main memory, what the machine and this process's limits leave; for a CUDA device, the
-    driver's free memory plus what this process has reserved without using it.
+    For main memory, the free memory within this process's limits; for a CUDA device, the driver's
+    free memory plus the unused memory that this process has reserved.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)

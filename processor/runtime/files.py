@@ -17,12 +17,12 @@ def atomic_file(path: Path) -> Iterator[Path]:
     After an error the temporary file is removed and `path` is unchanged. Leftovers of a killed
     process are overwritten by the next write.
     """
-    beside = path.with_name(f".{path.name}.partial")
+    temporary = path.with_name(f".{path.name}.partial")
     try:
-        yield beside
-        beside.replace(path)
+        yield temporary
+        temporary.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def make_folder(path: Path, option: str = "OUTPUT_DIR") -> None:
@@ -44,8 +44,8 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
-    with atomic_file(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def replace_non_finite(line: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ _FILE_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 class _ConsoleFormatter(logging.Formatter):
     """Messages without time and module, wrapped to CONSOLE_WIDTH columns.
 
-    An error stays one line, to be searched for, and tables keep their lines.
+    An error stays on one line, so that it can be searched for; tables keep their lines.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -39,7 +39,7 @@ def _wrap(line: str) -> str:
             line,
             CONSOLE_WIDTH,
             subsequent_indent=" " * 9,
-            break_long_words=False,  # a path stays in one piece, to be copied
+            break_long_words=False,  # paths can be copied in one piece
             break_on_hyphens=False,
         )
     )

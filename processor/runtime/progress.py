@@ -1,4 +1,4 @@
-"""Progress of a long loop: a bar on a terminal, a log line now and then elsewhere."""
+"""Progress of a long loop: a bar on a terminal, periodic log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Progress(Generic[Item]):
         unit: the items' name, in the plural.
 
     Attributes:
-        note: a few words to show beside the count; may change at any time.
+        note: short text shown next to the count; may change at any time.
     """
 
     def __init__(self, items: Iterable[Item], title: str, unit: str = "batches") -> None:

@@ -20,7 +20,7 @@ def seed_everything(*parts: int | str) -> None:
 
 
 def use_deterministic_kernels() -> None:
-    """Prefer deterministic GPU kernels, warning where there is none; call before using a GPU."""
+    """Prefer deterministic GPU kernels and warn where none exists; call before using a GPU."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
     torch.backends.cudnn.benchmark = False

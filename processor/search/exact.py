@@ -112,7 +112,7 @@ def _search_part(query: Tensor, gallery: Tensor, k: int, memory: WorkingMemory) 
         limits = nearest.values[:, k - 1] + slack[rows]
         for number, limit in enumerate(limits):
             near = nearest.indices[number][nearest.values[number] <= limit]
-            if len(near) == nearest.indices.shape[1]:  # more may be as near, such as copies
+            if len(near) == nearest.indices.shape[1]:  # more may be equally near, e.g. copies
                 near = (squares[number] <= limit).nonzero().flatten()
             row = rows.start + number
             indices[row], distances[row] = nearest_of(query[row], gallery, near, k)

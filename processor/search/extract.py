@@ -1,4 +1,4 @@
-"""Extraction of features into a file; an interrupted extraction can be continued."""
+"""Extraction of features into a file; an interrupted extraction can be resumed."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=sheet_file,
         metavar="FILE",
-        help="PNG, JPEG or WebP (default: batches.png beside the checkpoint, else in OUTPUT_DIR)",
+        help="PNG, JPEG or WebP (default: batches.png next to the checkpoint, else in OUTPUT_DIR)",
     )
     add_overrides(parser, "DATALOADER.DFGS.SKIP 2")
 
@@ -95,10 +95,10 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError("batches: name a CHECKPOINT, or a YAML file with --config_file")
     if checkpoint is not None:
         subject = open_checkpoint(checkpoint, arguments.config_file, opts)
-        beside = Path(checkpoint).parent
+        folder = Path(checkpoint).parent
     else:
         subject = open_configuration(arguments.config_file, opts)
-        beside = Path(subject.cfg.OUTPUT_DIR)
+        folder = Path(subject.cfg.OUTPUT_DIR)
     cfg, data = subject.cfg, subject.data
     kind = arguments.features or ("text" if subject.has_prompts else "image")
     if kind == "text" and not subject.has_prompts:
@@ -114,7 +114,7 @@ def run(arguments: argparse.Namespace) -> None:
             cfg.DATALOADER.DFGS.NUM_NEIGHBOURS,
             batch.mean_distance,
         )
-    path = arguments.output or beside / "batches.png"
+    path = arguments.output or folder / "batches.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = min(cfg.DATALOADER.DFGS.NUM_NEIGHBOURS, len(features) - 1)
     nearest = nearest_identities(features, columns).tolist()
@@ -157,7 +157,7 @@ SAMPLERS = {"random P x K": "softmax_triplet", "DFGS": "dfgs_text", "GS": "gs_te
 def extract_identity_features(
     cfg: CfgNode, model: CLIPReID, data: TrainingSet, kind: str, epoch: int
 ) -> Tensor:
-    """What identities are compared by in an epoch: (I, D), of length 1 with DFGS.NORMALIZE.
+    """Features to compare identities by in an epoch: (I, D), of length 1 with DFGS.NORMALIZE.
 
     Args:
         cfg: DATALOADER and, for images, INPUT and SOLVER count.

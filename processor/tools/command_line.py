@@ -121,7 +121,7 @@ IMAGES = (
     "image files, folders (with subfolders), CSV files with a column path, or splits of data sets "
     "such as market1501:query"
 )
-"""What `read_image_lists` reads."""
+"""Help text for the places that `read_image_lists` takes."""
 
 
 def add_config_file(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
@@ -162,5 +162,5 @@ def positive(text: str) -> int:
 
 
 def place_output(given: str | Path | None, checkpoint: str, name: str) -> Path:
-    """The output path of a sub-command: --output, else `name` beside the checkpoint."""
+    """The output path of a sub-command: --output, else `name` next to the checkpoint."""
     return Path(checkpoint).parent / name if given is None else Path(given)

@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=plot_file,
         metavar="FILE",
-        help="PNG, SVG or PDF (default: embedding_SPLIT.png beside the checkpoint)",
+        help="PNG, SVG or PDF (default: embedding_SPLIT.png next to the checkpoint)",
     )
     add_overrides(parser, "TEST.NECK_FEAT before")
 

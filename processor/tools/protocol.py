@@ -22,7 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py protocol`."""
     add_config_file(parser, required=True)
     parser.add_argument(
-        "--dry_run", "--dry-run", action="store_true", help="read and check the data, train nothing"
+        "--dry_run",
+        "--dry-run",
+        action="store_true",
+        help="read and check the data without training",
     )
     parser.add_argument(
         "--compare",

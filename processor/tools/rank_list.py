@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--gallery", nargs="+", metavar="IMAGES", help="the images to search with --query, likewise"
     )
     parser.add_argument(
-        "--output", metavar="FOLDER", help="default: rank_lists beside the checkpoint"
+        "--output", metavar="FOLDER", help="default: rank_lists next to the checkpoint"
     )
     parser.add_argument(
         "--top", type=positive, default=10, metavar="N", help="ranks per query (default: 10)"

@@ -193,7 +193,7 @@ def _draw_sheets(findings: Findings, folder: Path) -> None:
     missing = [path for path in shown if not Path(path).is_file()]
     if missing:
         logger.warning(
-            "no sheet of images: %d of them no longer exist, such as %s",
+            "no sheets: %d images no longer exist, e.g. %s",
             len(missing),
             missing[0],
         )

@@ -207,7 +207,7 @@ class _LossWatch:
 
 
 def _log_progress(stage: Stage, epoch: int, meters: EpochMeters, total: int) -> str:
-    """Log the means so far to the file; returns loss and speed in a few words."""
+    """Log the means so far to the file; returns loss and speed as short text."""
     means = meters.means()
     speed = meters.images / max(meters.seconds, 1e-9)
     logger.debug(

@@ -14,7 +14,7 @@ from solver.schedule import Schedule
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """The losses of a batch and the numbers to log beside them, all on the device.
+    """The losses of a batch and the numbers to log with them, all on the device.
 
     Attributes:
         losses: weighted, by name; their sum is minimized.
@@ -107,7 +107,7 @@ class PlannedStage:
 
     Attributes:
         name: of the stage.
-        title: what it trains on what, for the terminal.
+        title: one-line description for the terminal.
         build: makes the stage from the model as it is then.
     """
 

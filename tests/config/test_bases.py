@@ -109,7 +109,7 @@ def test_saved_configuration_needs_no_base(write):
     assert load_cfg_text(dump_cfg(cfg)) == cfg
 
 
-# model configs beside a file
+# model configs next to a file
 
 MODEL = "MODEL:\n  NAME: tiny.json\n  STRIDE_SIZE: [8, 8]\n"
 
@@ -118,7 +118,7 @@ def model_config(patch=8):
     return json.dumps({"vision_cfg": {"patch_size": patch, "layers": 2}})
 
 
-def test_model_config_is_found_beside_the_base(write):
+def test_model_config_is_found_next_to_the_base(write):
     path = write("person/tiny.json", model_config())
     write("person/base.yml", MODEL)
     file = write("new/file.yml", "_BASE_: ../person/base.yml\n")
@@ -127,7 +127,7 @@ def test_model_config_is_found_beside_the_base(write):
     assert name == load_cfg(file, ["MODEL.NAME", "gone/tiny.json"]).MODEL.NAME
 
 
-def test_model_config_beside_the_file_that_names_it_wins(write):
+def test_model_config_next_to_the_file_that_names_it_wins(write):
     above = write("person/tiny.json", model_config())
     own = write("new/tiny.json", model_config())
     write("person/base.yml", MODEL)
@@ -136,7 +136,7 @@ def test_model_config_beside_the_file_that_names_it_wins(write):
     assert own.samefile(load_cfg(file).MODEL.NAME)
 
 
-def test_typed_model_config_is_found_beside_the_given_file(write):
+def test_typed_model_config_is_found_next_to_the_given_file(write):
     write("person/tiny.json", model_config())
     own = write("new/tiny.json", model_config())
     write("person/base.yml", MODEL)

@@ -120,8 +120,8 @@ DSGL = ("DSGL.ENABLED", "True")
 @pytest.mark.parametrize(
     ("opts", "message"),
     [
-        (["DSGL.EPS", "0"], r"DSGL\.EPS: 0\.0 should lie between 0 and 1"),
-        (["DSGL.EPS", "1"], r"DSGL\.EPS: 1\.0 should lie between 0 and 1"),
+        (["DSGL.EPS", "0"], r"DSGL\.EPS: 0\.0 should be above 0 and below 1"),
+        (["DSGL.EPS", "1"], r"DSGL\.EPS: 1\.0 should be above 0 and below 1"),
         (["DSGL.TEMPERATURE", "0"], r"DSGL\.TEMPERATURE: 0\.0 should be positive"),
         (["DSGL.TAU_DIS", "0"], r"DSGL\.TAU_DIS.*above 0; DSGL\.W_DIS 0 leaves the loss out"),
         (["DSGL.K1", "5"], r"DSGL\.K2: 6 should be at most DSGL\.K1, 5"),
@@ -134,8 +134,8 @@ DSGL = ("DSGL.ENABLED", "True")
         (["MODEL.SIE_CAMERA", "True"], r"MODEL\.SIE_CAMERA.*no side information"),
         (["MODEL.SIE_VIEW", "True"], r"MODEL\.SIE_VIEW.*no side information"),
         (["DATALOADER.SAMPLER", "dfgs_image"], r"dfgs_image needs identities; DSGL takes softmax"),
-        ([*TRIPLET, "DATALOADER.NUM_INSTANCE", "10"], "64 with .* 10 is no whole number of clu"),
-        ([*TRIPLET, "DATALOADER.NUM_INSTANCE", "64"], "64 with .* 64 is no .*, two at least"),
+        ([*TRIPLET, "DATALOADER.NUM_INSTANCE", "10"], "64 with .* 10 is not a whole number of clu"),
+        ([*TRIPLET, "DATALOADER.NUM_INSTANCE", "64"], "64 with .* 64 is not a .*, at least two"),
     ],
 )
 def test_dsgl_options_that_cannot_work_are_refused(opts, message):

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("datasets", "loss", "model", "processor", "solver")
 KNOWN = [key for key, _ in flatten(default_cfg())]
 
-# config.checks refuses any value but one, so there is nothing to read.
+# config.checks accepts one value only, so no code reads it.
 SINGLE_CHOICE = {"MODEL.ID_LOSS_TYPE"}
 
 

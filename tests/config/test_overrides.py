@@ -44,8 +44,8 @@ def test_data_sets_may_be_several_words(option, words):
         ([*SEED, "TEST.RE_RANKING"], "'TEST.RE_RANKING' has no value"),
         (["TEST.RE_RANKING", *SEED], "'TEST.RE_RANKING' has no value"),
         (["DATASETS.TARGETS", *SEED], "'DATASETS.TARGETS' has no value"),
-        ([*SEED, "2"], "'2' stands behind SOLVER.SEED 1, where a KEY is expected"),
-        ([*SEED, "2", "MODEL.NAME", "RN50"], "'2' stands behind SOLVER.SEED 1, where a KEY"),
+        ([*SEED, "2"], "'2' follows SOLVER.SEED 1, where a KEY is expected"),
+        ([*SEED, "2", "MODEL.NAME", "RN50"], "'2' follows SOLVER.SEED 1, where a KEY"),
         (["nonsense"], "'nonsense' has no value"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A tiny CLIP, drawn data, and runs of the program in this process or in one of their own."""
+"""A tiny CLIP, drawn data, and runs of the program in this process or a new one."""
 
 import contextlib
 import io
@@ -37,7 +37,7 @@ TINY_CLIP = {
 
 @dataclass(frozen=True)
 class Finished:
-    """A program that ended: its exit status and what it printed."""
+    """A finished program: exit status and output."""
 
     status: int
     output: str
@@ -50,7 +50,7 @@ class Finished:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
-    """Two threads on cores that others use as well make a tiny model a hundred times slower."""
+    """On shared cores, a second thread makes a tiny model a hundred times slower."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -92,7 +92,7 @@ def people(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def base_opts(clip_json, people):
-    """Overrides of a run over all parts of the program that takes a second or two."""
+    """Overrides of a run through all parts of the program in a second or two."""
     return [
         *("MODEL.NAME", clip_json, "MODEL.PRETRAIN_CHOICE", "none", "MODEL.DEVICE", "cpu"),
         *("MODEL.ID_LOSS_WEIGHT", "0.25"),

@@ -66,11 +66,11 @@ def test_slim_checkpoint_scores_like_the_checkpoint(run_export, script, straight
 
 def test_onnx_file_describes_its_input_and_output(run_export, tmp_path):
     """With preprocessing and normalization inside, compared on given images."""
-    (tmp_path / "pictures").mkdir()
-    for number, picture in enumerate(draw_people(3)):
-        picture.save(tmp_path / "pictures" / f"{number}.png")
+    (tmp_path / "images").mkdir()
+    for number, image in enumerate(draw_people(3)):
+        image.save(tmp_path / "images" / f"{number}.png")
     arguments = ["--onnx", tmp_path / "model.onnx", "--preprocess", "--normalize"]
-    finished = run_export(*arguments, "--images", tmp_path / "pictures", "TEST.NECK_FEAT", "after")
+    finished = run_export(*arguments, "--images", tmp_path / "images", "TEST.NECK_FEAT", "after")
     assert finished.status == 0, finished.output
     assert "compared with the model on 5 images" in finished.output
     file = OnnxFile(tmp_path / "model.onnx")

@@ -87,7 +87,7 @@ def test_side_information_is_that_of_the_evaluation(script, train_in, people, tm
     assert np.abs(unknown - query.features).max() > 1e-4
 
 
-def test_killed_extraction_is_continued(start_script, script, checkpoint, people, tmp_path):
+def test_killed_extraction_resumes(start_script, script, checkpoint, people, tmp_path):
     """After SIGKILL the files equal those of an uninterrupted extraction."""
     arguments = ["extract", checkpoint, people, "--memmap", "TEST.IMS_PER_BATCH", "2"]
     arguments += ["DATALOADER.NUM_WORKERS", "0", "--output"]
@@ -197,7 +197,7 @@ def test_user_errors_are_one_line(script, checkpoint, people, words, named, monk
 
 
 def test_torch_hub_gives_the_extractor(checkpoint, people, tmp_path):
-    """In a process that knows nothing of this project, started elsewhere."""
+    """In a new process, started outside the repository."""
     image = sorted((people / "query").iterdir())[0]
     code = (
         "import sys, torch, numpy as np\n"

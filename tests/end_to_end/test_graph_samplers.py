@@ -40,7 +40,7 @@ def test_sampler_fills_batches_with_look_alikes(train_in, tmp_path, sampler, wal
 @pytest.mark.parametrize("sampler", ["dfgs_image", "dfgs_text"])
 @pytest.mark.parametrize("moment", [(1, 1), (2, 1)])
 def test_run_with_a_graph_resumes_bit_identically(train_in, tmp_path, monkeypatch, sampler, moment):
-    """Inside an epoch the graph cannot be made again: the encoder it was made of has moved on."""
+    """Within an epoch the graph cannot be rebuilt: the encoder has changed."""
     options = ("DATALOADER.SAMPLER", sampler, "DATALOADER.DFGS.NUM_NEIGHBOURS", "5")
     train_in(tmp_path / "straight", *options)
     original = trainer.train_epoch

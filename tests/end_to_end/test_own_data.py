@@ -47,7 +47,7 @@ def test_all_identities_are_tested_unless_the_model_was_trained_on_the_data(shop
     assert num_test_ids(tested, {"shop": range(3)}) == 4
 
 
-def test_evaluation_of_untrained_own_data_says_so(straight, script, shop, tmp_path):
+def test_evaluation_of_untrained_own_data_is_noted(straight, script, shop, tmp_path):
     arguments = ("DATASETS.TARGETS", shop, "OUTPUT_DIR", tmp_path)
     finished = script("test_clipreid.py", "TEST.WEIGHT", straight / "last.pth", *arguments)
     assert finished.status == 0, finished.output

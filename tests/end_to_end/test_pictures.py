@@ -89,7 +89,7 @@ def test_attention_of_a_resnet_and_of_some_images(script, resnet_file, people):
     assert len(list(folder.glob("*_grad-cam.png"))) == 3
 
 
-def test_attention_says_what_is_wrong(script, checkpoint, resnet_file, images, tmp_path):
+def test_attention_errors_name_the_remedy(script, checkpoint, resnet_file, images, tmp_path):
     for arguments, message in (
         ((resnet_file, images, "--method", "rollout"), "rollout: this model supports grad-cam"),
         (
@@ -203,7 +203,7 @@ def test_batches_of_a_configuration(script, base_opts, straight, tmp_path):
     assert finished.status == 0, finished.output
 
 
-def test_batches_say_what_is_wrong(script, checkpoint):
+def test_batches_errors_name_the_remedy(script, checkpoint):
     for arguments, message in (
         ((), "name a CHECKPOINT, or a YAML file with --config_file"),
         ((checkpoint, "SOLVER.STAGE2.IMS_PER_BATCH", "400"), "needs 100 identities"),

@@ -1,4 +1,4 @@
-"""Two processes that torchrun starts end where one does, and end together."""
+"""Two torchrun processes give the result of one process, and stop together."""
 
 import json
 import os
@@ -194,7 +194,7 @@ def log_of(folder, name="log.txt"):
     return [re.sub(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?", "#", text) for text in texts]
 
 
-# ------------------------------------------------------------ runs that nothing disturbs, or almost
+# ------------------------------------------------------------------------------ undisturbed runs
 
 
 STAGES = (
@@ -218,9 +218,9 @@ INFINITE = ("SOLVER.STAGE2.BASE_LR", "1e30", "SOLVER.STAGE2.OPTIMIZER_NAME", "SG
 
 @pytest.fixture(scope="module")
 def damaged(people, base_opts, tmp_path_factory):
-    """Options of a copy of the data, of which an epoch's last batch has 4 images, 2 of them broken.
+    """Options of a copy of the data, with 4 images in an epoch's last batch, 2 of them broken.
 
-    These two are the whole part of the first process.
+    These two are the first process's whole share.
     """
     root = tmp_path_factory.mktemp("damaged")
     shutil.copytree(people, root / "damaged")
@@ -232,7 +232,7 @@ def damaged(people, base_opts, tmp_path_factory):
     *_, last = plan
     assert len(last) == 4
     for position in last[:2]:
-        Path(data.samples[position].path).write_bytes(b"no picture")
+        Path(data.samples[position].path).write_bytes(b"not an image")
     return opts
 
 
@@ -246,7 +246,7 @@ def odd(people, base_opts, tmp_path_factory):
     strangers = [Path(sample.path) for sample in source.gallery if sample.pid == 0]
     if (len(source.query) + len(source.gallery)) % 2 == 0:
         strangers.pop().unlink()
-    strangers.pop().write_bytes(b"no picture")
+    strangers.pop().write_bytes(b"not an image")
     return [*opts, "INPUT.ON_BAD_IMAGE", "skip", "TEST.IMS_PER_BATCH", "5"]
 
 
@@ -286,7 +286,7 @@ def begun(train_in, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def two(run_cases, base_opts, straight, damaged, odd, begun, tmp_path_factory):
-    """Folders of the runs of two processes and, in `log`, what they printed, by name."""
+    """Folders of the runs of two processes and, in `log`, their output, by name."""
     folder = tmp_path_factory.mktemp("two")
     shutil.copytree(begun, folder / "resumed")
     shuffled = [*damaged, *SHUFFLED]
@@ -322,7 +322,7 @@ def output_of(two, name):
 
 
 def test_two_processes_train_three_stages_like_one(one, two):
-    """By SGD, so that all weights show all gradients; with classifiers that get none."""
+    """With SGD, every gradient shows in the weights; the classifiers get none."""
     assert status_of(two, "stages") == [0, 0]
     assert_close_runs(one / "stages", two / "stages", exceptions=0)
     assert [line["stage"] for line in metrics_of(two / "stages")] == [0, 1, 1, 2, 2]
@@ -400,7 +400,7 @@ def test_run_of_one_process_resumes_with_two(straight, begun, two):
 
 
 def test_signal_to_one_process_stops_both_and_one_can_resume(one, two, damaged, train_in, tmp_path):
-    """Processes ask each other every ten batches; the last, uneven batch is still to come."""
+    """Processes exchange requests every ten batches, before the last, uneven batch."""
     assert status_of(two, "stopped") == [0, 0]
     text, of_the_other = output_of(two, "stopped")
     assert of_the_other == ""
@@ -424,11 +424,11 @@ def test_nan_loss_names_the_images_of_both_processes(script, base_opts, two, tmp
     assert f"on 32 images ({paths[0]}, " in output_of(two, "infinite")[0]
 
 
-# ------------------------------------------------------------------------------- sudden ends
+# --------------------------------------------------------------------------- sudden failures
 
 
 def assert_no_traceback(output):
-    """But torchrun's own, of the end of its processes."""
+    """Except torchrun's own, which reports the failed processes."""
     assert "[rank" not in output
     assert output.count("Traceback") == output.count("in launch_agent")
     assert "Warning" not in output
@@ -476,7 +476,7 @@ def test_sigterm_to_torchrun_saves(run_cases, base_opts, straight, train_in, tmp
 
 
 def test_indivisible_batches_are_reported_once(torchrun, base_opts, tmp_path):
-    """All processes end with what one of them says."""
+    """All processes exit; one reports the error."""
     wrong = ["SOLVER.STAGE2.IMS_PER_BATCH", "36", "OUTPUT_DIR", tmp_path / "run"]
     finished = torchrun("train_clipreid.py", *base_opts, *wrong)
     assert finished.returncode == 1
@@ -490,7 +490,7 @@ def test_indivisible_batches_are_reported_once(torchrun, base_opts, tmp_path):
 def test_broken_image_of_one_process_ends_both(torchrun, base_opts, people, tmp_path):
     shutil.copytree(people, tmp_path / "damaged")
     broken = sorted((tmp_path / "damaged" / "bounding_box_train").glob("*.jpg"))[-1]
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"not an image")
     opts = ["DATASETS.ROOT_DIR", tmp_path, "DATASETS.NAMES", "damaged"]
     finished = torchrun("train_clipreid.py", *base_opts, *opts, "OUTPUT_DIR", tmp_path / "run")
     assert finished.returncode == 1

@@ -87,7 +87,7 @@ def done(protocol, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def done_with_all(protocol, tmp_path_factory):
-    """The same, trained on all images of the sources."""
+    """A run of the protocol on all images of the sources."""
     return run_in(tmp_path_factory.mktemp("all") / "run", protocol, "DATASETS.USE_ALL", "True")
 
 
@@ -334,7 +334,7 @@ def test_source_of_all_images_is_rejected_as_target(protocol, typed, tmp_path):
 
 
 def test_checkpoint_of_all_images_rejects_its_source_as_target(done_with_all, script, tmp_path):
-    """Also one of an epoch, and with a configuration that says nothing of it."""
+    """Including an epoch's checkpoint, and a configuration that does not mention it."""
     for name in ("last.pth", "small_2.pth"):
         shutil.copyfile(done_with_all.folder / name, tmp_path / name)
         arguments = ["TEST.WEIGHT", tmp_path / name, "DATASETS.USE_ALL", "False"]

@@ -39,7 +39,7 @@ TOOL_LINES = [x for x in (*LINES, *lines_of(USING)[1]) if x.startswith("python r
 PAGE_TOOL_LINES = [x for x in PAGE_LINES if x.startswith("python run.py") and x not in TOOL_LINES]
 
 
-def test_there_are_commands():
+def test_readme_shows_every_script():
     scripts = {line.split()[1] for line in PROGRAMS}
     training = {"train_clipreid.py", "train.py", "train_dsgl.py"}
     assert scripts == {*training, "test_clipreid.py", "run.py"}

@@ -35,7 +35,7 @@ class StopAfter:
 
 @pytest.fixture
 def stopped(monkeypatch, train_in):
-    """`stopped(folder, stage, epoch, batches, *opts)`: a run stopped after so many batches."""
+    """`stopped(folder, stage, epoch, batches, *opts)`: a run stopped after that many batches."""
 
     def run(folder, stage_name, stop_epoch, num_batches, *opts):
         def train_epoch(stage, epoch, meters, precision, stop, random_numbers=None):
@@ -165,7 +165,7 @@ def test_every_variant_resumes(stopped, train_in, tmp_path, variant):
 
 @pytest.mark.parametrize("opts", [(), CENTER])
 def test_run_killed_between_the_stages_is_bit_identical(train_in, monkeypatch, tmp_path, opts):
-    """Stage 1 is saved, nothing of stage 2: what stage 2 draws at its start is drawn again."""
+    """Only stage 1 is saved; stage 2 repeats its first draws."""
 
     class Killed(Exception):  # noqa: N818 - stands for a signal
         pass
@@ -300,7 +300,7 @@ def test_stop_during_extraction_leaves_a_resumable_folder(
     assert_same_run(straight, tmp_path)
 
 
-# --------------------------------------------------------------------- in a process of its own
+# --------------------------------------------------------------------- in a separate process
 
 
 LONG = (

@@ -1,4 +1,4 @@
-"""Both stages learn, a run leaves everything behind, and its checkpoints stand alone."""
+"""Both stages learn, a run writes all its files, and its checkpoints are self-contained."""
 
 import json
 import logging
@@ -223,7 +223,7 @@ def test_evaluating_last_reproduces_the_results_of_the_run(learned, script, tmp_
 
 
 def test_config_file_of_another_architecture_yields_to_the_checkpoint(learned, script, tmp_path):
-    """What the weights depend on comes from the file, and the log says so."""
+    """Options that the weights depend on come from the checkpoint; the log says so."""
     folder, _ = learned
     cfg = load_cfg(folder / "config.yml").clone()
     cfg.defrost()
@@ -257,7 +257,7 @@ def test_typed_options_override_the_checkpoint(learned, script, people, tmp_path
 
 
 def test_typed_options_need_not_fit_the_defaults(learned, script, tmp_path):
-    """A stride for this ViT is none for the ResNet of the defaults; the grid is resized."""
+    """The stride is invalid for the default ResNet but fits this ViT; the grid is resized."""
     folder, _ = learned
     finished = script(
         "test_clipreid.py",

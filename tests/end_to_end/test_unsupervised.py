@@ -1,4 +1,4 @@
-"""Training without labels: what a run writes, that it reads no label, resumes, refuses."""
+"""Training without labels writes its files, reads no label, resumes, and refuses bad input."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Options and data sets that a run must get through, and what each changes."""
+"""Runs succeed with every option and kind of data, and each option has its effect."""
 
 import json
 import math
@@ -177,7 +177,7 @@ def test_images_that_do_not_fit_stop_a_run_before_it_writes(
 
 
 def test_stop_while_images_are_cached_interrupts(straight, train_in, monkeypatch, tmp_path):
-    """Between the stages: what stage 1 has learned is kept, and the run goes on from there."""
+    """Stopped between the stages, the run keeps its prompts and resumes with stage 2."""
     original = build.read_images
 
     def stopped(*arguments, check, **options):
@@ -206,7 +206,7 @@ def copy_people(people, folder, *, ids=6, single=0, cameras=True):
     for number, pid in enumerate(sorted(groups)[:ids]):
         paths = groups[pid][:1] if number < single else groups[pid]
         for place, path in enumerate(paths):
-            name = path.name if cameras else f"picture{place}.jpg"
+            name = path.name if cameras else f"image{place}.jpg"
             (folder / pid).mkdir(parents=True, exist_ok=True)
             shutil.copy(path, folder / pid / name)
     return folder
@@ -243,7 +243,7 @@ def test_identities_with_one_image(people, train_in, tmp_path):
 
 
 def test_own_data_without_cameras(people, train_in, tmp_path):
-    """Eight identities with six images and nothing else known of them."""
+    """Eight identities with six images and no other labels."""
     copy_people(people, tmp_path / "own", ids=8, cameras=False)
     report = train_in(tmp_path / "run", *own_data(tmp_path, "own"))
     (target,) = report.targets

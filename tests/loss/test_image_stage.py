@@ -1,4 +1,4 @@
-"""The complete loss of the image stage, and what a configuration makes of it."""
+"""The complete loss of the image stage, and the options that change it."""
 
 from functools import partial
 

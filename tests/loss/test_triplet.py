@@ -106,7 +106,7 @@ def test_equals_the_loop_on_any_labels(labels, margin, hard_factor, seed):
     assert features.grad.isfinite().all()
 
 
-def test_a_single_identity_costs_nothing():
+def test_single_identity_has_zero_loss():
     features = torch.randn(4, 3, requires_grad=True)
     for margin in (None, 0.3):
         loss = triplet_loss(features, torch.zeros(4, dtype=torch.long), margin)
@@ -115,7 +115,7 @@ def test_a_single_identity_costs_nothing():
         assert features.grad.abs().max() == 0
 
 
-def test_by_hand():
+def test_matches_a_hand_worked_case():
     features = torch.tensor([[0.0], [1.0], [3.0], [3.5]])
     labels = torch.tensor([0, 0, 1, 1])
     # hardest positive: 1, 1, 0.5, 0.5; hardest negative: 3, 2, 2, 2.5

@@ -1,4 +1,4 @@
-"""A stage of training small enough to work out by hand, and a log that tests leave as it was."""
+"""A training stage small enough to compute by hand, and a log that is restored after a test."""
 
 import logging
 
@@ -14,7 +14,7 @@ from solver.schedule import WarmupMultiStep
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
-    """Two threads on cores that others use as well make a tiny model a hundred times slower."""
+    """On shared cores, a second thread makes a tiny model a hundred times slower."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -23,7 +23,7 @@ def one_thread():
 
 @pytest.fixture
 def own_log():
-    """Handlers and level of the root logger are put back after the test."""
+    """Handlers and level of the root logger are restored after the test."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield root

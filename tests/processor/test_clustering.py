@@ -218,7 +218,7 @@ def test_bad_k1_and_k2_are_rejected():
         jaccard_distance(clustered(9), k2=0)
 
 
-def test_statistics_by_hand():
+def test_statistics_match_a_hand_worked_case():
     labels = np.array([0, 0, 1, 1, 1, 1, -1, -1, 0])
     statistics = describe_clusters(labels)
     assert statistics == ClusterStatistics(9, 2, 2, (3.0, 3.25, 3.5, 3.75, 4.0))

@@ -25,7 +25,7 @@ def batches(*sizes, bad=()):
 
 
 def loader(*sizes, bad=()):
-    """What makes the loader of a range of images, and the number of images."""
+    """The factory of loaders for a range of images, and the number of images."""
     return lambda _: batches(*sizes, bad=bad), sum(sizes)
 
 
@@ -80,7 +80,7 @@ def test_stop_request_interrupts_the_extraction(float32):
 
 @pytest.mark.parametrize("num_images", [0, 3, 7, 12])
 def test_wrong_number_of_images_still_gives_all_rows(float32, num_images):
-    """Broken images come short of it."""
+    """Skipped broken images make the number too large."""
     make, _ = loader(3, 3, 1)
     table = extract_features(mean, make, num_images, float32, title="test")
     assert table.indices.tolist() == list(range(7))

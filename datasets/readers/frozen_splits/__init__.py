@@ -79,5 +79,5 @@ def format_splits(splits: Sequence[Sequence[int]]) -> bytes:
 
 
 def sha256(content: bytes) -> str:
-    """Hash of a split file, whatever its line ends."""
+    """Hash of a split file, independent of its line endings."""
     return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()

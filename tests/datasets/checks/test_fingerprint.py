@@ -1,4 +1,4 @@
-"""The fingerprint identifies the images of a data set, wherever they are."""
+"""The fingerprint identifies the images of a data set, in any folder."""
 
 import json
 from dataclasses import replace
@@ -53,7 +53,7 @@ def test_fingerprint_sees_images_change_sides():
 
 
 def test_fingerprint_of_test_images_is_pinned():
-    """Results of different versions of the program are compared by it."""
+    """It identifies the test data of results across versions of the program."""
     second = replace(FIRST, query=FIRST.gallery, gallery=FIRST.query)
     assert fingerprint([FIRST, second], TEST) == (
         "de44ce4141ab944d9e81f2a7fe9ac2aafdca221976519b058a991e59717af4bd"

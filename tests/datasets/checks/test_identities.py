@@ -124,4 +124,4 @@ def test_target_without_test_images_is_refused_with_the_remedy(training):
         require_test_images(splits(train=training))
     assert "DATASETS.TARGETS" in str(error.value)
     require_test_images(splits(query=[1], gallery=[1]))
-    require_test_images(splits(query=[1]))  # the ranking names what is missing
+    require_test_images(splits(query=[1]))  # the ranking reports the missing gallery

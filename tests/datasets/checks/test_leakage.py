@@ -31,7 +31,7 @@ def data(name, train=(), query=(), gallery=(), **options):
 
 
 def data_of_files(name, train=(), query=(), gallery=()):
-    """A data set of files that are there; every file is an identity of its own."""
+    """A data set of existing files, each with its own identity."""
     parts = []
     for first, paths in ((0, train), (100, query), (200, gallery)):
         parts.append([Sample(str(path), first + n, 0) for n, path in enumerate(paths)])
@@ -98,7 +98,7 @@ def test_test_images_of_a_source_count_with_use_all(write):
 
 
 def test_training_images_of_a_target_do_not_count(write):
-    """A target's own training split is not what it is evaluated on."""
+    """A target is not evaluated on its own training split."""
     source = data_of_files("mine", train=[write("mine/1.jpg", noise(1))])
     target = data_of_files(
         "other",
@@ -187,7 +187,7 @@ def test_training_images_that_another_split_tests_are_refused(write):
 
 
 def test_copy_that_another_split_tests_is_refused(twice, write):
-    """The second split has other training images, so that it was not published with the copy."""
+    """The second split has other training images, so the copy was not published with it."""
     second = data_of_files("twice", [write("5.jpg", noise(5))], [twice.query[0].path])
     with pytest.raises(LeakageError, match=r"1 of its test images .*q0\.jpg = .*0\.jpg"):
         check_leakage([twice], [[twice, second]], use_all=False)
@@ -269,7 +269,7 @@ def test_separate_test_pids_are_other_identities():
 
 
 def test_given_split_of_own_data_may_share_identities():
-    """Reading such a split has warned; images must still differ."""
+    """Reading the split has already warned; images must still differ."""
     source = data("my_cows", train=[1, 2], query=[2, 3], gallery=[2, 3])
     check_leakage([source], [[source]], use_all=False)
 

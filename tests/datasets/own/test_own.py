@@ -328,7 +328,7 @@ def test_loose_images_alone_are_an_error_that_names_the_folder_for_unlabelled_im
 @pytest.mark.parametrize(
     "names", [["cam1", "cam2", "cam3", "cam4"], ["Camera_01", "camera-2", "c3", "CAM 4"]]
 )
-def test_identities_named_like_cameras_are_doubted(tmp_path, caplog, names):
+def test_identities_named_like_cameras_give_a_warning(tmp_path, caplog, names):
     make_files(tmp_path, *(f"{name}/{i}.jpg" for name in names for i in range(2)))
     splits = read_folder(tmp_path)
     assert len({s.pid for s in every(splits)}) == 4
@@ -338,7 +338,7 @@ def test_identities_named_like_cameras_are_doubted(tmp_path, caplog, names):
 
 
 @pytest.mark.parametrize("names", [["cam1", "cam2", "cam3", "anna"], ["cow1", "cow2", "1", "cat3"]])
-def test_other_identities_are_not_doubted(tmp_path, caplog, names):
+def test_other_identities_give_no_warning(tmp_path, caplog, names):
     make_files(tmp_path, *(f"{name}/{i}.jpg" for name in names for i in range(2)))
     read_folder(tmp_path)
     assert [r for r in caplog.records if r.levelno == logging.WARNING] == []

@@ -92,7 +92,7 @@ def test_changed_file_is_an_error(copied_files):
     assert FROZEN["viper"].load() == FROZEN["viper"].draw()
 
 
-def test_line_ends_do_not_matter(copied_files):
+def test_line_endings_do_not_change_the_hash(copied_files):
     path = copied_files / "ilids.json"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     assert FROZEN["ilids"].load() == FROZEN["ilids"].draw()

@@ -72,7 +72,7 @@ def test_mutual_neighbours_equal_a_slow_search(count, k, seed):
     assert mutual_neighbours(neighbours).tolist() == expected
 
 
-def test_hits_by_hand():
+def test_hits_match_a_hand_worked_case():
     assert mean_hits([[0, 1, 2], [3, 0, 4]], [[1, 2], [0], [5], [0], [0, 3]]) == pytest.approx(
         (2 + 1 + 0 + 1 + 0 + 2) / 6
     )

@@ -52,7 +52,7 @@ def test_every_walk_fills_batches_within_the_visits(way, graph, seed):
     assert WALKS[way](neighbours, visits, num_pids, Random(seed)) == walk
 
 
-def test_nearest_first_walk_by_hand():
+def test_nearest_first_walk_matches_a_hand_worked_case():
     """0 -> 1 -> 2 -> 3 on a line: batches are filled in that order."""
     neighbours = [[1], [2, 0], [3, 1], [2]]
     rng = Random(0)
@@ -72,7 +72,7 @@ def test_separate_clusters_smaller_than_a_batch_fill_an_epoch():
     assert mean_hits(walk.batches, neighbours) > 6
 
 
-def test_greedy_walk_by_hand():
+def test_greedy_walk_matches_a_hand_worked_case():
     """Two triangles, P = 3: the triangles stay together."""
     neighbours = [[1, 2], [0, 2], [0, 1], [4, 5], [3, 5], [3, 4]]
     walk = greedy_walk(neighbours, [2] * 6, 3, Random(4))

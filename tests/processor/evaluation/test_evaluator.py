@@ -83,7 +83,7 @@ def evaluator(float32, *targets, opts=(), stop=None, **protocol):
     return Evaluator(list(targets), protocol, loader, float32, stop)
 
 
-def test_scores_by_hand(splits, float32):
+def test_scores_match_a_hand_worked_case(splits, float32):
     report = evaluator(float32, Target("greys", [splits]))(MeanColour())
     (metrics,) = report.targets[0].splits
     assert metrics.mAP == pytest.approx(((1 / 2 + 2 / 4) / 2 + 1) / 2)
@@ -244,7 +244,7 @@ def test_reranking_with_lambda_one_changes_nothing(splits, float32):
 
 
 @pytest.mark.parametrize("reranking", [None, Reranking(3, 2, 1.0)])
-def test_single_gallery_shot_by_hand(splits, float32, reranking):
+def test_single_gallery_shot_matches_a_hand_worked_case(splits, float32, reranking):
     """Query 0 has its match at rank 2 if 106 is drawn, at rank 3 if 120 is drawn."""
     target = Target("greys", [replace(splits, single_gallery_shot=True)])
     report = evaluator(float32, target, rerank=reranking)(MeanColour())
@@ -276,7 +276,7 @@ def paired_splits(splits, tmp_path):
 
 
 @pytest.mark.parametrize("reranking", [None, Reranking(3, 2, 1.0)])
-def test_multi_query_by_hand(paired_splits, float32, reranking):
+def test_multi_query_matches_a_hand_worked_case(paired_splits, float32, reranking):
     """101 ranks 101 (junk), 103, 106, 110, 120: its matches are at ranks 2 and 4."""
     target = Target("greys", [paired_splits])
     report = evaluator(float32, target, multi_query=True, rerank=reranking)(MeanColour())

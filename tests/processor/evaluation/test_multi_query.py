@@ -16,7 +16,7 @@ def pool(features, pids, camids, *, normalize):
     return pooled.features, pooled.ids.query_pids, pooled.ids.query_camids
 
 
-def test_means_by_hand():
+def test_means_match_a_hand_worked_case():
     features = torch.tensor([[1.0, 0.0], [4.0, 2.0], [0.0, 1.0], [9.0, 9.0], [2.0, 4.0]])
     means, pids, camids = pool(features, [7, 3, 7, 7, 3], [1, 0, 1, 0, 0], normalize=False)
     assert pids.tolist() == [3, 7, 7]

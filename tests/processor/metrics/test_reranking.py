@@ -99,7 +99,7 @@ def test_defaults_are_those_of_clip_reid():
     assert torch.equal(rerank(query, gallery), rerank(query, gallery, 50, 15, 0.3))
 
 
-def test_two_pairs_by_hand():
+def test_two_pairs_match_a_hand_worked_case():
     # on a line: query at 0, its partner at 1, another pair at 10 and 11; k1 = 1 keeps the pairs
     query = np.array([[0.0]], dtype=np.float32)
     gallery = np.array([[1.0], [10.0], [11.0]], dtype=np.float32)

@@ -106,7 +106,7 @@ def test_agrees_with_every_repeat_computed_alone(
         assert cmc_of(distmat, *ids, **options) == pytest.approx(expected, abs=1e-12)
 
 
-def test_by_hand():
+def test_matches_a_hand_worked_case():
     """Query of pid 7 in camera 1; 0.0 is its junk, the match is at 0.3 or at 0.5.
 
     Pid 8 is at 0.1 or 0.9, pid 9 at 0.4: ranks are 1 + (8 at 0.1) + (match at 0.5).
@@ -215,7 +215,7 @@ def test_peak_memory_stays_within_the_chunk_size():
         tracemalloc.stop()
     shuffles = 1600 * 1000 / 2**20
     assert peaks[4] < 4 + shuffles
-    assert peaks[1000] > 40  # all at once
+    assert peaks[1000] > 40  # a single chunk
 
 
 def test_errors_name_the_bad_argument():

@@ -33,7 +33,7 @@ def random_ids(rng, num_query, num_gallery):
     return [rng.integers(0, high, size) for high in (4, 3) for size in sizes]
 
 
-def test_rates_by_hand():
+def test_rates_match_a_hand_worked_case():
     """Genuine at 1 and 4 (2 is junk), impostors at 3, 5, 6, 7."""
     distmat = np.array([[1, 2, 3, 4, 5], [9, 9, 6, 9, 7]], dtype=np.float32)
     ids = ([1, 5], [1, 1, 2, 1, 3], [0, 0], [1, 0, 0, 2, 0])

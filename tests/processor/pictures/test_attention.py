@@ -1,4 +1,4 @@
-"""Maps over images: where the colours lie and what they mean."""
+"""Maps over images: positions and meaning of the colours."""
 
 import numpy as np
 import torch

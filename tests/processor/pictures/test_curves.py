@@ -82,7 +82,7 @@ def test_every_target_has_a_curve_from_epoch_0():
     assert street.get_color() != mall.get_color()
 
 
-def test_a_run_with_one_target_keeps_its_curve_beside_a_run_with_two():
+def test_a_run_with_one_target_keeps_its_curve_next_to_a_run_with_two():
     one = [{"stage": 2, "epoch": 2, "loss": 1.0, "lr": 0.1, "mAP": 0.5}]
     figure = draw_curves({"two": Run(TWO_TARGETS), "one": Run(one)}, ["mAP"])
     (axes,) = drawn(figure).values()

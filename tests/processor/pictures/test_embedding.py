@@ -35,7 +35,7 @@ def drawn(figure):
 
 
 def names(figure):
-    """The texts beside identities."""
+    """The texts next to identities."""
     return [text.get_text() for text in figure.axes[0].texts]
 
 

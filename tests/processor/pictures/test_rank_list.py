@@ -69,7 +69,7 @@ def test_camera_is_left_out_where_all_images_have_the_same(retrieval):
 
 
 def test_junk_does_not_shift_ranks_on_a_sheet(retrieval):
-    """Rank r is in column r of every row, whatever junk a row has."""
+    """Rank r is in column r of every row, however much junk a row has."""
     with_junk = rank_row(FOUND, retrieval, squared=True, labelled=True)
     without = rank_row(MISSED, retrieval, squared=True, labelled=True)
     for row in (with_junk, without):

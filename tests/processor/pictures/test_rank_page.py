@@ -69,7 +69,7 @@ def page(rows):
 
 
 def test_page_holds_all_it_shows(page):
-    """Images are embedded, a policy forbids requests, and nothing outside is named."""
+    """Images are embedded, a policy forbids requests, and no outside resource is named."""
     assert re.findall(r'src="(.{5})', page) == ["data:"] * 7
     assert "Content-Security-Policy" in page
     assert "default-src 'none'; img-src data:" in page
@@ -142,7 +142,7 @@ CONTROLS = """
 
 
 def look(page, folder, width, script):
-    """What `script`, which calls report(...) once the page is loaded, reports of a page."""
+    """The argument with which `script` calls report(...) once a page is loaded."""
     report = (
         "<script>const report = seen => document.documentElement.append(Object.assign("
         'document.createElement("pre"), { textContent: "SEEN" + JSON.stringify(seen) + "END" }));'

@@ -71,7 +71,7 @@ def test_very_wide_image_is_scaled_down_instead_of_widening_the_sheet(tmp_path):
     assert bottom - top == 1  # not less
 
 
-def test_junk_is_pale_besides_its_frame_and_symbol(file):
+def test_junk_is_pale_except_its_frame_and_symbol(file):
     sheet = draw([Tile(file, (), "junk")])
     assert box_of(sheet, PURPLE) is None
     center = sheet.getpixel((MARGIN + NARROWEST // 2, MARGIN + FRAME + HEIGHT // 2))

@@ -1,4 +1,4 @@
-"""The plot of a verification shows its numbers and says what the threshold accepts."""
+"""The plot of a verification shows its numbers and the rates of the threshold."""
 
 from functools import partial
 
@@ -59,7 +59,7 @@ def test_histograms_have_area_one(found):
         assert (values * np.diff(edges)).sum() == pytest.approx(1)
 
 
-def test_plot_says_what_the_threshold_accepts(found):
+def test_plot_gives_the_rates_of_the_threshold(found):
     sentence = describe_point(OperatingPoint(threshold=0.0742, far=0.001, tar=0.0872))
     expected = "accepts 8.7% of the same-identity pairs at 0.1% false accepts."
     assert sentence == f"Threshold 0.0742 {expected}"

@@ -1,6 +1,6 @@
-"""Three processes that exchange numbers end with those of one; alone, nothing is exchanged.
+"""Three processes give the numbers of one; a single process exchanges nothing.
 
-All that the three do is done once, and its results are looked at by many tests.
+The three run once; many tests inspect their results.
 """
 
 import os
@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 LABELS = [label for label in range(8) for _ in range(5)]
 
 
-# ------------------------------------------------------------- what every one of the processes does
+# -------------------------------------------------------------------------- work of every process
 
 
 class Net(nn.Module):
@@ -107,7 +107,7 @@ def error_of(action):
 
 
 def stopped_extraction():
-    """Of one process only the last one is asked to stop."""
+    """Only the last process is asked to stop."""
     stop = StopRequest()
     stop.requested = distributed.rank() == NUM_PROCESSES - 1
     return error_of(lambda: table_of(7, stop=stop))
@@ -138,7 +138,7 @@ def come_in_turn(folder):
 
 
 def first_one_fails():
-    """Whether this process gets in after all."""
+    """Whether this process entered the block, and its error."""
     inside = []
 
     def action():
@@ -151,7 +151,7 @@ def first_one_fails():
 
 
 def exchanges(folder):
-    """Everything there is to look at, by name."""
+    """The results of this process, by name."""
     rank = distributed.rank()
     rows = torch.arange(4.0 * rank).reshape(2 * rank, 2) + 100 * rank
     every = distributed.all_sizes(rows)
@@ -202,7 +202,7 @@ def work(rank, folder, port):
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory):
-    """What each of the three processes found."""
+    """The results of each of the three processes."""
     folder = tmp_path_factory.mktemp("processes")
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     torch.multiprocessing.spawn(work, (folder, store.port), nprocs=NUM_PROCESSES)

@@ -1,4 +1,4 @@
-"""Number formats: what is chosen where, and what stays float32."""
+"""Number formats: the choice per device, and computations that stay float32."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a run writes beside its checkpoints, and that an earlier run is never overwritten."""
+"""Files of a run other than checkpoints; an earlier run is never overwritten."""
 
 import json
 import logging

@@ -26,7 +26,7 @@ def assert_as_a_full_sort(query, gallery, k):
     np.testing.assert_allclose(found.distances.numpy(), distances, rtol=1e-12, atol=1e-12)
 
 
-def test_neighbours_by_hand():
+def test_neighbours_match_a_hand_worked_case():
     gallery = np.array([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0], [3.0, 4.0]], dtype=np.float32)
     found = search(np.array([[0.0, 0.0], [3.0, 4.0]], dtype=np.float32), gallery, 3)
     assert found.indices.tolist() == [[0, 2, 1], [1, 3, 2]]

@@ -1,4 +1,4 @@
-"""Feature files: reading gives what was written, and interrupted writing can be continued."""
+"""Feature files: reading returns the written features, and interrupted writing resumes."""
 
 import json
 

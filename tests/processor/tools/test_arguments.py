@@ -79,7 +79,7 @@ def test_overrides_may_stand_anywhere(typed):
     assert parsed.output == "x.npz"
 
 
-def test_output_is_beside_the_checkpoint_by_default():
+def test_output_is_next_to_the_checkpoint_by_default():
     assert place_output(None, "runs/demo/last.pth", "search") == Path("runs/demo/search")
     assert place_output("here", "runs/demo/last.pth", "search") == Path("here")
 

@@ -1,4 +1,4 @@
-"""Batches of three samplers: what they hold and how their numbers come about."""
+"""Batches of three samplers: contents and statistics."""
 
 import math
 
@@ -61,7 +61,7 @@ def test_look_alikes_are_nearer_than_by_chance(ring):
     assert walk.hits > 3 * by_chance.hits
     assert graph.hits > 3 * by_chance.hits
     assert walk.mean_distance < by_chance.mean_distance / 2
-    step = 2 * math.sin(math.pi / NUM_IDENTITIES)  # GS has an identity beside its neighbours
+    step = 2 * math.sin(math.pi / NUM_IDENTITIES)  # GS has an identity and its neighbours
     assert graph.mean_distance == pytest.approx(step, rel=1e-5)
 
 
@@ -79,7 +79,7 @@ def test_batches_are_those_of_training(ring):
     assert sampled(ring)["DFGS"] == sampled(ring)["DFGS"]
 
 
-def test_options_of_the_walk_count_and_mutual_links_are_the_walk_s_alone(ring):
+def test_walk_options_apply_and_mutual_links_leave_gs_unchanged(ring):
     plain, mutual = sampled(ring), sampled(ring, "DATALOADER.DFGS.MUTUAL", "True")
     assert mutual["GS"] == plain["GS"]
     greedy = sampled(ring, "DATALOADER.DFGS.WALK", "greedy")

@@ -1,4 +1,4 @@
-"""Entry scripts: help without torch, refusals of what was typed."""
+"""Entry scripts: help without torch, errors about the command line."""
 
 import re
 import runpy
@@ -52,7 +52,7 @@ def test_missing_packages_are_named_without_a_traceback(name):
 
 @pytest.fixture
 def refuse(monkeypatch, capsys):
-    """`refuse("train.py", "KEY", ...)` -> what the script prints before it exits with 1."""
+    """`refuse("train.py", "KEY", ...)` -> the output of a script that must exit with 1."""
 
     def run(name, *words):
         monkeypatch.chdir(ROOT)

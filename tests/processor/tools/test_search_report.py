@@ -75,5 +75,5 @@ def test_moved_gallery_has_no_sheet(findings, tmp_path, caplog):
     (tmp_path / "c.png").rename(tmp_path / "moved.png")
     write_findings(findings, tmp_path / "out", {})
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["neighbours.json"]
-    assert "no sheet of images: 1 of them no longer exist, such as" in caplog.text
+    assert "no sheets: 1 images no longer exist, e.g." in caplog.text
     assert str(tmp_path / "c.png") in caplog.text

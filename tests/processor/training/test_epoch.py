@@ -1,4 +1,4 @@
-"""One epoch: order of batches, meters, stopping, and losses that are no numbers."""
+"""One epoch: order of batches, meters, stopping, and non-finite losses."""
 
 import logging
 
@@ -30,7 +30,7 @@ def one_epoch(stage, precision, meters=None, stop=None, **options):
     return finished, meters
 
 
-def test_one_step_by_hand(toy_stage, float32):
+def test_one_step_matches_a_hand_worked_case(toy_stage, float32):
     """w = 0, x = 1..4: loss 7.5, gradient -5, step 0.5."""
     stage = toy_stage(sizes=(4,))
     finished, meters = one_epoch(stage, float32)

@@ -1,4 +1,4 @@
-"""When a graph of identities is made, of what, and what is said of it."""
+"""When the graph of identities is built, from which features, and its log."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ LABELS = [label for label in range(12) for _ in range(4)]
 
 
 class Features:
-    """Features that differ from epoch to epoch, and the epochs they were asked for."""
+    """Features that differ from epoch to epoch, and the epochs that requested them."""
 
     def __init__(self):
         self.epochs = []

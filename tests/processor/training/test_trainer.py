@@ -1,4 +1,4 @@
-"""Both stages against the original's training run, and the epochs of a run: save, log, go on."""
+"""Both stages against the original's training run, and the epochs of a run: save, log, resume."""
 
 import json
 import logging
