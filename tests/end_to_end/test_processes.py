@@ -191,7 +191,8 @@ def log_of(folder, name="log.txt"):
     lines = (folder / name).read_text(encoding="utf-8").splitlines()
     texts = [re.sub(r"^[-0-9]+ [:0-9]+ ", "", line) for line in lines]
     texts = [text.replace(str(folder), "...") for text in texts]
-    return [re.sub(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?", "#", text) for text in texts]
+    texts = [re.sub(r"[-+]?[0-9][0-9.,]*(e[-+]?[0-9]+)?", "#", text) for text in texts]
+    return [" ".join(text.split()) for text in texts]
 
 
 # ------------------------------------------------------------------------------ undisturbed runs
