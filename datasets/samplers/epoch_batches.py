@@ -21,32 +21,32 @@ class EpochBatches(Sampler[list[SeededIndex]]):
     the number of workers or processes, nor on an interruption in the middle of the epoch.
 
     Args:
-        plan: the sampler, of global batches.
+        sampler: plans the global batches.
         seed: of the run.
         share: this process's share of a batch.
     """
 
-    def __init__(self, plan: EpochPlanner, seed: int, share: Share = range) -> None:
-        self.plan = plan
+    def __init__(self, sampler: EpochPlanner, seed: int, share: Share = range) -> None:
+        self.sampler = sampler
         self.seed = seed
-        self.share = _share_of_pairs(share) if plan.pairs else share
+        self.share = _share_of_pairs(share) if sampler.pairs else share
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
         """Choose the epoch; batches before `first_batch` are skipped, to resume inside it."""
         self.epoch = epoch
         self.first_batch = first_batch
-        self.plan.set_epoch(epoch)
+        self.sampler.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[list[SeededIndex]]:
-        for number, batch in enumerate(self.plan):
+        for number, batch in enumerate(self.sampler):
             if number >= self.first_batch:
                 rng = np.random.Generator(np.random.PCG64([self.seed, self.epoch, number]))
                 seeds = rng.integers(2**63, size=len(batch)).tolist()
                 yield [SeededIndex(batch[i], seeds[i]) for i in self.share(len(batch))]
 
     def __len__(self) -> int:
-        return len(self.plan) - self.first_batch
+        return len(self.sampler) - self.first_batch
 
 
 def _share_of_pairs(share: Share) -> Share:

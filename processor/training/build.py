@@ -27,7 +27,7 @@ from processor.runtime.precision import Precision
 from processor.runtime.signals import StopRequest
 from processor.training.dsgl_stage import Clustering, DSGLStage
 from processor.training.identity_graph import (
-    GraphPlan,
+    GraphSampler,
     IdentityGraph,
     ImageFeaturesOfIdentities,
 )
@@ -60,7 +60,7 @@ def build_stages(
     cfg: CfgNode,
     model: ReIDModel,
     images: TrainingImages,
-    plan: EpochPlanner,
+    sampler: EpochPlanner,
     precision: Precision,
     stop: StopRequest,
 ) -> list[PlannedStage]:
@@ -76,7 +76,9 @@ def build_stages(
         title = f"whole encoder, batches of clusters ({shape})"
         return [
             PlannedStage(
-                "dsgl", title, lambda: build_dsgl_stage(cfg, model, images, plan, precision, stop)
+                "dsgl",
+                title,
+                lambda: build_dsgl_stage(cfg, model, images, sampler, precision, stop),
             )
         ]
     assert isinstance(model, CLIPReID)
@@ -91,7 +93,7 @@ def build_stages(
         )
     title = f"image encoder, {cfg.DATALOADER.SAMPLER} batches ({shape})"
     stages.append(
-        PlannedStage(2, title, lambda: build_image_stage(cfg, model, images, plan, precision))
+        PlannedStage(2, title, lambda: build_image_stage(cfg, model, images, sampler, precision))
     )
     return stages
 
@@ -148,7 +150,7 @@ def build_image_stage(
     cfg: CfgNode,
     model: CLIPReID,
     images: TrainingImages,
-    plan: EpochPlanner,
+    sampler: EpochPlanner,
     precision: Precision,
 ) -> ImageStage:
     """Stage 2; encodes the prompts of all identities."""
@@ -158,10 +160,10 @@ def build_image_stage(
     identity_features = build_identity_features(cfg, model, images, text_features, precision)
     return ImageStage(
         ImagesToLosses(model, losses, text_features),
-        images.augmented(plan),
+        images.augmented(sampler),
         images.data,
         _optimization(cfg, model, losses, _stage2_timing(cfg)),
-        build_identity_graph(cfg, images.data, plan, identity_features),
+        build_identity_graph(cfg, images.data, sampler, identity_features),
     )
 
 
@@ -169,7 +171,7 @@ def build_dsgl_stage(
     cfg: CfgNode,
     model: UnsupervisedReID,
     images: TrainingImages,
-    plan: EpochPlanner,
+    sampler: EpochPlanner,
     precision: Precision,
     stop: StopRequest,
 ) -> DSGLStage:
@@ -200,7 +202,7 @@ def build_dsgl_stage(
     optimizer = build_image_optimizer(cfg, model)
     return DSGLStage(
         model,
-        images.augmented(plan),
+        images.augmented(sampler),
         images.data.samples,
         Clustering(
             make,
@@ -265,32 +267,32 @@ def build_identity_features(
 
 
 def build_identity_graph(
-    cfg: CfgNode, data: TrainingSet, plan: EpochPlanner, features: Callable[[int], Tensor]
+    cfg: CfgNode, data: TrainingSet, sampler: EpochPlanner, features: Callable[[int], Tensor]
 ) -> IdentityGraph | None:
     """The graph of the sampler's identities; None if the sampler needs no graph.
 
     Args:
         cfg: DATALOADER and SOLVER.SEED count.
         data: the training images.
-        plan: the sampler.
+        sampler: plans the batches.
         features: of `build_identity_features`.
     """
     kind = sampler_kind(cfg)
     if kind.graph is None:
         return None
     options = cfg.DATALOADER.DFGS
-    sampler = cast(GraphPlan, plan)
+    planner = cast(GraphSampler, sampler)
     return IdentityGraph(
-        sampler,
+        planner,
         features,
-        num_neighbours=sampler.num_pids - 1 if kind.full_rows else options.NUM_NEIGHBOURS,
+        num_neighbours=planner.num_pids - 1 if kind.full_rows else options.NUM_NEIGHBOURS,
         num_hits=options.NUM_NEIGHBOURS,
         skip=options.SKIP,
         mutual=options.MUTUAL,
         normalize=options.NORMALIZE,
         period=None if kind.graph == "text" else options.REFRESH_PERIOD,
-        random_plan=RandomIdentitySampler(
-            data.labels, sampler.num_pids, sampler.num_instances, cfg.SOLVER.SEED
+        random_sampler=RandomIdentitySampler(
+            data.labels, planner.num_pids, planner.num_instances, cfg.SOLVER.SEED
         ),
         labels=data.labels,
     )

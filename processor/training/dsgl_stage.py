@@ -41,15 +41,15 @@ class Clustering:
         self.make = make
         self.restore = restore
         self.period = period
-        self.present: PseudoLabels | None = None
+        self.current: PseudoLabels | None = None
 
-    def at(self, epoch: int, first_batch: int) -> PseudoLabels:
-        """The clusters of an epoch; a run resumed inside the epoch keeps them."""
+    def refresh(self, epoch: int, first_batch: int) -> PseudoLabels:
+        """The clusters of an epoch, new ones if due; a run resumed inside an epoch keeps them."""
         due = first_batch == 0 and (epoch - 1) % self.period == 0
-        if due or self.present is None:
-            self.present = None  # frees the old bank before the new one is built
-            self.present = self.make()
-        return self.present
+        if due or self.current is None:
+            self.current = None  # frees the old bank before the new one is built
+            self.current = self.make()
+        return self.current
 
 
 class DSGLStage:
@@ -94,18 +94,18 @@ class DSGLStage:
     @property
     def sampler(self) -> ClusterSampler:
         """The sampler that plans the batches."""
-        return cast(ClusterSampler, self.batches.plan)
+        return cast(ClusterSampler, self.batches.sampler)
 
     @property
     def clusters(self) -> PseudoLabels:
         """The clusters of this epoch; raises RuntimeError before the first epoch."""
-        if self.clustering.present is None:
+        if self.clustering.current is None:
             raise RuntimeError("call start_epoch first: it makes the clusters")
-        return self.clustering.present
+        return self.clustering.current
 
     def start_epoch(self, epoch: int, first_batch: int) -> DataLoader[Any] | DeviceBatches:
         """Cluster if due, then return the epoch's batches; batch norms are in training mode."""
-        clusters = self.clustering.at(epoch, first_batch)
+        clusters = self.clustering.refresh(epoch, first_batch)
         logger.debug("stage %s epoch %d: %s", self.name, epoch, describe(clusters))
         self.sampler.set_clusters(clusters.labels.tolist())
         self.model.train()
@@ -148,12 +148,15 @@ class DSGLStage:
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Restore the clusters."""
-        self.clustering.present = self.clustering.restore(state["clusters"])
+        self.clustering.current = self.clustering.restore(state["clusters"])
 
     def epoch_statistics(self) -> dict[str, float]:
         """Numbers about the clusters and the sampler's batches."""
-        plan = self.sampler
-        return {**self.clusters.statistics, **plan.stats, "plan_seconds": plan.plan_seconds}
+        return {
+            **self.clusters.statistics,
+            **self.sampler.stats,
+            "plan_seconds": self.sampler.plan_seconds,
+        }
 
 
 def describe(clusters: PseudoLabels) -> str:

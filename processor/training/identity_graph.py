@@ -23,7 +23,7 @@ from processor.runtime import distributed
 from processor.runtime.precision import Precision
 
 
-class GraphPlan(Protocol):
+class GraphSampler(Protocol):
     """A sampler that plans P x K batches over a graph of identities."""
 
     num_pids: int
@@ -38,7 +38,7 @@ class IdentityGraph:
     """Computes a sampler's graph from features of the identities.
 
     Attributes:
-        plan: the sampler that uses the graph.
+        sampler: the sampler that uses the graph.
         features: epoch -> (I, D) features, one row per label.
         num_neighbours: neighbours per identity in the graph.
         num_hits: nearest identities that count as hits.
@@ -46,11 +46,11 @@ class IdentityGraph:
         mutual: keep only mutual neighbours.
         normalize: L2-normalize the features first.
         period: epochs between graphs; None = the first one stays.
-        random_plan: random P x K batches of the same images, as a reference for hits.
+        random_sampler: random P x K batches of the same images, as a reference for hits.
         labels: label of every image.
     """
 
-    plan: GraphPlan
+    sampler: GraphSampler
     features: Callable[[int], Tensor]
     num_neighbours: int
     num_hits: int
@@ -58,7 +58,7 @@ class IdentityGraph:
     mutual: bool
     normalize: bool
     period: int | None
-    random_plan: RandomIdentitySampler
+    random_sampler: RandomIdentitySampler
     labels: list[int]
     _neighbours: Tensor | None = field(default=None, init=False)
     _nearest: Tensor | None = field(default=None, init=False)
@@ -83,9 +83,9 @@ class IdentityGraph:
 
     def statistics(self, epoch: int) -> dict[str, float]:
         """Hits of random P x K batches of the same images, and the seconds the graph took."""
-        self.random_plan.set_epoch(epoch)
-        step = self.random_plan.num_instances
-        batches = [[self.labels[i] for i in batch[::step]] for batch in self.random_plan]
+        self.random_sampler.set_epoch(epoch)
+        step = self.random_sampler.num_instances
+        batches = [[self.labels[i] for i in batch[::step]] for batch in self.random_sampler]
         nearest = [] if self._nearest is None else self._nearest.tolist()
         return {"random_hits": mean_hits(batches, nearest), "graph_seconds": self._seconds}
 
@@ -100,7 +100,7 @@ class IdentityGraph:
 
     def _set(self, neighbours: Tensor, nearest: Tensor) -> None:
         self._neighbours, self._nearest = neighbours, nearest
-        self.plan.set_graph(neighbours, nearest)
+        self.sampler.set_graph(neighbours, nearest)
 
 
 @dataclass(frozen=True)

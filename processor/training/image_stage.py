@@ -142,7 +142,7 @@ class ImageStage:
         if distributed.size() == 1:
             return [len(labels)]
         may_skip = cast(ImageDataset, self.loader.dataset).skip_bad_images
-        if self.batches.plan.equal_shares and not may_skip:
+        if self.batches.sampler.equal_shares and not may_skip:
             return [len(labels)] * distributed.size()
         return distributed.all_sizes(labels)
 
@@ -173,11 +173,11 @@ class ImageStage:
 
     def epoch_statistics(self) -> dict[str, float]:
         """The sampler's numbers (batches, coverage, hits, ...) and how the sources mix."""
-        plan = self.batches.plan
-        stats = {**plan.stats, "plan_seconds": plan.plan_seconds}
+        sampler = self.batches.sampler
+        stats = {**sampler.stats, "plan_seconds": sampler.plan_seconds}
         if self.graph is not None:
             stats |= self.graph.statistics(self.batches.epoch)
-        domains = [{self.data.domains[i] for i in batch} for batch in plan]
+        domains = [{self.data.domains[i] for i in batch} for batch in sampler]
         stats["domains"] = len(set().union(*domains))
         stats["domains_per_batch"] = sum(map(len, domains)) / len(domains)
         return stats

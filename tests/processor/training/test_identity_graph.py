@@ -24,9 +24,9 @@ def graph_of(features, **options):
     plan = DepthFirstGraphSampler(LABELS, [0] * 48, 4, 2)
     defaults = {"num_neighbours": 3, "num_hits": 3, "skip": 0, "period": None}
     defaults |= {"mutual": False, "normalize": False}
-    random_plan = RandomIdentitySampler(LABELS, 4, 2)
+    random_sampler = RandomIdentitySampler(LABELS, 4, 2)
     options = {**defaults, **options}
-    return IdentityGraph(plan, features, random_plan=random_plan, labels=LABELS, **options)
+    return IdentityGraph(plan, features, random_sampler=random_sampler, labels=LABELS, **options)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_graph_is_computed_only_when_due(period, epochs):
 def test_sampler_walks_over_the_graph():
     graph = graph_of(Features())
     graph.refresh(1)
-    stats = {**graph.plan.stats, **graph.statistics(1)}
+    stats = {**graph.sampler.stats, **graph.statistics(1)}
     assert stats["hits"] > stats["random_hits"] > 0
     assert stats["graph_seconds"] > 0
 
@@ -55,9 +55,9 @@ def test_resumed_graph_is_the_saved_one():
     other.load_state_dict(graph.state_dict())
     other.refresh(2)
     assert other.features.epochs == []
-    graph.plan.set_epoch(2)
-    other.plan.set_epoch(2)
-    assert list(other.plan) == list(graph.plan)
+    graph.sampler.set_epoch(2)
+    other.sampler.set_epoch(2)
+    assert list(other.sampler) == list(graph.sampler)
 
 
 def test_normalized_features_compare_by_direction():
@@ -65,7 +65,7 @@ def test_normalized_features_compare_by_direction():
     labels = [0, 0, 1, 1, 2, 2, 3, 3]
     for normalize, nearest in ((False, 2), (True, 1)):
         plan = DepthFirstGraphSampler(labels, [0] * 8, 2, 2)
-        random_plan = RandomIdentitySampler(labels, 2, 2)
+        random_sampler = RandomIdentitySampler(labels, 2, 2)
         graph = IdentityGraph(
             plan,
             lambda _: points,
@@ -75,7 +75,7 @@ def test_normalized_features_compare_by_direction():
             mutual=False,
             normalize=normalize,
             period=None,
-            random_plan=random_plan,
+            random_sampler=random_sampler,
             labels=labels,
         )
         graph.refresh(1)

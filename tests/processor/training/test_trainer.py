@@ -76,7 +76,7 @@ class StoredBatches:
         self.cameras = torch.from_numpy(data["cams"])
         self.stored = torch.from_numpy(data["stage2_batches"])
         self.batches_per_epoch = batches_per_epoch
-        self.batch_sampler = self.plan = self
+        self.batch_sampler = self.sampler = self
         self.stats = {}
 
     def set_epoch(self, epoch, first_batch=0):
