@@ -77,7 +77,7 @@ _C.DATALOADER.SAMPLER = "softmax"  # softmax = shuffled, no triplet loss | softm
 _C.DATALOADER.NUM_INSTANCE = 16  # K, images per identity in a batch; P = IMS_PER_BATCH / K
 
 _C.DATALOADER.DFGS = CfgNode()  # graph of similar identities, for dfgs_* and gs_*
-_C.DATALOADER.DFGS.NUM_NEIGHBOURS = 10  # k, neighbours of an identity in the graph; hits of k
+_C.DATALOADER.DFGS.NUM_NEIGHBOURS = 10  # k, neighbours per identity; the maximum of `hits`
 _C.DATALOADER.DFGS.SKIP = 0  # m, nearest identities left out of the graph
 _C.DATALOADER.DFGS.WALK = "depth_first"  # depth_first = as in the paper | greedy = most hits
 _C.DATALOADER.DFGS.SHUFFLE = True  # visit neighbours in random order, not nearest first
@@ -85,7 +85,7 @@ _C.DATALOADER.DFGS.MUTUAL = False  # True = link only identities that are each o
 _C.DATALOADER.DFGS.MAX_VISITS = 0  # most visits of an identity per epoch; 0 = all its images
 _C.DATALOADER.DFGS.ROTATE_DOMAINS = False  # True = restarts take the data sets in turn
 _C.DATALOADER.DFGS.NORMALIZE = False  # True = compare L2-normalized features
-_C.DATALOADER.DFGS.REFRESH_PERIOD = 1  # epochs between graphs of image features
+_C.DATALOADER.DFGS.REFRESH_PERIOD = 1  # rebuild the graph from image features every N epochs
 _C.DATALOADER.DFGS.IMAGES_PER_ID = 1  # images averaged to represent an identity
 
 # -------------------------------------------------------------------------------------- training

@@ -42,7 +42,7 @@ class Protocol:
     def score(self, retrieval: Retrieval) -> RetrievalMetrics:
         """Rank the gallery of a split for every query and score the rankings.
 
-        Galleries of one image per identity change the CMC only, whose length is then their size.
+        With `single_gallery_shot`, the CMC is computed on galleries of one image per identity.
 
         Raises:
             ValueError: NaN or infinite features, no query with a match.

@@ -31,7 +31,7 @@ _FROZEN_BIASES = ("bottleneck.bias", "bottleneck_proj.bias")
 class ImagesToLosses(nn.Module):
     """From images to weighted losses, as one module that can be wrapped for several processes.
 
-    The wrapper finds parameters without a gradient only if no output but the losses has a graph.
+    Only the losses may have a graph: otherwise the wrapper misses parameters without a gradient.
 
     Args:
         model: the network.
@@ -96,7 +96,7 @@ class ImageStage:
         self.images_to_losses = average_over_processes(
             images_to_losses,
             self.model,
-            find_unused_parameters="id" not in self.losses,  # the classifiers
+            find_unused_parameters="id" not in self.losses,  # then the classifiers have none
         )
         self.loader = loader
         self.data = data

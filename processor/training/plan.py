@@ -31,7 +31,7 @@ class RunPlan:
     Attributes:
         sources: the data sets of DATASETS.NAMES.
         data: their training images, joined.
-        targets: the data sets to evaluate on; none where images without labels are trained on.
+        targets: the data sets to evaluate on; empty if unlabelled images are all there is.
         sampler: plans the image stage's batches.
     """
 
