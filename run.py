@@ -9,6 +9,7 @@ from types import ModuleType
 
 import processor.tools.environment  # noqa: F401 - first, as it names missing packages
 from config.overrides import typed_overrides
+from processor import tools
 from processor.tools.command_line import parse_anywhere
 
 # One line per file in processor/tools. Only the chosen one is imported, as most need torch.
@@ -31,13 +32,13 @@ TOOLS = {
 
 def load_tool(name: str) -> ModuleType:
     """The module of a sub-command."""
-    return importlib.import_module(f"processor.tools.{name.replace('-', '_')}")
+    return importlib.import_module(f"{tools.__name__}.{name.replace('-', '_')}")
 
 
-def build_parser(chosen: str = "") -> argparse.ArgumentParser:
+def build_parser(chosen: str = "", prog: str = "run.py") -> argparse.ArgumentParser:
     """A parser that lists all sub-commands and knows the arguments of the chosen one."""
     parser = argparse.ArgumentParser(
-        prog="run.py", description=__doc__, epilog="docs/using.md has examples of all sub-commands."
+        prog=prog, description=__doc__, epilog="docs/using.md has examples of all sub-commands."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="SUB-COMMAND")
     for name, description in TOOLS.items():
@@ -56,9 +57,9 @@ def run_tool(arguments: argparse.Namespace) -> None:
     load_tool(arguments.command).run(arguments)
 
 
-def main() -> None:
+def main(prog: str = "run.py") -> None:
     """Parse and run one sub-command."""
-    arguments = parse_anywhere(build_parser(*sys.argv[1:2]))
+    arguments = parse_anywhere(build_parser(*sys.argv[1:2], prog=prog))
     from processor.tools.program import run_program  # not above: --help needs no torch
 
     run_program(lambda: run_tool(arguments))

@@ -36,7 +36,7 @@ def read_layers(config_file: str | Path) -> list[Layer]:
         ConfigError: a file holds no options or one of them twice, `_BASE_` is not a path, or a file
             is its own base.
     """
-    path = Path(config_file)
+    path = find_recipe(Path(config_file))
     tree = read_file(path, "--config_file")
     layers = [make_layer(tree, str(path))]
     seen = {path.resolve()}
@@ -50,6 +50,12 @@ def read_layers(config_file: str | Path) -> list[Layer]:
         own = {key: value for key, value in tree.items() if key != "OUTPUT_DIR"}
         layers.insert(0, make_layer(own, str(path)))
     return layers
+
+
+def find_recipe(path: Path) -> Path:
+    """The path itself or, from any working folder, the program's own `configs/...` of that name."""
+    own = Path(__file__).resolve().parents[1] / path
+    return own if path.parts[:1] == ("configs",) and own.is_file() and not path.exists() else path
 
 
 def make_layer(tree: dict[str, Any], source: str) -> Layer:

@@ -11,6 +11,7 @@ from processor.runtime import distributed
 from processor.runtime.files import make_folder
 
 CONSOLE_WIDTH = 110
+_PREFIX = __name__.removesuffix("processor.runtime.log")  # "clipreid." when installed
 _PACKAGES = ("config", "datasets", "loss", "model", "processor", "solver")
 _FILE_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -71,7 +72,7 @@ def log_to(path: Path | None = None) -> None:
         level = logging.NOTSET
         path = None
     for package in _PACKAGES:
-        logging.getLogger(package).setLevel(level)
+        logging.getLogger(_PREFIX + package).setLevel(level)
     logging.getLogger("timm").setLevel(logging.ERROR)  # remarks on schedules of one epoch
     earlier: list[logging.LogRecord] = []
     for old in [h for h in root.handlers if getattr(h, "of_this_program", False)]:

@@ -173,7 +173,9 @@ def _version(package: str) -> str:
 
 def _git_hash() -> str:
     """Commit of the program's own folder, with + if there are uncommitted changes."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():  # installed: a repository around it is somebody else's
+        return "unknown"
 
     def git(*arguments: str) -> str:
         done = subprocess.run(

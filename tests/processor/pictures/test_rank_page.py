@@ -5,7 +5,6 @@ import math
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -206,8 +205,3 @@ def test_ten_ranks_stand_in_columns_and_nothing_is_wider_than_the_window(
     assert seen["lefts"][0] == seen["lefts"][1]
     expected = 1 if width == 1280 else math.ceil(10 / len(set(seen["lefts"][0])))
     assert seen["lines"] == [expected, expected]
-
-
-def test_template_is_part_of_the_package():
-    pyproject = (Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8")
-    assert '"processor.pictures" = ["*.html"]' in pyproject

@@ -1,0 +1,5 @@
+"""`python -m clipreid`."""
+
+from clipreid.command import main
+
+main()
