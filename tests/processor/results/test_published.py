@@ -8,7 +8,6 @@ from config import load_cfg
 from datasets.registry import BENCHMARKS
 from processor.results.published import (
     AVERAGE,
-    TABLE,
     published_protocols,
     published_rows,
     read_published,
@@ -217,9 +216,3 @@ def test_every_target_of_a_recipe_has_published_results(path):
 def test_all_protocols_but_leave_one_out_have_a_recipe():
     used = {load_cfg(path).DATASETS.PROTOCOL for path in CONFIGS}
     assert used == set(PROTOCOLS) - {"leave-one-out"}
-
-
-def test_published_numbers_are_package_data():
-    package = ".".join(TABLE.parent.relative_to(ROOT).parts)
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert f'"{package}" = ["{TABLE.name}"]' in text
