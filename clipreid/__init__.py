@@ -16,14 +16,20 @@ if TYPE_CHECKING:
     from processor.evaluation import evaluate_features, rerank
     from processor.experiment import evaluate, train
     from processor.extractor import Extractor
+    from processor.metrics.pair_threshold import find_threshold
+    from processor.search.gallery import Gallery
+    from processor.search.tracklets import pool_tracklets
 
 __version__ = "0.1.0"
 __all__ = [
     "Extractor",
+    "Gallery",
     "__version__",
     "evaluate",
     "evaluate_features",
+    "find_threshold",
     "load_cfg",
+    "pool_tracklets",
     "read_dataset",
     "rerank",
     "train",
@@ -33,9 +39,12 @@ __all__ = [
 PREFIX = f"{__name__}." if find_spec(f"{__name__}.processor") else ""
 _MODULES = {
     "Extractor": "processor.extractor",
+    "Gallery": "processor.search.gallery",
     "evaluate": "processor.experiment",
     "evaluate_features": "processor.evaluation",
+    "find_threshold": "processor.metrics.pair_threshold",
     "load_cfg": "config",
+    "pool_tracklets": "processor.search.tracklets",
     "read_dataset": "datasets",
     "rerank": "processor.evaluation",
     "train": "processor.experiment",

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from datasets.images.build import build_evaluation_transform
+from datasets.images.crops import crop_boxes
 from datasets.images.dataset import ImageDataset, Loading, limit_workers, ordered_loader
 from datasets.images.decode import BadImageError
 from datasets.images.given import CHANNEL_ORDERS, GivenImage, GivenImages
@@ -130,6 +132,21 @@ class Extractor:
         for table in self.stream(given, camids, viewids):
             features[table.indices] = table.features
         return features
+
+    def crops(self, frame: np.ndarray, boxes: Any) -> Tensor:
+        """Features of the boxes of a frame, such as a detector's.
+
+        Args:
+            frame: (H, W, 3) uint8, in the order of `channels`.
+            boxes: (N, 4) left, top, right, bottom in pixels; see `crop_boxes`.
+
+        Returns:
+            (N, D) float32 on the CPU.
+
+        Raises:
+            ValueError: a box that is not finite or has no pixel of the frame, by number.
+        """
+        return self(crop_boxes(frame, boxes))
 
     def stream(
         self,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -88,13 +89,34 @@ def verify(
         blocks = distances(candidates.blocks(per_pair, memory))
         return _count_pairs(blocks, candidates, cells_of, num_cells)
 
-    totals = count(lambda bits: bits >> FINE_BITS, NUM_COARSE)
+    totals = count(coarse_cells, NUM_COARSE)
     _check_both_kinds(totals, candidates)
+    return count_exactly(totals, count, rates, memory.device)
+
+
+CountPairs: TypeAlias = Callable[[Callable[[Tensor], Tensor], int], np.ndarray]
+"""(int32 bits of distances -> cells, number of cells) -> (2, cells) genuine and impostor pairs."""
+
+
+def coarse_cells(bits: Tensor) -> Tensor:
+    """The cells of the first pass, NUM_COARSE of them."""
+    return bits >> FINE_BITS
+
+
+def count_exactly(
+    totals: np.ndarray, count: CountPairs, rates: Sequence[float], device: torch.device
+) -> Verification:
+    """Error rates from the first pass's counts and a second pass around the thresholds.
+
+    Args:
+        totals: (2, NUM_COARSE) pairs in `coarse_cells`, some of each kind.
+        count: counts all pairs again, in other cells.
+        rates: false accept rates.
+        device: of the distances.
+    """
     limits = ((np.arange(NUM_COARSE) + 1) << FINE_BITS) - 1
     chosen = _as_counts(limits, totals).decisive_cells(rates)
-    fine = count(
-        partial(_fine_cells, _numbered(chosen, memory.device)), (len(chosen) + 1) * NUM_FINE
-    )
+    fine = count(partial(_fine_cells, _numbered(chosen, device)), (len(chosen) + 1) * NUM_FINE)
     fine_limits = (chosen[:, None] << FINE_BITS) + np.arange(NUM_FINE)
     counts = _as_counts(
         np.concatenate([np.delete(limits, chosen), fine_limits.ravel()]),
@@ -126,7 +148,7 @@ def _count_pairs(
     totals = np.zeros((2, num_cells), dtype=np.int64)
     for block in blocks:
         chunk = candidates.chunk(block.rows)
-        cells = cells_of(_ordered_bits(block.values))
+        cells = cells_of(ordered_bits(block.values))
         own = cells.gather(1, torch.from_numpy(chunk.positions).to(cells.device)).cpu().numpy()
         everyone = torch.bincount(cells.flatten(), minlength=num_cells).cpu().numpy()
         totals[0] += np.bincount(own[chunk.match], minlength=num_cells)
@@ -134,7 +156,7 @@ def _count_pairs(
     return totals
 
 
-def _ordered_bits(distances: Tensor) -> Tensor:
+def ordered_bits(distances: Tensor) -> Tensor:
     """Float32 distances as int32 in the same order."""
     return distances.float().clamp_min(0).abs_().view(torch.int32)  # abs: -0 has a sign
 

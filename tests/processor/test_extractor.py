@@ -268,3 +268,12 @@ def test_unknown_way_with_bad_images_is_refused(extractor, files):
 def test_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no weights file .*gone\.pth"):
         Extractor(tmp_path / "gone.pth")
+
+
+def test_crops_are_the_features_of_the_boxes(extractor):
+    frame = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    found = extractor.crops(frame, [[10, 5, 30, 55], [-3, 20, 12.5, 70]])
+    torch.testing.assert_close(found, extractor([frame[5:55, 10:30], frame[20:60, 0:13]]))
+    assert extractor.crops(frame, []).shape == (0, extractor.dim)
+    with pytest.raises(ValueError, match=r"boxes\[0\]: .* has no pixel"):
+        extractor.crops(frame, [[90, 0, 99, 9]])

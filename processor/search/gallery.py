@@ -1,0 +1,260 @@
+"""A gallery of named features that changes: add, remove, search, identify, save, load."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from processor.metrics.checks import check_finite
+from processor.metrics.normalize import normalize_features
+from processor.runtime.files import atomic_file, make_folder, write_json
+from processor.search.exact import search
+from processor.search.feature_file import check_same_model
+
+FORMAT = "clipreid-gallery/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A row of the gallery that a query found.
+
+    Attributes:
+        name: of the row.
+        key: of the row, unique for the gallery's lifetime.
+        distance: Euclidean, between features of length 1.
+    """
+
+    name: str
+    key: int
+    distance: float
+
+
+class FeatureExtractor(Protocol):
+    """What a gallery needs of an extractor; `processor.extractor.Extractor` is one."""
+
+    checkpoint: str
+    description: Mapping[str, str]
+
+    def __call__(self, images: Any) -> Tensor: ...
+
+
+class Gallery:
+    """Named features of length 1, in the order in which they were added.
+
+    Args:
+        extractor: turns images into features, and its model is the gallery's; None = only features
+            are given.
+    """
+
+    def __init__(self, extractor: FeatureExtractor | None = None) -> None:
+        self.extractor = extractor
+        self._features = torch.empty(0, 0)  # (capacity, D); the first len(self) rows are in use
+        self._names: list[str] = []
+        self._keys: list[int] = []
+        self._cameras: list[str | int | None] = []
+        self._next_key = 0
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    @property
+    def names(self) -> list[str]:
+        """The name of every row."""
+        return list(self._names)
+
+    @property
+    def keys(self) -> list[int]:
+        """The key of every row, ascending."""
+        return list(self._keys)
+
+    def add(
+        self,
+        images_or_features: Any,
+        names: str | Iterable[str],
+        cameras: Iterable[str | int] | None = None,
+    ) -> list[int]:
+        """Append rows.
+
+        Args:
+            images_or_features: images as for an `Extractor`, or (N, D) float features.
+            names: one per row, or one for all.
+            cameras: one per row; kept with the rows.
+
+        Returns:
+            The keys of the new rows; a key is never used again.
+
+        Raises:
+            ValueError: lengths or widths that differ, features that are not finite.
+        """
+        features = self._as_features(images_or_features)
+        count = len(features)
+        labels = [names] * count if isinstance(names, str) else [str(name) for name in names]
+        places = [None] * count if cameras is None else list(cameras)
+        for option, values in (("names", labels), ("cameras", places)):
+            if len(values) != count:
+                raise ValueError(f"{option}: {len(values)} for {count} rows")
+        if not count:
+            return []
+        start, end = len(self), len(self) + count
+        if end > len(self._features):
+            larger = features.new_empty(max(end, 2 * start), features.shape[1])
+            if start:
+                larger[:start] = self._features[:start]
+            self._features = larger
+        self._features[start:end] = features
+        keys = list(range(self._next_key, self._next_key + count))
+        self._next_key += count
+        self._names += labels
+        self._keys += keys
+        self._cameras += places
+        return keys
+
+    def update(self, keys: Sequence[int], images_or_features: Any) -> None:
+        """Replace the features of rows; names and keys stay.
+
+        Raises:
+            ValueError: unknown keys, or lengths that differ.
+        """
+        features = self._as_features(images_or_features)
+        rows = self._rows_of(keys)
+        if len(rows) != len(features):
+            raise ValueError(f"keys: {len(rows)} for {len(features)} rows")
+        if rows:
+            self._features[torch.tensor(rows)] = features
+
+    def remove(
+        self, names: str | Collection[str] | None = None, keys: Collection[int] | None = None
+    ) -> int:
+        """Remove all rows of some names, and rows by their keys; returns how many.
+
+        Raises:
+            ValueError: a name or key is not in the gallery; nothing is removed then.
+        """
+        wanted = {names} if isinstance(names, str) else set(names or ())
+        unknown = wanted - set(self._names)
+        if unknown:
+            raise ValueError(f"names not in the gallery: {', '.join(sorted(unknown))}")
+        gone = set(self._rows_of(keys or ()))
+        gone |= {row for row, name in enumerate(self._names) if name in wanted}
+        kept = [row for row in range(len(self)) if row not in gone]
+        self._features = self._features[torch.tensor(kept, dtype=torch.long)]
+        self._names = [self._names[row] for row in kept]
+        self._keys = [self._keys[row] for row in kept]
+        self._cameras = [self._cameras[row] for row in kept]
+        return len(gone)
+
+    def search(self, images_or_features: Any, top: int = 10) -> list[list[Match]]:
+        """The nearest rows of every query, nearest first; of equal ones, the earlier row first.
+
+        Raises:
+            ValueError: `top` below 1; features of another width or not finite.
+        """
+        if top < 1:
+            raise ValueError(f"top: expected at least 1, got {top}")
+        queries = self._as_features(images_or_features)
+        if not len(self) or not len(queries):
+            return [[] for _ in range(len(queries))]
+        found = search(queries, self._features[: len(self)], top)
+        rows = zip(found.indices.tolist(), found.distances.tolist(), strict=True)
+        return [
+            [Match(self._names[i], self._keys[i], d) for i, d in zip(*pair, strict=True)]
+            for pair in rows
+        ]
+
+    def identify(self, images_or_features: Any, threshold: float) -> list[str | None]:
+        """The name of the nearest row if it is within the threshold, else None: unknown.
+
+        Args:
+            images_or_features: of the queries.
+            threshold: largest accepted distance; see `find_threshold`.
+        """
+        found = self.search(images_or_features, top=1)
+        return [x[0].name if x and x[0].distance <= threshold else None for x in found]
+
+    def save(self, folder: str | Path) -> None:
+        """Write gallery.json and the features; a gallery of that folder is replaced atomically."""
+        folder = Path(folder)
+        make_folder(folder, "gallery")
+        used = self._features[: len(self)].contiguous().numpy()
+        name = f"features_{sha256(used.tobytes()).hexdigest()[:16]}.npy"
+        with atomic_file(folder / name) as partial, partial.open("wb") as file:
+            np.save(file, used, allow_pickle=False)
+        record = {
+            "format": FORMAT,
+            "checkpoint": "" if self.extractor is None else self.extractor.checkpoint,
+            "model": {} if self.extractor is None else dict(self.extractor.description),
+            "features": name,
+            "names": self._names,
+            "keys": self._keys,
+            "cameras": self._cameras,
+            "next_key": self._next_key,
+        }
+        write_json(folder / "gallery.json", record)
+        for old in folder.glob("features_*.npy"):
+            if old.name != name:
+                old.unlink()
+
+    @classmethod
+    def load(cls, folder: str | Path, extractor: FeatureExtractor | None = None) -> Gallery:
+        """Read a saved gallery.
+
+        Args:
+            folder: of `save`.
+            extractor: of the same model; None = only features will be given.
+
+        Raises:
+            FileNotFoundError: no gallery in the folder.
+            ValueError: a damaged gallery, or one of another model; names both.
+        """
+        path = Path(folder) / "gallery.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"no gallery in {folder}: gallery.json is missing")
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record.get("format") != FORMAT:
+            raise ValueError(f"{path} is not a gallery of this program")
+        if extractor is not None and record["model"]:
+            wanted = {"model": dict(extractor.description), "checkpoint": extractor.checkpoint}
+            check_same_model(path, record, wanted)
+        features = np.load(path.with_name(Path(record["features"]).name), allow_pickle=False)
+        columns = [record["names"], record["keys"], record["cameras"]]
+        rising = all(a < b for a, b in pairwise([*record["keys"], record["next_key"]]))
+        if {len(column) for column in columns} != {len(features)} or not rising:
+            raise ValueError(f"{path} is damaged: its rows do not fit its features")
+        gallery = cls(extractor)
+        gallery._features = torch.from_numpy(features)
+        gallery._names, gallery._keys, gallery._cameras = columns
+        gallery._next_key = record["next_key"]
+        return gallery
+
+    def _rows_of(self, keys: Iterable[int]) -> list[int]:
+        rows = {key: row for row, key in enumerate(self._keys)}
+        unknown = [key for key in keys if key not in rows]
+        if unknown:
+            raise ValueError(f"keys not in the gallery: {', '.join(map(str, unknown))}")
+        return [rows[key] for key in keys]
+
+    def _as_features(self, given: Any) -> Tensor:
+        """(N, D) rows of length 1 of features or of images."""
+        if isinstance(given, np.ndarray) and given.dtype.kind == "f" and given.ndim == 2:
+            given = torch.from_numpy(given)
+        features = given
+        if not (isinstance(given, Tensor) and given.is_floating_point() and given.ndim == 2):
+            if self.extractor is None:
+                raise ValueError("a gallery without an extractor takes (N, D) float features only")
+            features = self.extractor(given)
+        features = normalize_features(features.detach().cpu())
+        if features.numel():
+            check_finite("features", features)
+        width = self._features.shape[1]
+        if len(self) and len(features) and features.shape[1] != width:
+            raise ValueError(f"features of width {features.shape[1]}, the gallery has {width}")
+        return features

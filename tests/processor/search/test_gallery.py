@@ -1,0 +1,242 @@
+"""A gallery against a list that is sorted anew for every query."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from processor.search.gallery import Gallery, Match
+
+DIM = 3
+GRID = [torch.tensor([float(x), float(y), 1.0]) for x in range(-2, 3) for y in range(-2, 3)]
+
+
+class Doubling:
+    """Stands for an extractor: an "image" is a number, its feature a point of the grid."""
+
+    checkpoint = "model.pth"
+
+    def __init__(self, weights="abc"):
+        self.description = {"weights": weights, "MODEL.NAME": "toy"}
+
+    def __call__(self, images):
+        return torch.stack([GRID[i] for i in images]) if images else torch.empty(0, DIM)
+
+
+class Slow:
+    """The same by lists: rows of (name, key, unit feature)."""
+
+    def __init__(self):
+        self.rows, self.next_key = [], 0
+
+    def add(self, points, names):
+        for point, name in zip(points, names, strict=True):
+            unit = torch.nn.functional.normalize(GRID[point], dim=0)
+            self.rows.append((name, self.next_key, unit))
+            self.next_key += 1
+
+    def search(self, point, top):
+        query = torch.nn.functional.normalize(GRID[point], dim=0).double()
+        distances = [(row[2].double() - query).norm().item() for row in self.rows]
+        order = sorted(range(len(distances)), key=lambda i: (distances[i], i))[:top]
+        return [(self.rows[i][0], self.rows[i][1], distances[i]) for i in order]
+
+
+NAMES = ["Moby", "Шамту", "鯨", "a b"]
+OPERATIONS = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("add"),
+            st.lists(st.tuples(st.integers(0, 24), st.sampled_from(NAMES)), max_size=4),
+        ),
+        st.tuples(st.just("remove_name"), st.sampled_from(NAMES)),
+        st.tuples(st.just("remove_key"), st.integers(0, 12)),
+        st.tuples(st.just("update"), st.tuples(st.integers(0, 12), st.integers(0, 24))),
+        st.tuples(st.just("search"), st.tuples(st.integers(0, 24), st.integers(1, 6))),
+        st.tuples(st.just("reload"), st.none()),
+    ),
+    max_size=12,
+)
+
+
+class Pair:
+    """A gallery and its slow reference, which every operation is checked on."""
+
+    def __init__(self, folder):
+        self.gallery, self.slow, self.folder = Gallery(Doubling()), Slow(), folder
+
+    def keys(self):
+        return [row[1] for row in self.slow.rows]
+
+    def add(self, value):
+        points, names = [p for p, _ in value], [n for _, n in value]
+        start = self.slow.next_key
+        assert self.gallery.add(points, names) == list(range(start, start + len(points)))
+        self.slow.add(points, names)
+
+    def remove_name(self, name):
+        count = sum(row[0] == name for row in self.slow.rows)
+        if not count:
+            with pytest.raises(ValueError, match="names not in the gallery"):
+                self.gallery.remove(name)
+        else:
+            assert self.gallery.remove(names=[name]) == count
+        self.slow.rows = [row for row in self.slow.rows if row[0] != name]
+
+    def remove_key(self, key):
+        if key not in self.keys():
+            with pytest.raises(ValueError, match="keys not in the gallery"):
+                self.gallery.remove(keys=[key])
+        else:
+            assert self.gallery.remove(keys=[key]) == 1
+        self.slow.rows = [row for row in self.slow.rows if row[1] != key]
+
+    def update(self, value):
+        key, point = value
+        if key in self.keys():
+            self.gallery.update([key], [point])
+        unit = torch.nn.functional.normalize(GRID[point], dim=0)
+        self.slow.rows = [(n, k, unit if k == key else f) for n, k, f in self.slow.rows]
+
+    def search(self, value):
+        point, top = value
+        (found,) = self.gallery.search([point], top)
+        expected = self.slow.search(point, top)
+        assert [(m.name, m.key) for m in found] == [(n, k) for n, k, _ in expected]
+        assert [m.distance for m in found] == pytest.approx([d for *_, d in expected], abs=1e-7)
+        if expected:
+            name, _, distance = expected[0]
+            assert self.gallery.identify([point], distance + 1e-6) == [name]
+            assert self.gallery.identify([point], distance - 1e-6) == [None]
+
+    def reload(self, _):
+        self.gallery.save(self.folder)
+        self.gallery = Gallery.load(self.folder, Doubling())
+
+
+@settings(max_examples=1000)
+@given(operations=OPERATIONS)
+def test_any_sequence_of_operations_equals_the_slow_reference(operations, tmp_path_factory):
+    pair = Pair(tmp_path_factory.getbasetemp() / "gallery")
+    for operation, value in operations:
+        getattr(pair, operation)(value)
+        assert pair.gallery.names == [row[0] for row in pair.slow.rows]
+        assert pair.gallery.keys == pair.keys()
+        assert len(pair.gallery) == len(pair.slow.rows)
+
+
+def test_changed_gallery_is_bit_equal_to_a_rebuilt_one(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((50, 8)).astype(np.float32)
+    changed = Gallery()
+    changed.add(rows[:30], [f"p{i}" for i in range(30)])
+    changed.remove(names=["p3", "p4"], keys=[0])
+    changed.add(rows[30:], "late")
+    changed.save(tmp_path)
+    changed = Gallery.load(tmp_path)
+    rebuilt = Gallery()
+    kept = [i for i in range(30) if i not in (0, 3, 4)]
+    rebuilt.add(rows[kept], [f"p{i}" for i in kept])
+    rebuilt.add(rows[30:], "late")
+    one, two = changed.search(rows[:5], 50), rebuilt.search(rows[:5], 50)
+    assert [[(m.name, m.distance) for m in row] for row in one] == [
+        [(m.name, m.distance) for m in row] for row in two
+    ]
+    assert changed.keys[-20:] == list(range(30, 50))
+
+
+def test_empty_gallery_knows_nobody():
+    gallery = Gallery(Doubling())
+    assert len(gallery) == 0
+    assert gallery.search([3, 4]) == [[], []]
+    assert gallery.identify([3, 4], 9.0) == [None, None]
+    assert gallery.add([], []) == []
+
+
+def test_identify_takes_the_nearest_row_up_to_the_threshold():
+    gallery = Gallery()
+    gallery.add(np.array([[1.0, 0], [0, 2.0]]), ["east", "north"])
+    query = np.array([[3.0, 4.0]])
+    ((first, second),) = gallery.search(query)
+    assert first == Match("north", 1, pytest.approx(np.hypot(0.6, 0.2)))
+    assert second == Match("east", 0, pytest.approx(np.hypot(0.4, 0.8)))
+    assert gallery.identify(query, first.distance) == ["north"]
+    assert gallery.identify(query, first.distance - 1e-6) == [None]
+
+
+def test_gallery_of_another_model_is_refused_and_both_are_named(tmp_path):
+    gallery = Gallery(Doubling())
+    gallery.add([1, 2], ["a", "b"], cameras=["door", 3])
+    gallery.save(tmp_path)
+    other = Doubling("xyz")
+    other.checkpoint = "other.pth"
+    with pytest.raises(ValueError, match=r"model\.pth.*other\.pth.*weights"):
+        Gallery.load(tmp_path, other)
+    assert json.loads((tmp_path / "gallery.json").read_text())["cameras"] == ["door", 3]
+    assert Gallery.load(tmp_path).search(GRID[1][None], 1)[0][0].name == "a"
+
+
+def test_keys_are_never_used_twice_even_after_loading(tmp_path):
+    gallery = Gallery(Doubling())
+    keys = gallery.add([1, 2, 3], "x")
+    gallery.remove(keys=keys)
+    gallery.save(tmp_path)
+    assert Gallery.load(tmp_path, Doubling()).add([4], "y") == [3]
+
+
+def test_failed_removal_removes_nothing():
+    gallery = Gallery(Doubling())
+    gallery.add([1, 2], ["a", "b"])
+    with pytest.raises(ValueError, match="names not in the gallery: zed"):
+        gallery.remove(names=["a", "zed"])
+    with pytest.raises(ValueError, match="keys not in the gallery: 9"):
+        gallery.remove(names="a", keys=[9])
+    assert gallery.names == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (lambda g: g.add([1, 2], ["a"]), "names: 1 for 2 rows"),
+        (lambda g: g.add([1], "a", cameras=[1, 2]), "cameras: 2 for 1 rows"),
+        (lambda g: g.add(np.ones((1, 5)), "a"), "features of width 5, the gallery has 3"),
+        (lambda g: g.add(np.full((1, 3), np.nan), "a"), "features"),
+        (lambda g: g.search([1], top=0), "top: expected at least 1, got 0"),
+        (lambda g: g.update([0], [1, 2]), "keys: 1 for 2 rows"),
+        (lambda _: Gallery().add(["a.jpg"], "a"), r"without an extractor takes \(N, D\)"),
+    ],
+)
+def test_mistakes_are_named_and_change_nothing(action, message):
+    gallery = Gallery(Doubling())
+    gallery.add([7], "Moby")
+    with pytest.raises(ValueError, match=message):
+        action(gallery)
+    assert gallery.names == ["Moby"]
+    assert gallery.search([7])[0][0].distance == 0
+
+
+def test_damaged_gallery_is_refused(tmp_path):
+    gallery = Gallery(Doubling())
+    gallery.add([1, 2], "a")
+    gallery.save(tmp_path)
+    record = json.loads((tmp_path / "gallery.json").read_text())
+    for change in ({"names": ["a"]}, {"keys": [1, 0]}, {"next_key": 1}, {"format": "other"}):
+        (tmp_path / "gallery.json").write_text(json.dumps({**record, **change}))
+        with pytest.raises(ValueError, match=r"gallery\.json is (damaged|not a gallery)"):
+            Gallery.load(tmp_path)
+    shutil.rmtree(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"gallery\.json is missing"):
+        Gallery.load(tmp_path)
+
+
+def test_saving_again_keeps_one_file_of_features(tmp_path):
+    gallery = Gallery(Doubling())
+    for point in (1, 2, 3):
+        gallery.add([point], "a")
+        gallery.save(tmp_path)
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".npy"]
+    assert len(Gallery.load(tmp_path)) == 3
