@@ -17,7 +17,7 @@ MAX_EER = 0.4  # of a usable threshold; guessing has 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Threshold:
+class GivenThreshold:
     """Two images show the same identity if their distance does not exceed it.
 
     Attributes:
@@ -96,7 +96,7 @@ def threshold_record(found: Verification, rate: float) -> dict[str, Any]:
     }
 
 
-def read_threshold(given: str, model: dict[str, str]) -> Threshold:
+def read_threshold(given: str, model: dict[str, str]) -> GivenThreshold:
     """Parse a number, or read the recommended threshold of a file of `run.py threshold`.
 
     Args:
@@ -114,10 +114,10 @@ def read_threshold(given: str, model: dict[str, str]) -> Threshold:
         return _read_file(Path(given), model)
     if not 0 <= value < math.inf:
         raise ValueError(f"--threshold: expected a distance, 0 or more, got {given}")
-    return Threshold(value, "as given")
+    return GivenThreshold(value, "as given")
 
 
-def _read_file(path: Path, model: dict[str, str]) -> Threshold:
+def _read_file(path: Path, model: dict[str, str]) -> GivenThreshold:
     if not path.is_file():
         raise FileNotFoundError(f"--threshold: {path} is neither a number nor a file")
     try:
@@ -140,4 +140,4 @@ def _read_file(path: Path, model: dict[str, str]) -> Threshold:
             f"separate the identities of {record['data']} (equal error rate {eer:.1%})"
         )
     origin = f"{path}: {recommended['criterion']} on {record['data']}"
-    return Threshold(recommended["threshold"], origin)
+    return GivenThreshold(recommended["threshold"], origin)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from processor.extractor import Extractor
-from processor.results.threshold import Threshold, read_threshold
+from processor.results.threshold import GivenThreshold, read_threshold
 from processor.tools.command_line import add_checkpoint, add_overrides
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     logger.info("%s", decide(float(torch.linalg.vector_norm(first - second)), threshold))
 
 
-def decide(distance: float, threshold: Threshold | None) -> str:
+def decide(distance: float, threshold: GivenThreshold | None) -> str:
     """The decision in words, with the distance and the threshold."""
     if threshold is None:
         return (
