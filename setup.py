@@ -35,13 +35,12 @@ class BuildBelowClipreid(build_py):
     def run(self) -> None:
         super().run()
         package = Path(self.build_lib, "clipreid")
-        for path in (*files_to_move(), *(p.relative_to(ROOT) for p in ROOT.glob("clipreid/*.py"))):
-            target = Path(self.build_lib) / path if path.parts[0] == "clipreid" else package / path
+        for path in files_to_move():
+            target = package / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            content = (ROOT / path).read_bytes()
-            if path.suffix == ".py":
-                content = move_below_clipreid(content.decode()).encode()
-            target.write_bytes(content)
+            target.write_bytes((ROOT / path).read_bytes())
+        for path in package.rglob("*.py"):
+            path.write_bytes(move_below_clipreid(path.read_bytes().decode()).encode())
 
 
 setup(cmdclass={"build_py": BuildBelowClipreid})

@@ -58,6 +58,23 @@ def own_log_levels():
         logging.getLogger(package).setLevel(logging.NOTSET)
 
 
+class StopAfter:
+    """A stop request that comes before batch number `count` + 1 of those it sees."""
+
+    def __init__(self, count):
+        self.left = count
+
+    @property
+    def requested(self):
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.fixture(scope="session")
+def stop_after():
+    return StopAfter
+
+
 @pytest.fixture(scope="session")
 def golden():
     """`golden("losses")` -> {name: array} of `tests/golden/losses.npz`, read once."""

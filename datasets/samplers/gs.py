@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from random import Random
 
 from torch import Tensor
@@ -31,18 +30,8 @@ class GraphSampler(PKSampler):
         ValueError: fewer identities than P, or P is not divisible by the processes.
     """
 
-    def __init__(
-        self,
-        labels: Sequence[int],
-        num_pids: int,
-        num_instances: int,
-        seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        super().__init__(labels, num_pids, num_instances, seed, rank, world_size)
-        self._neighbours: list[list[int]] | None = None
-        self._nearest: list[list[int]] = []
+    _neighbours: list[list[int]] | None = None
+    _nearest: list[list[int]]
 
     def set_graph(self, neighbours: Tensor, nearest: Tensor | None = None) -> None:
         """Set the graph, as returned by `nearest_identities`.

@@ -43,7 +43,7 @@ def test_all_identities_are_tested_unless_the_model_was_trained_on_the_data(shop
     assert num_test_ids(tested, {people.name: range(3)}) == 8
     assert num_test_ids(trained, {"shop": range(3)}) == 4
     assert num_test_ids(trained, {}) == 4
-    # a checkpoint trained on a data set of this name, whose path is no longer known
+    # a checkpoint stores the names of its sources, not their paths
     assert num_test_ids(tested, {"shop": range(3)}) == 4
 
 

@@ -21,27 +21,15 @@ TIMING = ("seconds", "images_per_second", "plan_seconds")
 NUM_BATCHES = 3  # of an epoch, in both stages
 
 
-class StopAfter:
-    """A stop request that comes before batch number `count` + 1 of an epoch."""
-
-    def __init__(self, count):
-        self.left = count
-
-    @property
-    def requested(self):
-        self.left -= 1
-        return self.left < 0
-
-
 @pytest.fixture
-def stopped(monkeypatch, train_in):
+def stopped(monkeypatch, train_in, stop_after):
     """`stopped(folder, stage, epoch, batches, *opts)`: a run stopped after that many batches."""
 
     def run(folder, stage_name, stop_epoch, num_batches, *opts):
         def train_epoch(stage, epoch, meters, precision, stop, random_numbers=None):
             if (stage.name, epoch) != (stage_name, stop_epoch):
                 return original(stage, epoch, meters, precision, stop, random_numbers)
-            counted = StopAfter(num_batches)
+            counted = stop_after(num_batches)
             finished = original(stage, epoch, meters, precision, counted, random_numbers)
             stop.requested = True
             return finished

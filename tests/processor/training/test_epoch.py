@@ -12,18 +12,6 @@ from processor.training.epoch import EpochMeters, NonFiniteLossError, train_epoc
 from processor.training.stage import StageTiming, StepResult
 
 
-class StopAfter:
-    """A stop request that comes before batch number `count` + 1."""
-
-    def __init__(self, count):
-        self.left = count
-
-    @property
-    def requested(self):
-        self.left -= 1
-        return self.left < 0
-
-
 def one_epoch(stage, precision, meters=None, stop=None, **options):
     meters = meters or EpochMeters()
     finished = train_epoch(stage, 1, meters, precision, stop or StopRequest(), **options)
@@ -73,29 +61,29 @@ def test_broken_images_are_counted_and_a_batch_of_one_is_skipped(toy_stage, floa
     assert "broken2.jpg" in caplog.text
 
 
-def test_stop_ends_the_epoch_between_two_batches(toy_stage, float32):
+def test_stop_ends_the_epoch_between_two_batches(toy_stage, float32, stop_after):
     stage = toy_stage(sizes=(4, 4, 2))
-    finished, meters = one_epoch(stage, float32, stop=StopAfter(2))
+    finished, meters = one_epoch(stage, float32, stop=stop_after(2))
     assert not finished
     assert (meters.iteration, meters.images) == (2, 8)
     assert len(stage.seen) == 2
 
 
-def test_stop_during_the_last_batch_still_finishes_the_epoch(toy_stage, float32):
-    finished, meters = one_epoch(toy_stage(sizes=(4, 4, 2)), float32, stop=StopAfter(3))
+def test_stop_during_the_last_batch_still_finishes_the_epoch(toy_stage, float32, stop_after):
+    finished, meters = one_epoch(toy_stage(sizes=(4, 4, 2)), float32, stop=stop_after(3))
     assert finished
     assert meters.iteration == 3
 
 
 @pytest.mark.parametrize("stopped_after", [0, 1, 2])
-def test_epoch_in_two_parts_equals_the_whole(toy_stage, float32, stopped_after):
+def test_epoch_in_two_parts_equals_the_whole(toy_stage, float32, stop_after, stopped_after):
     torch.manual_seed(0)
     whole = toy_stage(noise=1.0)
     _, expected = one_epoch(whole, float32)
 
     torch.manual_seed(0)
     parts = toy_stage(noise=1.0)
-    _, meters = one_epoch(parts, float32, stop=StopAfter(stopped_after))
+    _, meters = one_epoch(parts, float32, stop=stop_after(stopped_after))
     saved = random_state()
     torch.manual_seed(999)
     finished, meters = one_epoch(parts, float32, meters, random_numbers=saved)

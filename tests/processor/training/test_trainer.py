@@ -253,18 +253,6 @@ def test_final_evaluation_features_equal_the_original(run, stored):
 # ------------------------------------------------------------------------- epochs of any stage
 
 
-class StopAfter:
-    """A stop request that comes before the batch with that number, over all epochs."""
-
-    def __init__(self, count):
-        self.left = count
-
-    @property
-    def requested(self):
-        self.left -= 1
-        return self.left < 0
-
-
 class Scores:
     """An evaluation that gives one mAP after the other."""
 
@@ -356,7 +344,9 @@ def test_best_is_the_checkpoint_with_the_highest_map(tmp_path, toy_stage):
 
 
 @pytest.mark.parametrize("stopped_after", range(9))
-def test_stopped_and_resumed_run_equals_a_straight_one(tmp_path, toy_stage, stopped_after):
+def test_stopped_and_resumed_run_equals_a_straight_one(
+    tmp_path, toy_stage, stop_after, stopped_after
+):
     """Three epochs of three batches, stopped before every one of the nine."""
     straight = toy_stage(noise=1.0)
     scores = Scores(0.2, 0.4, 0.3)
@@ -364,7 +354,7 @@ def test_stopped_and_resumed_run_equals_a_straight_one(tmp_path, toy_stage, stop
 
     stage = toy_stage(noise=1.0)
     stopped = training(
-        tmp_path / "b", stage, evaluate=Scores(0.2, 0.4, 0.3), stop=StopAfter(stopped_after)
+        tmp_path / "b", stage, evaluate=Scores(0.2, 0.4, 0.3), stop=stop_after(stopped_after)
     )
     with pytest.raises(Interrupted):
         stopped.run(stage)
