@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from datasets.own.csv_file import read_rows
-from datasets.own.entries import SPLITS, number_identities
+from datasets.own.entries import SPLITS, number_names
+from datasets.own.table import read_csv_entries
 from datasets.readers.layout import is_image
-from datasets.records import Sample
+from datasets.records import UNKNOWN, Sample
 from datasets.registry import BENCHMARKS, read_dataset
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN = -1
+LARGEST = 2**63  # of a number that a file of features holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,9 @@ class ImageList:
     dataset: str = ""
 
 
-def read_image_lists(places: Sequence[str], root: str | Path) -> list[ImageList]:
+def read_image_lists(
+    places: Sequence[str], root: str | Path, *, by_folder: bool = False
+) -> list[ImageList]:
     """The images of all places, in order; repeated images are taken once.
 
     Args:
@@ -40,12 +42,13 @@ def read_image_lists(places: Sequence[str], root: str | Path) -> list[ImageList]
             column `path` and optionally `pid`, `camid` and `viewid`; or a split of a data set such
             as `market1501:query` or `my_shop:train` (of split 0 if there are several).
         root: the data root.
+        by_folder: in a folder, images are of the identity that their subfolder is named after.
 
     Raises:
         FileNotFoundError: a place does not exist or holds no image.
-        ValueError: a split without images, or as `read_dataset` and `read_rows`.
+        ValueError: a split without images, or as `read_dataset` and `read_csv_entries`.
     """
-    lists = [_read_list(place, root) for place in places]
+    lists = [_read_list(place, root, by_folder=by_folder) for place in places]
     seen: set[str] = set()
     distinct = []
     for images in lists:
@@ -61,7 +64,7 @@ def read_image_lists(places: Sequence[str], root: str | Path) -> list[ImageList]
     return distinct
 
 
-def _read_list(place: str, root: str | Path) -> ImageList:
+def _read_list(place: str, root: str | Path, *, by_folder: bool) -> ImageList:
     path = Path(place)
     if path.suffix.lower() == ".csv" and path.is_file():
         return ImageList(_read_csv(path))
@@ -71,7 +74,8 @@ def _read_list(place: str, root: str | Path) -> ImageList:
         images = sorted(x for x in path.rglob("*") if is_image(x) and x.is_file())
         if not images:
             raise FileNotFoundError(f"no images in {path} and its subfolders")
-        return ImageList([_unknown(image) for image in images])
+        samples = [_unknown(image) for image in images]
+        return ImageList(_name_by_folder(samples, path) if by_folder else samples)
     name, _, split = place.rpartition(":")
     if split not in SPLITS:
         split_missing = f"; name the split, e.g. {place}:query" if place in BENCHMARKS else ""
@@ -85,25 +89,44 @@ def _read_list(place: str, root: str | Path) -> ImageList:
     return ImageList(samples, name)
 
 
+def _name_by_folder(samples: Sequence[Sample], folder: Path) -> list[Sample]:
+    """The images, those in subfolders with the name of the subfolder as their identity."""
+    parts = [Path(sample.path).relative_to(folder).parts for sample in samples]
+    names = [part[0] if len(part) > 1 else "" for part in parts]
+    pids = {"": UNKNOWN, **number_names(name for name in names if name)}
+    return [
+        replace(sample, pid=pids[name], pid_name=name)
+        for sample, name in zip(samples, names, strict=True)
+    ]
+
+
 def _unknown(path: Path) -> Sample:
     return Sample(str(path), UNKNOWN, UNKNOWN, UNKNOWN)
 
 
 def _read_csv(file: Path) -> list[Sample]:
-    """The rows in order; identities other than whole numbers are numbered by name."""
-    entries = list(read_rows(file, required=("path",)).values())
-    names = {entry.identity for entry in entries if entry.identity}
-    if all(name.isdecimal() for name in names):
-        pids = {name: int(name) for name in names}
-    else:
-        pids = number_identities(names)
-        logger.info("%s: %d identities numbered in the order of their names", file, len(names))
+    """The rows in order; identities and cameras keep their names."""
+    entries = list(read_csv_entries(file, required=("path",)).values())
+    pids = _number(file, "identities", {entry.identity for entry in entries} - {""})
+    camids = _number(file, "cameras", {entry.camera for entry in entries} - {""})
     return [
         Sample(
             str(entry.path),
             pids.get(entry.identity, UNKNOWN),
-            UNKNOWN if entry.camera is None else entry.camera,
+            camids.get(entry.camera, UNKNOWN),
             entry.viewid,
+            entry.identity,
+            entry.camera,
         )
         for entry in entries
     ]
+
+
+def _number(file: Path, what: str, names: set[str]) -> dict[str, int]:
+    """Numbers for names: whole numbers keep their values, unless two of them are equal."""
+    if all(name.isdecimal() for name in names):
+        numbers = {name: int(name) for name in names}
+        if len(set(numbers.values())) == len(names) and all(x < LARGEST for x in numbers.values()):
+            return numbers
+    logger.info("%s: %d %s numbered in the order of their names", file, len(names), what)
+    return number_names(names)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+UNKNOWN = -1  # pid, camid or viewid
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -18,12 +20,26 @@ class Sample:
         pid: identity number of the data set, not contiguous.
         camid: 0-based camera.
         viewid: 0-based viewpoint; 0 if the data set has none, -1 if this image has no label.
+        pid_name: the identity as its owner calls it; empty = by its number.
+        camid_name: the camera, likewise.
     """
 
     path: str
     pid: int
     camid: int
     viewid: int = 0
+    pid_name: str = field(default="", compare=False)
+    camid_name: str = field(default="", compare=False)
+
+    @property
+    def identity(self) -> str:
+        """The name of the identity; empty = unknown."""
+        return self.pid_name or ("" if self.pid == UNKNOWN else str(self.pid))
+
+    @property
+    def camera(self) -> str:
+        """The name of the camera, numbers as file names count them (from 1); empty = unknown."""
+        return self.camid_name or ("" if self.camid < 0 else str(self.camid + 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from datasets.own.folder import own_data_name, read_own_data
+from datasets.own.table import DataFrame, read_frame
 from datasets.readers import (
     airport,
     cuhk01,
@@ -75,12 +76,13 @@ BENCHMARKS: dict[str, Benchmark] = {
 
 
 def read_dataset(
-    name: str, root: str | Path, split: int = 0, *, tested_only: bool = False
+    name: str | DataFrame, root: str | Path, split: int = 0, *, tested_only: bool = False
 ) -> DataSplits:
-    """Read a data set: a registered one, or own data given as a folder or CSV path.
+    """Read a data set: a registered one, or own data given as a folder, CSV path or DataFrame.
 
     Args:
-        name: a key of `BENCHMARKS`, or a path: absolute, below `root`, or from the working folder.
+        name: a key of `BENCHMARKS`; a path: absolute, below `root`, or from the working folder; or
+            a table with the columns of `read_entries` and paths relative to `root`.
         root: the data root.
         split: index of the split, below `num_splits(name)`.
         tested_only: no model was trained on it, so own data without a given split needs none:
@@ -91,6 +93,8 @@ def read_dataset(
         FileNotFoundError: the data set is not below the root.
     """
     root = Path(root).expanduser()
+    if not isinstance(name, str):
+        return _log_summary(read_frame(name, root, tested_only=tested_only))
     own_data = None if name in BENCHMARKS else _find_own_data(name, root)
     if name not in BENCHMARKS and own_data is None:
         raise ValueError(_unknown_name(name, root))

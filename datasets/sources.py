@@ -40,11 +40,26 @@ class TrainingSet:
         """Camera per image, offset per source."""
         return [sample.camid for sample in self.samples]
 
+    @property
+    def identity_names(self) -> list[str]:
+        """The name of the identity behind every label."""
+        pairs = zip(self.labels, self.samples, strict=True)
+        return _by_number({label: sample.identity for label, sample in pairs}, self.num_classes)
+
+    @property
+    def camera_names(self) -> list[str]:
+        """The name of the camera behind every row of a camera table; empty where there is none."""
+        return _by_number({x.camid: x.camera for x in self.samples}, self.num_cameras)
+
     def camera_ranges(self) -> dict[str, range]:
         """Rows of a camera table, per source."""
         stops = [*self.camera_offsets[1:], self.num_cameras]
         pairs = zip(self.camera_offsets, stops, strict=True)
         return dict(zip(self.names, (range(*pair) for pair in pairs), strict=True))
+
+
+def _by_number(names: dict[int, str], count: int) -> list[str]:
+    return [names.get(number, "") for number in range(count)]
 
 
 def join_sources(sources: Sequence[DataSplits], *, use_all: bool = False) -> TrainingSet:
@@ -79,7 +94,10 @@ def join_sources(sources: Sequence[DataSplits], *, use_all: bool = False) -> Tra
     for domain, images in enumerate(images_of):
         pids = sorted({sample.pid for sample in images})
         label_of = {pid: label for label, pid in enumerate(pids, start=num_classes)}
-        samples += [replace(sample, camid=sample.camid + num_cameras) for sample in images]
+        samples += [
+            replace(sample, camid=sample.camid + num_cameras, camid_name=sample.camera)
+            for sample in images
+        ]
         labels += [label_of[sample.pid] for sample in images]
         domains += [domain] * len(images)
         offsets.append(num_cameras)
@@ -123,6 +141,8 @@ def number_test_images(source: DataSplits) -> list[Sample]:
         return test
     first = 1 + max((sample.pid for sample in source.train), default=-1)
     return [
-        sample if sample.pid in source.distractors else replace(sample, pid=sample.pid + first)
+        sample
+        if sample.pid in source.distractors
+        else replace(sample, pid=sample.pid + first, pid_name=sample.identity)
         for sample in test
     ]

@@ -23,9 +23,8 @@ from datasets.sources import TrainingSet
 from model import ReIDModel
 from processor.checkpoints.configuration import NO_PRETRAINING
 from processor.checkpoints.load import open_model
-from processor.checkpoints.meta import ModelSizes, describe_model
+from processor.checkpoints.meta import describe_training
 from processor.checkpoints.resume import StartingPoint, build_starting_model, find_starting_point
-from processor.checkpoints.save import Meta
 from processor.evaluation.build import build_evaluator, prepare_evaluation
 from processor.evaluation.evaluator import Evaluator
 from processor.results.files import save_evaluation, save_results
@@ -90,7 +89,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
             stop=stop,
             model_name=cfg.MODEL.NAME,
             config_text=dump_cfg(cfg),
-            meta=_describe_training(cfg, plan.data),
+            meta=describe_training(cfg, plan.data),
             seed=cfg.SOLVER.SEED,
             evaluate=(lambda: evaluator(model)) if plan.targets else None,
         )
@@ -203,11 +202,6 @@ def _describe_model(
         f"{cfg.MODEL.NAME}, {millions:.1f} M parameters, {weights}; {processes}"
         f"{describe_device(precision.device)}, {number_format}"
     )
-
-
-def _describe_training(cfg: CfgNode, data: TrainingSet) -> Meta:
-    """The facts about the model that its checkpoints carry."""
-    return describe_model(cfg, ModelSizes.of(data), data.camera_ranges(), use_all=data.use_all)
 
 
 def _write_results(

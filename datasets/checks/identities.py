@@ -95,7 +95,7 @@ def find_camera_faults(splits: DataSplits) -> Iterator[Fault]:
             WARNING,
             "one camera",
             splits.name,
-            f"all {len(images):,} images are from camera {images[0].camid}",
+            f"all {len(images):,} images are from camera {images[0].camera}",
             (),
             "name cameras in file names such as 0007_c2_001.jpg or in the CSV column camid; "
             "matches from the same camera make scores too high",
@@ -126,13 +126,16 @@ def find_query_faults(splits: DataSplits, *, ignore_same_camera: bool) -> Iterat
 
 def queries_without_match(splits: DataSplits, *, ignore_same_camera: bool) -> list[Sample]:
     """Queries without a gallery image of their identity or, by the rule, from another camera."""
-    cameras = defaultdict(set)
+    found = defaultdict(set)
     for image in splits.gallery:
-        cameras[image.pid].add(image.camid)
+        found[image.pid].add((image.camid, image.path))
     return [
         query
         for query in splits.query
-        if not cameras[query.pid] - ({query.camid} if ignore_same_camera else set())
+        if not any(
+            path != query.path and not (ignore_same_camera and camid == query.camid)
+            for camid, path in found[query.pid]
+        )
     ]
 
 

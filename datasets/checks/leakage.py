@@ -48,9 +48,10 @@ def check_leakage(
         for source in sources:
             pids = shared_identities(source, splits, use_all=use_all)
             if pids:
+                names = {x.pid: x.identity for split in splits for x in number_test_images(split)}
                 raise LeakageError(
                     f"target {name}: {len(pids):,} of its test identities are trained on with "
-                    f"{source.name} ({_show([*map(str, sorted(pids))], ', ')}); {remedy}"
+                    f"{source.name} ({_show([names[pid] for pid in sorted(pids)], ', ')}); {remedy}"
                 )
         refused, published = _shared_files(sources, splits, memory, use_all=use_all)
         if refused:

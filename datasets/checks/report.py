@@ -98,10 +98,10 @@ def _fault_lines(fault: Fault) -> Iterator[str]:
 
 
 def name_identity(sample: Sample) -> str:
-    """An identity as text: its pid and one of its images."""
-    return f"identity {sample.pid} ({sample.path})"
+    """An identity as text: its name and one of its images."""
+    return f"identity {sample.identity} ({sample.path})"
 
 
 def name_image(sample: Sample) -> str:
     """An image as text."""
-    return f"{sample.path} (identity {sample.pid}, camera {sample.camid})"
+    return f"{sample.path} (identity {sample.identity}, camera {sample.camera})"

@@ -1,7 +1,6 @@
 """Own data in folders: one folder per identity, or a tree in the Market-1501 layout.
 
-Identities are numbered 0, 1, ... by name: in numeric order if all names are whole numbers, else
-alphabetically. A name stands for the same identity in all splits.
+A name stands for the same identity in all splits.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from datasets.own.csv_file import read_csv
 from datasets.own.entries import Entry, assemble_splits
+from datasets.own.table import read_csv
 from datasets.readers.layout import is_image
 from datasets.readers.market1501 import SPLIT_FOLDERS, read_market_tree
 from datasets.records import DataSplits
@@ -52,8 +51,7 @@ def read_folder(folder: Path, *, tested_only: bool = False) -> DataSplits:
 
     Images are jpg, png, bmp, tif and webp; `test/` is another name for `gallery/`. The camera is
     the number after "_c" or "cam" in the file name (`0007_c2_001.jpg`, `door-cam2.png`) if every
-    file has one; otherwise cameras are unknown and count as one. Cameras are numbered 0, 1, ... in
-    ascending order.
+    file has one; otherwise cameras are unknown and count as one.
 
     Args:
         folder: the folder.
@@ -81,7 +79,7 @@ def read_folder(folder: Path, *, tested_only: bool = False) -> DataSplits:
             f"(train_dsgl.py), {folder}/train/unknown/<image>.jpg"
         )
     _doubt_identities(folder, sorted({entry.identity for entry in entries}))
-    return assemble_splits(name, _number_cameras(entries), tested_only=tested_only)
+    return assemble_splits(name, entries, tested_only=tested_only)
 
 
 def _doubt_identities(folder: Path, names: list[str]) -> None:
@@ -127,17 +125,7 @@ def _list_identities(folder: Path) -> list[Entry]:
     ]
 
 
-def _find_camera(image: Path) -> int | None:
+def _find_camera(image: Path) -> str:
+    """The number in the file name, without leading zeros, or nothing."""
     match = _CAMERA.search(image.stem)
-    return int(match[1]) if match else None
-
-
-def _number_cameras(entries: list[Entry]) -> list[Entry]:
-    """Number cameras 0, 1, ...; None for all if any file name has none."""
-    numbers = {entry.camera for entry in entries}
-    if None in numbers:
-        return [replace(entry, camera=None) for entry in entries]
-    camids = {
-        number: camid for camid, number in enumerate(sorted(n for n in numbers if n is not None))
-    }
-    return [replace(entry, camera=camids[entry.camera or 0]) for entry in entries]
+    return str(int(match[1])) if match else ""

@@ -31,7 +31,7 @@ class LoadedModel:
         cfg: the configuration it was rebuilt with.
         cameras: per training source, the rows of its cameras in the camera table.
         use_all: whether it was trained on the sources' query and gallery images as well.
-        meta: facts for its checkpoints; see `describe_model`.
+        meta: facts for its checkpoints; see `describe_training`.
         before_prompts: whether the file is from stage 0, before prompts are learned.
     """
 

@@ -31,23 +31,34 @@ class ModelSizes:
         return cls(data.num_classes, data.num_cameras, data.num_views)
 
 
-def describe_model(
-    cfg: CfgNode, sizes: ModelSizes, cameras: dict[str, range], *, use_all: bool = False
-) -> Meta:
-    """The facts that a checkpoint carries about its model.
+def describe_training(cfg: CfgNode, data: TrainingSet) -> Meta:
+    """The facts that the checkpoints of a training run carry about their model.
+
+    Among them are, as JSON lists, "names": the identity behind every label (empty if trained
+    without labels), and "camera_names": the camera behind every row of the camera table.
+    """
+    identities = () if cfg.DSGL.ENABLED else data.identity_names
+    return {
+        **describe_model(cfg, ModelSizes.of(data), data.camera_ranges()),
+        "use_all": data.use_all,
+        "names": json.dumps(identities, ensure_ascii=False),
+        "camera_names": json.dumps(data.camera_names, ensure_ascii=False),
+    }
+
+
+def describe_model(cfg: CfgNode, sizes: ModelSizes, cameras: dict[str, range]) -> Meta:
+    """The facts about a model that an original file allows to tell, too.
 
     Args:
         cfg: MODEL.NAME and DSGL.ENABLED count.
         sizes: of the model.
         cameras: per source, the rows of its cameras in the camera table.
-        use_all: whether the sources' query and gallery images are trained on as well.
     """
     return {
         "architecture": architecture_text(cfg.MODEL.NAME),
         "num_classes": 0 if cfg.DSGL.ENABLED else sizes.num_classes,
         "num_cameras": sizes.num_cameras,
         "num_views": sizes.num_views,
-        "use_all": use_all,
         "cameras": json.dumps({name: [rows.start, rows.stop] for name, rows in cameras.items()}),
         "torch": str(torch.__version__),
     }

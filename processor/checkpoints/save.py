@@ -27,7 +27,7 @@ def save_checkpoint(
         path: the file; a killed process leaves the old one intact.
         model: its state dict is saved.
         config_text: the configuration as YAML.
-        meta: facts about the model; see `describe_model`.
+        meta: facts about the model; see `describe_training`.
         training: optimizer, schedule and random states as tensors, numbers, strings, containers.
     """
     content = {

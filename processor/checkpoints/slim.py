@@ -27,7 +27,8 @@ def save_slim(
 ) -> None:
     """Write a checkpoint's model as a baseline: without prompts, text encoder, optimizer states.
 
-    `embed` returns the same bits. The configuration becomes a baseline's; the one the model was
+    `embed` returns the same bits. The names of the training identities, who may be people, are left
+    out. The configuration becomes a baseline's; the one the model was
     trained with is kept as `trained_with` in the file's meta.
 
     Args:
@@ -44,4 +45,5 @@ def save_slim(
     loaded = open_model(checkpoint, config_file, [*opts, *_BASELINE])
     model = loaded.model.half() if half else loaded.model
     meta = {"trained_with": trained_with, **loaded.meta}  # a slim file's own entry wins
+    meta.pop("names", None)
     save_checkpoint(path, model, dump_cfg(loaded.cfg), meta)

@@ -55,6 +55,7 @@ class Evaluator:
         """Check that every target can be evaluated, without a model.
 
         Raises:
+            ConfigError: see `Protocol.check`.
             ValueError: names the target that has no test images or no valid query, and why.
         """
         for target in self.targets:
@@ -62,6 +63,7 @@ class Evaluator:
             for split in target.splits:
                 junk_rule = self._junk_rule(split)
                 ids = identities_of(split.query, split.gallery, ignore_same_camera=junk_rule)
+                self.protocol.check(ids)
                 try:
                     count_valid_queries(ids)
                 except ValueError as error:
@@ -93,6 +95,7 @@ class Evaluator:
             target.notes,
             len(table.bad_images),
             target.fingerprint,
+            {x.pid: x.pid_name for x in target.splits[0].query if x.pid_name},
         )
 
     def _evaluate_target(self, model: ReIDModel, target: Target) -> TargetResult:

@@ -8,10 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
+from config.errors import ConfigError
 from processor.evaluation.multi_query import pool_queries
 from processor.evaluation.target import Retrieval
 from processor.metrics.checks import check_features
 from processor.metrics.distance import DistanceSource, distance_blocks
+from processor.metrics.identities import Identities
 from processor.metrics.k_reciprocal import Reranking
 from processor.metrics.ranking import RetrievalMetrics, evaluate_blocks
 from processor.metrics.reranking import rerank_blocks
@@ -38,6 +40,13 @@ class Protocol:
     memory: WorkingMemory = field(default_factory=WorkingMemory)
     rerank: Reranking | None = None
     multi_query: bool = False
+
+    def check(self, ids: Identities) -> None:
+        """Raise ConfigError for options that need queries outside the gallery."""
+        used = {"TEST.RE_RANKING": self.rerank is not None, "TEST.MULTI_QUERY": self.multi_query}
+        for option, on in used.items():
+            if on and ids.own_places is not None:
+                raise ConfigError(f"{option}: queries are also in the gallery; set it False")
 
     def score(self, retrieval: Retrieval) -> RetrievalMetrics:
         """Rank the gallery of a split for every query and score the rankings.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 from torch import Tensor
 
 from datasets.records import DataSplits, Sample
@@ -65,10 +66,19 @@ class Retrieval:
 def identities_of(
     query: Sequence[Sample], gallery: Sequence[Sample], *, ignore_same_camera: bool
 ) -> Identities:
-    """Ids of query and gallery images."""
+    """Ids of query and gallery images; an image that is both is no match of itself."""
     columns = [
         [getattr(sample, name) for sample in side]
         for name in ("pid", "camid")
         for side in (query, gallery)
     ]
-    return Identities.check(*columns, ignore_same_camera=ignore_same_camera)
+    ids = Identities.check(*columns, ignore_same_camera=ignore_same_camera)
+    both = [*query, *gallery]
+    place_of = {sample.path: place for place, sample in enumerate(gallery)}
+    own_places = np.array([place_of.get(sample.path, -1) for sample in query])
+    return replace(
+        ids,
+        own_places=own_places if (own_places >= 0).any() else None,
+        pid_names={x.pid: x.pid_name for x in both if x.pid_name},
+        camid_names={x.camid: x.camid_name for x in both if x.camid_name},
+    )

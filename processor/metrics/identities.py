@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -22,6 +22,10 @@ class Identities:
         query_camids: (Q,) int64.
         gallery_camids: (G,) int64.
         ignore_same_camera: apply the junk rule; see `processor.metrics.junk_rule`.
+        own_places: (Q,) place of the query's own image in the gallery, -1 = it is not there; None =
+            no query is. The image itself is junk.
+        pid_names: names of pids for messages; a pid without one is its number.
+        camid_names: likewise.
     """
 
     query_pids: np.ndarray
@@ -29,6 +33,9 @@ class Identities:
     query_camids: np.ndarray
     gallery_camids: np.ndarray
     ignore_same_camera: bool = True
+    own_places: np.ndarray | None = None
+    pid_names: Mapping[int, str] = field(default_factory=dict)
+    camid_names: Mapping[int, str] = field(default_factory=dict)
 
     @classmethod
     def check(
@@ -67,7 +74,13 @@ class Identities:
             expected = num_gallery if side == "gallery" else num_query
             if len(array) != expected:
                 raise ValueError(f"{name}: {len(array)} entries for {expected} {side} images")
-        return cls(**arrays, ignore_same_camera=ignore_same_camera)
+        return cls(
+            query_pids=arrays["query_pids"],
+            gallery_pids=arrays["gallery_pids"],
+            query_camids=arrays["query_camids"],
+            gallery_camids=arrays["gallery_camids"],
+            ignore_same_camera=ignore_same_camera,
+        )
 
 
 def _as_int64(name: str, values: IdArray) -> np.ndarray:

@@ -1,12 +1,13 @@
 """The junk rule: a gallery image with the query's pid and the query's camid does not count.
 
 It is neither right nor wrong and leaves the query's ranking, as on Market-1501 (Zheng et al., ICCV
-2015) and every benchmark since. `TEST.IGNORE_SAME_CAMERA False` switches it off.
+2015) and every benchmark since. `TEST.IGNORE_SAME_CAMERA False` switches it off. The query's own
+image, where it is in the gallery as well, never counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,9 +29,12 @@ def is_junk(ids: Identities, rows: slice, positions: np.ndarray) -> np.ndarray:
     Returns:
         (c, M) bool.
     """
-    if not ids.ignore_same_camera:
-        return np.zeros(positions.shape, dtype=bool)
-    return ids.gallery_camids[positions] == ids.query_camids[rows, None]
+    junk = np.zeros(positions.shape, dtype=bool)
+    if ids.ignore_same_camera:
+        junk |= ids.gallery_camids[positions] == ids.query_camids[rows, None]
+    if ids.own_places is not None:
+        junk |= positions == ids.own_places[rows, None]
+    return junk
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,20 +106,22 @@ def count_valid_queries(ids: Identities) -> int:
 def explain_no_match(candidates: Candidates) -> str:
     """Why no query has a match, and what to set."""
     ids = candidates.ids
+    pids = [_preview(side, ids.pid_names) for side in (ids.query_pids, ids.gallery_pids)]
+    cameras = [_preview(side, ids.camid_names) for side in (ids.query_camids, ids.gallery_camids)]
     if not bool(candidates.counts.any()):
         return (
             f"0 of {len(ids.query_pids)} queries have a match: no query identity occurs in the "
-            f"gallery; pids in the query {_preview(ids.query_pids)}, in the gallery "
-            f"{_preview(ids.gallery_pids)}; both sides have to come from the same dataset"
+            f"gallery; pids in the query {pids[0]}, in the gallery {pids[1]}; both sides have to "
+            "come from the same dataset"
         )
     return (
         f"0 of {len(ids.query_pids)} queries have a gallery image of the same identity from "
-        f"another camera; cameras in the query {_preview(ids.query_camids)}, in the gallery "
-        f"{_preview(ids.gallery_camids)}; set TEST.IGNORE_SAME_CAMERA False or give camera ids"
+        f"another camera; cameras in the query {cameras[0]}, in the gallery {cameras[1]}; "
+        "set TEST.IGNORE_SAME_CAMERA False or give camera ids"
     )
 
 
-def _preview(ids: np.ndarray, limit: int = 10) -> str:
+def _preview(ids: np.ndarray, names: Mapping[int, str], limit: int = 10) -> str:
     distinct = np.unique(ids)
-    shown = ", ".join(str(i) for i in distinct[:limit])
+    shown = ", ".join(names.get(i, str(i)) for i in distinct[:limit].tolist())
     return "{" + shown + (", ..." if len(distinct) > limit else "") + "}"

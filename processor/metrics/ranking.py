@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -35,6 +35,7 @@ class RetrievalMetrics:
     mINP: float
     num_queries: int
     num_valid_queries: int  # queries with a match after the junk rule
+    by_pid: Mapping[int, float] = field(default_factory=dict)  # mAP of identities with such queries
 
     def rank(self, k: int) -> float:
         """CMC at rank k >= 1; beyond the end of the curve its last value."""
@@ -170,20 +171,31 @@ def _evaluate(
         raise ValueError(f"max_rank: expected at least 1, got {max_rank}")
     counter = EntryCounter()
     scores = []
+    pids = []
     for block in blocks:
         block.check_shape(len(candidates.by_pid))
         chunk = candidates.chunk(block.rows)
         if chunk.match.any():
             scores.append(score_queries(block.values, chunk, counter))
+            pids.append(candidates.ids.query_pids[block.rows][scores[-1].valid])
     if not scores:
         raise ValueError(explain_no_match(candidates))
     first_match = np.concatenate([s.first_match for s in scores])
     ranks = np.arange(1, min(max_rank, len(candidates.by_pid)) + 1)
     found = np.searchsorted(np.sort(first_match), ranks, side="right")
+    average_precision = np.concatenate([s.average_precision for s in scores])
     return RetrievalMetrics(
         cmc=found / len(first_match),
-        mAP=float(np.concatenate([s.average_precision for s in scores]).mean()),
+        mAP=float(average_precision.mean()),
         mINP=float(np.concatenate([s.inverse_penalty for s in scores]).mean()),
         num_queries=len(candidates.starts),
         num_valid_queries=len(first_match),
+        by_pid=_mean_by_pid(average_precision, np.concatenate(pids)),
     )
+
+
+def _mean_by_pid(scores: np.ndarray, pids: np.ndarray) -> dict[int, float]:
+    """The mean of (v,) scores for every one of their (v,) pids."""
+    distinct, groups = np.unique(pids, return_inverse=True)
+    means = np.bincount(groups, weights=scores) / np.bincount(groups)
+    return dict(zip(distinct.tolist(), means.tolist(), strict=True))

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from datasets.sources import TrainingSet
 from processor.pictures.sheet import MARGIN, SMOOTH, Drawn, Tile, draw_sheet
-from processor.pictures.style import FAINT_INK, INK, PAPER, REDDISH_PURPLE, name_camera
+from processor.pictures.style import FAINT_INK, INK, PAPER, REDDISH_PURPLE
 from processor.pictures.text import lines_height, wrap, write_lines
 
 TILE_HEIGHT, TITLE_SIZE, HEADING_SIZE, NOTE_SIZE = 128, 22, 20, 15  # pixels
@@ -88,12 +88,11 @@ def find_links(labels: Sequence[int], neighbours: Sequence[Sequence[int]]) -> li
 def _identity_row(data: TrainingSet, images: Sequence[int], distance: float) -> list[Tile]:
     """Tiles of one identity, named below the first one; below the others stand their cameras."""
     domain = data.domains[images[0]]
-    who = (f"identity {data.samples[images[0]].pid}", f"nearest at {distance:#.3g}")
+    who = (f"identity {data.samples[images[0]].identity}", f"nearest at {distance:#.3g}")
     first = (*who, data.names[domain]) if len(data.names) > 1 else who
     tiles = [Tile(data.samples[images[0]].path, first)]
     for sample in (data.samples[i] for i in images[1:]):
-        camid = sample.camid - data.camera_offsets[domain]
-        tiles.append(Tile(sample.path, (name_camera(camid),)))
+        tiles.append(Tile(sample.path, (f"camera {sample.camera}",)))
     return tiles
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
@@ -17,7 +17,16 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from processor.evaluation.identity_sample import Identity
 from processor.pictures.plane import Plane, find_medoid
 from processor.pictures.sheet import read_scaled
-from processor.pictures.style import FAINT_INK, GREY, HUES, INK, PAPER, new_figure, tidy_axes
+from processor.pictures.style import (
+    FAINT_INK,
+    GREY,
+    HUES,
+    INK,
+    PAPER,
+    natural_order,
+    new_figure,
+    tidy_axes,
+)
 
 WIDTH, HEIGHT = 12.0, 9.0  # inches
 SHAPES = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h", "8")
@@ -40,6 +49,7 @@ class Scene:
         marks: (N,) what each image's shape stands for, its camera or its data set.
         paths: (N,) the image files, for thumbnails; empty = no thumbnails.
         prompts: (M,) the identities of the prompts.
+        names: of the identities; one without a name is its pid.
     """
 
     plane: Plane
@@ -47,10 +57,11 @@ class Scene:
     marks: Sequence[str]
     paths: Sequence[str] = ()
     prompts: Sequence[Identity] = ()
+    names: Mapping[Identity, str] = field(default_factory=dict)
 
 
 def draw_embedding(scene: Scene, *, title: str, notes: Sequence[str] = ()) -> Figure:
-    """Draw images as points and prompts as stars, with a thumbnail and the pid of each identity.
+    """Draw images as points and prompts as stars, with a thumbnail and the name of each identity.
 
     The thumbnail is the identity's medoid. A line runs from a star to the median of its images.
 
@@ -79,7 +90,7 @@ def draw_embedding(scene: Scene, *, title: str, notes: Sequence[str] = ()) -> Fi
     for person in people:
         medoid = rows[person][find_medoid(images[rows[person]])]
         path = scene.paths[medoid] if scene.paths else ""
-        _label(axes, _name(person, people), images[medoid], path, len(people))
+        _label(axes, _name(person, people, scene.names), images[medoid], path, len(people))
     if scene.plane.axes:
         axes.set(xlabel=scene.plane.axes[0], ylabel=scene.plane.axes[1])
         axes.tick_params(labelsize="small")
@@ -98,7 +109,7 @@ def draw_embedding(scene: Scene, *, title: str, notes: Sequence[str] = ()) -> Fi
 
 def _choose_shapes(marks: Sequence[str]) -> dict[str, str]:
     """The marker of every mark, in natural order; more marks than shapes share them."""
-    names = sorted(set(marks), key=lambda name: (len(name), name))
+    names = sorted(set(marks), key=natural_order)
     return {name: SHAPES[place % len(SHAPES)] for place, name in enumerate(names)}
 
 
@@ -112,10 +123,10 @@ def _look(number: int) -> dict[str, Any]:
     return {"markerfacecolor": face, "markeredgecolor": edge, "markeredgewidth": width}
 
 
-def _name(person: Identity, people: Sequence[Identity]) -> str:
-    """The pid, after the name of its data set where there are several."""
-    several = len({name for name, _ in people}) > 1
-    return f"{person[0]} {person[1]}" if several else str(person[1])
+def _name(person: Identity, people: Sequence[Identity], names: Mapping[Identity, str]) -> str:
+    """The name, after that of its data set where there are several."""
+    name = names.get(person, str(person[1]))
+    return f"{person[0]} {name}" if len({data for data, _ in people}) > 1 else name
 
 
 def _label(axes: Axes, name: str, place: np.ndarray, path: str, count: int) -> None:

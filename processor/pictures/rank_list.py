@@ -10,7 +10,6 @@ from datasets.records import Sample
 from processor.evaluation.target import Retrieval
 from processor.metrics.rank_lists import RankEntry, RankList
 from processor.pictures.sheet import Row, Tile
-from processor.pictures.style import name_camera
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +20,7 @@ class RankRow:
         query: the query's tile.
         ranks: the nearest gallery images that count, rank 1 first.
         junk: the nearest junk images, apart from the ranks as they have none.
-        pid: identity of the query.
+        identity: of the query, by name.
         result: "right" or "wrong" as the image at rank 1; "none" where the gallery has no match, so
             that the query does not count; "" without identities.
         average_precision: of the whole ranking; None without a match or without identities.
@@ -30,7 +29,7 @@ class RankRow:
     query: Tile
     ranks: tuple[Tile, ...]
     junk: tuple[Tile, ...]
-    pid: int
+    identity: str
     result: str
     average_precision: float | None
 
@@ -79,7 +78,7 @@ def rank_row(
         query=Tile(query.path, ("query", *describe(query), *scores), "query"),
         ranks=tuple(ranks),
         junk=tuple(junk),
-        pid=query.pid,
+        identity=query.identity,
         result=result,
         average_precision=rank_list.average_precision if labelled else None,
     )
@@ -97,12 +96,12 @@ def _describe_scores(rank_list: RankList, shown_junk: int) -> tuple[str, ...]:
 
 
 def _ids_of(sample: Sample) -> tuple[str, ...]:
-    return (f"identity {sample.pid}", name_camera(sample.camid))
+    return (f"identity {sample.identity}", f"camera {sample.camera}")
 
 
 def _pid_of(sample: Sample) -> tuple[str, ...]:
     """Without the camera, as there is only one or it is unknown."""
-    return (f"identity {sample.pid}",)
+    return (f"identity {sample.identity}",)
 
 
 def _file_of(sample: Sample) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from string import Template
 
 from processor.pictures.rank_list import RankRow
 from processor.pictures.sheet import Tile, read_scaled
-from processor.pictures.style import MARKS, Mark
+from processor.pictures.style import MARKS, Mark, natural_order
 
 TEMPLATE = Path(__file__).with_name("rank_page.html")
 
@@ -87,11 +87,12 @@ def _embed(path: str) -> _Embedded:
 
 def _controls(rows: Sequence[RankRow], *, with_junk: bool) -> str:
     """Selectors of order, identity and first result, and a switch for junk."""
-    pids = {"": "all", **{str(pid): str(pid) for pid in sorted({row.pid for row in rows})}}
+    names = sorted({row.identity for row in rows}, key=natural_order)
+    identities = {"": "all", **{name: name for name in names}}
     present = {row.result for row in rows}
     results = {key: text for key, text in RESULTS.items() if not key or key in present}
     controls = _select("Order", "order", ORDERS)
-    controls += _select("Identity", "pid", pids)
+    controls += _select("Identity", "pid", identities)
     controls += _select("Rank 1", "result", results)
     if with_junk:
         controls += '<label><input type="checkbox" name="junk" checked> show junk</label>'
@@ -99,7 +100,10 @@ def _controls(rows: Sequence[RankRow], *, with_junk: bool) -> str:
 
 
 def _select(label: str, name: str, choices: dict[str, str]) -> str:
-    options = "".join(f'<option value="{key}">{text}</option>' for key, text in choices.items())
+    options = "".join(
+        f'<option value="{escape(key, quote=True)}">{escape(text)}</option>'
+        for key, text in choices.items()
+    )
     return f'<label>{label} <select name="{name}">{options}</select></label>'
 
 
@@ -108,8 +112,9 @@ def _row(place: int, row: RankRow, images: dict[str, _Embedded]) -> str:
     ranks = "".join(_figure(tile, images) for tile in row.ranks)
     junk = "".join(_figure(tile, images) for tile in row.junk)
     strip = f'<div class="strip">{junk}</div>' if junk else ""
+    identity = escape(row.identity, quote=True)
     return (
-        f'<section class="row" data-place="{place}" data-pid="{row.pid}" data-ap="{score}" '
+        f'<section class="row" data-place="{place}" data-pid="{identity}" data-ap="{score}" '
         f'data-result="{row.result}">{_figure(row.query, images)}'
         f'<div class="found"><div class="ranks">{ranks}</div>{strip}</div></section>'
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,9 +63,10 @@ MARKS = {
 }
 
 
-def name_camera(camid: int) -> str:
-    """The camera as people and file names count it: camid 2 is camera 3."""
-    return f"camera {camid + 1}"
+def natural_order(name: str) -> list[str | int]:
+    """A key that sorts names alphabetically and the numbers in them by value."""
+    parts = re.split(r"([0-9]+)", name)
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ class TargetResult:
         notes: remarks about the data set.
         bad_images: number of files that could not be read and were left out.
         fingerprint: hash of the test data.
+        names: of the identities of own data, by pid.
     """
 
     name: str
@@ -33,6 +34,7 @@ class TargetResult:
     notes: tuple[str, ...] = ()
     bad_images: int = 0
     fingerprint: str = ""
+    names: Mapping[int, str] = field(default_factory=dict)
 
     def scores(self) -> dict[str, float]:
         """Means over the splits: mAP, mINP, rank1, rank5, rank10; fractions."""
@@ -80,6 +82,7 @@ class EvaluationReport:
 
 def _target_dict(target: TargetResult) -> dict[str, Any]:
     first = target.splits[0]
+    by_name = {target.names.get(pid, str(pid)): mAP for pid, mAP in first.by_pid.items()}
     return {
         **_nested(target.scores()),
         "std": _nested(target.deviations()),
@@ -89,6 +92,7 @@ def _target_dict(target: TargetResult) -> dict[str, Any]:
         "bad_images": target.bad_images,
         "notes": list(target.notes),
         "fingerprint": target.fingerprint,
+        **({"mAP_of_identities": by_name} if target.names else {}),
     }
 
 

@@ -30,6 +30,13 @@ class Neighbours:
     indices: Tensor
     distances: Tensor
 
+    def within(self, threshold: float) -> Neighbours:
+        """The neighbours up to a distance; the others become row -1 at infinite distance."""
+        far = self.distances > threshold
+        return Neighbours(
+            self.indices.masked_fill(far, -1), self.distances.masked_fill(far, torch.inf)
+        )
+
 
 @torch.no_grad()
 def search(

@@ -1,7 +1,7 @@
 """Features in files: a matrix, the image of each row, and a record of the model and the progress.
 
-`NAME.npy` holds the matrix, its sidecars `NAME.csv` an image per row (`path,pid,camid`) and
-`NAME.json` the record. `NAME.npz` holds everything in one file.
+`NAME.npy` holds the matrix, its sidecars `NAME.csv` an image per row (path, numbers and names of
+identity and camera) and `NAME.json` the record. `NAME.npz` holds everything in one file.
 """
 
 from __future__ import annotations
@@ -9,44 +9,49 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from numpy.lib import format as npy_format
 from torch import Tensor
 
-from datasets.records import Sample
+from datasets.records import UNKNOWN, Sample
 from processor.runtime.files import atomic_file, write_json
 
 Record: TypeAlias = dict[str, Any]
 
-FORMAT = "clipreid-features/1"
-COLUMNS = ("path", "pid", "camid")
+FORMAT = "clipreid-features/2"
+NUMBERS_ONLY = "clipreid-features/1"  # without names
+COLUMNS = ("path", "pid", "camid", "name", "camera")
+ARRAYS = tuple(f"{column}s" for column in COLUMNS)  # of a .npz
+PROGRESS = {"rows": 0, "images_done": 0, "csv_bytes": 0, "bad_images": []}
 HEADER_BYTES = 128  # of a .npy with a matrix; NumPy pads it for any number of rows
 ERRORS = "surrogateescape"  # file names on Linux need not be UTF-8
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFeatures:
-    """Features from a file.
+    """Features and their images.
 
     Attributes:
         features: (N, D) float32; memory-mapped (copy on write) from a .npy.
-        paths: of the images, as given at extraction.
-        pids: (N,) int64; -1 = unknown.
-        camids: (N,) int64; -1 = unknown.
+        samples: N images, with paths as given at extraction; -1 = pid or camid unknown.
         record: "model" (see `describe_features`), "checkpoint", "normalized", ...
     """
 
     features: np.ndarray
-    paths: list[str]
-    pids: np.ndarray
-    camids: np.ndarray
+    samples: list[Sample]
     record: Record
+
+    @property
+    def paths(self) -> list[str]:
+        """Path of every image."""
+        return [sample.path for sample in self.samples]
 
 
 class FeatureFile:
@@ -67,7 +72,7 @@ class FeatureFile:
     def __init__(self, path: Path, dim: int, record: Record) -> None:
         self.path = path
         self._dim = dim
-        self._record: Record = {"rows": 0, "images_done": 0, "csv_bytes": 0, "bad_images": []}
+        self._record: Record = {**PROGRESS, "bad_images": []}
         sidecars = (_csv_of(path), _json_of(path))
         if sidecars[1].is_file():
             found = read_record(path)
@@ -97,6 +102,24 @@ class FeatureFile:
     def bad_images(self) -> list[str]:
         """Paths of the broken images so far."""
         return list(self._record["bad_images"])
+
+    def expect(self, paths: Sequence[str], digest: str) -> None:
+        """Announce further images; broken ones among them are tried again.
+
+        Args:
+            paths: of the images, none of which has a row.
+            digest: identifies all images, those so far and these.
+        """
+        bad_images = [path for path in self.bad_images if path not in set(paths)]
+        done = self.rows + len(bad_images)
+        self._record |= {
+            "bad_images": bad_images,
+            "images_done": done,
+            "images": done + len(paths),
+            "images_sha256": digest,
+            "appending": True,
+        }
+        write_json(_json_of(self.path), self._record)
 
     def append(
         self, features: Tensor, samples: Sequence[Sample], bad_images: Sequence[str] = ()
@@ -143,7 +166,7 @@ def read_record(path: Path) -> Record:
         sidecar = _json_of(path)
         text = sidecar.read_text(encoding="utf-8") if sidecar.is_file() else "{}"
     record = json.loads(text)
-    if record.get("format") != FORMAT:
+    if record.get("format") not in (FORMAT, NUMBERS_ONLY):
         raise ValueError(
             f"{path}: not written by run.py extract, or its {_json_of(path).name} is missing"
         )
@@ -186,33 +209,68 @@ def read_features(path: str | Path) -> StoredFeatures:
     """
     path = Path(path)
     record = read_record(path)
+    check_complete(path, record)
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as content:
+            columns = [content[name].tolist() for name in ARRAYS if name in content.files]
+            return StoredFeatures(content["features"], _samples(zip(*columns, strict=True)), record)
+    # copy on write: torch warns about read-only memory
+    return StoredFeatures(np.load(path, mmap_mode="c"), read_samples(path), record)
+
+
+def check_complete(path: Path, record: Record) -> None:
+    """Raise ValueError if an extraction was interrupted."""
     if record["images_done"] < record["images"]:
         raise ValueError(
             f"{path} is incomplete, with {record['images_done']:,} of {record['images']:,} images; "
             "run the same extract command again"
         )
-    if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as content:
-            columns = (content["paths"].tolist(), content["pids"], content["camids"])
-            return StoredFeatures(content["features"], *columns, record)
-    # copy on write: torch warns about read-only memory
-    return StoredFeatures(np.load(path, mmap_mode="c"), *_read_csv(_csv_of(path)), record)
+
+
+def read_samples(path: Path) -> list[Sample]:
+    """The image of every row of a .npy."""
+    with _csv_of(path).open(newline="", encoding="utf-8", errors=ERRORS) as file:
+        rows = csv.reader(file)
+        next(rows, None)
+        return _samples(rows)
+
+
+def _samples(rows: Iterable[Sequence[Any]]) -> list[Sample]:
+    """The images of rows of COLUMNS; a file without names has only the first three."""
+    return [
+        Sample(path, int(pid), int(camid), UNKNOWN, *names) for path, pid, camid, *names in rows
+    ]
 
 
 def pack_features(source: Path, target: Path) -> None:
     """Write the features of a complete .npy as one .npz and remove the .npy and its sidecars."""
     stored = read_features(source)
+    columns = map(np.array, zip(*map(_cells, stored.samples), strict=True))
+    arrays = dict(zip(ARRAYS, columns, strict=True))
+    arrays |= {"features": stored.features, "record": np.array(json.dumps(stored.record))}
     with atomic_file(target) as partial, partial.open("wb") as file:
-        np.savez(
-            file,
-            features=stored.features,
-            paths=np.array(stored.paths),
-            pids=stored.pids,
-            camids=stored.camids,
-            record=np.array(json.dumps(stored.record)),
-        )
-    for file_ in (source, _csv_of(source), _json_of(source)):
-        file_.unlink()
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+    _remove(source)
+
+
+def unpack_features(source: Path, target: Path) -> None:
+    """Write the features of a .npz as a .npy with its sidecars; an interrupted one starts anew."""
+    stored = read_features(source)
+    _remove(target)
+    record = {key: value for key, value in stored.record.items() if key not in PROGRESS}
+    with FeatureFile(target, stored.features.shape[1], record) as file:
+        file.append(torch.from_numpy(stored.features), stored.samples, stored.record["bad_images"])
+
+
+def _remove(path: Path) -> None:
+    """Remove a .npy and its sidecars."""
+    for file in (path, _csv_of(path), _json_of(path)):
+        file.unlink(missing_ok=True)
+
+
+def _cells(sample: Sample) -> tuple[str, int, int, str, str]:
+    """The values of COLUMNS."""
+    return sample.path, sample.pid, sample.camid, sample.identity, sample.camera
 
 
 def _all_of(path: Path) -> Path:
@@ -242,18 +300,5 @@ def _csv_lines(samples: Sequence[Sample], *, with_header: bool) -> bytes:
     writer = csv.writer(text, lineterminator="\n")
     if with_header:
         writer.writerow(COLUMNS)
-    writer.writerows((sample.path, sample.pid, sample.camid) for sample in samples)
+    writer.writerows(map(_cells, samples))
     return text.getvalue().encode("utf-8", ERRORS)
-
-
-def _read_csv(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
-    with path.open(newline="", encoding="utf-8", errors=ERRORS) as file:
-        rows = csv.reader(file)
-        next(rows)
-        paths: list[str] = []
-        ids: list[int] = []
-        for name, pid, camid in rows:
-            paths.append(name)
-            ids += (int(pid), int(camid))
-    pids, camids = np.array(ids, dtype=np.int64).reshape(-1, 2).T
-    return paths, pids, camids

@@ -31,7 +31,7 @@ from processor.pictures.plane import (
     share_of_right_prompts,
     without_gap,
 )
-from processor.pictures.style import name_camera, plot_file, save_figure
+from processor.pictures.style import plot_file, save_figure
 from processor.tools.command_line import add_checkpoint, add_overrides, place_output, positive
 
 logger = logging.getLogger(__name__)
@@ -152,9 +152,11 @@ def make_scene(
     marks = few.domains
     if arguments.mark == "camera":
         several = len(set(few.domains)) > 1
-        cameras = [name_camera(sample.camid) for sample in few.samples]
+        cameras = [f"camera {sample.camera}" for sample in few.samples]
         pairs = zip(few.domains, cameras, strict=True)
         marks = [f"{name} {camera}" if several else camera for name, camera in pairs]
     plane = project_to_plane(rows, arguments.method, arguments.seed)
     paths = [sample.path for sample in few.samples]
-    return Scene(plane, few.identities, marks, paths, people)
+    names = (sample.identity for sample in few.samples)
+    named = dict(zip(few.identities, names, strict=True))
+    return Scene(plane, few.identities, marks, paths, people, named)

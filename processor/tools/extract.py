@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
 from datasets.image_lists import read_image_lists
 from processor.extractor import Extractor
 from processor.runtime import distributed
-from processor.search.extract import extract_to_file, join_lists
+from processor.search.extract import (
+    SUFFIXES,
+    Images,
+    append_to_file,
+    extract_in_memory,
+    extract_to_file,
+    join_lists,
+)
+from processor.search.feature_file import StoredFeatures, check_same_model, read_features
 from processor.tools.command_line import IMAGES, add_checkpoint, add_overrides, place_output
 
 
@@ -21,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a .npz (features, paths, pids, camids), or a memory-mappable .npy with a .csv of the "
         "images and a .json next to it (default: features.npz next to the checkpoint)",
     )
+    parser.add_argument("--append", action="store_true", help="add the images that the file lacks")
     parser.add_argument(
         "--memmap", action="store_true", help="write a .npy even if --output ends in .npz"
     )
@@ -73,6 +84,44 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.memmap and output.suffix == ".npz":
         output = output.with_suffix(".npy")
     extractor = open_extractor(arguments, normalize=not arguments.no_normalize)
-    lists = read_image_lists(arguments.images, extractor.cfg.DATASETS.ROOT_DIR)
-    images = join_lists(extractor, lists)
-    extract_to_file(extractor, images, output, on_bad_image=extractor.cfg.INPUT.ON_BAD_IMAGE)
+    images = read_places(extractor, arguments.images)
+    write = append_to_file if arguments.append else extract_to_file
+    write(extractor, images, output, on_bad_image=extractor.cfg.INPUT.ON_BAD_IMAGE)
+
+
+def read_places(extractor: Extractor, places: Sequence[str], *, by_folder: bool = False) -> Images:
+    """The images of `read_image_lists`; raises as it does."""
+    root = extractor.cfg.DATASETS.ROOT_DIR
+    return join_lists(extractor, read_image_lists(places, root, by_folder=by_folder))
+
+
+def extract_places(
+    extractor: Extractor, places: Sequence[str], *, by_folder: bool = False
+) -> StoredFeatures:
+    """The features of the images of `read_image_lists`; raises as it and `Extractor.stream` do."""
+    images = read_places(extractor, places, by_folder=by_folder)
+    return extract_in_memory(extractor, images, on_bad_image=extractor.cfg.INPUT.ON_BAD_IMAGE)
+
+
+def read_or_extract(
+    extractor: Extractor, places: Sequence[str], option: str, *, by_folder: bool = False
+) -> StoredFeatures:
+    """The features in one file of `run.py extract`, or those of images.
+
+    Raises:
+        ValueError: another model's file, or a file together with other places.
+    """
+    file = features_file(places)
+    if file is None:
+        return extract_places(extractor, places, by_folder=by_folder)
+    if len(places) > 1:
+        raise ValueError(f"{option}: {file} cannot be used together with other places")
+    stored = read_features(file)
+    wanted = {"model": extractor.description, "checkpoint": extractor.checkpoint}
+    check_same_model(file, stored.record, wanted)
+    return stored
+
+
+def features_file(places: Sequence[str]) -> Path | None:
+    """The first file of features among some places, or None."""
+    return next((Path(place) for place in places if Path(place).suffix in SUFFIXES), None)

@@ -19,6 +19,7 @@ from processor.metrics.rank_lists import ORDERS, Rankings, choose_queries, find_
 from processor.pictures.rank_list import RankRow, rank_row
 from processor.pictures.rank_page import render_page
 from processor.pictures.sheet import write_sheets
+from processor.pictures.style import natural_order
 from processor.runtime import distributed
 from processor.runtime.files import make_folder, write_text
 from processor.tools.command_line import (
@@ -66,7 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--queries", type=positive, default=20, metavar="N", help="per page (default: 20)"
     )
-    parser.add_argument("--pid", nargs="+", metavar="PID", help="queries of these identities only")
+    parser.add_argument(
+        "--pid", nargs="+", metavar="NAME", help="queries of these identities only, by name"
+    )
     parser.add_argument(
         "--sheets", action="store_true", help=f"also write PNG sheets of {ROWS_PER_SHEET} queries"
     )
@@ -87,9 +90,10 @@ def run(arguments: argparse.Namespace) -> None:
         raise ConfigError(
             "TEST.MULTI_QUERY: a rank list needs single queries; add TEST.MULTI_QUERY False"
         )
-    pids = _read_pids(arguments.pid)
     for target in evaluator.targets:
-        _queries_of(target.splits[0].query, pids)  # fails before the features are extracted
+        _queries_of(
+            target.splits[0].query, arguments.pid
+        )  # fails before the features are extracted
     output = place_output(arguments.output, arguments.checkpoint, "rank_lists")
     make_folder(output, "--output")
     for target in evaluator.targets:
@@ -107,8 +111,8 @@ def _write_lists(
 ) -> None:
     """Write a page, and sheets if wanted, for every order."""
     labelled = arguments.query is None
-    pids = _read_pids(arguments.pid)
-    among = _queries_of(retrieval.query, pids)
+    names = arguments.pid
+    among = _queries_of(retrieval.query, names)
     rankings = rank(retrieval, protocol, arguments.top)
     facts = [
         _describe_rows(retrieval, labelled=labelled),
@@ -130,7 +134,7 @@ def _write_lists(
             )
             for query in chosen
         ]
-        title = f"{target.name}: {describe_order(order, len(chosen), len(among), pids)}"
+        title = f"{target.name}: {describe_order(order, len(chosen), len(among), names)}"
         stem = output / f"{target.name}_{order}"
         page = stem.with_name(f"{stem.name}.html")
         write_text(page, render_page(title, facts, rows))
@@ -197,30 +201,30 @@ def rank(retrieval: Retrieval, protocol: Protocol, top: int) -> Rankings:
     )
 
 
-def _read_pids(words: Sequence[str] | None) -> list[int] | None:
-    """The identities of --pid, or None."""
-    try:
-        return None if words is None else [int(word) for word in words]
-    except ValueError as error:
-        raise ValueError(f"--pid: expected numbers, got {' '.join(words or ())}") from error
-
-
-def _queries_of(queries: Sequence[Sample], pids: Sequence[int] | None) -> list[int]:
+def _queries_of(queries: Sequence[Sample], names: Sequence[str] | None) -> list[int]:
     """Positions of the queries of some identities; None = of all."""
-    present = {sample.pid for sample in queries}
-    for pid in pids or ():
-        if pid not in present:
-            some = ", ".join(map(str, sorted(present)[:10]))
-            raise ValueError(f"--pid: no query has identity {pid}; the first that have one: {some}")
-    wanted = present if pids is None else set(pids)
-    return [place for place, sample in enumerate(queries) if sample.pid in wanted]
+    present = {sample.identity for sample in queries}
+    names = names and [_as_written(name, present) for name in names]
+    for name in names or ():
+        if name not in present:
+            some = ", ".join(sorted(present, key=natural_order)[:10])
+            raise ValueError(
+                f"--pid: no query has identity {name}; the first that have one: {some}"
+            )
+    wanted = present if names is None else set(names)
+    return [place for place, sample in enumerate(queries) if sample.identity in wanted]
 
 
-def describe_order(order: str, count: int, out_of: int, pids: Sequence[int] | None) -> str:
+def _as_written(name: str, present: set[str]) -> str:
+    """A name; a number such as 0007 may be called 7."""
+    return str(int(name)) if name not in present and name.isdecimal() else name
+
+
+def describe_order(order: str, count: int, out_of: int, names: Sequence[str] | None) -> str:
     """Which queries are shown and in which order, in words."""
     queries = f"{out_of:,} queries"
-    if pids is not None:
-        queries += f" of identity {', '.join(map(str, pids))}"
+    if names is not None:
+        queries += f" of identity {', '.join(names)}"
     if order == "random":
         if count == out_of:
             return f"all {queries}"

@@ -11,16 +11,14 @@ from typing import Any
 
 import torch
 
-from datasets.image_lists import read_image_lists
-from processor.extractor import Extractor
+from datasets.records import Sample
 from processor.metrics.normalize import normalize_features
 from processor.pictures.sheet import Tile, write_sheets
-from processor.pictures.style import name_camera
+from processor.results.threshold import read_threshold
 from processor.runtime.files import write_json
 from processor.search.exact import Neighbours, search
-from processor.search.extract import SUFFIXES, extract_in_memory, join_lists
 from processor.search.faiss_index import INDEXES, search_by_index
-from processor.search.feature_file import StoredFeatures, check_same_model, read_features
+from processor.search.feature_file import StoredFeatures
 from processor.tools.command_line import (
     IMAGES,
     add_checkpoint,
@@ -28,7 +26,13 @@ from processor.tools.command_line import (
     place_output,
     positive,
 )
-from processor.tools.extract import add_amp, open_extractor
+from processor.tools.extract import (
+    add_amp,
+    extract_places,
+    features_file,
+    open_extractor,
+    read_or_extract,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +72,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="for neighbours.json and sheets of images (default: search next to the checkpoint)",
     )
+    parser.add_argument(
+        "--threshold",
+        metavar="FILE_OR_NUMBER",
+        help="leave out images at a larger distance: a file of run.py threshold, or a distance",
+    )
     add_amp(parser)
     add_overrides(parser, "INPUT.ON_BAD_IMAGE skip")
 
@@ -77,11 +86,14 @@ def run(arguments: argparse.Namespace) -> None:
 
     Raises:
         BadImageError, ConfigError, FileNotFoundError, ValueError: see `Extractor`,
-            `read_image_lists`, `read_features`, `search` and `search_by_index`.
+            `read_image_lists`, `read_features`, `read_threshold`, `search` and `search_by_index`.
     """
     extractor = open_extractor(arguments)
-    gallery = _read_gallery(extractor, arguments.gallery)
-    query = _extract(extractor, arguments.query)
+    threshold = None
+    if arguments.threshold is not None:
+        threshold = read_threshold(arguments.threshold, extractor.description)
+    gallery = read_or_extract(extractor, arguments.gallery, "--gallery")
+    query = extract_places(extractor, arguments.query)
     features = torch.from_numpy(gallery.features)
     if not gallery.record["normalized"]:
         features = normalize_features(features)
@@ -93,44 +105,25 @@ def run(arguments: argparse.Namespace) -> None:
     how = {
         "checkpoint": arguments.checkpoint,
         "gallery": arguments.gallery,
-        "gallery_images": len(gallery.paths),
+        "gallery_images": len(gallery.samples),
         "index": arguments.index or "none: exact",
         "distance": "Euclidean, between features of length 1",
     }
+    if threshold is not None:
+        neighbours = neighbours.within(threshold.value)
+        how["threshold"] = {"distance": threshold.value, "origin": threshold.origin}
+        found = int((neighbours.indices[:, 0] >= 0).sum())
+        logger.info("%d of %d queries have a match", found, len(query.samples))
     output = place_output(arguments.output, arguments.checkpoint, "search")
     write_findings(Findings(query, gallery, neighbours), output, how)
     logger.info(
-        "%d queries in %d images, written: %s", len(query.paths), len(gallery.paths), output
+        "%d queries in %d images, written: %s", len(query.samples), len(gallery.samples), output
     )
-
-
-def _read_gallery(extractor: Extractor, places: Sequence[str]) -> StoredFeatures:
-    file = _features_file(places)
-    if file is None:
-        return _extract(extractor, places)
-    stored = read_features(file)
-    wanted = {"model": extractor.description, "checkpoint": extractor.checkpoint}
-    check_same_model(file, stored.record, wanted)
-    return stored
-
-
-def _extract(extractor: Extractor, places: Sequence[str]) -> StoredFeatures:
-    lists = read_image_lists(places, extractor.cfg.DATASETS.ROOT_DIR)
-    images = join_lists(extractor, lists)
-    return extract_in_memory(extractor, images, on_bad_image=extractor.cfg.INPUT.ON_BAD_IMAGE)
-
-
-def _features_file(places: Sequence[str]) -> Path | None:
-    """The features file, or None; raises ValueError if other places are given with it."""
-    files = [place for place in places if Path(place).suffix in SUFFIXES]
-    if files and len(places) > 1:
-        raise ValueError(f"--gallery: {files[0]} cannot be searched together with other places")
-    return Path(files[0]) if files else None
 
 
 def _index_file(places: Sequence[str]) -> Path | None:
     """The file of the gallery's index; an index older than the features is removed."""
-    features = _features_file(places)
+    features = features_file(places)
     if features is None:
         return None
     file = features.with_name(f"{features.name}.ivfpq.faiss")
@@ -179,17 +172,21 @@ def write_findings(findings: Findings, folder: Path, how: dict[str, Any]) -> Non
     """
     folder.mkdir(parents=True, exist_ok=True)
     queries = [
-        {"query": path, "nearest": list(_describe_neighbours(findings, number))}
-        for number, path in enumerate(findings.query.paths)
+        {
+            "query": sample.path,
+            **_known(sample),
+            "nearest": list(_describe_neighbours(findings, number)),
+        }
+        for number, sample in enumerate(findings.query.samples)
     ]
     write_json(folder / f"{NAME}.json", {**how, "queries": queries})
     _draw_sheets(findings, folder)
 
 
 def _draw_sheets(findings: Findings, folder: Path) -> None:
-    num_queries = len(findings.query.paths)
+    num_queries = len(findings.query.samples)
     rows = {row for number in range(num_queries) for row, _ in findings.of_query(number)}
-    shown = [findings.gallery.paths[row] for row in sorted(rows)]
+    shown = [findings.gallery.samples[row].path for row in sorted(rows)]
     missing = [path for path in shown if not Path(path).is_file()]
     if missing:
         logger.warning(
@@ -201,7 +198,7 @@ def _draw_sheets(findings: Findings, folder: Path) -> None:
     num_shown = min(num_queries, MOST_SHEETS * ROWS_OF_A_SHEET)
     if num_shown < num_queries:
         logger.info("sheets show the first %d queries; %s.json has all", num_shown, NAME)
-    title = f"Search: the nearest of {len(findings.gallery.paths):,} gallery images"
+    title = f"Search: the nearest of {len(findings.gallery.samples):,} gallery images"
     notes = [
         "each row: a query, then the gallery images most similar to it, nearest first",
         "distance: Euclidean, between L2-normalized features",
@@ -213,32 +210,43 @@ def _draw_sheets(findings: Findings, folder: Path) -> None:
 def _describe_neighbours(findings: Findings, number: int) -> Iterator[dict[str, Any]]:
     gallery = findings.gallery
     for rank, (row, distance) in enumerate(findings.of_query(number), start=1):
-        ids = {"pid": int(gallery.pids[row]), "camid": int(gallery.camids[row])}
-        known = {name: value for name, value in ids.items() if value >= 0}
+        sample = gallery.samples[row]
         yield {
             "rank": rank,
-            "path": gallery.paths[row],
+            "path": sample.path,
             "row": row,
             "distance": round(distance, 6),
-            **known,
+            **_known(sample),
         }
+
+
+def _known(sample: Sample) -> dict[str, int | str]:
+    """Numbers and names of identity and camera, where they are known."""
+    known: dict[str, int | str] = {}
+    if sample.identity:
+        known |= {"pid": sample.pid, "name": sample.identity}
+    if sample.camera:
+        known |= {"camid": sample.camid, "camera": sample.camera}
+    return known
 
 
 def _tiles(findings: Findings, number: int) -> list[Tile]:
     """A query and its nearest; the query itself, where the gallery holds it, is framed like it."""
-    query, gallery = findings.query, findings.gallery
-    tiles = [Tile(query.paths[number], ("query", *_name_image(query, number)), "query")]
-    itself = Path(query.paths[number]).resolve()
+    query = findings.query.samples[number]
+    tiles = [Tile(query.path, ("query", *_name_image(query)), "query")]
+    itself = Path(query.path).resolve()
     for rank, (row, distance) in enumerate(findings.of_query(number), start=1):
-        path = gallery.paths[row]
-        same = Path(path).resolve() == itself
+        sample = findings.gallery.samples[row]
+        same = Path(sample.path).resolve() == itself
         marked = ("the query itself",) if same else ()
-        caption = (f"rank {rank}", *marked, f"distance {distance:.3f}", *_name_image(gallery, row))
-        tiles.append(Tile(path, caption, "query" if same else None))
+        caption = (f"rank {rank}", *marked, f"distance {distance:.3f}", *_name_image(sample))
+        tiles.append(Tile(sample.path, caption, "query" if same else None))
     return tiles
 
 
-def _name_image(images: StoredFeatures, row: int) -> tuple[str, ...]:
-    """The camera, or the folder where it is unknown, and the file's name."""
-    path, camid = Path(images.paths[row]), int(images.camids[row])
-    return (name_camera(camid) if camid >= 0 else f"{path.parent.name}/", path.name)
+def _name_image(sample: Sample) -> tuple[str, ...]:
+    """The identity if known, the camera or else the folder, and the file's name."""
+    path = Path(sample.path)
+    identity = (f"identity {sample.identity}",) if sample.identity else ()
+    place = f"camera {sample.camera}" if sample.camera else f"{path.parent.name}/"
+    return (*identity, place, path.name)

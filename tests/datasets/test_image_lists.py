@@ -103,3 +103,28 @@ def test_csv_errors_name_the_line(tmp_path, text, named):
     (tmp_path / "list.csv").write_text(text)
     with pytest.raises(ValueError, match=named):
         read_image_lists([str(tmp_path / "list.csv")], "")
+
+
+def test_csv_with_names_that_mean_one_number_or_are_too_large_numbers_them(tmp_path):
+    make_files(tmp_path, *(f"{number}.jpg" for number in range(6)))
+    rows = ["0.jpg,1,door", "1.jpg,01,yard", "2.jpg,001,door", f"3.jpg,{10**20},", "4.jpg,,"]
+    (tmp_path / "all.csv").write_text("\n".join(["path,pid,camid", *rows]))
+    (images,) = read_image_lists([str(tmp_path / "all.csv")], "")
+    assert [(x.identity, x.camera) for x in images.samples] == [
+        ("1", "door"),
+        ("01", "yard"),
+        ("001", "door"),
+        (str(10**20), ""),
+        ("", ""),
+    ]
+    assert len({x.pid for x in images.samples[:4]}) == 4
+    assert [x.camid for x in images.samples] == [0, 1, 0, -1, -1]
+
+
+def test_subfolders_name_identities_where_asked(tmp_path):
+    make_files(tmp_path / "crops", "Moby/1.jpg", "Moby/day 2/2.jpg", "Özil/1.jpg", "loose.jpg")
+    (plain,) = read_image_lists([str(tmp_path / "crops")], "")
+    (named,) = read_image_lists([str(tmp_path / "crops")], "", by_folder=True)
+    assert {x.identity for x in plain.samples} == {""}
+    names = {Path(x.path).name: (x.pid, x.identity) for x in named.samples}
+    assert names == {"1.jpg": (1, "Özil"), "2.jpg": (0, "Moby"), "loose.jpg": (-1, "")}

@@ -156,3 +156,22 @@ def test_two_sources_of_the_same_people_are_refused(names):
     sources = [replace(FIRST, name=name) for name in names]
     with pytest.raises(ValueError, match=f"two data sets of the same people: {', '.join(names)}"):
         join_sources(sources)
+
+
+def test_labels_and_rows_of_the_camera_table_have_names():
+    own = DataSplits(
+        "own",
+        train=[
+            Sample("o/1.jpg", 1, 1, pid_name="Özil", camid_name="yard"),
+            Sample("o/2.jpg", 0, 0, pid_name="Moby", camid_name="door"),
+        ],
+        query=[],
+        gallery=[],
+    )
+    data = join_sources([FIRST, own])
+    assert data.identity_names == ["4", "9", "Moby", "Özil"]
+    assert data.camera_names == ["1", "", "3", "door", "yard"]
+
+
+def test_renumbered_test_images_keep_their_names():
+    assert [x.identity for x in number_test_images(APART)] == ["0", "0", "1", "9"]

@@ -137,7 +137,7 @@ def test_folders_without_identities(straight, people, script, tmp_path):
     ("arguments", "message"),
     [
         (("--pid", "987654"), "--pid: no query has identity 987654; the first that have one: "),
-        (("--pid", "x", "TEST.CHUNK_MB", "8"), "--pid: expected numbers, got x"),
+        (("--pid", "x", "TEST.CHUNK_MB", "8"), "--pid: no query has identity x; the first that"),
         (("TEST.MULTI_QUERY", "True"), "TEST.MULTI_QUERY: a rank list needs single queries"),
         (("--data", "nowhere"), "unknown data set 'nowhere'"),
         (("--query", "."), "--query needs --gallery"),

@@ -63,7 +63,7 @@ def test_identities_in_training_and_test_are_found():
 
 def test_single_camera_is_found():
     (fault,) = find_camera_faults(splits(train=[1], query=[2], gallery=[2]))
-    assert fault.what == "all 3 images are from camera 0"
+    assert fault.what == "all 3 images are from camera 1"
     assert not list(find_camera_faults(splits(train=[(1, 1)], query=[2], gallery=[2])))
     assert not list(find_camera_faults(splits()))
 
@@ -76,11 +76,11 @@ def test_unmatched_queries_follow_the_junk_rule():
         "2 of 3 queries have no match in the gallery from another camera, 1 have none at all"
     )
     assert fault.where == (
-        "q/1.jpg (identity 2, camera 0)",
-        "q/2.jpg (identity 3, camera 0)",
+        "q/1.jpg (identity 2, camera 1)",
+        "q/2.jpg (identity 3, camera 1)",
     )
     (fault,) = find_query_faults(data, ignore_same_camera=False)
-    assert fault.where == ("q/2.jpg (identity 3, camera 0)",)
+    assert fault.where == ("q/2.jpg (identity 3, camera 1)",)
 
 
 def test_no_query_with_a_match_is_an_error():

@@ -117,7 +117,7 @@ def test_test_image_equal_to_a_training_image_is_found():
     splits = data([("a", 1, 0), ("b", 2, 0)], [("c", 3, 0)], [("d", 2, 1), ("e", 3, 1)])
     assert equal_files(splits, facts_of(a="1", b="2", c="3", d="2", e="5")) == {
         "equal files in training and test": [
-            "d (identity 2, camera 1) = b (identity 2, camera 0)",
+            "d (identity 2, camera 2) = b (identity 2, camera 1)",
         ]
     }
 
@@ -127,8 +127,8 @@ def test_equal_files_of_different_identities_are_found():
     facts = facts_of(a="1", b="1", c="1", d="2", e="2")
     assert equal_files(splits, facts) == {
         "equal files of different identities": [
-            "b (identity 2, camera 0) = a (identity 1, camera 0)",
-            "e (identity 4, camera 0) = d (identity 3, camera 0)",
+            "b (identity 2, camera 1) = a (identity 1, camera 1)",
+            "e (identity 4, camera 1) = d (identity 3, camera 1)",
         ]
     }
     distractor = data([], [("d", 3, 0)], [("e", 4, 0)], distractors=frozenset([4]))
@@ -147,8 +147,8 @@ def test_separately_numbered_test_identities_are_other_people():
 def test_query_in_the_gallery_is_found_unless_it_is_junk():
     facts = facts_of(a="1", b="1", c="3", d="3")
     splits = data([], [("a", 1, 0), ("c", 2, 0)], [("b", 1, 1), ("d", 2, 0)])
-    first = "a (identity 1, camera 0) = b (identity 1, camera 1)"
-    second = "c (identity 2, camera 0) = d (identity 2, camera 0)"
+    first = "a (identity 1, camera 1) = b (identity 1, camera 2)"
+    second = "c (identity 2, camera 1) = d (identity 2, camera 1)"
     assert equal_files(splits, facts) == {"query in gallery": [first]}
     assert equal_files(splits, facts, ignore_same_camera=False) == {
         "query in gallery": [first, second]

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.own.csv_file import read_csv
-from datasets.own.entries import draw_test_only, split_own_data
+from datasets.own.draw import draw_test_only, split_own_data
 from datasets.own.folder import read_folder, read_own_data
+from datasets.own.table import read_csv
 from datasets.records import Sample
+from datasets.registry import read_dataset
 
 
 def make_files(folder, *names):
@@ -193,7 +194,6 @@ def test_csv_with_absolute_paths_and_pids_only(tmp_path):
         ("", "line 1: expected the header path,pid"),
         ("path,camid\n1.jpg,0", "line 1: expected the header path,pid"),
         ("path;pid\n1.jpg;0", "line 1: expected the header path,pid"),
-        ("path,pid,cam_id\n1.jpg,a,0", "line 1: expected the header path,pid"),
         ("path,pid\n", "no rows"),
         ("path,pid\n1.jpg,a\nnone.jpg,a", "line 3: no such file: .*none.jpg"),
         ("path,pid\n,a", "line 2: no such file"),
@@ -201,10 +201,13 @@ def test_csv_with_absolute_paths_and_pids_only(tmp_path):
         ("path,pid\n1.jpg", "line 2: 2 fields expected, 1 found"),
         ("path,pid\n1.jpg,a,b", "line 2: 2 fields expected, 3 found"),
         ("path,pid\n1.jpg,a\n\n1.jpg,b", "line 4: .*1.jpg is already on line 2"),
-        ("path,pid,camid\n1.jpg,a,0\n2.jpg,a,door", "line 3: camid is 'door'"),
         ("path,pid,camid\n1.jpg,a,-1", "line 2: camid is '-1'"),
         ("path,pid,viewid\n1.jpg,a,-2", "line 2: viewid is '-2'"),
-        ("path,pid,split\n1.jpg,a,dev", "line 2: split is 'dev'; expected train, query, gallery"),
+        (
+            "path,pid,split\n1.jpg,a,dev",
+            "line 2: split is 'dev'; expected train, query, gallery or both",
+        ),
+        ("path,pid,date\n1.jpg,a,3/5/2021", "line 2: date is '3/5/2021'; write it as 2026"),
         ("path,pid,split\n1.jpg,a,train\n2.jpg,a,", "line 3: split is empty"),
     ],
 )
@@ -384,3 +387,136 @@ def test_all_images_of_tested_only_data_are_query_or_gallery(samples):
 def test_tested_only_data_may_have_few_identities():
     splits = draw_test_only(make_samples([[0, 1], [0, 1]]))
     assert [s.pid for s in splits.query] == [0, 1]
+
+
+# names, further columns, encounters
+
+
+def test_identities_and_cameras_keep_their_names(tmp_path):
+    rows = ["1.jpg,Moby,door,train", "2.jpg,Özil,yard,query", "3.jpg,Özil,10.0.0.7,gallery"]
+    text = "\n".join(["path,pid,camid,split", *rows])
+    splits = read_csv(write_csv(tmp_path, text, "1.jpg", "2.jpg", "3.jpg"))
+    assert [(s.pid, s.identity, s.camid, s.camera) for s in every(splits)] == [
+        (0, "Moby", 1, "door"),
+        (1, "Özil", 2, "yard"),
+        (1, "Özil", 0, "10.0.0.7"),
+    ]
+
+
+def test_identities_are_text_and_cameras_are_renumbered(tmp_path):
+    pids = ["1", "01", "001", "0001", "9" * 20]
+    images = [f"{number}.jpg" for number in range(10)]
+    rows = [
+        f"{image},{pids[i // 2]},{20231101 + i % 2},{('query', 'gallery')[i % 2]}"
+        for i, image in enumerate(images)
+    ]
+    text = "\n".join(["path,pid,camid,split", *rows])
+    splits = read_csv(write_csv(tmp_path, text, *images))
+    assert {s.identity for s in splits.query} == set(pids)
+    assert sorted(s.pid for s in splits.query) == [0, 1, 2, 3, 4]
+    assert {(s.camid, s.camera) for s in every(splits)} == {(0, "20231101"), (1, "20231102")}
+
+
+def test_folder_cameras_keep_the_number_in_the_file_name(tmp_path):
+    make_files(tmp_path / "query" / "a", "1_c02.jpg")
+    make_files(tmp_path / "gallery" / "a", "2_c7.jpg")
+    splits = read_folder(tmp_path)
+    assert [(s.camid, s.camera) for s in every(splits)] == [(0, "2"), (1, "7")]
+
+
+def test_usual_column_names_are_taken_and_others_ignored_with_one_note(tmp_path, caplog):
+    rows = ["1.jpg,a,0,left,query", "2.jpg,a,1,right,gallery"]
+    text = "\n".join(["image_path,identity,cam_id,orientation,split", *rows])
+    with caplog.at_level(logging.INFO):
+        splits = read_csv(write_csv(tmp_path, text, "1.jpg", "2.jpg"))
+    assert [s.camid for s in every(splits)] == [0, 1]
+    assert [r.message.partition(": ")[2] for r in caplog.records if "columns" in r.message] == [
+        "columns read image_path as path, identity as pid, cam_id as camid; ignored orientation"
+    ]
+
+
+def test_our_column_name_wins_over_another_name_for_it(tmp_path, caplog):
+    text = "path,id,pid,split\n1.jpg,100,a,query\n2.jpg,101,a,gallery"
+    with caplog.at_level(logging.INFO):
+        splits = read_csv(write_csv(tmp_path, text, "1.jpg", "2.jpg"))
+    assert {s.identity for s in every(splits)} == {"a"}
+    assert "ignored id" in caplog.text
+
+
+def test_split_both_is_query_and_gallery(tmp_path):
+    rows = ["1.jpg,a,both", "2.jpg,a,both", "3.jpg,b,gallery"]
+    text = "\n".join(["path,pid,split", *rows])
+    splits = read_csv(write_csv(tmp_path, text, "1.jpg", "2.jpg", "3.jpg"))
+    assert [Path(s.path).name for s in splits.query] == ["1.jpg", "2.jpg"]
+    assert [Path(s.path).name for s in splits.gallery] == ["1.jpg", "2.jpg", "3.jpg"]
+    assert not splits.train
+
+
+@pytest.mark.parametrize("column", ["encounter", "date"])
+def test_queries_are_of_an_identitys_last_encounter(tmp_path, column):
+    days = ["2023-05-01", "2024-01-09", "2024-01-10"]
+    images = {f"{pid}{day}{i}.jpg": (pid, day) for pid in "abcd" for day in days for i in (0, 1)}
+    rows = [f"{image},{pid},{day} 1{image[-5]}:30" for image, (pid, day) in images.items()]
+    rows.append("once.jpg,e,2024-01-10")
+    text = "\n".join([f"path,pid,{column}", *rows])
+    splits = read_csv(write_csv(tmp_path, text, *images, "once.jpg"), tested_only=True)
+    query = {Path(s.path).name for s in splits.query}
+    assert query == {image for image, (_, day) in images.items() if day == days[-1]}
+    assert {Path(s.path).name for s in splits.gallery} == {*images, "once.jpg"} - query
+    assert not splits.ignore_same_camera
+    assert any("last encounter" in note for note in splits.notes)
+    drawn = read_csv(tmp_path / "herd.csv")
+    trained = {s.identity for s in drawn.train}
+    assert 0 < len(trained) < 5
+    assert trained.isdisjoint(s.identity for s in [*drawn.query, *drawn.gallery])
+
+
+def test_incomplete_encounters_are_not_used_and_counted(tmp_path, caplog):
+    images = [f"{pid}{i}.jpg" for pid in "abcd" for i in range(3)]
+    rows = [f"{image},{image[0]},{'' if image == 'a0.jpg' else image[1]}" for image in images]
+    text = "\n".join(["path,pid,encounter", *rows])
+    splits = read_csv(write_csv(tmp_path, text, *images), tested_only=True)
+    assert "1 of 12 images have no encounter or date" in caplog.text
+    assert len(splits.query) == 4  # drawn
+
+
+def test_unknown_animals_are_left_out_and_counted(tmp_path, caplog):
+    rows = ["1.jpg,a,query", "2.jpg,a,gallery", "3.jpg,unknown,train", "4.jpg,Unknown,gallery"]
+    text = "\n".join(["path,pid,split", *rows])
+    images = [f"{number}.jpg" for number in range(1, 5)]
+    splits = read_csv(write_csv(tmp_path, text, *images))
+    assert [s.identity for s in every(splits)] == ["a", "a"]
+    assert "2 images of identity 'unknown' left out" in caplog.text
+    text = "path,pid,split\n1.jpg,unknown,train\n2.jpg,unknown,train"
+    splits = read_csv(write_csv(tmp_path, text))
+    assert len(splits.train) == 2  # to train on without labels
+
+
+class Frame:
+    """The part of a DataFrame that is used: columns, and rows as tuples."""
+
+    def __init__(self, columns, rows):
+        self.columns = columns
+        self._rows = rows
+
+    def itertuples(self, index, name):
+        assert (index, name) == (False, None)
+        return iter(self._rows)
+
+
+def test_a_data_frame_is_read_like_a_csv(tmp_path):
+    make_files(tmp_path, "a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg")
+    rows = [
+        (0, "Moby", "a/1.jpg", float("nan"), 3),
+        (1, "Moby", "a/2.jpg", None, 4),
+        (2, "Özil", "b/1.jpg", 1.0, 3.0),
+        (3, "Özil", "b/2.jpg", 2.0, 4.0),
+    ]
+    frame = Frame(["image_id", "identity", "path", "weight", "camera"], rows)
+    splits = read_dataset(frame, tmp_path, tested_only=True)
+    assert {s.identity for s in splits.query} == {"Moby", "Özil"}
+    assert {(s.camid, s.camera) for s in every(splits)} == {(0, "3"), (1, "4")}
+    with pytest.raises(ValueError, match="the table, row 1: no such file"):
+        read_dataset(Frame(["identity", "path"], [("a", "a/1.jpg"), ("a", "x.jpg")]), tmp_path)
+    with pytest.raises(ValueError, match="the table, columns: expected the header path,pid"):
+        read_dataset(Frame(["identity"], [("a",)]), tmp_path)

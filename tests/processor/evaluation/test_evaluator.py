@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from config import load_cfg
+from config import ConfigError, load_cfg
 from datasets.images.build import build_evaluation_loader
 from datasets.records import DataSplits, Sample
 from processor.evaluation import evaluate_distmat, rerank
@@ -35,6 +35,7 @@ from processor.metrics.single_shot import single_gallery_shot_cmc
 from processor.metrics.working_memory import WorkingMemory
 from processor.results.report import log_results
 from processor.runtime import progress
+from processor.runtime.precision import Precision
 from processor.runtime.signals import Interrupted, StopRequest
 from processor.training.plan import build_sources
 
@@ -541,3 +542,18 @@ def test_refusal_of_reranking_names_its_option(splits, float32, monkeypatch):
     evaluator(float32, target)(MeanColour())
     with pytest.raises(MemoryError, match=r"re-ranking greys .*TEST\.RE_RANKING False"):
         evaluator(float32, target, rerank=Reranking(2, 2, 0.3))(MeanColour())
+
+
+@pytest.mark.parametrize("option", ["TEST.RE_RANKING", "TEST.MULTI_QUERY"])
+def test_queries_in_the_gallery_refuse_options_that_need_them_outside(tmp_path, option):
+    names = [f"{number}.jpg" for number in range(4)]
+    for name in names:
+        Image.new("RGB", (16, 16)).save(tmp_path / name)
+    rows = [f"{name},{number // 2},both" for number, name in enumerate(names)]
+    (tmp_path / "all.csv").write_text("\n".join(["path,pid,split", *rows]))
+    cfg = load_cfg(None, [*OPTS, "DATASETS.TARGETS", str(tmp_path / "all.csv")])
+    precision = Precision(None, torch.device("cpu"))
+    build_evaluator(cfg, build_targets(cfg, {}), precision).check()
+    cfg = load_cfg(None, [*OPTS, "DATASETS.TARGETS", str(tmp_path / "all.csv"), option, "True"])
+    with pytest.raises(ConfigError, match=f"{option}: queries are also in the gallery"):
+        build_evaluator(cfg, build_targets(cfg, {}), precision).check()

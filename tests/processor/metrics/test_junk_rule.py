@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -28,3 +30,21 @@ def test_queries_with_a_match_after_the_rule_are_valid():
         count_valid_queries(Identities.check([8], [8], [2], [2]))
     with pytest.raises(ValueError, match=r"^0 queries, 1 gallery images$"):
         count_valid_queries(Identities.check([], [8], [], [2]))
+
+
+def test_the_querys_own_image_is_junk():
+    ids = Identities.check([7, 8, 7], [8, 7, 9, 7], [0] * 3, [0] * 4, ignore_same_camera=False)
+    ids = replace(ids, own_places=np.array([3, -1, 1]))
+    chunk = Candidates.find(ids).chunk(slice(0, 3))
+    matches = [row[match].tolist() for row, match in zip(chunk.positions, chunk.match, strict=True)]
+    assert matches == [[1], [0], [3]]
+
+
+def test_messages_have_names():
+    ids = Identities.check([0], [1], [0], [0])
+    ids = replace(ids, pid_names={0: "Moby", 1: "Özil"}, camid_names={0: "door"})
+    with pytest.raises(ValueError, match=r"pids in the query \{Moby\}, in the gallery \{Özil\}"):
+        count_valid_queries(ids)
+    ids = replace(ids, gallery_pids=ids.query_pids)
+    with pytest.raises(ValueError, match=r"cameras in the query \{door\}, in the gallery \{door\}"):
+        count_valid_queries(ids)

@@ -1,6 +1,6 @@
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -427,3 +427,30 @@ def test_errors_of_distance_blocks(mixed_ids):
         evaluate((2, 4), *mixed_ids[:2], [1], mixed_ids[3])
     with pytest.raises(ValueError, match=r"distances: expected \(2, 4\), got \(2, 3\)"):
         evaluate((2, 3), *mixed_ids)
+
+
+def test_means_of_identities_are_over_their_queries_with_a_match(case):
+    found = evaluate_features(case.query, case.gallery, *case.ids)
+    distmat = torch.cdist(case.query, case.gallery).square().numpy()
+    query_pids, gallery_pids, query_camids, gallery_camids = case.ids
+    expected = {}
+    for pid in np.unique(query_pids):
+        mine = query_pids == pid
+        ids = (query_pids[mine], gallery_pids, query_camids[mine], gallery_camids)
+        expected[int(pid)] = slow_reference(distmat[mine], *ids)[1]
+    assert found.by_pid == pytest.approx(expected, abs=1e-12)
+
+
+def test_an_image_in_query_and_gallery_is_not_its_own_match(case):
+    """Everybody searches for everybody else: as if the image were not in the gallery."""
+    distmat = torch.cdist(case.gallery, case.gallery).square().numpy()
+    pids, cameras = case.ids[1], case.ids[3]
+    ids = Identities.check(pids, pids, cameras, cameras, ignore_same_camera=False)
+    ids = replace(ids, own_places=np.arange(len(pids)))
+    found = evaluate_blocks(partial(distmat_blocks, distmat), ids, WorkingMemory(64))
+    scores = []
+    for i in range(len(pids)):
+        rest = np.arange(len(pids)) != i
+        one = (pids[i : i + 1], pids[rest], cameras[i : i + 1], cameras[rest])
+        scores.append(slow_reference(distmat[i : i + 1, rest], *one, ignore_same_camera=False)[1])
+    assert found.mAP == pytest.approx(np.mean(scores), abs=1e-12)

@@ -56,7 +56,7 @@ def test_row_says_what_the_list_says(retrieval):
         ("rank 2", "distance 1.200", "identity 8", "camera 1"),
     ]
     assert row.junk[0].caption == ("junk", "distance 0.100", "identity 7", "camera 1")
-    assert (row.pid, row.result, row.average_precision) == (7, "right", 1.0)
+    assert (row.identity, row.result, row.average_precision) == ("7", "right", 1.0)
 
 
 def test_camera_is_left_out_where_all_images_have_the_same(retrieval):

@@ -5,6 +5,7 @@ import math
 import re
 import shutil
 import subprocess
+from html import unescape
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def rows(image):
             Tile(image("g1.png"), ("rank 2", "distance 1.200"), "wrong"),
         ),
         junk=(Tile(image("g0.png"), ("junk", "distance 0.100"), "junk"),),
-        pid=7,
+        identity="7",
         result="right",
         average_precision=1.0,
     )
@@ -55,7 +56,7 @@ def rows(image):
             Tile(image("g4.png"), ("rank 2", "distance 0.300"), "right"),
         ),
         junk=(),
-        pid=8,
+        identity="Özil & <b>",
         result="wrong",
         average_precision=0.5,
     )
@@ -93,7 +94,7 @@ def test_junk_stands_outside_the_ranks(page):
 def test_columns_are_as_wide_as_the_median_image(rows, image):
     assert "max(8rem, 82px" in render_page("t", [], rows)  # the least, as for a caption
     wide = tuple(Tile(image(f"w{i}.png", 128), ("rank", "0"), "wrong") for i in range(9))
-    row = RankRow(rows[0].query, wide, (), 7, "wrong", 0.0)
+    row = RankRow(rows[0].query, wide, (), "7", "wrong", 0.0)
     assert f"max(8rem, {2 * SHOWN_HEIGHT}px" in render_page("t", [], [row])
 
 
@@ -102,7 +103,7 @@ def test_without_identities_there_is_no_filter_and_no_legend(image):
         query=Tile(image("q.png"), ("query", "q.png"), "query"),
         ranks=(Tile(image("g.png"), ("rank 1", "g.png")),),
         junk=(),
-        pid=0,
+        identity="0",
         result="",
         average_precision=None,
     )
@@ -127,9 +128,13 @@ CONTROLS = """
     first: shown(),
     worst: choose("order", "worst"),
     best: choose("order", "best"),
+    reversed: choose("order", "worst"),
+    sorted: choose("order", "pid"),
+    named: choose("pid", "Özil & <b>"),
+    every: choose("pid", ""),
     right: choose("result", "right"),
     message: document.getElementById("shown").textContent,
-    none: choose("pid", "8"),
+    none: choose("pid", "Özil & <b>"),
     junk: height("figure.junk"),
   };
   form.elements.junk.checked = false;
@@ -158,7 +163,7 @@ def look(page, folder, width, script):
         check=True,
     )
     found = re.search("SEEN({.*?})END", done.stdout)[1]
-    return json.loads(found.replace("&amp;", "&"))
+    return json.loads(unescape(found))
 
 
 @needs_browser
@@ -166,7 +171,10 @@ def test_a_browser_shows_every_image_and_its_controls_work(page, tmp_path):
     seen = look(page, tmp_path, 1280, CONTROLS)
     assert seen["widths"] == [EMBEDDED_HEIGHT / 2] * 7
     assert seen["requests"] == []
-    assert (seen["first"], seen["worst"], seen["best"]) == (["7", "8"], ["8", "7"], ["7", "8"])
+    name = "Özil & <b>"
+    assert (seen["first"], seen["worst"], seen["best"]) == (["7", name], [name, "7"], ["7", name])
+    assert seen["sorted"] == ["7", name]
+    assert seen["named"] == [name]
     assert seen["right"] == ["7"]
     assert seen["message"] == "1 of 2 queries shown"
     assert seen["none"] == []
@@ -197,7 +205,7 @@ def test_ten_ranks_stand_in_columns_and_nothing_is_wider_than_the_window(
         Tile(image(f"{i}.png"), (f"rank {i}", "distance 0.500", name), "wrong") for i in range(10)
     )
     full = [
-        RankRow(row.query, many, junk, row.pid, "wrong", 0.0)
+        RankRow(row.query, many, junk, row.identity, "wrong", 0.0)
         for row, junk in zip(rows, (rows[0].junk * 3, ()), strict=True)
     ]
     seen = look(render_page("t " * 200, [name * 9], full), tmp_path, width, LAYOUT)

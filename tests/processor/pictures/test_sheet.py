@@ -18,7 +18,7 @@ from processor.pictures.sheet import (
     draw_sheet,
     write_sheets,
 )
-from processor.pictures.style import HUES, MARKS, PAPER, name_camera
+from processor.pictures.style import HUES, MARKS, PAPER, natural_order
 
 HEIGHT = 96
 PURPLE = (120, 0, 200)
@@ -93,8 +93,9 @@ def test_meanings_have_different_colours_and_symbols():
     assert len(set(HUES)) == 8
 
 
-def test_cameras_are_counted_from_1():
-    assert name_camera(2) == "camera 3"  # as in 0001_c3s1_000451_03.jpg
+def test_names_are_sorted_with_numbers_by_value():
+    names = ["camera 10", "Moby", "camera 9", "10", "9", "Özil"]
+    assert sorted(names, key=natural_order) == ["9", "10", "Moby", "camera 9", "camera 10", "Özil"]
 
 
 def test_columns_are_aligned_in_rows_of_different_lengths(file):

@@ -1,6 +1,7 @@
 """Reports as numbers, JSON, CLIP-ReID's lines and a table."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -87,3 +88,14 @@ def test_table_groups_models_by_target(report):
 def test_one_target_has_no_average_row(report):
     table = format_table([("trained", EvaluationReport(report.targets[:1]).as_dict())])
     assert "average" not in table
+
+
+def test_identities_of_own_data_are_listed_by_name():
+    scored = replace(metrics(0.5, SHORT), by_pid={0: 0.25, 3: 0.75})
+    own = TargetResult("own", [scored], names={0: "Moby", 3: "Özil"})
+    content = EvaluationReport([own]).as_dict()["targets"]["own"]
+    assert content["mAP_of_identities"] == {"Moby": 0.25, "Özil": 0.75}
+    benchmark = TargetResult("market1501", [scored])
+    assert (
+        "mAP_of_identities" not in EvaluationReport([benchmark]).as_dict()["targets"]["market1501"]
+    )

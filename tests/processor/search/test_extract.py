@@ -13,8 +13,13 @@ from datasets.records import Sample
 from model import build_model
 from processor.checkpoints.save import save_checkpoint
 from processor.extractor import Extractor
-from processor.search.extract import extract_in_memory, extract_to_file, join_lists
-from processor.search.feature_file import read_features, read_record
+from processor.search.extract import (
+    append_to_file,
+    extract_in_memory,
+    extract_to_file,
+    join_lists,
+)
+from processor.search.feature_file import FeatureFile, read_features, read_record
 
 SIZES = {"num_classes": 3, "num_cameras": 5, "num_views": 1}
 
@@ -56,7 +61,7 @@ def test_file_holds_the_extractors_features(extractor, folder, tmp_path, name):
     paths = sorted(map(str, folder.iterdir()))
     assert stored.paths == paths
     np.testing.assert_array_equal(stored.features, extractor(paths).numpy())
-    assert stored.pids.tolist() == stored.camids.tolist() == [-1] * 18
+    assert {(x.pid, x.camid, x.identity, x.camera) for x in stored.samples} == {(-1, -1, "", "")}
     assert stored.record["autocast"] == "off"
     in_memory = extract_in_memory(extractor, images_of(extractor, folder))
     np.testing.assert_array_equal(in_memory.features, stored.features)
@@ -168,3 +173,81 @@ def test_cameras_are_known_in_the_training_data_sets_only(extractor, tmp_path, m
     monkeypatch.setenv("REID_DATA", str(tmp_path))
     with pytest.raises(ConfigError, match="two data sets are called shop"):
         join_lists(extractor, [ImageList(samples, str(tmp_path / "shop"))])
+
+
+def named(folder, *rows):
+    """A CSV next to the images with lines `image,pid,camid`."""
+    file = folder.parent / f"{rows[0].replace(',', '_')}.csv"
+    lines = [f"{folder}/{row}" for row in rows]
+    file.write_text("\n".join(["path,pid,camid", *lines]), encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize("ending", ["npz", "npy"])
+def test_appending_gives_the_rows_of_one_extraction(extractor, folder, tmp_path, ending):
+    first = named(folder, "00.png,Özil,door", "01.png,Moby,yard")
+    second = named(folder, "01.png,Moby,yard", "02.png,Ahab,gate", "03.png,Moby,door")
+    output = tmp_path / f"features.{ending}"
+    for file in (first, second, second):
+        append_to_file(extractor, images_of(extractor, file), output)
+    stored = read_features(output)
+    paths = [str(folder / f"0{number}.png") for number in range(4)]
+    assert stored.paths == paths
+    assert [x.identity for x in stored.samples] == ["Özil", "Moby", "Ahab", "Moby"]
+    assert [x.camera for x in stored.samples] == ["door", "yard", "gate", "door"]
+    assert [x.pid for x in stored.samples] == [1, 0, 2, 0]  # Moby keeps the number of the file
+    np.testing.assert_allclose(stored.features, extractor(paths).numpy(), atol=1e-6)
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("ending", ["npz", "npy"])
+def test_interrupted_appending_is_continued(extractor, folder, tmp_path, monkeypatch, ending):
+    output = tmp_path / f"features.{ending}"
+    paths = sorted(folder.iterdir())
+    append_to_file(extractor, images_of(extractor, *paths[:2]), output)
+    with monkeypatch.context() as patched:
+        patched.setattr(FeatureFile, "append", killed(FeatureFile.append, 1))
+        with pytest.raises(KeyboardInterrupt):
+            append_to_file(extractor, images_of(extractor, *paths), output)
+    append_to_file(extractor, images_of(extractor, *paths), output)
+    assert read_features(output).paths == list(map(str, paths))
+
+
+def killed(append, batches):
+    """`append` that is interrupted after some batches of images that are not in the file yet."""
+
+    def wrapped(self, features, samples, bad_images=()):
+        if self.images_done and wrapped.left == 0:
+            raise KeyboardInterrupt
+        wrapped.left -= bool(self.images_done)
+        append(self, features, samples, bad_images)
+
+    wrapped.left = batches
+    return wrapped
+
+
+def test_appending_refuses_another_models_file_and_an_unfinished_extraction(
+    extractor, folder, tmp_path
+):
+    images = images_of(extractor, *sorted(folder.iterdir())[:3])
+    extract_to_file(extractor, images, tmp_path / "a.npy")
+    record = json.loads((tmp_path / "a.json").read_text())
+    other = {**record, "model": {**record["model"], "weights": "other"}}
+    (tmp_path / "a.json").write_text(json.dumps(other))
+    with pytest.raises(ValueError, match="cannot be compared"):
+        append_to_file(extractor, images, tmp_path / "a.npy")
+    (tmp_path / "a.json").write_text(json.dumps({**record, "images": 5}))
+    with pytest.raises(ValueError, match="incomplete, with 3 of 5 images"):
+        append_to_file(extractor, images, tmp_path / "a.npy")
+
+
+def test_names_of_several_lists_have_one_number_each(extractor, folder):
+    first = named(folder, "00.png,Özil,1", "01.png,Moby,2")
+    second = named(folder, "02.png,Ahab,2", "03.png,Özil,3")
+    samples = images_of(extractor, first, second).samples
+    assert [(x.identity, x.pid) for x in samples] == [
+        ("Özil", 1),
+        ("Moby", 0),
+        ("Ahab", 2),
+        ("Özil", 1),
+    ]

@@ -10,6 +10,7 @@ from datasets.records import Sample
 from processor.search import feature_file
 from processor.search.feature_file import (
     FORMAT,
+    NUMBERS_ONLY,
     FeatureFile,
     check_same_model,
     pack_features,
@@ -25,7 +26,11 @@ RECORD = {
     "images": 10,
 }
 FEATURES = torch.arange(30.0).view(10, 3) / 7
-SAMPLES = [Sample(f'a, "b"/{number} ü.jpg', number // 2, number % 3) for number in range(10)]
+NAMES = ["Moby", "Özil", "сом, 2", "007", '"7"']
+SAMPLES = [
+    Sample(f'a, "b"/{number} ü.jpg', number // 2, number % 3, -1, NAMES[number // 2], "door")
+    for number in range(10)
+]
 BATCHES = (slice(0, 4), slice(4, 8), slice(8, 10))
 ENDINGS = (".npy", ".csv", ".json")
 
@@ -46,8 +51,9 @@ def assert_complete(stored):
     np.testing.assert_array_equal(stored.features, FEATURES.numpy())
     assert stored.features.dtype == np.float32
     assert stored.paths == [sample.path for sample in SAMPLES]
-    assert stored.pids.tolist() == [sample.pid for sample in SAMPLES]
-    assert stored.camids.tolist() == [sample.camid for sample in SAMPLES]
+    assert stored.samples == SAMPLES
+    assert [x.identity for x in stored.samples] == [x.pid_name for x in SAMPLES]
+    assert {x.camera for x in stored.samples} == {"door"}
     assert RECORD.items() <= stored.record.items()
 
 
@@ -66,7 +72,28 @@ def test_packing_leaves_one_file(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["features.npz"]
     assert_complete(read_features(tmp_path / "features.npz"))
     with np.load(tmp_path / "features.npz", allow_pickle=False) as content:
-        assert set(content.files) == {"features", "paths", "pids", "camids", "record"}
+        assert content["names"].tolist() == [sample.pid_name for sample in SAMPLES]
+        assert content["cameras"].tolist() == ["door"] * 10
+        assert content["pids"].tolist() == [sample.pid for sample in SAMPLES]
+        assert content["camids"].tolist() == [sample.camid for sample in SAMPLES]
+        arrays = {"features", "paths", "pids", "camids", "names", "cameras", "record"}
+        assert set(content.files) == arrays
+
+
+def test_a_file_without_names_is_read_by_its_numbers(tmp_path):
+    record = {**RECORD, "format": NUMBERS_ONLY, "images_done": 2, "images": 2}
+    table = "path,pid,camid\na.jpg,7,2\nb.jpg,-1,-1\n"
+    (tmp_path / "old.csv").write_text(table)
+    (tmp_path / "old.json").write_text(json.dumps(record))
+    np.save(tmp_path / "old.npy", FEATURES[:2].numpy())
+    numbers = {"paths": ["a.jpg", "b.jpg"], "pids": [7, -1], "camids": [2, -1]}
+    np.savez(tmp_path / "old.npz", features=FEATURES[:2], record=json.dumps(record), **numbers)
+    for ending in ("npy", "npz"):
+        samples = read_features(tmp_path / f"old.{ending}").samples
+        assert [(x.path, x.identity, x.camera) for x in samples] == [
+            ("a.jpg", "7", "3"),
+            ("b.jpg", "", ""),
+        ]
 
 
 @pytest.mark.parametrize("done", [0, 1, 2])

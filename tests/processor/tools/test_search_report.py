@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from datasets.records import Sample
 from processor.search.exact import Neighbours
 from processor.search.feature_file import StoredFeatures
 from processor.tools import search
@@ -15,9 +16,11 @@ from processor.tools.search import Findings, write_findings
 
 def stored(paths, pids):
     """Features of images; the camera is known where the pid is."""
-    ids = np.array(pids)
-    camids = np.where(ids >= 0, 2, -1)
-    return StoredFeatures(np.zeros((len(paths), 2)), paths, ids, camids, {})
+    samples = [
+        Sample(path, pid, 2 if pid >= 0 else -1, pid_name="Moby" if pid >= 0 else "")
+        for path, pid in zip(paths, pids, strict=True)
+    ]
+    return StoredFeatures(np.zeros((len(paths), 2)), samples, {})
 
 
 @pytest.fixture
@@ -42,7 +45,16 @@ def test_json_lists_the_neighbours_of_every_query(findings, tmp_path):
         "query": a,
         "nearest": [
             {"rank": 1, "path": c, "row": 2, "distance": 0.0},
-            {"rank": 2, "path": a, "row": 0, "distance": 0.25, "pid": 7, "camid": 2},
+            {
+                "rank": 2,
+                "path": a,
+                "row": 0,
+                "distance": 0.25,
+                "pid": 7,
+                "name": "Moby",
+                "camid": 2,
+                "camera": "3",
+            },
         ],
     }
 
@@ -57,7 +69,7 @@ def test_captions_name_rank_folder_and_file_and_mark_the_query_itself(
     assert [tile.caption for tile in drawn[0]] == [
         ("query", folder, "a.png"),
         ("rank 1", "distance 0.000", folder, "c.png"),
-        ("rank 2", "the query itself", "distance 0.250", "camera 3", "a.png"),
+        ("rank 2", "the query itself", "distance 0.250", "identity Moby", "camera 3", "a.png"),
     ]
     assert [tile.frame for tile in drawn[0]] == ["query", None, "query"]
     assert [tile.frame for tile in drawn[1]] == ["query", None, None]  # b is not in its list

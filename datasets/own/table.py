@@ -1,0 +1,237 @@
+"""Own data in a table: a CSV file, or a DataFrame."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from datasets.own.entries import SPLITS, Entry, assemble_splits
+from datasets.records import UNKNOWN, DataSplits
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = {
+    "path": ("image_path", "image", "file", "filename", "file_name", "filepath"),
+    "pid": ("identity", "identity_id", "person_id", "individual", "name", "label", "id"),
+    "camid": ("camera", "camera_id", "cam", "cam_id", "cameraid"),
+    "viewid": ("view_id",),
+    "split": (),
+    "encounter": ("encounter_id", "date"),
+}
+"""The columns of a table and other names of theirs, of which the first one present is taken."""
+
+SPLIT_NAMES = {**{split: split for split in SPLITS}, "test": "gallery", "both": "both"}
+MISSING = ("None", "nan", "NaT", "<NA>")  # cells without a value, in DataFrames
+UNKNOWN_NAME = "unknown"  # of animals that nobody has told apart, in wildlife-datasets
+
+
+class DataFrame(Protocol):
+    """What is used of a pandas DataFrame."""
+
+    @property
+    def columns(self) -> Iterable[Any]: ...
+
+    def itertuples(self, index: bool, name: None) -> Iterable[Sequence[Any]]: ...  # noqa: FBT001
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of images.
+
+    Attributes:
+        source: as errors name it.
+        folder: paths are relative to it.
+        top: the place of the header, as errors name it.
+        header: names of the columns.
+        rows: number of each row, as errors name it, and its cells.
+    """
+
+    source: str
+    folder: Path
+    top: str
+    header: Sequence[str]
+    rows: Iterable[tuple[str, Sequence[str]]]
+
+
+def read_csv(file: Path, *, tested_only: bool = False) -> DataSplits:
+    """Read a CSV file; see `read_entries` for its columns.
+
+    Args:
+        file: the CSV.
+        tested_only: see `assemble_splits`.
+
+    Raises:
+        ValueError: the header or a row is wrong; names file and line.
+    """
+    entries = _labelled(str(file), read_csv_entries(file))
+    return assemble_splits(file.stem, entries, tested_only=tested_only)
+
+
+def read_frame(frame: DataFrame, folder: Path, *, tested_only: bool = False) -> DataSplits:
+    """Read a DataFrame, such as a table of wildlife-datasets; raises as `read_csv`.
+
+    Args:
+        frame: see `read_entries` for its columns.
+        folder: paths are relative to it.
+        tested_only: see `assemble_splits`.
+    """
+    rows = (
+        (f"row {number}", list(map(_text, row)))
+        for number, row in enumerate(frame.itertuples(index=False, name=None))
+    )
+    source = "the table"
+    table = Table(source, folder, "columns", [str(column) for column in frame.columns], rows)
+    entries = _labelled(source, read_entries(table))
+    return assemble_splits("table", entries, tested_only=tested_only)
+
+
+def _text(cell: Any) -> str:
+    """A cell as a CSV file has it; pandas turns numbers with gaps into floats."""
+    text = str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+    return "" if not isinstance(cell, str) and text in MISSING else text
+
+
+def read_csv_entries(file: Path, required: Sequence[str] = ("path", "pid")) -> dict[str, Entry]:
+    """The rows of a CSV file by line; see `read_entries`."""
+    with file.open(newline="", encoding="utf-8-sig") as stream:
+        reader = csv.reader(stream)
+        header = next(reader, [])
+        rows = ((f"line {reader.line_num}", row) for row in reader)
+        return read_entries(Table(str(file), file.parent, "line 1", header, rows), required)
+
+
+def read_entries(table: Table, required: Sequence[str] = ("path", "pid")) -> dict[str, Entry]:
+    """Read the rows of a table, by their numbers.
+
+    COLUMNS lists the columns and their other names; further columns are ignored. Identities,
+    cameras and encounters are text: "7" and "007" are two. An empty viewid or -1 is a missing
+    label. The split is train, query, gallery (or test), both (query and gallery) or empty.
+
+    Args:
+        table: the table.
+        required: columns that must exist; path and pid, if required, must not be empty.
+
+    Raises:
+        ValueError: the header or a row is wrong; names the table and the row.
+    """
+    header = [column.strip().lower() for column in table.header]
+    columns = _find_columns(table, header, required)
+    entries: dict[str, Entry] = {}
+    seen: dict[Path, str] = {}
+    for number, row in table.rows:
+        if not any(cell.strip() for cell in row):
+            continue
+        parser = _Row(f"{table.source}, {number}", table.folder, required)
+        if len(row) != len(header):
+            raise parser.error(f"{len(header)} fields expected, {len(row)} found")
+        cells = {column: row[place].strip() for column, place in columns.items()}
+        entry = parser.parse(cells)
+        if entry.path in seen:
+            raise parser.error(f"{entry.path} is already on {seen[entry.path]}")
+        seen[entry.path] = number
+        entries[number] = entry
+    if not entries:
+        raise ValueError(f"{table.source}: no rows below the header")
+    return entries
+
+
+def _find_columns(table: Table, header: Sequence[str], required: Sequence[str]) -> dict[str, int]:
+    """Place of every column; ignored columns and other names are logged."""
+    found: dict[str, str] = {}
+    for column, others in COLUMNS.items():
+        present = [name for name in (column, *others) if name in header]
+        if present:
+            found[column] = present[0]
+    missing = [column for column in required if column not in found]
+    if missing or len(set(header)) < len(header):
+        optional = [f"[,{column}]" for column in COLUMNS if column not in required]
+        raise ValueError(
+            f"{table.source}, {table.top}: expected the header {','.join(required)}"
+            f"{''.join(optional)}, found {','.join(header)!r}"
+        )
+    renamed = [f"{name} as {column}" for column, name in found.items() if name != column]
+    ignored = [name for name in header if name not in found.values()]
+    if renamed or ignored:
+        remarks = [f"read {', '.join(renamed)}"] if renamed else []
+        remarks += [f"ignored {', '.join(ignored)}"] if ignored else []
+        logger.info("%s: columns %s", table.source, "; ".join(remarks))
+    return {column: header.index(name) for column, name in found.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One row to be parsed.
+
+    Attributes:
+        place: table and row, as errors name them.
+        folder: paths are relative to it.
+        required: columns that must not be empty.
+    """
+
+    place: str
+    folder: Path
+    required: Sequence[str]
+
+    def parse(self, cells: Mapping[str, str]) -> Entry:
+        """The entry of the row's cells."""
+        path = self.folder / cells["path"]
+        if not cells["path"] or not path.is_file():
+            raise self.error(f"no such file: {path}")
+        if "pid" in self.required and not cells["pid"]:
+            raise self.error("pid is empty")
+        split = cells.get("split", "").lower()
+        if split and split not in SPLIT_NAMES:
+            raise self.error(f"split is {split!r}; expected {', '.join(SPLITS)} or both")
+        camera = cells.get("camid", "")
+        if camera.startswith("-") and camera[1:].isdecimal():
+            raise self.error(f"camid is {camera!r}; leave it empty if the camera is unknown")
+        return Entry(
+            path,
+            cells.get("pid", ""),
+            camera,
+            self._view(cells["viewid"]) if "viewid" in cells else 0,
+            SPLIT_NAMES.get(split, ""),
+            self._day(cells.get("encounter", "")),
+        )
+
+    def _day(self, text: str) -> str:
+        """An encounter; of a date with a time the date."""
+        if re.match(r"\d{1,2}[./]\d{1,2}[./]\d", text):
+            raise self.error(
+                f"date is {text!r}; write it as 2026-01-31, so that dates can be ordered"
+            )
+        return text[:10] if re.match(r"\d{4}-\d\d-\d\d", text) else text
+
+    def _view(self, text: str) -> int:
+        try:
+            number = int(text or UNKNOWN)
+        except ValueError:
+            number = UNKNOWN - 1
+        if number < UNKNOWN:
+            raise self.error(f"viewid is {text!r}; expected a whole number from {UNKNOWN}")
+        return number
+
+    def error(self, text: str) -> ValueError:
+        """An error that names the row."""
+        return ValueError(f"{self.place}: {text}")
+
+
+def _labelled(source: str, entries: Mapping[str, Entry]) -> list[Entry]:
+    """The entries to make splits of: without identity "unknown", unless there is no other.
+
+    Raises:
+        ValueError: only some rows have a split.
+    """
+    missing = [number for number, entry in entries.items() if not entry.split]
+    if 0 < len(missing) < len(entries):
+        raise ValueError(f"{source}, {missing[0]}: split is empty; give it in every row or in none")
+    known = [entry for entry in entries.values() if entry.identity.lower() != UNKNOWN_NAME]
+    if known and len(known) < len(entries):
+        count = len(entries) - len(known)
+        logger.warning("%s: %d images of identity %r left out", source, count, UNKNOWN_NAME)
+    return known or list(entries.values())
