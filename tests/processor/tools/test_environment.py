@@ -10,7 +10,7 @@ import hubconf
 from processor.tools import environment
 
 ROOT = Path(__file__).parents[3]
-OPTIONAL = {"faiss", "h5py", "onnx", "onnxruntime", "onnxscript"}
+OPTIONAL = {"argcomplete", "faiss", "h5py", "onnx", "onnxruntime", "onnxscript"}
 OWN = {"config", "datasets", "loss", "model", "processor", "solver"}
 
 
