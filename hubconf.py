@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from processor.extractor import Extractor
+import clipreid
+from clipreid.renaming import import_below_clipreid
 
-dependencies = [
-    *("torch", "torchvision", "yacs", "timm", "ftfy", "regex", "skimage", "tqdm", "open_clip"),
-    *("safetensors", "numpy", "scipy", "sklearn", "tensorboard", "PIL", "yaml", "huggingface_hub"),
-]
+if TYPE_CHECKING:
+    from clipreid import Extractor
 
 
 def clip_reid(checkpoint: str, **options: Any) -> Extractor:
-    """A `processor.extractor.Extractor`: images to retrieval features; takes its options."""
-    from processor.extractor import Extractor  # torch.hub checks the dependencies first
+    """A `clipreid.Extractor`: images to retrieval features; takes its options.
 
-    return Extractor(checkpoint, **options)
+    A `clipreid` that the process has already imported is used, otherwise that of this folder.
+    """
+    import_below_clipreid()
+    return clipreid.Extractor(checkpoint, **options)

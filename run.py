@@ -1,18 +1,23 @@
+# PYTHON_ARGCOMPLETE_OK
 """Tools around a trained model: python run.py SUB-COMMAND --help."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import sys
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import processor.tools.environment  # noqa: F401 - first, as it names missing packages
 from config.overrides import typed_overrides
 from processor import tools
 from processor.tools.command_line import parse_anywhere
 
-# One line per file in processor/tools. Only the chosen one is imported, as most need torch.
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+# One line per file in processor/tools and in processor/tools/arguments. Of the former, only the
+# chosen one is imported, as most need torch.
 TOOLS = {
     "attention": "draw attention maps over images",
     "batches": "draw the batches of random, DFGS and GS samplers side by side",
@@ -30,23 +35,28 @@ TOOLS = {
 }
 
 
+def _module(folder: str, name: str) -> ModuleType:
+    return importlib.import_module(f"{tools.__name__}{folder}.{name.replace('-', '_')}")
+
+
 def load_tool(name: str) -> ModuleType:
-    """The module of a sub-command."""
-    return importlib.import_module(f"{tools.__name__}.{name.replace('-', '_')}")
+    """The module that runs a sub-command."""
+    return _module("", name)
 
 
-def build_parser(chosen: str = "", prog: str = "run.py") -> argparse.ArgumentParser:
-    """A parser that lists all sub-commands and knows the arguments of the chosen one."""
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, epilog="docs/using.md has examples of all sub-commands."
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="SUB-COMMAND")
+def add_tools(commands: Subparsers) -> None:
+    """Add every sub-command with its arguments."""
     for name, description in TOOLS.items():
-        command = commands.add_parser(name, help=description)
-        if name == chosen:
-            tool = load_tool(name)
-            command.description = tool.__doc__
-            tool.add_arguments(command)
+        own = _module(".arguments", name)
+        own.add_arguments(commands.add_parser(name, help=description, description=own.__doc__))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """A parser of all sub-commands."""
+    parser = argparse.ArgumentParser(
+        prog="run.py", description=__doc__, epilog="docs/using.md has examples of all sub-commands."
+    )
+    add_tools(parser.add_subparsers(dest="command", required=True, metavar="SUB-COMMAND"))
     return parser
 
 
@@ -57,12 +67,12 @@ def run_tool(arguments: argparse.Namespace) -> None:
     load_tool(arguments.command).run(arguments)
 
 
-def main(prog: str = "run.py") -> None:
-    """Parse and run one sub-command."""
-    arguments = parse_anywhere(build_parser(*sys.argv[1:2], prog=prog))
+def main(arguments: argparse.Namespace | None = None) -> None:
+    """Run one sub-command; without arguments, the one that was typed."""
+    parsed = arguments or parse_anywhere(build_parser())
     from processor.tools.program import run_program  # not above: --help needs no torch
 
-    run_program(lambda: run_tool(arguments))
+    run_program(lambda: run_tool(parsed))
 
 
 if __name__ == "__main__":

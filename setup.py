@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,14 +10,9 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-PACKAGES = ("config", "datasets", "loss", "model", "processor", "solver")
-SCRIPTS = ("run", "test_clipreid", "train", "train_clipreid", "train_dsgl")
-IMPORT = re.compile(rf"^(\s*(?:from|import) )({'|'.join(PACKAGES + SCRIPTS)})\b", re.MULTILINE)
+sys.path.insert(0, str(ROOT))  # build tools do not
 
-
-def move_below_clipreid(source: str) -> str:
-    """Source code with its first-party imports renamed: `datasets.x` -> `clipreid.datasets.x`."""
-    return IMPORT.sub(r"\1clipreid.\2", source)
+from clipreid.renaming import PACKAGES, SCRIPTS, move_below_clipreid  # noqa: E402
 
 
 def files_to_move() -> Iterator[Path]:

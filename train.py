@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
+
 import processor.tools.environment  # noqa: F401 - first, as it names missing packages
-from processor.tools.command_line import load_recipe, parse_arguments
+from processor.tools.command_line import config_file_parser, load_recipe, parse_arguments
 
 EXAMPLE = "configs/person/vit_base.yml"
 WITHOUT_TEXT = ("MODEL.TEXT_TOWER", "False")
 
 
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    return config_file_parser("Train a baseline without prompts and text encoder.")
+
+
 def main() -> None:
     """Parse, load the configuration without prompts and text encoder, train."""
-    arguments = parse_arguments("Train a baseline without prompts and text encoder.")
+    arguments = parse_arguments(build_parser())
     from processor.experiment import train  # not above: --help needs no torch
     from processor.tools.program import run_program
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
+
 import processor.tools.environment  # noqa: F401 - first, as it names missing packages
-from processor.tools.command_line import load_recipe, parse_arguments
+from processor.tools.command_line import config_file_parser, load_recipe, parse_arguments
 
 EXAMPLE = "configs/person/vit_clipreid.yml"
 
 
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    return config_file_parser("Train CLIP-ReID in two stages.")
+
+
 def main() -> None:
     """Parse, load the configuration, train."""
-    arguments = parse_arguments("Train CLIP-ReID in two stages.")
+    arguments = parse_arguments(build_parser())
     from processor.experiment import train  # not above: --help needs no torch
     from processor.tools.program import run_program
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import processor.tools.environment  # noqa: F401 - first, as it names missing packages
-from processor.tools.dsgl_flags import load_dsgl_recipe, parse_dsgl
+from processor.tools.command_line import parse_anywhere
+from processor.tools.dsgl_flags import build_parser, load_dsgl_recipe
 
 
 def main() -> None:
     """Parse, load the configuration, train."""
-    arguments = parse_dsgl()
+    arguments = parse_anywhere(build_parser())
     from processor.experiment import train  # not above: --help needs no torch
     from processor.tools.program import run_program
 

@@ -18,27 +18,36 @@ PROGRAMS = {
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """A parser that lists all commands; each parses its own arguments."""
-    tools = import_module(f"{PREFIX}run").TOOLS
+    """A parser of all commands with their arguments."""
     parser = argparse.ArgumentParser(
         prog="clipreid", description="Train, evaluate and use re-identification models."
     )
     parser.add_argument("--version", action="version", version=f"clipreid {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, description in {**{n: d for n, (_, d) in PROGRAMS.items()}, **tools}.items():
-        commands.add_parser(name, help=description, add_help=False)
+    for name, (script, description) in PROGRAMS.items():
+        own = import_module(PREFIX + script).build_parser()
+        commands.add_parser(
+            name,
+            help=description,
+            description=own.description,
+            epilog=own.epilog,
+            parents=[own],
+            add_help=False,  # the parent has it
+        )
+    import_module(f"{PREFIX}run").add_tools(commands)
     return parser
 
 
 def main() -> None:
-    """Run the command that is typed first."""
-    parsed, _ = build_parser().parse_known_args(sys.argv[1:2])
-    if parsed.command in PROGRAMS:
-        script, _ = PROGRAMS[parsed.command]
-        sys.argv = [f"clipreid {parsed.command}", *sys.argv[2:]]
+    """Run the command that was typed."""
+    parser = build_parser()
+    arguments = import_module(f"{PREFIX}processor.tools.command_line").parse_anywhere(parser)
+    if arguments.command in PROGRAMS:
+        script, _ = PROGRAMS[arguments.command]
+        sys.argv = [f"clipreid {arguments.command}", *sys.argv[2:]]
         import_module(PREFIX + script).main()
     else:
-        import_module(f"{PREFIX}run").main("clipreid")
+        import_module(f"{PREFIX}run").main(arguments)
 
 
 if __name__ == "__main__":

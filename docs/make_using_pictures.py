@@ -24,7 +24,7 @@ COLOURS = 256
 def run_tool(*words: str | Path) -> None:
     """Run a sub-command of run.py, as typed."""
     typed = list(map(str, words))
-    load_tool(typed[0]).run(parse_anywhere(build_parser(typed[0]), typed))
+    load_tool(typed[0]).run(parse_anywhere(build_parser(), typed))
 
 
 def draw_figures(run: Path, folder: Path) -> Iterator[tuple[str, Path]]:

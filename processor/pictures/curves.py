@@ -12,7 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from processor.pictures.curve_panels import Lines, Panel, Run, arrange_panels, points_of
-from processor.pictures.style import HUES, INK, new_figure, tidy_axes
+from processor.pictures.figure import new_figure, tidy_axes
+from processor.pictures.style import HUES, INK
 
 WIDTH, HEIGHT = 3.0, 2.3  # of one quantity's axes, in inches
 PER_ROW = 5

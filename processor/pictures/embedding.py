@@ -15,18 +15,10 @@ from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from processor.evaluation.identity_sample import Identity
+from processor.pictures.figure import new_figure, tidy_axes
 from processor.pictures.plane import Plane, find_medoid
 from processor.pictures.sheet import read_scaled
-from processor.pictures.style import (
-    FAINT_INK,
-    GREY,
-    HUES,
-    INK,
-    PAPER,
-    natural_order,
-    new_figure,
-    tidy_axes,
-)
+from processor.pictures.style import FAINT_INK, GREY, HUES, INK, PAPER, natural_order
 
 WIDTH, HEIGHT = 12.0, 9.0  # inches
 SHAPES = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h", "8")

@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from dataclasses import dataclass
-from pathlib import Path
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
-PLOT_SUFFIXES = (".png", ".svg", ".pdf")
-
-SHEET_SUFFIXES = (".png", ".jpg", ".webp")
-
-PIXELS_PER_INCH = 140
 
 # the palette of Okabe and Ito (2008)
 BLACK = "#000000"
@@ -67,38 +56,3 @@ def natural_order(name: str) -> list[str | int]:
     """A key that sorts names alphabetically and the numbers in them by value."""
     parts = re.split(r"([0-9]+)", name)
     return [int(part) if place % 2 else part for place, part in enumerate(parts)]
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, sized in inches; its layout makes room for everything added."""
-    return Figure(figsize=(width, height), dpi=PIXELS_PER_INCH, layout="constrained")
-
-
-def tidy_axes(axes: Axes) -> None:
-    """Replace the box around the data by faint lines behind it."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(visible=True, color=FAINT_INK, alpha=0.25, linewidth=0.6)
-    axes.set_axisbelow(True)
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure in the format that the path's suffix names; missing folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-
-
-def plot_file(text: str) -> Path:
-    """Parse the path of a plot on a command line; an unknown suffix is an argument error."""
-    return _checked_path(text, PLOT_SUFFIXES)
-
-
-def sheet_file(text: str) -> Path:
-    """Parse the path of a sheet of images on a command line; likewise."""
-    return _checked_path(text, SHEET_SUFFIXES)
-
-
-def _checked_path(text: str, suffixes: tuple[str, ...]) -> Path:
-    path = Path(text)
-    if path.suffix.lower() not in suffixes:
-        raise argparse.ArgumentTypeError(f"{text!r} should end in one of {', '.join(suffixes)}")
-    return path

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from processor.metrics.verification import FEWEST_ERRORS, OperatingPoint, Verification
+from processor.pictures.figure import new_figure, tidy_axes
 from processor.pictures.style import (
     BLUE,
     BLUISH_GREEN,
@@ -17,8 +18,6 @@ from processor.pictures.style import (
     INK,
     ORANGE,
     VERMILION,
-    new_figure,
-    tidy_axes,
 )
 from processor.results.threshold import Recommendation, explain_no_threshold, to_euclidean
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from datasets.image_lists import ImageList, read_image_lists
 from datasets.images.build import build_evaluation_loader
 from datasets.images.decode import read_image
-from model.attention import MAP_METHODS, TOKEN_METHODS, attention_maps, attention_methods
+from model.attention import attention_maps, attention_methods
 from processor.checkpoints.cameras import cameras_of
 from processor.checkpoints.load import LoadedModel, open_model
 from processor.features import ids_of_model
@@ -22,11 +22,7 @@ from processor.pictures.sheet import Tile, draw_sheet
 from processor.runtime.device import choose_device
 from processor.runtime.files import make_folder
 from processor.tools.command_line import (
-    IMAGES,
-    add_checkpoint,
-    add_overrides,
     place_output,
-    positive,
 )
 
 logger = logging.getLogger(__name__)
@@ -46,28 +42,6 @@ class Map:
 
     path: str
     attention: Tensor
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `run.py attention`."""
-    add_checkpoint(parser)
-    parser.add_argument("images", nargs="+", metavar="IMAGES", help=IMAGES)
-    parser.add_argument(
-        "--method",
-        choices=(*TOKEN_METHODS, *MAP_METHODS),
-        help=f"of a ViT {TOKEN_METHODS[0]} (default) or {TOKEN_METHODS[1]}, of a ResNet grad-cam",
-    )
-    parser.add_argument(
-        "--output", metavar="FOLDER", help="default: attention, next to the checkpoint"
-    )
-    parser.add_argument(
-        "--limit",
-        type=positive,
-        default=32,
-        metavar="N",
-        help="at most N images, evenly spaced over all (default: 32)",
-    )
-    add_overrides(parser, "DATASETS.ROOT_DIR /data")
 
 
 def run(arguments: argparse.Namespace) -> None:

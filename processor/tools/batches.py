@@ -24,10 +24,8 @@ from model import CLIPReID
 from processor.checkpoints.load import open_model
 from processor.checkpoints.resume import build_starting_model, find_starting_point
 from processor.pictures.batches import SampledBatch, draw_batches
-from processor.pictures.style import sheet_file
 from processor.runtime.device import choose_device
 from processor.runtime.precision import Precision
-from processor.tools.command_line import add_config_file, add_overrides, positive
 from processor.training.build import build_identity_features, build_identity_graph
 from processor.training.image_stage import all_text_features
 from processor.training.plan import build_sources
@@ -54,33 +52,6 @@ class Subject:
     cfg: CfgNode
     data: TrainingSet
     has_prompts: bool
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `run.py batches`."""
-    parser.add_argument(
-        "checkpoint", nargs="?", metavar="CHECKPOINT", help="a trained model, or name --config_file"
-    )
-    add_config_file(parser)
-    parser.add_argument(
-        "--features",
-        choices=FEATURES,
-        help="features to compare identities by (default: text, of their learned prompts, if there "
-        "are any)",
-    )
-    parser.add_argument(
-        "--epoch", type=positive, default=1, metavar="N", help="its first batch (default: 1)"
-    )
-    parser.add_argument(
-        "--identities", type=positive, default=8, metavar="N", help="shown per batch (default: 8)"
-    )
-    parser.add_argument(
-        "--output",
-        type=sheet_file,
-        metavar="FILE",
-        help="PNG, JPEG or WebP (default: batches.png next to the checkpoint, else in OUTPUT_DIR)",
-    )
-    add_overrides(parser, "DATALOADER.DFGS.SKIP 2")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -150,7 +121,6 @@ def open_configuration(config_file: str, opts: list[str]) -> Subject:
     return Subject(Path(config_file).name, model, cfg, data, has_prompts)
 
 
-FEATURES = ("text", "image")
 SAMPLERS = {"random P x K": "softmax_triplet", "DFGS": "dfgs_text", "GS": "gs_text"}
 
 

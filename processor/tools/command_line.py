@@ -6,6 +6,7 @@ Entry scripts parse before they import torch, which takes seconds: keep this fil
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from yacs.config import CfgNode
 from config import ConfigError, load_cfg, require_labels
 from config.overrides import is_key, typed_overrides
 
+PLOT_SUFFIXES = (".png", ".svg", ".pdf")
+SHEET_SUFFIXES = (".png", ".jpg", ".webp")
+COMPLETION_VARIABLE = "_ARGCOMPLETE"
 _FLAG = re.compile(r"-(?![\d.])")  # but not a negative number
 
 
@@ -44,9 +48,11 @@ def config_file_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def parse_arguments(description: str, words: Sequence[str] | None = None) -> Arguments:
+def parse_arguments(
+    parser: argparse.ArgumentParser, words: Sequence[str] | None = None
+) -> Arguments:
     """Parse `--config_file FILE KEY VALUE ...`, the command line of CLIP-ReID."""
-    parsed = parse_anywhere(config_file_parser(description), words)
+    parsed = parse_anywhere(parser, words)
     return Arguments(parsed.config_file or None, parsed.opts)
 
 
@@ -76,8 +82,13 @@ def parse_anywhere(
 
     They end a list of words (`--data a b KEY VALUE`) and are never a CHECKPOINT that may be left
     out. With a default for `names`, words before the first KEY go there. Unknown flags end the
-    program, as do left-over words of a parser without `opts`.
+    program, as do left-over words of a parser without `opts`. When argcomplete's shell function
+    calls the program, it prints completions and ends.
     """
+    if COMPLETION_VARIABLE in os.environ:
+        import argcomplete  # optional
+
+        argcomplete.autocomplete(parser)
     parsed, rest = parser.parse_known_args(words)
     flags = [word for word in rest if _FLAG.match(word)]
     if flags or (rest and "opts" not in parsed):
@@ -153,12 +164,36 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_amp(parser: argparse.ArgumentParser) -> None:
+    """Add the flag for the precision of features."""
+    parser.add_argument(
+        "--amp", action="store_true", help="compute in the precision of SOLVER.AMP, not float32"
+    )
+
+
 def positive(text: str) -> int:
     """A count on a command line: 1 or more."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected at least 1, got {number}")
     return number
+
+
+def plot_file(text: str) -> Path:
+    """Parse the path of a plot on a command line; an unknown suffix is an argument error."""
+    return _checked_path(text, PLOT_SUFFIXES)
+
+
+def sheet_file(text: str) -> Path:
+    """Parse the path of a sheet of images on a command line; likewise."""
+    return _checked_path(text, SHEET_SUFFIXES)
+
+
+def _checked_path(text: str, suffixes: tuple[str, ...]) -> Path:
+    path = Path(text)
+    if path.suffix.lower() not in suffixes:
+        raise argparse.ArgumentTypeError(f"{text!r} should end in one of {', '.join(suffixes)}")
+    return path
 
 
 def place_output(given: str | Path | None, checkpoint: str, name: str) -> Path:

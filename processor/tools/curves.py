@@ -11,35 +11,11 @@ from typing import Any
 
 from processor.pictures.curve_panels import Lines, Run, default_keys, mean_of_runs
 from processor.pictures.curves import draw_curves
-from processor.pictures.style import plot_file, save_figure
+from processor.pictures.figure import save_figure
 from processor.results.runs import find_runs
 from processor.runtime.run_folder import BEFORE_TRAINING_FILE, METRICS_FILE, read_metrics_file
 
 logger = logging.getLogger(__name__)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `run.py curves`."""
-    parser.add_argument("runs", nargs="+", metavar="RUN_FOLDER", help="OUTPUT_DIR of a run")
-    parser.add_argument(
-        "--output",
-        type=plot_file,
-        metavar="FILE",
-        help="PNG, SVG or PDF (default: curves.png in the first folder)",
-    )
-    parser.add_argument(
-        "--keys",
-        nargs="+",
-        metavar="KEY",
-        help="quantities to draw instead of losses, accuracy, mAP, Rank-1, hits, clusters and "
-        "learning rate: keys of metrics.jsonl, e.g. images_per_second synthetic_street/mAP",
-    )
-    parser.add_argument(
-        "--mean",
-        action="store_true",
-        help="draw runs that differ only in their seed as one curve: their mean, in a band from "
-        "the smallest to the largest value",
-    )
 
 
 def run(arguments: argparse.Namespace) -> None:

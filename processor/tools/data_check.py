@@ -1,4 +1,4 @@
-"""`run.py data-check`: find faults of data sets before a run does; decodes every image."""
+"""Find faults of data sets before a run does; decodes every image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from yacs.config import CfgNode
 
@@ -25,27 +24,12 @@ from datasets.images.dataset import limit_workers
 from datasets.records import DataSplits
 from datasets.registry import locate, num_splits, read_dataset
 from processor.runtime.files import make_folder, write_json
-from processor.tools.command_line import add_config_file
 
 logger = logging.getLogger(__name__)
 
 
 class UnusableDataError(ValueError):
     """Data with faults that a run stops on."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `run.py data-check`."""
-    add_config_file(parser)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings to this file")
-    parser.add_argument(
-        "opts",
-        nargs="*",
-        metavar="DATA | KEY VALUE",
-        help="registered names, folders or CSV files, each checked on its own; without any, the "
-        "data sets of the configuration, as a run uses them. Overrides come last",
-    )
-    parser.set_defaults(names=[])
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 
 from config import load_cfg
 from config.overrides import typed_overrides
-from processor.tools.command_line import config_file_parser, parse_anywhere
+from processor.tools.command_line import config_file_parser
 
 logger = logging.getLogger(__name__)
 
@@ -88,8 +88,8 @@ FLAGS = (
 )
 
 
-def parse_dsgl(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse flags and `KEY VALUE ...`; None takes the program's command line."""
+def build_parser() -> argparse.ArgumentParser:
+    """A parser of flags and `KEY VALUE ...`, for `parse_anywhere`."""
     parser = config_file_parser("Train without labels (DSGL).")
     for flag in FLAGS:
         parser.add_argument(
@@ -113,7 +113,7 @@ def parse_dsgl(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="SOLVER.RESUME auto")
     parser.add_argument("--rerank", action="store_true", help="TEST.RE_RANKING True")
     parser.add_argument("--eps-gap", metavar="VALUE", help="no effect")
-    return parse_anywhere(parser, words)
+    return parser
 
 
 def load_dsgl_recipe(parsed: argparse.Namespace) -> CfgNode:

@@ -15,7 +15,6 @@ from model import CLIPReID
 from processor.checkpoints.load import LoadedModel, open_model
 from processor.evaluation.build import prepare_evaluation
 from processor.evaluation.identity_sample import (
-    SPLITS,
     FewIdentities,
     Identity,
     choose_identities,
@@ -25,58 +24,16 @@ from processor.evaluation.identity_sample import (
 )
 from processor.evaluation.target import Target
 from processor.pictures.embedding import Scene, draw_embedding
+from processor.pictures.figure import save_figure
 from processor.pictures.plane import (
     METHODS,
     project_to_plane,
     share_of_right_prompts,
     without_gap,
 )
-from processor.pictures.style import plot_file, save_figure
-from processor.tools.command_line import add_checkpoint, add_overrides, place_output, positive
+from processor.tools.command_line import place_output
 
 logger = logging.getLogger(__name__)
-
-MARKS = ("camera", "domain")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `run.py embedding`."""
-    add_checkpoint(parser)
-    parser.add_argument(
-        "--data",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="data sets or folders (default: those of the evaluation, with --split train those of "
-        "the training)",
-    )
-    parser.add_argument(
-        "--split",
-        choices=SPLITS,
-        default=SPLITS[0],
-        help="test: query and gallery by the retrieval descriptor (default); train: training "
-        "images by the projected feature, with the learned prompts",
-    )
-    parser.add_argument("--method", choices=METHODS, default="tsne", help="default: tsne")
-    parser.add_argument(
-        "--mark", choices=MARKS, default=MARKS[0], help="meaning of the shapes (default: camera)"
-    )
-    parser.add_argument(
-        "--max_identities",
-        "--max-identities",
-        type=positive,
-        default=20,
-        metavar="N",
-        help="drawn at random from those with two images or more (default: 20)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of that draw (default: 0)")
-    parser.add_argument(
-        "--output",
-        type=plot_file,
-        metavar="FILE",
-        help="PNG, SVG or PDF (default: embedding_SPLIT.png next to the checkpoint)",
-    )
-    add_overrides(parser, "TEST.NECK_FEAT before")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -18,38 +18,7 @@ from processor.search.extract import (
     join_lists,
 )
 from processor.search.feature_file import StoredFeatures, check_same_model, read_features
-from processor.tools.command_line import IMAGES, add_checkpoint, add_overrides, place_output
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `run.py extract`."""
-    add_checkpoint(parser)
-    parser.add_argument("images", nargs="+", metavar="IMAGES", help=IMAGES)
-    parser.add_argument(
-        "--output",
-        metavar="FILE",
-        help="a .npz (features, paths, pids, camids), or a memory-mappable .npy with a .csv of the "
-        "images and a .json next to it (default: features.npz next to the checkpoint)",
-    )
-    parser.add_argument("--append", action="store_true", help="add the images that the file lacks")
-    parser.add_argument(
-        "--memmap", action="store_true", help="write a .npy even if --output ends in .npz"
-    )
-    parser.add_argument(
-        "--no_normalize",
-        "--no-normalize",
-        action="store_true",
-        help="do not scale features to unit length",
-    )
-    add_amp(parser)
-    add_overrides(parser, "TEST.IMS_PER_BATCH 64 INPUT.ON_BAD_IMAGE skip")
-
-
-def add_amp(parser: argparse.ArgumentParser) -> None:
-    """Add the flag for the precision of features."""
-    parser.add_argument(
-        "--amp", action="store_true", help="compute in the precision of SOLVER.AMP, not float32"
-    )
+from processor.tools.command_line import place_output
 
 
 def open_extractor(arguments: argparse.Namespace, *, normalize: bool = True) -> Extractor:

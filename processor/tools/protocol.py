@@ -12,27 +12,9 @@ from yacs.config import CfgNode
 from config import load_cfg
 from processor.experiment import train
 from processor.results.published_table import format_comparison, format_published
-from processor.tools.command_line import add_config_file, add_overrides
 from processor.training.plan import RunPlan, plan_run
 
 logger = logging.getLogger(__name__)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `run.py protocol`."""
-    add_config_file(parser, required=True)
-    parser.add_argument(
-        "--dry_run",
-        "--dry-run",
-        action="store_true",
-        help="read and check the data without training",
-    )
-    parser.add_argument(
-        "--compare",
-        action="store_true",
-        help="print the published results of DATASETS.PROTOCOL; this needs no data",
-    )
-    add_overrides(parser, "SOLVER.SEED 1")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -15,65 +15,23 @@ from processor.checkpoints.load import open_model
 from processor.evaluation.build import OpenEvaluation, open_evaluation, prepare_evaluation
 from processor.evaluation.protocol import Protocol
 from processor.evaluation.target import Retrieval, Target
-from processor.metrics.rank_lists import ORDERS, Rankings, choose_queries, find_rankings
+from processor.metrics.rank_lists import Rankings, choose_queries, find_rankings
 from processor.pictures.rank_list import RankRow, rank_row
 from processor.pictures.rank_page import render_page
 from processor.pictures.sheet import write_sheets
 from processor.pictures.style import natural_order
 from processor.runtime import distributed
 from processor.runtime.files import make_folder, write_text
+from processor.tools.arguments.rank_list import ROWS_PER_SHEET
 from processor.tools.command_line import (
-    IMAGES,
-    add_checkpoint,
-    add_data,
-    add_overrides,
     place_output,
-    positive,
 )
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_ORDERS = ("random", "worst")  # the usual case and the failures
 MOST_JUNK = 3  # junk images in a row; the query's caption gives the total
-ROWS_PER_SHEET = 5
 SEED = 0  # of random queries
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `run.py rank-list`."""
-    add_checkpoint(parser)
-    add_data(parser)
-    parser.add_argument(
-        "--query",
-        nargs="+",
-        metavar="IMAGES",
-        help=f"instead of --data: query images without identities: {IMAGES}",
-    )
-    parser.add_argument(
-        "--gallery", nargs="+", metavar="IMAGES", help="the images to search with --query, likewise"
-    )
-    parser.add_argument(
-        "--output", metavar="FOLDER", help="default: rank_lists next to the checkpoint"
-    )
-    parser.add_argument(
-        "--top", type=positive, default=10, metavar="N", help="ranks per query (default: 10)"
-    )
-    parser.add_argument(
-        "--order",
-        choices=ORDERS,
-        help="which queries, by average precision (default: a page of random queries and a page of "
-        "the worst; without identities: random)",
-    )
-    parser.add_argument(
-        "--queries", type=positive, default=20, metavar="N", help="per page (default: 20)"
-    )
-    parser.add_argument(
-        "--pid", nargs="+", metavar="NAME", help="queries of these identities only, by name"
-    )
-    parser.add_argument(
-        "--sheets", action="store_true", help=f"also write PNG sheets of {ROWS_PER_SHEET} queries"
-    )
-    add_overrides(parser, "TEST.RE_RANKING True")
 
 
 def run(arguments: argparse.Namespace) -> None:

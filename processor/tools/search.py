@@ -17,17 +17,12 @@ from processor.pictures.sheet import Tile, write_sheets
 from processor.results.threshold import read_threshold
 from processor.runtime.files import write_json
 from processor.search.exact import Neighbours, search
-from processor.search.faiss_index import INDEXES, search_by_index
+from processor.search.faiss_index import search_by_index
 from processor.search.feature_file import StoredFeatures
 from processor.tools.command_line import (
-    IMAGES,
-    add_checkpoint,
-    add_overrides,
     place_output,
-    positive,
 )
 from processor.tools.extract import (
-    add_amp,
     extract_places,
     features_file,
     open_extractor,
@@ -35,50 +30,6 @@ from processor.tools.extract import (
 )
 
 logger = logging.getLogger(__name__)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `run.py search`."""
-    add_checkpoint(parser)
-    parser.add_argument(
-        "--query",
-        nargs="+",
-        required=True,
-        metavar="IMAGES",
-        help=f"images to search for: {IMAGES}",
-    )
-    parser.add_argument(
-        "--gallery",
-        nargs="+",
-        required=True,
-        metavar="IMAGES",
-        help="images to search in, likewise; or one .npz or .npy file of run.py extract",
-    )
-    parser.add_argument(
-        "--top",
-        type=positive,
-        default=10,
-        metavar="N",
-        help="images to find per query (default: 10)",
-    )
-    parser.add_argument(
-        "--index",
-        choices=INDEXES,
-        help="search with faiss: flat = all rows; ivfpq = approximate, with an index stored next "
-        "to the gallery's file (default: exact, without faiss)",
-    )
-    parser.add_argument(
-        "--output",
-        metavar="FOLDER",
-        help="for neighbours.json and sheets of images (default: search next to the checkpoint)",
-    )
-    parser.add_argument(
-        "--threshold",
-        metavar="FILE_OR_NUMBER",
-        help="leave out images at a larger distance: a file of run.py threshold, or a distance",
-    )
-    add_amp(parser)
-    add_overrides(parser, "INPUT.ON_BAD_IMAGE skip")
 
 
 def run(arguments: argparse.Namespace) -> None:

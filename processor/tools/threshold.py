@@ -12,7 +12,7 @@ from processor.evaluation.build import open_evaluation
 from processor.evaluation.protocol import Protocol
 from processor.evaluation.target import Retrieval
 from processor.metrics.verification import FALSE_ACCEPT_RATES, Verification, verify
-from processor.pictures.style import save_figure
+from processor.pictures.figure import save_figure
 from processor.pictures.verification import draw_verification
 from processor.results.threshold import (
     Recommendation,
@@ -23,28 +23,11 @@ from processor.results.threshold import (
 )
 from processor.runtime import distributed
 from processor.runtime.files import make_folder, write_json
-from processor.tools.command_line import add_checkpoint, add_data, add_overrides, place_output
+from processor.tools.command_line import place_output
 
 logger = logging.getLogger(__name__)
 
 IN_FLOAT32 = ("SOLVER.AMP", "off")  # like `run.py compare`
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `run.py threshold`."""
-    add_checkpoint(parser)
-    add_data(parser)
-    parser.add_argument(
-        "--output", metavar="FOLDER", help="default: thresholds next to the checkpoint"
-    )
-    parser.add_argument(
-        "--far",
-        type=float,
-        default=1e-3,
-        metavar="RATE",
-        help="false accept rate of the recommended threshold (default: 0.001)",
-    )
-    add_overrides(parser, "TEST.NECK_FEAT before")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -3,8 +3,6 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -202,20 +200,3 @@ def test_user_errors_are_one_line(script, checkpoint, people, words, named, monk
     (line,) = [text for text in finished.unwrapped.splitlines() if text.startswith("error: ")]
     assert named in line
     assert "Traceback" not in finished.unwrapped
-
-
-def test_torch_hub_gives_the_extractor(checkpoint, people, tmp_path):
-    """In a new process, started outside the repository."""
-    image = sorted((people / "query").iterdir())[0]
-    code = (
-        "import sys, torch, numpy as np\n"
-        "root, checkpoint, image = sys.argv[1:]\n"
-        "extractor = torch.hub.load(root, 'clip_reid', source='local', checkpoint=checkpoint,\n"
-        "                           device='cpu')\n"
-        "np.save('features.npy', extractor(image).numpy())\n"
-    )
-    subprocess.run(
-        [sys.executable, "-c", code, str(ROOT), checkpoint, str(image)], cwd=tmp_path, check=True
-    )
-    expected = Extractor(checkpoint, "cpu")(image).numpy()
-    np.testing.assert_allclose(np.load(tmp_path / "features.npy"), expected, atol=1e-6)

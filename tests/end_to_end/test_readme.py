@@ -2,13 +2,15 @@
 
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+import train_clipreid
 from config import load_cfg
 from processor.tools.command_line import parse_anywhere, parse_arguments, split_overrides
-from processor.tools.dsgl_flags import load_dsgl_recipe, parse_dsgl
+from processor.tools.dsgl_flags import load_dsgl_recipe
 from run import TOOLS, build_parser
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +52,7 @@ def test_readme_shows_every_script():
 def test_sub_command_parses(line, monkeypatch):
     monkeypatch.chdir(ROOT)
     words = shlex.split(line)[2:]
-    parsed = parse_anywhere(build_parser(words[0]), words)
+    parsed = parse_anywhere(build_parser(), words)
     load_cfg(None, split_overrides(getattr(parsed, "opts", []))[1])
 
 
@@ -62,10 +64,11 @@ def parse_program(line):
     """The script of a command, its arguments, and its configuration."""
     _, script, *words = shlex.split(line)
     assert (ROOT / script).is_file()
+    parser = import_module(Path(script).stem).build_parser()
     if script == "train_dsgl.py":
-        arguments = parse_dsgl(words)
+        arguments = parse_anywhere(parser, words)
         return script, arguments, load_dsgl_recipe(arguments)
-    arguments = parse_arguments("as in the README", words)
+    arguments = parse_arguments(parser, words)
     return script, arguments, load_cfg(arguments.config_file, arguments.opts)
 
 
@@ -107,7 +110,7 @@ def test_demo_command_of_the_makefile_parses(monkeypatch):
     monkeypatch.chdir(ROOT)
     recipe = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
     (line,) = re.findall(r"train_clipreid\.py (.*)", recipe)
-    arguments = parse_arguments("as in the Makefile", shlex.split(line))
+    arguments = parse_arguments(train_clipreid.build_parser(), shlex.split(line))
     cfg = load_cfg(arguments.config_file, arguments.opts)
     assert cfg.DATASETS.NAMES == ("synthetic_street",)
     assert cfg.DATASETS.TARGETS == ("synthetic_street", "synthetic_campus")

@@ -1,10 +1,14 @@
 """Conventions of all sub-commands: names of arguments, output paths, refusals."""
 
-import argparse
 from pathlib import Path
 
 import pytest
 
+from model.attention import MAP_METHODS, TOKEN_METHODS
+from processor.evaluation.identity_sample import SPLITS
+from processor.metrics.rank_lists import ORDERS
+from processor.pictures.plane import METHODS
+from processor.search.faiss_index import INDEXES
 from processor.tools.command_line import parse_anywhere, place_output
 from run import TOOLS, build_parser, load_tool
 
@@ -13,16 +17,15 @@ CHECKPOINT_FIRST = sorted(set(TOOLS) - {"batches", "curves", "data-check", "prot
 
 def parse(typed):
     words = typed.split()
-    return parse_anywhere(build_parser(words[0]), words)
+    return parse_anywhere(build_parser(), words)
 
 
 def options_of(name):
     """The sub-command's arguments by their first name."""
-    parser = argparse.ArgumentParser()
-    load_tool(name).add_arguments(parser)
+    (commands,) = build_parser()._subparsers._group_actions
     return {
         action.option_strings[0] if action.option_strings else action.dest: action
-        for action in parser._actions
+        for action in commands.choices[name]._actions
     }
 
 
@@ -111,6 +114,15 @@ def test_key_is_never_taken_for_a_checkpoint(typed, checkpoint, opts):
 def test_data_check_takes_names_before_overrides(typed, names, opts):
     parsed = parse(typed)
     assert (parsed.names, parsed.opts) == (names, opts)
+
+
+def test_choices_are_those_of_the_code():
+    """They are written twice, as the code needs torch and the command line does without."""
+    assert tuple(options_of("attention")["--method"].choices) == (*TOKEN_METHODS, *MAP_METHODS)
+    assert tuple(options_of("embedding")["--split"].choices) == SPLITS
+    assert tuple(options_of("embedding")["--method"].choices) == tuple(METHODS)
+    assert tuple(options_of("rank-list")["--order"].choices) == ORDERS
+    assert tuple(options_of("search")["--index"].choices) == INDEXES
 
 
 def test_every_sub_command_is_one_file():

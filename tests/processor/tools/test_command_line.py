@@ -5,7 +5,13 @@ import argparse
 import pytest
 
 from config import ConfigError
-from processor.tools.command_line import Arguments, load_recipe, parse_anywhere, parse_arguments
+from processor.tools.command_line import (
+    Arguments,
+    config_file_parser,
+    load_recipe,
+    parse_anywhere,
+    parse_arguments,
+)
 
 
 @pytest.mark.parametrize(
@@ -25,12 +31,12 @@ from processor.tools.command_line import Arguments, load_recipe, parse_anywhere,
     ],
 )
 def test_config_file_and_overrides_are_parsed(typed, expected):
-    assert parse_arguments("A program.", typed) == expected
+    assert parse_arguments(config_file_parser("A program."), typed) == expected
 
 
 def test_unknown_flag_is_refused(capsys):
     with pytest.raises(SystemExit) as exit_:
-        parse_arguments("A program.", ["--gpu", "0"])
+        parse_arguments(config_file_parser("A program."), ["--gpu", "0"])
     assert exit_.value.code == 2
     assert "--gpu" in capsys.readouterr().err
 
@@ -110,7 +116,7 @@ EXAMPLE = "configs/person/vit_base.yml"
 )
 def test_recipe_that_cannot_train_with_labels_is_refused(words, message):
     with pytest.raises(ConfigError) as error:
-        load_recipe(parse_arguments("A program.", words), EXAMPLE)
+        load_recipe(parse_arguments(config_file_parser("A program."), words), EXAMPLE)
     assert message in str(error.value)
 
 
@@ -118,7 +124,7 @@ def test_typed_overrides_win_over_those_of_the_program(request):
     file = str(request.config.rootpath / EXAMPLE)
     added = ["SOLVER.SEED", "5", "SOLVER.MARGIN", "0.1"]
     words = ["--config_file", file, "SOLVER.SEED", "6"]
-    cfg = load_recipe(parse_arguments("A program.", words), EXAMPLE, added)
+    cfg = load_recipe(parse_arguments(config_file_parser("A program."), words), EXAMPLE, added)
     assert (cfg.SOLVER.SEED, cfg.SOLVER.MARGIN, cfg.MODEL.NAME) == (6, 0.1, "ViT-B-16")
     cfg = load_recipe(Arguments(None, ["MODEL.NAME", "ViT-B-32"]), EXAMPLE)
     assert cfg.MODEL.NAME == "ViT-B-32"

@@ -1,6 +1,5 @@
 """The sub-command `curves`: which folders it reads, epoch 0, means, and its errors."""
 
-import argparse
 import json
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 from PIL import Image
 
 from processor.tools import curves
+from run import build_parser
 
 LINE = {"stage": 2, "epoch": 1, "loss": 1.0, "accuracy": 0.5, "lr": 0.1}
 
@@ -23,9 +23,7 @@ def runs(tmp_path):
 
 
 def call(*arguments):
-    parser = argparse.ArgumentParser()
-    curves.add_arguments(parser)
-    curves.run(parser.parse_args(arguments))
+    curves.run(build_parser().parse_args(["curves", *arguments]))
 
 
 def test_figure_is_written_to_the_first_folder(runs, tmp_path):

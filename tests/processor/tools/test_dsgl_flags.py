@@ -9,7 +9,8 @@ import pytest
 from config import ConfigError, load_cfg, require_labels
 from config.options import lookup
 from datasets.registry import read_dataset
-from processor.tools.dsgl_flags import DEFAULT_RECIPE, FLAGS, load_dsgl_recipe, parse_dsgl
+from processor.tools.command_line import parse_anywhere
+from processor.tools.dsgl_flags import DEFAULT_RECIPE, FLAGS, build_parser, load_dsgl_recipe
 
 ROOT = Path(__file__).resolve().parents[3]
 RECIPE = str(ROOT / "configs" / "dsgl" / "rn50_market1501.yml")
@@ -20,7 +21,7 @@ PUBLISHED = (
 
 
 def load(typed):
-    return load_dsgl_recipe(parse_dsgl(shlex.split(typed)))
+    return load_dsgl_recipe(parse_anywhere(build_parser(), shlex.split(typed)))
 
 
 def assert_options(typed, expected):
@@ -129,7 +130,7 @@ def test_unknown_data_set_names_the_known_ones(tmp_path):
 )
 def test_unusable_flag_ends_the_program(typed, message, capsys):
     with pytest.raises(SystemExit) as exit_:
-        parse_dsgl(typed.split())
+        parse_anywhere(build_parser(), typed.split())
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from run import TOOLS
+
 pytestmark = pytest.mark.usefixtures("own_log")
 
 ROOT = Path(__file__).parents[3]
@@ -33,7 +35,9 @@ def run_code(code, *words):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("words", [(name,) for name in SCRIPTS] + [("run.py", "results")])
+@pytest.mark.parametrize(
+    "words", [*((name,) for name in SCRIPTS), *(("run.py", name) for name in TOOLS)]
+)
 def test_help_does_not_import_torch(words):
     done = run_code(HELP, *words, "--help")
     assert done.returncode == 0, done.stderr

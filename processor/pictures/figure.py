@@ -1,0 +1,30 @@
+"""Figures of matplotlib: a new one, its axes, its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from processor.pictures.style import FAINT_INK
+
+PIXELS_PER_INCH = 140
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, sized in inches; its layout makes room for everything added."""
+    return Figure(figsize=(width, height), dpi=PIXELS_PER_INCH, layout="constrained")
+
+
+def tidy_axes(axes: Axes) -> None:
+    """Replace the box around the data by faint lines behind it."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(visible=True, color=FAINT_INK, alpha=0.25, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure in the format that the path's suffix names; missing folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)

@@ -1,0 +1,1 @@
+"""The command line of every sub-command; parsing needs no torch."""

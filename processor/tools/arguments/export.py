@@ -1,0 +1,47 @@
+"""Write a checkpoint's image side as an ONNX file, or a slim checkpoint without the text side."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from processor.tools.command_line import IMAGES, add_checkpoint, add_config_file, add_overrides
+
+NUM_IMAGES = 8
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `run.py export`."""
+    add_checkpoint(parser)
+    parser.add_argument("--onnx", type=Path, metavar="FILE", help="write the image side as ONNX")
+    parser.add_argument(
+        "--preprocess",
+        action="store_true",
+        help="ONNX: take (B, H, W, 3) uint8 RGB images already resized to the model's input size",
+    )
+    parser.add_argument(
+        "--normalize", action="store_true", help="ONNX: return features of unit length"
+    )
+    parser.add_argument(
+        "--check",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="ONNX: compare its features with the model's (default)",
+    )
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        default=[],
+        metavar="IMAGES",
+        help=f"ONNX: compare on the first {NUM_IMAGES} of these instead of drawn people: {IMAGES}",
+    )
+    parser.add_argument(
+        "--slim", type=Path, metavar="FILE", help="write a checkpoint without the text side"
+    )
+    parser.add_argument(
+        "--half",
+        action="store_true",
+        help="slim: float16; half the size, slightly different features",
+    )
+    add_config_file(parser)
+    add_overrides(parser, "TEST.NECK_FEAT after")
