@@ -133,6 +133,23 @@ class _Entries:
 
 
 def cluster(distance: sparse.csr_array, eps: float, min_samples: int = 4) -> np.ndarray:
+    """The labels of `group`, which must be at least two clusters to train on.
+
+    Raises:
+        ValueError: as `group`; a single cluster, with advice on eps.
+    """
+    labels = group(distance, eps, min_samples)
+    if labels.max() == 0:
+        outliers = int((labels == OUTLIER).sum())
+        raise ValueError(
+            f"one cluster of {len(labels) - outliers} images and {outliers} outliers at DSGL.EPS "
+            f"{eps}: training needs two or more; lower DSGL.EPS if the cluster is large, raise it "
+            "if most images are outliers"
+        )
+    return labels
+
+
+def group(distance: sparse.csr_array, eps: float, min_samples: int = 4) -> np.ndarray:
     """DBSCAN (Ester et al., KDD 1996) on sparse distances.
 
     Args:
@@ -144,7 +161,7 @@ def cluster(distance: sparse.csr_array, eps: float, min_samples: int = 4) -> np.
         (N,) int64 labels 0..C-1, -1 = outlier.
 
     Raises:
-        ValueError: eps or min_samples out of range; no cluster or a single one, with advice on eps.
+        ValueError: eps or min_samples out of range; no cluster, with advice on eps.
     """
     if not 0 < eps < 1:
         raise ValueError(f"DSGL.EPS: expected a Jaccard distance between 0 and 1, got {eps}")
@@ -154,20 +171,12 @@ def cluster(distance: sparse.csr_array, eps: float, min_samples: int = 4) -> np.
 
     graph = _sorted_graph(distance, eps)
     labels = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed").fit_predict(graph)
-    num_clusters = int(labels.max()) + 1
-    if num_clusters == 0:
+    if labels.max() == OUTLIER:
         nearest = _closest_core(distance, min_samples)  # min_samples > 1, else each image is a core
         raise ValueError(
             f"no cluster: all {len(labels)} images are outliers at DSGL.EPS {eps}; raise it "
             f"above {nearest:.2f}, where the first {min_samples} images form a cluster, or lower "
             "DSGL.MIN_SAMPLES"
-        )
-    if num_clusters == 1:
-        outliers = int((labels == OUTLIER).sum())
-        raise ValueError(
-            f"one cluster of {len(labels) - outliers} images and {outliers} outliers at DSGL.EPS "
-            f"{eps}: training needs two or more; lower DSGL.EPS if the cluster is large, raise it "
-            "if most images are outliers"
         )
     return labels.astype(np.int64)
 

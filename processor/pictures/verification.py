@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from processor.metrics.open_set import OpenSet
 from processor.metrics.verification import FEWEST_ERRORS, OperatingPoint, Verification
 from processor.pictures.figure import new_figure, tidy_axes
 from processor.pictures.style import (
@@ -17,6 +18,7 @@ from processor.pictures.style import (
     FAINT_INK,
     INK,
     ORANGE,
+    REDDISH_PURPLE,
     VERMILION,
 )
 from processor.results.threshold import Recommendation, explain_no_threshold, to_euclidean
@@ -28,7 +30,10 @@ SMALLEST_FAR = 1e-6  # lowest start of the axis
 
 
 def draw_verification(
-    found: Verification, recommended: Recommendation | None, title: str
+    found: Verification,
+    recommended: Recommendation | None,
+    title: str,
+    open_set: OpenSet | None = None,
 ) -> Figure:
     """Draw the distances of both kinds of pairs next to the curve of both rates.
 
@@ -36,6 +41,7 @@ def draw_verification(
         found: on squared distances.
         recommended: by its Euclidean distance; None if no threshold is usable.
         title: above both.
+        open_set: identification rates, drawn over the false accept rates that could be measured.
     """
     figure = new_figure(WIDTH, HEIGHT)
     point = recommended.point if recommended else None
@@ -43,6 +49,8 @@ def draw_verification(
     figure.suptitle(f"{title}\n{describe_point(point) if point else reason}", x=0.01, ha="left")
     left, right = figure.subplots(1, 2)
     _draw_distances(left, found, point)
+    if open_set is not None:
+        _draw_open_set(right, open_set)
     _draw_rates(right, found, point)
     return figure
 
@@ -85,6 +93,22 @@ def _draw_distances(axes: Axes, found: Verification, recommended: OperatingPoint
     axes.set_xlabel("Euclidean distance of L2-normalized features")
     axes.set_ylabel("density of pairs")
     axes.legend(frameon=False, loc="upper right")
+
+
+def _draw_open_set(axes: Axes, found: OpenSet) -> None:
+    """Identification rates at false accept rates, with their deviation over the draws."""
+    points = {rate: point for rate, point in found.at_far.items() if found.measures(rate)}
+    if points:
+        axes.errorbar(
+            list(points),
+            [point.identification_rate for point in points.values()],
+            [point.deviation for point in points.values()],
+            fmt="P",
+            color=REDDISH_PURPLE,
+            capsize=3,
+            markersize=7,
+            label="open set: queries identified",
+        )
 
 
 def _draw_rates(axes: Axes, found: Verification, recommended: OperatingPoint | None) -> None:

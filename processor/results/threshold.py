@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from processor.metrics.open_set import OpenSet
 from processor.metrics.pair_counts import OperatingPoint
 from processor.metrics.verification import FEWEST_ERRORS, Verification
 
@@ -91,6 +92,20 @@ def threshold_record(found: Verification, rate: float) -> dict[str, Any]:
         "eer": {"value": found.eer, **asdict(to_euclidean(found.equal_error))},
         "tar_at_far": {
             f"{rate:g}": {**asdict(to_euclidean(point)), "measured": found.measures(rate)}
+            for rate, point in found.at_far.items()
+        },
+    }
+
+
+def open_set_record(found: OpenSet | None) -> dict[str, Any] | None:
+    """The entry "open_set" of a threshold file; None with too few identities."""
+    if found is None:
+        return None
+    return {
+        "identities": found.num_identities,
+        "unknown_queries": found.num_unknown,
+        "at_far": {
+            f"{rate:g}": {**asdict(point), "measured": found.measures(rate)}
             for rate, point in found.at_far.items()
         },
     }

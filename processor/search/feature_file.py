@@ -53,6 +53,21 @@ class StoredFeatures:
         """Path of every image."""
         return [sample.path for sample in self.samples]
 
+    @property
+    def names(self) -> list[str]:
+        """Name of the identity of every image; empty = unknown."""
+        return [sample.identity for sample in self.samples]
+
+    @property
+    def pids(self) -> np.ndarray:
+        """(N,) int64 number of the identity; -1 = unknown."""
+        return np.array([sample.pid for sample in self.samples], dtype=np.int64)
+
+    @property
+    def camids(self) -> np.ndarray:
+        """(N,) int64 number of the camera; -1 = unknown."""
+        return np.array([sample.camid for sample in self.samples], dtype=np.int64)
+
 
 class FeatureFile:
     """A growing `.npy` with its two sidecars; a context manager.

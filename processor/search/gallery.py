@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
@@ -21,6 +21,7 @@ from processor.search.exact import search
 from processor.search.feature_file import check_same_model
 
 FORMAT = "clipreid-gallery/1"
+RECORD_FILE = "gallery.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,16 @@ class FeatureExtractor(Protocol):
     """What a gallery needs of an extractor; `processor.extractor.Extractor` is one."""
 
     checkpoint: str
-    description: Mapping[str, str]
+    description: dict[str, str]
 
     def __call__(self, images: Any) -> Tensor: ...
+
+
+def _describe(extractor: FeatureExtractor | None) -> dict[str, Any]:
+    """The model of a gallery's features; empty without an extractor."""
+    if extractor is None:
+        return {"checkpoint": "", "model": {}}
+    return {"checkpoint": extractor.checkpoint, "model": extractor.description}
 
 
 class Gallery:
@@ -62,6 +70,7 @@ class Gallery:
         self._keys: list[int] = []
         self._cameras: list[str | int | None] = []
         self._next_key = 0
+        self._model = _describe(extractor)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -190,15 +199,14 @@ class Gallery:
             np.save(file, used, allow_pickle=False)
         record = {
             "format": FORMAT,
-            "checkpoint": "" if self.extractor is None else self.extractor.checkpoint,
-            "model": {} if self.extractor is None else dict(self.extractor.description),
+            **self._model,
             "features": name,
             "names": self._names,
             "keys": self._keys,
             "cameras": self._cameras,
             "next_key": self._next_key,
         }
-        write_json(folder / "gallery.json", record)
+        write_json(folder / RECORD_FILE, record)
         for old in folder.glob("features_*.npy"):
             if old.name != name:
                 old.unlink()
@@ -215,15 +223,14 @@ class Gallery:
             FileNotFoundError: no gallery in the folder.
             ValueError: a damaged gallery, or one of another model; names both.
         """
-        path = Path(folder) / "gallery.json"
+        path = Path(folder) / RECORD_FILE
         if not path.is_file():
-            raise FileNotFoundError(f"no gallery in {folder}: gallery.json is missing")
+            raise FileNotFoundError(f"no gallery in {folder}: {RECORD_FILE} is missing")
         record = json.loads(path.read_text(encoding="utf-8"))
         if record.get("format") != FORMAT:
             raise ValueError(f"{path} is not a gallery of this program")
         if extractor is not None and record["model"]:
-            wanted = {"model": dict(extractor.description), "checkpoint": extractor.checkpoint}
-            check_same_model(path, record, wanted)
+            check_same_model(path, record, _describe(extractor))
         features = np.load(path.with_name(Path(record["features"]).name), allow_pickle=False)
         columns = [record["names"], record["keys"], record["cameras"]]
         rising = all(a < b for a, b in pairwise([*record["keys"], record["next_key"]]))
@@ -233,6 +240,8 @@ class Gallery:
         gallery._features = torch.from_numpy(features)
         gallery._names, gallery._keys, gallery._cameras = columns
         gallery._next_key = record["next_key"]
+        if extractor is None:  # the model stays known when the gallery is saved again
+            gallery._model = {key: record[key] for key in gallery._model}
         return gallery
 
     def _rows_of(self, keys: Iterable[int]) -> list[int]:

@@ -164,6 +164,13 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_gallery(parser: argparse.ArgumentParser) -> None:
+    """Add the gallery that `run.py enrol` fills."""
+    parser.add_argument(
+        "--gallery", required=True, metavar="FOLDER", help="holds the gallery, e.g. runs/gallery"
+    )
+
+
 def add_amp(parser: argparse.ArgumentParser) -> None:
     """Add the flag for the precision of features."""
     parser.add_argument(

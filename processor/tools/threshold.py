@@ -7,16 +7,25 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from processor.checkpoints.description import describe_features
 from processor.evaluation.build import open_evaluation
 from processor.evaluation.protocol import Protocol
 from processor.evaluation.target import Retrieval
+from processor.metrics.open_set import (
+    FEWEST_IDENTITIES,
+    OpenSet,
+    identify_open_set,
+    nearest_by_identity,
+)
 from processor.metrics.verification import FALSE_ACCEPT_RATES, Verification, verify
 from processor.pictures.figure import save_figure
 from processor.pictures.verification import draw_verification
 from processor.results.threshold import (
     Recommendation,
     explain_no_threshold,
+    open_set_record,
     recommend,
     threshold_record,
     to_euclidean,
@@ -54,8 +63,10 @@ def run(arguments: argparse.Namespace) -> None:
         if not distributed.is_first():
             continue
         found = verify_pairs(retrieval, protocol, arguments.far)
+        open_set = measure_open_set(retrieval, protocol)
         record = {
             **threshold_record(found, arguments.far),
+            "open_set": open_set_record(open_set),
             "data": target.name,
             "data_fingerprint": target.fingerprint,
             "checkpoint": arguments.checkpoint,
@@ -65,8 +76,9 @@ def run(arguments: argparse.Namespace) -> None:
         write_json(path, record)
         recommended = recommend(found, arguments.far)
         title = f"{target.name}: same identity or not, by {Path(arguments.checkpoint).name}"
-        save_figure(draw_verification(found, recommended, title), path.with_suffix(".png"))
-        for line in describe(found, recommended):
+        figure = draw_verification(found, recommended, title, open_set)
+        save_figure(figure, path.with_suffix(".png"))
+        for line in [*describe(found, recommended), *describe_open_set(open_set)]:
             logger.info("%s: %s", target.name, line)
         logger.info("written: %s and its plot", path)
         if recommended is None:
@@ -83,6 +95,29 @@ def verify_pairs(retrieval: Retrieval, protocol: Protocol, far: float) -> Verifi
         protocol.memory,
         rates=sorted({*FALSE_ACCEPT_RATES, far}, reverse=True),
     )
+
+
+def measure_open_set(retrieval: Retrieval, protocol: Protocol) -> OpenSet | None:
+    """Open-set identification rates of a split, by Euclidean distances."""
+    distances = protocol.distances(retrieval.query_features, retrieval.gallery_features)
+    nearest = nearest_by_identity(distances, retrieval.identities(), protocol.memory)
+    roots = np.sqrt(np.maximum(nearest.distances, 0))
+    return identify_open_set(replace(nearest, distances=roots))
+
+
+def describe_open_set(found: OpenSet | None) -> list[str]:
+    """Log lines of an open-set identification."""
+    if found is None:
+        return [f"no open-set rates: they take {FEWEST_IDENTITIES} identities with a match"]
+    lines = ["open set, half of the identities unknown, measured on other ones than chosen on:"]
+    for rate, point in found.at_far.items():
+        remark = "" if found.measures(rate) else " (too few unknown queries to measure it)"
+        lines.append(
+            f"identified {point.identification_rate:.1%} ± {100 * point.deviation:.1f} at FAR "
+            f"{rate:g} (measured {point.false_accept_rate:.2%}), distance {point.threshold:.4f}"
+            f"{remark}"
+        )
+    return lines
 
 
 def describe(found: Verification, recommended: Recommendation | None) -> list[str]:

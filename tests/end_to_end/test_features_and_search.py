@@ -53,14 +53,6 @@ def test_extractor_features_score_as_reported(checkpoint, people, reported):
     assert_scores(reported, query, gallery, ids)
 
 
-def ids_of(query, gallery):
-    return [
-        [getattr(sample, name) for sample in side.samples]
-        for name in ("pid", "camid")
-        for side in (query, gallery)
-    ]
-
-
 @pytest.mark.usefixtures("data_root")
 def test_extracted_splits_score_as_reported(script, checkpoint, people, reported, tmp_path):
     for split in ("query", "gallery"):
@@ -68,7 +60,7 @@ def test_extracted_splits_score_as_reported(script, checkpoint, people, reported
         finished = script("run.py", "extract", checkpoint, place, "--output", output)
         assert finished.status == 0, finished.output
     query, gallery = (read_features(tmp_path / f"{split}.npz") for split in ("query", "gallery"))
-    ids = ids_of(query, gallery)
+    ids = (query.pids, gallery.pids, query.camids, gallery.camids)
     assert_scores(reported, query.features, gallery.features, ids)
 
 
@@ -87,7 +79,7 @@ def test_side_information_is_that_of_the_evaluation(script, train_in, people, tm
         assert finished.status == 0, finished.output
         stored.append(read_features(output))
     query, gallery = stored
-    ids = ids_of(query, gallery)
+    ids = (query.pids, gallery.pids, query.camids, gallery.camids)
     assert_scores(results["targets"][people.name], query.features, gallery.features, ids)
     unknown = Extractor(checkpoint, "cpu")(query.paths).numpy()
     assert np.abs(unknown - query.features).max() > 1e-4
