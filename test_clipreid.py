@@ -6,7 +6,7 @@ import argparse
 
 import processor.tools.environment  # noqa: F401 - first, as it names missing packages
 from config.overrides import typed_overrides
-from processor.tools.command_line import config_file_parser, parse_arguments
+from processor.tools.command_line import Arguments, config_file_parser, parse_arguments
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -14,13 +14,19 @@ def build_parser() -> argparse.ArgumentParser:
     return config_file_parser("Evaluate the checkpoint TEST.WEIGHT.")
 
 
-def main() -> None:
-    """Parse and evaluate; without a config file, the checkpoint's configuration counts."""
-    arguments = parse_arguments(build_parser())
+def run(arguments: Arguments) -> None:
+    """Evaluate; without a config file, the checkpoint's configuration counts."""
     from processor.experiment import evaluate  # not above: --help needs no torch
-    from processor.tools.program import run_program
 
-    run_program(lambda: evaluate(arguments.config_file, typed_overrides(arguments.opts)))
+    evaluate(arguments.config_file, typed_overrides(arguments.opts))
+
+
+def main() -> None:
+    """Parse and run."""
+    arguments = parse_arguments(build_parser())
+    from processor.tools.program import run_program  # likewise
+
+    run_program(lambda: run(arguments))
 
 
 if __name__ == "__main__":

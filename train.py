@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import processor.tools.environment  # noqa: F401 - first, as it names missing packages
-from processor.tools.command_line import config_file_parser, load_recipe, parse_arguments
+from processor.tools.command_line import Arguments, config_file_parser, load_recipe, parse_arguments
 
 EXAMPLE = "configs/person/vit_base.yml"
 WITHOUT_TEXT = ("MODEL.TEXT_TOWER", "False")
@@ -16,13 +16,19 @@ def build_parser() -> argparse.ArgumentParser:
     return config_file_parser("Train a baseline without prompts and text encoder.")
 
 
-def main() -> None:
-    """Parse, load the configuration without prompts and text encoder, train."""
-    arguments = parse_arguments(build_parser())
+def run(arguments: Arguments) -> None:
+    """Load the configuration without prompts and text encoder, train."""
     from processor.experiment import train  # not above: --help needs no torch
-    from processor.tools.program import run_program
 
-    run_program(lambda: train(load_recipe(arguments, EXAMPLE, WITHOUT_TEXT)))
+    train(load_recipe(arguments, EXAMPLE, WITHOUT_TEXT))
+
+
+def main() -> None:
+    """Parse and run."""
+    arguments = parse_arguments(build_parser())
+    from processor.tools.program import run_program  # likewise
+
+    run_program(lambda: run(arguments))
 
 
 if __name__ == "__main__":

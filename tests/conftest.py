@@ -10,10 +10,11 @@ import pytest
 import torch
 from hypothesis import settings
 
-from config import load_cfg
+from config import dump_cfg, load_cfg
 from model import build_model
 from model.encoders import clip as clip_module
 from model.encoders.clip import build_clip
+from processor.checkpoints.save import save_checkpoint
 
 # A busy machine is not a failure.
 settings.register_profile("tests", deadline=None)
@@ -152,6 +153,15 @@ def built_tiny_reid(tiny_opts, golden):
     }
     assert not reid.load_state_dict(extras, strict=False).unexpected_keys
     return reid.eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory, tiny_opts, built_tiny_reid):
+    """Path of a checkpoint of `tiny_reid`."""
+    path = tmp_path_factory.mktemp("tiny_checkpoint") / "last.pth"
+    meta = {"num_classes": 10, "num_cameras": 6, "num_views": 3, "cameras": "{}"}
+    save_checkpoint(path, built_tiny_reid, dump_cfg(load_cfg(None, tiny_opts)), meta)
+    return str(path)
 
 
 @pytest.fixture

@@ -9,9 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from config import dump_cfg, load_cfg
-from model import build_model
-from processor.checkpoints.save import save_checkpoint
 from processor.extractor import Extractor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,16 +34,7 @@ print(json.dumps(found))
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory, tiny_opts):
-    cfg = load_cfg(None, tiny_opts)
-    sizes = {"num_classes": 10, "num_cameras": 6, "num_views": 1}
-    path = tmp_path_factory.mktemp("trained") / "last.pth"
-    save_checkpoint(path, build_model(cfg, **sizes), dump_cfg(cfg), {**sizes, "cameras": "{}"})
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def found(checkpoint, tmp_path_factory):
+def found(tiny_checkpoint, tmp_path_factory):
     """What a process finds that has a `datasets` of its own, in a folder with such files."""
     folder = tmp_path_factory.mktemp("user")
     pixels = np.random.default_rng(0).integers(0, 256, (64, 32, 3), dtype=np.uint8)
@@ -55,14 +43,14 @@ def found(checkpoint, tmp_path_factory):
     (folder / "datasets.py").write_text("class Dataset: pass\n")
     for name in {*OURS} - {"datasets"}:
         (folder / f"{name}.py").write_text(f"raise RuntimeError('{name} of the user')\n")
-    command = [sys.executable, "-c", LOAD, str(ROOT), checkpoint, str(image), *OURS]
+    command = [sys.executable, "-c", LOAD, str(ROOT), tiny_checkpoint, str(image), *OURS]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return {"image": str(image), **json.loads(done.stdout)}
 
 
-def test_hub_gives_the_extractor_beside_modules_of_the_same_names(found, checkpoint):
-    expected = Extractor(checkpoint, "cpu")(found["image"])[0].numpy()
+def test_hub_gives_the_extractor_beside_modules_of_the_same_names(found, tiny_checkpoint):
+    expected = Extractor(tiny_checkpoint, "cpu")(found["image"])[0].numpy()
     np.testing.assert_allclose(found["features"], expected, atol=1e-6)
     assert found["imported"] == ["datasets"]
     assert found["paths"] == []

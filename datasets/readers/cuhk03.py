@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
 
 from datasets.readers.benchmark import Benchmark, PublishedSizes
 from datasets.readers.cuhk03_release import extract_images, read_test_set
@@ -133,6 +132,8 @@ def _read_split_file(path: Path) -> list[list[str]]:
     Raises:
         ValueError: the file is not a MATLAB file with these fields.
     """
+    from scipy.io import loadmat  # not above: a light install reads no .mat
+
     try:
         content = loadmat(path, squeeze_me=True)
     except Exception as error:  # loadmat raises many kinds for other files

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
 
 from datasets.readers.benchmark import Benchmark, PublishedSizes
 from datasets.readers.layout import Layout, find_tree, match_images
@@ -84,6 +83,8 @@ def _read_train_pids(path: Path, split: int, pids: set[int]) -> set[int]:
     Raises:
         ValueError: no list does, or several different ones do.
     """
+    from scipy.io import loadmat  # not above: a light install reads no .mat
+
     content = loadmat(path, variable_names=[VARIABLE])
     splits = list(content[VARIABLE].flat) if VARIABLE in content else []
     if len(splits) != NUM_SPLITS:

@@ -9,11 +9,12 @@ from datasets.readers.benchmark import Benchmark
 from datasets.readers.market1501 import read_market_tree
 from datasets.records import DataSplits
 from datasets.synthetic.places import DOMAINS
-from datasets.synthetic.render import synthetic_folder
 
 
 def read_synthetic(_root: Path, _split: int = 0, *, name: str) -> DataSplits:
     """One domain, drawn on first use."""
+    from datasets.synthetic.render import synthetic_folder  # drawing needs scikit-image
+
     return read_market_tree(name, synthetic_folder(name))
 
 

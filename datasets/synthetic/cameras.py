@@ -11,31 +11,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import draw
 
+from datasets.synthetic.places import RGB, CameraStyle
+
 Array = NDArray[Any]  # float32
-Range = tuple[float, float]
-RGB = tuple[float, float, float]
 RESPONSE = ("saturation", "gamma", "contrast", "brightness", "blur", "noise", "scale")
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class CameraStyle:
-    """The style that the cameras of a place share; each camera draws from the ranges."""
-
-    walls: tuple[str, ...]  # keys of WALLS, by camera in turn
-    floors: tuple[str, ...]  # keys of FLOORS, likewise
-    air: RGB  # colour that the scene fades to
-    haze: float  # how far it fades, 0 to 1; people stand out more
-    tint: RGB = (1.0, 1.0, 1.0)  # mean gains of red, green and blue
-    gain_spread: float = 0.03  # log standard deviation of a camera's gains around the tint
-    saturation: Range = (0.85, 1.05)
-    gamma: Range = (0.92, 1.1)  # above 1 darkens
-    contrast: Range = (0.92, 1.05)
-    brightness: Range = (-0.03, 0.03)
-    blur: Range = (0.3, 0.8)  # Gaussian, in pixels of an image 128 pixels high
-    noise: Range = (0.01, 0.03)  # standard deviation
-    scale: Range = (0.9, 0.97)  # body height / image height
-    occlusion: float = 0.08  # share of images with an obstacle in front of the person
 
 
 @dataclass(frozen=True, slots=True, eq=False)

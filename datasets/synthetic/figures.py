@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage import draw
 
+from datasets.synthetic.places import RGB
+
 Array = NDArray[Any]  # float32
-RGB = tuple[float, float, float]
 Point = tuple[float, float]
 
 LOWERS = ("trousers", "shorts", "skirt")

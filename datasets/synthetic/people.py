@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from datasets.synthetic.figures import BAGS, HAIRSTYLES, LOWERS, PATTERNS, RGB, Appearance
-from datasets.synthetic.places import Domain
+from datasets.synthetic.figures import BAGS, HAIRSTYLES, LOWERS, PATTERNS, Appearance
+from datasets.synthetic.places import RGB, Domain
 
 SKINS = ((0.95, 0.78, 0.67), (0.85, 0.64, 0.5), (0.66, 0.46, 0.33), (0.42, 0.28, 0.2))
 HAIRS = ((0.1, 0.08, 0.07), (0.3, 0.19, 0.11), (0.72, 0.55, 0.3), (0.55, 0.53, 0.51))

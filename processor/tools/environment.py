@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 
-PACKAGES = [  # of requirements.txt, as Python imports them
-    *("torch", "torchvision", "yacs", "timm", "ftfy", "regex", "skimage", "tqdm", "open_clip"),
-    *("safetensors", "numpy", "scipy", "sklearn", "tensorboard", "matplotlib", "PIL", "yaml"),
-    "huggingface_hub",
+# as Python imports them
+PACKAGES = [  # what every command needs
+    *("torch", "torchvision", "yacs", "timm", "ftfy", "regex", "tqdm", "open_clip"),
+    *("safetensors", "numpy", "PIL", "yaml", "huggingface_hub", "psutil"),
 ]
+TRAINING_PACKAGES = ["skimage", "scipy", "sklearn", "tensorboard", "matplotlib"]
 ACTIVATE = r".venv\Scripts\activate" if sys.platform == "win32" else "source .venv/bin/activate"
 
 

@@ -12,6 +12,7 @@ from datasets.images.decode import BadImageError
 from processor.runtime import distributed
 from processor.runtime.log import log_to
 from processor.runtime.signals import Interrupted
+from processor.tools.environment import TRAINING_PACKAGES
 from processor.training.epoch import NonFiniteLossError
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,16 @@ def run_program(action: Callable[[], object]) -> None:
             error.with_traceback(None)  # frees data loaders, whose workers then end immediately
             if type(error) is ValueError:  # of this program or of a library
                 logger.info("for the traceback set %s=1 in the environment", TRACEBACK_VARIABLE)
+            sys.exit(1)
+        except ModuleNotFoundError as error:
+            if error.name not in TRAINING_PACKAGES:
+                raise
+            distributed.let_first_process_speak()
+            logger.error(
+                "this command needs %s, which is not installed: pip install 'clipreid[train]', or "
+                "in a checkout: pip install -r requirements.txt",
+                error.name,
+            )
             sys.exit(1)
         except RuntimeError as error:
             if not distributed.is_lost_process(error):

@@ -6,7 +6,6 @@ import pytest
 
 from config import load_cfg
 from datasets import DataSplits, Sample, read_dataset
-from datasets.readers import synthetic
 from datasets.registry import (
     BENCHMARKS,
     family,
@@ -15,6 +14,7 @@ from datasets.registry import (
     prompt_noun,
     share_training_split,
 )
+from datasets.synthetic import render
 from model import build
 
 
@@ -108,7 +108,7 @@ def test_size_remarks_are_logged_and_noted(tmp_path, caplog):
 
 def test_synthetic_needs_no_root(tmp_path, monkeypatch):
     make_market(tmp_path / "drawn")
-    monkeypatch.setattr(synthetic, "synthetic_folder", lambda _: tmp_path / "drawn")
+    monkeypatch.setattr(render, "synthetic_folder", lambda _: tmp_path / "drawn")
     splits = read_dataset("synthetic_mall", tmp_path / "nowhere")
     assert splits.name == "synthetic_mall"
     assert [s.pid for s in splits.query] == [1]

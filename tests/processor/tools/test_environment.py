@@ -1,6 +1,7 @@
 """Missing packages are named with the remedy."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -25,10 +26,19 @@ def imported_packages():
 
 def test_all_packages_that_the_program_imports_are_checked():
     third_party = set(imported_packages()) - OWN - OPTIONAL - set(sys.stdlib_module_names)
-    assert third_party <= set(environment.PACKAGES)
+    assert third_party <= {*environment.PACKAGES, *environment.TRAINING_PACKAGES}
+
+
+def test_requirements_are_those_of_the_package_with_training():
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     required = [line for line in lines if line and not line.startswith("#")]
-    assert len(environment.PACKAGES) == len(required)
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    lists = re.findall(r"^(\w+) = (\[$.*?^\])", text, re.MULTILINE | re.DOTALL)
+    stated = {name: ast.literal_eval(words) for name, words in lists}
+    light, training = stated["dependencies"], stated["train"]
+    assert sorted(light + training) == sorted(required)
+    assert len(light) == len(environment.PACKAGES)
+    assert len(training) == len(environment.TRAINING_PACKAGES)
 
 
 def test_missing_packages_are_named_with_the_remedy(monkeypatch):

@@ -1,0 +1,108 @@
+"""Extraction and search without the packages of the extra `train`."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clipreid.command import PROGRAMS
+from processor.tools.environment import TRAINING_PACKAGES
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Python runs a file of this name at its start.
+SITECUSTOMIZE = f"""
+import sys
+from importlib.machinery import PathFinder
+
+class Light(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        missing = name.split(".")[0] in {TRAINING_PACKAGES}
+        return None if missing else super().find_spec(name, path, target)
+
+sys.meta_path = [Light if finder is PathFinder else finder for finder in sys.meta_path]
+"""
+
+USE = """
+import sys
+import clipreid
+
+extractor = clipreid.Extractor(sys.argv[1], "cpu")
+gallery = clipreid.Gallery(extractor)
+gallery.add(sys.argv[2:], names=["a", "a", "b", "b"])
+found = gallery.search(sys.argv[2:3], top=1)[0][0]
+threshold = clipreid.find_threshold(extractor(sys.argv[2:]), ["a", "a", "b", "b"], far=0.5)
+print(found.name, len(gallery), threshold.num_genuine)
+"""
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory):
+    """`light(*words)` runs Python without the packages; the finished process."""
+    folder = tmp_path_factory.mktemp("light")
+    (folder / "sitecustomize.py").write_text(SITECUSTOMIZE)
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+
+    def run(*words):
+        command = [sys.executable, *map(str, words)]
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """A folder of four images."""
+    folder = tmp_path_factory.mktemp("images")
+    generator = np.random.default_rng(0)
+    for name in ("a1", "a2", "b1", "b2"):
+        pixels = generator.integers(0, 256, (64, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.mark.parametrize("package", TRAINING_PACKAGES)
+def test_packages_are_really_missing(light, package):
+    assert f"No module named '{package}'" in light("-c", f"import {package}").stderr
+
+
+def test_public_names_work(light, tiny_checkpoint, images):
+    done = light("-c", USE, tiny_checkpoint, *sorted(images.iterdir()))
+    assert done.stdout == "a 4 2\n", done.stderr
+
+
+def test_extract_search_and_compare_work(light, tiny_checkpoint, images, tmp_path):
+    stored = tmp_path / "features.npz"
+    done = light("run.py", "extract", tiny_checkpoint, images, "--output", stored)
+    assert done.returncode == 0, done.stdout + done.stderr
+    places = ("--query", images / "a1.png", "--gallery", stored, "--output", tmp_path / "found")
+    done = light("run.py", "search", tiny_checkpoint, *places)
+    assert done.returncode == 0, done.stdout + done.stderr
+    neighbours = json.loads((tmp_path / "found" / "neighbours.json").read_text())
+    assert Path(neighbours["queries"][0]["nearest"][0]["path"]).name == "a1.png"
+    assert (tmp_path / "found" / "neighbours_1.png").is_file()
+    done = light("run.py", "compare", tiny_checkpoint, images / "a1.png", images / "a1.png")
+    assert "Euclidean distance 0.0000" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("command", [*PROGRAMS, "attention", "curves"])
+def test_other_commands_name_the_extra_in_one_line(light, command, tiny_checkpoint):
+    words = {
+        "curves": ["runs"],
+        "attention": [tiny_checkpoint, "a.png"],
+        "test": ["TEST.WEIGHT", tiny_checkpoint],
+    }.get(command, ["--config_file", "configs/demo/vit_tiny.yml"])
+    done = light("-m", "clipreid", command, *words)
+    assert done.returncode == 1
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("error: this command needs ")
+    assert "pip install 'clipreid[train]'" in line
+    assert done.stderr == ""
