@@ -32,7 +32,7 @@ from drawn_features import (
 from evaluation import products
 
 from processor.search.exact import Neighbours, search
-from processor.search.faiss_index import search_by_index
+from processor.search.faiss_index import FaissIndex
 
 LARGE = Size(100, 200_000, 1_280, 2_000, spread=1.0)
 TOP = 10
@@ -82,7 +82,7 @@ def compare_index(data: Retrieval) -> list[tuple[str, ...]]:
         for name in ("flat", "ivfpq, index made", "ivfpq, index from its file"):
             kind = name.partition(",")[0]
             started = time.perf_counter()
-            found = search_by_index(data.query, data.gallery, TOP, kind, file).indices
+            found = FaissIndex(data.gallery, kind, file).search(data.query, TOP).indices
             seconds = time.perf_counter() - started
             share = (found[:, :, None] == true[:, None]).any(dim=2).double().mean()
             rows.append((name, f"{seconds:.2f}", f"{share:.3f}"))

@@ -27,46 +27,52 @@ LISTS_PER_PROBE = 4  # a query looks into one of 4 lists
 CANDIDATES = 50  # measured exactly, per requested neighbour
 
 
-def search_by_index(
-    query_features: FeatureArray,
-    gallery_features: FeatureArray,
-    k: int,
-    kind: str,
-    file: Path | None = None,
-) -> Neighbours:
-    """Find the k nearest gallery rows of every query with faiss.
+class FaissIndex:
+    """A gallery's index, which selects candidates; their distances are exact, as in `search`.
 
-    The index only selects candidates; their distances are exact, as in `search`. "flat" compares
-    all rows. "ivfpq" looks into a quarter of the lists of rows and compares codes of half a byte
-    per 8 dimensions (Jegou et al., TPAMI 2011), so that it may miss neighbours.
+    "flat" compares all rows. "ivfpq" looks into a quarter of the lists of rows and compares codes
+    of half a byte per 8 dimensions (Jegou et al., TPAMI 2011), so that it may miss neighbours.
 
     Args:
-        query_features: (Q, D).
         gallery_features: (G, D).
-        k: number of rows, clipped to G; if "ivfpq" finds fewer, the rest are row -1 at distance
-            infinity.
         kind: one of INDEXES.
         file: stores an "ivfpq" index of these features; an existing one is used. None = no file.
 
     Raises:
         ValueError: faiss is not installed, an unknown kind, or too few rows for "ivfpq".
     """
-    if kind not in INDEXES:
-        raise ValueError(f"--index: {kind!r}; known: {', '.join(INDEXES)}")
-    if k < 1:
-        raise ValueError(f"k: expected at least 1, got {k}")
-    faiss = _import_faiss(kind)
-    query, gallery = (
-        x.cpu().contiguous() for x in check_features(query_features, gallery_features)
-    )
-    k = min(k, len(gallery))
-    if kind == "flat":
-        index, wanted = faiss.IndexFlatL2(gallery.shape[1]), k + SPARE
-        index.add(gallery.numpy())
-    else:
-        index, wanted = _open_coded_index(faiss, gallery, file), k * CANDIDATES
-    _, candidates = index.search(query.numpy(), min(wanted, len(gallery)))
-    return _measure_candidates(query, gallery, torch.from_numpy(candidates), k)
+
+    def __init__(self, gallery_features: FeatureArray, kind: str, file: Path | None = None) -> None:
+        if kind not in INDEXES:
+            raise ValueError(f"--index: {kind!r}; known: {', '.join(INDEXES)}")
+        faiss = _import_faiss(kind)
+        gallery, _ = check_features(gallery_features, gallery_features)
+        self.kind = kind
+        self._gallery = gallery.cpu().contiguous()
+        if kind == "flat":
+            self._index = faiss.IndexFlatL2(gallery.shape[1])
+            self._index.add(self._gallery.numpy())
+        else:
+            self._index = _open_coded_index(faiss, self._gallery, file)
+
+    def search(self, query_features: FeatureArray, k: int) -> Neighbours:
+        """Find the k nearest gallery rows of every query.
+
+        Args:
+            query_features: (Q, D).
+            k: number of rows, clipped to G; if "ivfpq" finds fewer, the rest are row -1 at distance
+                infinity.
+
+        Raises:
+            ValueError: k below 1; empty, mismatched or non-finite features.
+        """
+        if k < 1:
+            raise ValueError(f"k: expected at least 1, got {k}")
+        query = check_features(query_features, self._gallery)[0].cpu().contiguous()
+        k = min(k, len(self._gallery))
+        wanted = k + SPARE if self.kind == "flat" else k * CANDIDATES
+        _, candidates = self._index.search(query.numpy(), min(wanted, len(self._gallery)))
+        return _measure_candidates(query, self._gallery, torch.from_numpy(candidates), k)
 
 
 def _import_faiss(kind: str) -> ModuleType:

@@ -18,6 +18,7 @@ from processor.metrics.checks import check_finite
 from processor.metrics.normalize import normalize_features
 from processor.runtime.files import atomic_file, make_folder, write_json
 from processor.search.exact import search
+from processor.search.faiss_index import FaissIndex
 from processor.search.feature_file import check_same_model
 
 FORMAT = "clipreid-gallery/1"
@@ -71,6 +72,7 @@ class Gallery:
         self._cameras: list[str | int | None] = []
         self._next_key = 0
         self._model = _describe(extractor)
+        self._index: FaissIndex | None = None  # of the present rows
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -120,6 +122,7 @@ class Gallery:
                 larger[:start] = self._features[:start]
             self._features = larger
         self._features[start:end] = features
+        self._index = None
         keys = list(range(self._next_key, self._next_key + count))
         self._next_key += count
         self._names += labels
@@ -139,6 +142,7 @@ class Gallery:
             raise ValueError(f"keys: {len(rows)} for {len(features)} rows")
         if rows:
             self._features[torch.tensor(rows)] = features
+            self._index = None
 
     def remove(
         self, names: str | Collection[str] | None = None, keys: Collection[int] | None = None
@@ -156,26 +160,41 @@ class Gallery:
         gone |= {row for row, name in enumerate(self._names) if name in wanted}
         kept = [row for row in range(len(self)) if row not in gone]
         self._features = self._features[torch.tensor(kept, dtype=torch.long)]
+        self._index = None
         self._names = [self._names[row] for row in kept]
         self._keys = [self._keys[row] for row in kept]
         self._cameras = [self._cameras[row] for row in kept]
         return len(gone)
 
-    def search(self, images_or_features: Any, top: int = 10) -> list[list[Match]]:
+    def search(
+        self, images_or_features: Any, top: int = 10, index: str | None = None
+    ) -> list[list[Match]]:
         """The nearest rows of every query, nearest first; of equal ones, the earlier row first.
 
+        Args:
+            images_or_features: of the queries.
+            top: rows per query.
+            index: None = exact, for any gallery; with faiss "flat" (exact, too) or "ivfpq", which
+                may miss neighbours. An index is built by the first search after a change.
+
         Raises:
-            ValueError: `top` below 1; features of another width or not finite.
+            ValueError: `top` below 1; features of another width or not finite; see `FaissIndex`.
         """
         if top < 1:
             raise ValueError(f"top: expected at least 1, got {top}")
         queries = self._as_features(images_or_features)
         if not len(self) or not len(queries):
             return [[] for _ in range(len(queries))]
-        found = search(queries, self._features[: len(self)], top)
+        used = self._features[: len(self)]
+        if index is None:
+            found = search(queries, used, top)
+        else:
+            if self._index is None or self._index.kind != index:
+                self._index = FaissIndex(used, index)
+            found = self._index.search(queries, top)
         rows = zip(found.indices.tolist(), found.distances.tolist(), strict=True)
         return [
-            [Match(self._names[i], self._keys[i], d) for i, d in zip(*pair, strict=True)]
+            [Match(self._names[i], self._keys[i], d) for i, d in zip(*pair, strict=True) if i >= 0]
             for pair in rows
         ]
 

@@ -17,7 +17,7 @@ from processor.pictures.sheet import Tile, write_sheets
 from processor.results.threshold import read_threshold
 from processor.runtime.files import write_json
 from processor.search.exact import Neighbours, search
-from processor.search.faiss_index import search_by_index
+from processor.search.faiss_index import FaissIndex
 from processor.search.feature_file import StoredFeatures
 from processor.tools.command_line import (
     place_output,
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     Raises:
         BadImageError, ConfigError, FileNotFoundError, ValueError: see `Extractor`,
-            `read_image_lists`, `read_features`, `read_threshold`, `search` and `search_by_index`.
+            `read_image_lists`, `read_features`, `read_threshold`, `search` and `FaissIndex`.
     """
     extractor = open_extractor(arguments)
     threshold = None
@@ -52,7 +52,8 @@ def run(arguments: argparse.Namespace) -> None:
         neighbours = search(query.features, features, arguments.top)
     else:
         kept = _index_file(arguments.gallery)
-        neighbours = search_by_index(query.features, features, arguments.top, arguments.index, kept)
+        index = FaissIndex(features, arguments.index, kept)
+        neighbours = index.search(query.features, arguments.top)
     how = {
         "checkpoint": arguments.checkpoint,
         "gallery": arguments.gallery,

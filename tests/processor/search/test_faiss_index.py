@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from processor.search.exact import search
-from processor.search.faiss_index import search_by_index
+from processor.search.faiss_index import FaissIndex
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def share_found(found, true):
 
 def test_flat_index_equals_the_exact_search(data):
     pytest.importorskip("faiss")
-    found, true = search_by_index(*data, 10, "flat"), search(*data, 10)
+    found, true = FaissIndex(data[1], "flat").search(data[0], 10), search(*data, 10)
     assert torch.equal(found.indices, true.indices)
     assert torch.equal(found.distances, true.distances)
 
@@ -34,25 +34,25 @@ def test_flat_index_equals_the_exact_search(data):
 def test_coded_index_misses_few_and_is_stored(data, tmp_path, caplog):
     pytest.importorskip("faiss")
     file, true = tmp_path / "gallery.faiss", search(*data, 10)
-    found = search_by_index(*data, 10, "ivfpq", file)
+    found = FaissIndex(data[1], "ivfpq", file).search(data[0], 10)
     assert share_found(found, true) > 0.95
     right = found.indices[:, 0] == true.indices[:, 0]
     assert torch.equal(found.distances[right, 0], true.distances[right, 0])  # measured, not decoded
     written = file.read_bytes()
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        again = search_by_index(*data, 10, "ivfpq", file)
+        again = FaissIndex(data[1], "ivfpq", file).search(data[0], 10)
         assert torch.equal(again.indices, found.indices)
         assert file.read_bytes() == written
         assert "training" not in caplog.text
-        search_by_index(data[0], data[1][:2000], 10, "ivfpq", file)  # other features
+        FaissIndex(data[1][:2000], "ivfpq", file)  # other features
     assert "is rebuilt" in caplog.text
     assert file.read_bytes() != written
 
 
 def test_missing_neighbours_are_minus_one(data):
     pytest.importorskip("faiss")
-    found = search_by_index(data[0], data[1][:1000], 900, "ivfpq")
+    found = FaissIndex(data[1][:1000], "ivfpq").search(data[0], 900)
     none = found.indices == -1
     assert none.any()
     assert torch.equal(none, found.distances.isinf())
@@ -63,15 +63,15 @@ def test_too_small_gallery_is_rejected(data):
     with pytest.raises(
         ValueError, match=r"ivfpq: training an index takes 1,000 gallery images, got 999"
     ):
-        search_by_index(data[0], data[1][:999], 3, "ivfpq")
+        FaissIndex(data[1][:999], "ivfpq")
 
 
 def test_error_without_faiss_says_what_to_install(data, monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ValueError, match="--index flat needs faiss: pip install faiss-cpu"):
-        search_by_index(*data, 10, "flat")
+        FaissIndex(data[1], "flat").search(data[0], 10)
 
 
 def test_error_of_an_unknown_index_lists_the_known(data):
     with pytest.raises(ValueError, match="--index: 'hnsw'; known: flat, ivfpq"):
-        search_by_index(*data, 10, "hnsw")
+        FaissIndex(data[1], "hnsw").search(data[0], 10)

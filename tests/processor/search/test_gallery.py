@@ -240,3 +240,31 @@ def test_saving_again_keeps_one_file_of_features(tmp_path):
         gallery.save(tmp_path)
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".npy"]
     assert len(Gallery.load(tmp_path)) == 3
+
+
+def test_an_index_is_that_of_the_present_rows():
+    rng = np.random.default_rng(0)
+    rows, queries = rng.standard_normal((300, 16)), rng.standard_normal((5, 16))
+    gallery = Gallery()
+    gallery.add(rows[:200], [f"{number}" for number in range(200)])
+    assert gallery.search(queries, 3, index="flat") == gallery.search(queries, 3)
+    gallery.add(rows[200:], "late")
+    gallery.update([0, 7], queries[:2])
+    assert gallery.search(queries, 3, index="flat") == gallery.search(queries, 3)
+    gallery.remove(keys=[0, 250])
+    assert gallery.search(queries, 3, index="flat") == gallery.search(queries, 3)
+    with pytest.raises(ValueError, match="training an index takes 1,000 gallery images, got 298"):
+        gallery.search(queries, index="ivfpq")
+    assert Gallery().search(queries, index="flat") == [[]] * 5
+
+
+def test_a_gallery_saved_without_its_extractor_stays_that_of_its_model(tmp_path):
+    named = Gallery(Doubling("one"))
+    named.add(np.eye(3), ["a", "b", "c"])
+    named.save(tmp_path)
+    without = Gallery.load(tmp_path)
+    without.remove("b")
+    without.save(tmp_path)
+    assert Gallery.load(tmp_path, Doubling("one")).names == ["a", "c"]
+    with pytest.raises(ValueError, match="cannot be compared"):
+        Gallery.load(tmp_path, Doubling("two"))
