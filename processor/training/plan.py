@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 from config.errors import ConfigError
 from datasets.checks.leakage import check_leakage
 from datasets.records import DataSplits
-from datasets.registry import read_dataset
+from datasets.registry import BENCHMARKS, read_dataset
 from datasets.samplers.build import build_train_sampler
 from datasets.samplers.planner import EpochPlanner
 from datasets.sources import TrainingSet, join_sources
@@ -55,8 +55,8 @@ def plan_run(cfg: CfgNode) -> RunPlan:
     if cfg.MODEL.SIE_CAMERA and data.num_cameras < 2:
         raise ConfigError("MODEL.SIE_CAMERA: all training images are from one camera; set it False")
     targets = build_targets(cfg, data.camera_ranges(), sources)
-    if cfg.DSGL.ENABLED and not cfg.DATASETS.TARGETS:
-        targets = _with_test_images(targets)
+    if not cfg.DATASETS.TARGETS:
+        targets = _with_test_images(targets, labelled=not cfg.DSGL.ENABLED)
     build_evaluator(cfg, targets, Precision.of(cfg.SOLVER.AMP, torch.device("cpu"))).check()
     notes = check_leakage(sources, [target.splits for target in targets], use_all=use_all)
     targets = add_remarks(targets, notes)
@@ -64,16 +64,27 @@ def plan_run(cfg: CfgNode) -> RunPlan:
     return RunPlan(sources, data, targets, sampler)
 
 
-def _with_test_images(targets: Sequence[Target]) -> list[Target]:
-    """The targets that have queries and a gallery: images without labels have none."""
-    kept = [t for t in targets if t.splits[0].query and t.splits[0].gallery]
-    if not kept:
+def _with_test_images(targets: Sequence[Target], *, labelled: bool) -> list[Target]:
+    """The targets without own data that is only for training.
+
+    Without labels, all data sets may be only for training; of a benchmark with labels, that is more
+    likely a mistake.
+    """
+    without = [
+        target.name
+        for target in targets
+        if not (target.splits[0].query or target.splits[0].gallery)
+        and not (labelled and target.name in BENCHMARKS)
+    ]
+    if without:
+        only = len(without) == len(targets)
         logger.warning(
-            "no labelled test images in %s: training without evaluation; DATASETS.TARGETS names a "
-            "labelled data set to evaluate on",
-            ", ".join(target.name for target in targets),
+            "no labelled test images in %s: %s; DATASETS.TARGETS names a labelled data set to "
+            "evaluate on",
+            ", ".join(without),
+            "training without evaluation" if only else "evaluation on the other data sets",
         )
-    return kept
+    return [target for target in targets if target.name not in without]
 
 
 def build_sources(cfg: CfgNode) -> list[DataSplits]:

@@ -85,6 +85,20 @@ def test_search_leaves_out_what_exceeds_the_threshold(run, whales, script, tmp_p
     assert all(len(found) < 5 for found in expected)
 
 
+def test_a_table_of_training_images_alone_trains_without_evaluation(
+    train_in, whales, tmp_path, caplog
+):
+    lines = whales.read_text(encoding="utf-8").splitlines()
+    table = whales.with_name("all.csv")
+    split = [f"{lines[0]},split", *(f"{line},train" for line in lines[1:])]
+    table.write_text("\n".join(split), encoding="utf-8")
+    options = ["DATASETS.NAMES", str(table), "SOLVER.STAGE2.IMS_PER_BATCH", "32"]
+    assert train_in(tmp_path, *options).targets == []
+    assert "no labelled test images in all: training without evaluation" in caplog.text
+    meta = torch.load(tmp_path / "last.pth", weights_only=True)["meta"]
+    assert set(json.loads(meta["names"])) == set(WHALES)
+
+
 def test_rank_lists_choose_queries_by_name(run, script, tmp_path):
     names = list(read_json(run / "results.json")["targets"]["whales"]["mAP_of_identities"])
     finished = script(
