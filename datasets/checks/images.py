@@ -141,7 +141,7 @@ def find_equal_files(
             (image, twin)
             for content in query
             for image in query[content]
-            for twin in gallery.get(content, [])[:1]
+            for twin in [x for x in gallery.get(content, []) if x.path != image.path][:1]
             if image.pid == twin.pid and not (rule and image.camid == twin.camid)
         ],
         "scores will be too high: remove them from query or gallery",

@@ -66,6 +66,10 @@ def assemble_splits(name: str, entries: list[Entry], *, tested_only: bool) -> Da
         splits = draw(by_split[""], name=name, encounters=_if_complete(encounters, entries, name))
     else:
         splits = _check_given_split(name, *(by_split[split] for split in SPLITS))
+    both = sum(entry.split == BOTH for entry in entries)
+    if both:
+        note = f"{both:,} images are query and gallery, but not matches of themselves"
+        splits = replace(splits, notes=(*splits.notes, note))
     if splits.ignore_same_camera or not splits.query:
         return splits
     several = has_cameras([*splits.query, *splits.gallery])

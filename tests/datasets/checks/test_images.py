@@ -144,6 +144,11 @@ def test_separately_numbered_test_identities_are_other_people():
     ]
 
 
+def test_a_query_that_is_itself_in_the_gallery_is_no_fault():
+    splits = data([], [("a", 1, 0)], [("a", 1, 0), ("b", 1, 0)])
+    assert equal_files(splits, facts_of(a="1", b="2"), ignore_same_camera=False) == {}
+
+
 def test_query_in_the_gallery_is_found_unless_it_is_junk():
     facts = facts_of(a="1", b="1", c="3", d="3")
     splits = data([], [("a", 1, 0), ("c", 2, 0)], [("b", 1, 1), ("d", 2, 0)])

@@ -450,6 +450,7 @@ def test_split_both_is_query_and_gallery(tmp_path):
     assert [Path(s.path).name for s in splits.query] == ["1.jpg", "2.jpg"]
     assert [Path(s.path).name for s in splits.gallery] == ["1.jpg", "2.jpg", "3.jpg"]
     assert not splits.train
+    assert "2 images are query and gallery, but not matches of themselves" in splits.notes
 
 
 @pytest.mark.parametrize("column", ["encounter", "date"])
