@@ -9,6 +9,7 @@ import torch
 from yacs.config import CfgNode
 
 from config import ConfigError
+from config.plugins import describe_plugins
 from datasets.sources import TrainingSet
 from model.encoders.clip import architecture_text
 from model.weights.read import WeightsFile
@@ -37,7 +38,7 @@ def describe_model(
     """The facts that a checkpoint carries about its model.
 
     Args:
-        cfg: MODEL.NAME and DSGL.ENABLED count.
+        cfg: MODEL.NAME, DSGL.ENABLED and PLUGINS count.
         sizes: of the model.
         cameras: per source, the rows of its cameras in the camera table.
         use_all: whether the sources' query and gallery images are trained on as well.
@@ -49,6 +50,7 @@ def describe_model(
         "num_views": sizes.num_views,
         "use_all": use_all,
         "cameras": json.dumps({name: [rows.start, rows.stop] for name, rows in cameras.items()}),
+        "plugins": json.dumps(describe_plugins(cfg.PLUGINS)),
         "torch": str(torch.__version__),
     }
 
