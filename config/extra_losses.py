@@ -24,7 +24,7 @@ def read_extra_losses(value: Any, source: str) -> tuple[str | float, ...]:
     """
     parts = value
     if isinstance(value, str):
-        parts = [part.strip() for part in value.split(",") if part.strip()]
+        parts = [part.strip() for part in value.strip("()[]").split(",") if part.strip()]
     if not isinstance(parts, list | tuple) or len(parts) % 2:
         raise _not_pairs(value, source)
     names, weights = parts[::2], [_read_weight(weight) for weight in parts[1::2]]
