@@ -23,7 +23,8 @@ FILE_NAME = re.compile(r"(\d+)_c(\d+)_[^/]*$")
 def read_zoo(root: Path, split: int) -> DataSplits:
     """The images of all three parts; there is one split."""
     tree = find_tree(LAYOUT, root)
-    return DataSplits("zoo", *(read_images(tree / part) for part in LAYOUT.parts))
+    train, query, gallery = (read_images(tree / part) for part in LAYOUT.parts)
+    return DataSplits("zoo", train, query, gallery)
 
 
 def read_images(folder: Path) -> list[Sample]:
