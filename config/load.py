@@ -125,9 +125,8 @@ def build_cfg(
         _warn_of_no_effect(given)
         _note_flat_options(cfg, given)
     sampler = given.get("DATALOADER.SAMPLER")
-    is_overridden = sampler is not None and sampler.source == COMMAND_LINE
-    knows_batches = not trained or is_overridden or cfg.DATALOADER.SAMPLER in SAMPLERS
-    check_cfg(cfg, batches=knows_batches)
+    typed = sampler is not None and sampler.source == COMMAND_LINE
+    check_cfg(cfg, batches=not trained or typed or cfg.DATALOADER.SAMPLER in SAMPLERS)
     return cfg
 
 

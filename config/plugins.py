@@ -49,7 +49,7 @@ def register(table: dict[str, Any], name: str, row: Any) -> None:
 
 
 def import_plugins(names: Sequence[str], folders: Sequence[Path]) -> tuple[str, ...]:
-    """Import plug-ins that are not imported yet, or have changed since.
+    """Import plug-ins that are not imported yet; a file that has changed is executed again.
 
     Args:
         names: files that end with .py, or importable modules.
@@ -65,11 +65,11 @@ def import_plugins(names: Sequence[str], folders: Sequence[Path]) -> tuple[str, 
     for name in names:
         if name.endswith(".py"):
             path = _find_file(name, folders)
+            _import_file(path)
             found.append(str(path))
-            _import(path, partial(_run_file, path))
         else:
+            _import_module(name)
             found.append(name)
-            _import(_module_file(name), partial(importlib.import_module, name))
     return tuple(found)
 
 
@@ -107,14 +107,29 @@ def _module_file(name: str) -> Path:
     return Path(spec.origin)
 
 
-def _import(path: Path, action: Callable[[], object]) -> None:
-    """Import a plug-in unless that has been done; if it fails, nothing stays registered."""
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+def _import_file(path: Path) -> None:
+    """Execute a file, unless that has been done with the same content."""
+    source = path.read_bytes()
+    sha256 = hashlib.sha256(source).hexdigest()
     known = _IMPORTED.get(path.resolve())
+    if known is not None and known.sha256 == sha256:
+        return
     if known is not None:
-        if known.sha256 == sha256:
-            return
+        del _IMPORTED[path.resolve()]
         _remove(known.rows)
+    _import(path, sha256, partial(_execute, path, source))
+
+
+def _import_module(name: str) -> None:
+    """Import a module; as always in Python, a change shows in a new process only."""
+    path = _module_file(name)
+    if path.resolve() not in _IMPORTED:
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        _import(path, sha256, partial(importlib.import_module, name))
+
+
+def _import(path: Path, sha256: str, run: Callable[[], object]) -> None:
+    """Run the code of a plug-in and note what it registers; nothing stays if it fails."""
     first = len(_REGISTERED)
     import torch  # not above: a command's --help needs no torch
 
@@ -122,7 +137,7 @@ def _import(path: Path, action: Callable[[], object]) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         try:
-            action()
+            run()
         except Exception as error:
             _remove(_REGISTERED[first:])
             raise ConfigError(
@@ -131,13 +146,13 @@ def _import(path: Path, action: Callable[[], object]) -> None:
     _IMPORTED[path.resolve()] = Plugin(sha256, _REGISTERED[first:])
 
 
-def _run_file(path: Path) -> None:
-    """Execute a file as a module of its own."""
+def _execute(path: Path, source: bytes) -> None:
+    """Execute the content of a file as a module of its own."""
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
     module = ModuleType(f"plugin_{path.stem}_{digest}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # dataclasses look their module up
-    exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+    exec(compile(source, str(path), "exec"), module.__dict__)
 
 
 def _line(error: Exception, path: Path) -> str:

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 def trained_with(file: WeightsFile) -> dict[str, str]:
     """SHA-256 of the plug-ins of a file's run by name; empty where the file has none."""
     named = read_tree(file.config, "the checkpoint's configuration").get("PLUGINS") or ()
+    named = [named] if isinstance(named, str) else named
     known = {x["path"]: x["sha256"] for x in json.loads(file.meta.get("plugins", "[]"))}
     return {**dict.fromkeys(map(str, named), ""), **known}
 

@@ -91,7 +91,8 @@ def _check_data_sets(loaded: LoadedModel) -> None:
         is_known = name in BENCHMARKS or locate(name, data.ROOT_DIR)[1] is not None
         if loaded.missing_plugins and not is_known:
             raise ConfigError(
-                f"DATASETS.TARGETS: unknown data set {name!r}; {loaded.missing_plugins}"
+                f"DATASETS.TARGETS: {name!r} is neither a known data set nor a folder or CSV file "
+                f"below {data.ROOT_DIR!r}; if a plug-in registers it, {loaded.missing_plugins}"
             )
 
 

@@ -55,6 +55,19 @@ def test_changed_file_replaces_what_it_registered(plugin):
     assert describe_plugins([str(path)]) == [{"path": str(path), "sha256": sha256}]
 
 
+def test_file_that_fails_after_a_change_works_again_as_it_was(plugin):
+    path = plugin("mine")
+    text = path.read_text()
+    for content, known in ((text, True), ("1 / 0", False), (text, True)):
+        path.write_text(content)
+        if known:
+            load_cfg(None, ["PLUGINS", str(path)])
+        else:
+            with pytest.raises(ConfigError, match="line 1: ZeroDivisionError"):
+                load_cfg(None, ["PLUGINS", str(path)])
+        assert ("mine" in EXTRA_LOSSES) == known
+
+
 @pytest.mark.parametrize("words", [["a.py", "b.py"], ["a.py,b.py"], ["('a.py', 'b.py')"]])
 def test_several_files_may_be_typed(plugin, monkeypatch, tmp_path, words):
     plugin("one", file="a.py")
@@ -93,6 +106,9 @@ def test_module_is_imported_by_its_name(plugin, monkeypatch, tmp_path):
     cfg = load_cfg(None, ["PLUGINS", "my_package.losses_of_mine"])
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     described = [{"path": "my_package.losses_of_mine", "sha256": sha256}]
+    assert describe_plugins(cfg.PLUGINS) == described
+    path.write_text("# changed")
+    load_cfg(None, ["PLUGINS", "my_package.losses_of_mine"])
     assert describe_plugins(cfg.PLUGINS) == described
     assert value_of("mine") == 2
 
