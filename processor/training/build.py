@@ -219,13 +219,8 @@ def _losses(
 ) -> dict[str, WeightedLoss]:
     """The losses of stage 0 or stage 2; their own parameters are on the model's device."""
     encoder = model.image_encoder
-    losses = build_image_losses(
-        cfg,
-        data.num_classes,
-        encoder.width,
-        with_text=with_text,
-        joint_width=encoder.joint_width,
-    )
+    sizes = (data.num_classes, encoder.width)
+    losses = build_image_losses(cfg, *sizes, with_text=with_text, joint_width=encoder.joint_width)
     for loss in losses.values():
         if loss.module is not None:
             loss.module.to(next(model.parameters()).device)
