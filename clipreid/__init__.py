@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clipreid import plugins
     from config import load_cfg
     from datasets import read_dataset
     from processor.evaluation import evaluate_features, rerank
@@ -29,6 +30,7 @@ __all__ = [
     "evaluate_features",
     "find_threshold",
     "load_cfg",
+    "plugins",
     "pool_tracklets",
     "read_dataset",
     "rerank",
@@ -53,6 +55,8 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     """Load a public name on first use."""
+    if name == "plugins":
+        return import_module(f"{__name__}.plugins")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(PREFIX + _MODULES[name]), name)

@@ -10,6 +10,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from config.errors import ConfigError
+from config.extra_losses import extra_losses
 from config.options import lookup
 from config.ranges import COLOURS, check_ranges
 from config.samplers import CLUSTER_SAMPLERS, SAMPLERS, sampler_kind
@@ -28,7 +29,6 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "INPUT.ON_BAD_IMAGE": ("error", "skip"),
     "INPUT.TEST_INTERPOLATION": ("bilinear", "bicubic"),
     "INPUT.NORMALIZATION": ("fixed", "instance"),
-    "DATALOADER.SAMPLER": tuple(SAMPLERS),
     "DATALOADER.DFGS.WALK": ("depth_first", "greedy"),
     "DSGL.POOLING": ("gem", "avg", "max", "avg+max", "clip"),
     "DSGL.MEMORY": ("CM", "CMhard", "DLhybrid", "DLhybrid_v2"),
@@ -43,20 +43,27 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 TRIPLET_FEATURES = ("last", "final", "projected")
 
 
-def check_cfg(cfg: CfgNode) -> None:
+def check_cfg(cfg: CfgNode, *, batches: bool = True) -> None:
     """Refuse a configuration that cannot work.
+
+    Args:
+        cfg: all options.
+        batches: check the sampler and what depends on it.
 
     Raises:
         ConfigError: names the option, its value and what to set instead.
     """
     check_choices(cfg)
+    if batches:
+        check_sampler(cfg)
     check_ranges(cfg)
     if cfg.DSGL.ENABLED:
         check_dsgl(cfg)
     else:
         check_clip(cfg)
-        check_losses(cfg)
-        check_batch(cfg)
+        if batches:
+            check_losses(cfg)
+            check_batch(cfg)
     check_image_size(cfg)
     check_encoder(cfg)
     check_cache(cfg)
@@ -73,6 +80,16 @@ def check_choices(cfg: CfgNode) -> None:
         value = lookup(cfg, name)
         if value not in choices:
             raise ConfigError(f"{name}: {value!r} is not one of {', '.join(map(str, choices))}")
+
+
+def check_sampler(cfg: CfgNode) -> None:
+    """DATALOADER.SAMPLER is registered; raises ConfigError."""
+    name = cfg.DATALOADER.SAMPLER
+    if name not in SAMPLERS:
+        raise ConfigError(
+            f"DATALOADER.SAMPLER: {name!r} is not one of {', '.join(SAMPLERS)}; PLUGINS names "
+            "files that register others"
+        )
 
 
 def check_clip(cfg: CfgNode) -> None:
@@ -97,7 +114,7 @@ def check_losses(cfg: CfgNode) -> None:
     triplet = "triplet" in metric and sampler_kind(cfg).p_x_k
     center = "center" in metric or cfg.MODEL.IF_WITH_CENTER
     text = cfg.MODEL.TEXT_TOWER and cfg.MODEL.I2T_LOSS_WEIGHT and not cfg.SOLVER.STAGE0.MAX_EPOCHS
-    if not (cfg.MODEL.ID_LOSS_WEIGHT or triplet or center or text):
+    if not (cfg.MODEL.ID_LOSS_WEIGHT or triplet or center or text or extra_losses(cfg)):
         raise ConfigError(
             "MODEL.ID_LOSS_WEIGHT: 0 leaves a stage without text with no loss; raise it, or set "
             "MODEL.METRIC_LOSS_TYPE to triplet and DATALOADER.SAMPLER to softmax_triplet"
@@ -147,7 +164,7 @@ def require_labels(cfg: CfgNode) -> CfgNode:
 
 
 def check_dsgl(cfg: CfgNode) -> None:
-    """Training without labels: one stage, at least two clusters per batch; raises ConfigError."""
+    """Training without labels: one stage with losses of its own; raises ConfigError."""
     options = cfg.DSGL
     if not 0 < options.EPS < 1:
         raise ConfigError(f"DSGL.EPS: {options.EPS} should be above 0 and below 1")
@@ -164,8 +181,15 @@ def check_dsgl(cfg: CfgNode) -> None:
         )
     if cfg.SOLVER.STAGE0.MAX_EPOCHS or cfg.SOLVER.STAGE1.WEIGHT:
         raise ConfigError("SOLVER.STAGE0, SOLVER.STAGE1: DSGL has one stage, SOLVER.STAGE2's")
+    if extra_losses(cfg):
+        raise ConfigError("MODEL.EXTRA_LOSSES: DSGL has losses of its own; leave this option out")
     if cfg.MODEL.SIE_CAMERA or cfg.MODEL.SIE_VIEW:
         raise ConfigError("MODEL.SIE_CAMERA, MODEL.SIE_VIEW: DSGL takes no side information")
+    check_cluster_batch(cfg)
+
+
+def check_cluster_batch(cfg: CfgNode) -> None:
+    """A batch of DSGL holds whole clusters, at least two; raises ConfigError."""
     size, num_instances = cfg.SOLVER.STAGE2.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
     if cfg.DATALOADER.SAMPLER not in CLUSTER_SAMPLERS:
         raise ConfigError(

@@ -37,6 +37,7 @@ _C.MODEL.TRIPLET_FEATURES = ("last", "final", "projected")  # features with a tr
 _C.MODEL.NO_MARGIN = False  # True = soft margin, softplus(d_ap - d_an), not SOLVER.MARGIN
 _C.MODEL.IF_WITH_CENTER = False  # True adds the center loss to any METRIC_LOSS_TYPE
 _C.MODEL.I2T_LOSS_WEIGHT = 1.0  # weight of the image-to-text cross-entropy
+_C.MODEL.EXTRA_LOSSES = ()  # more losses: names and weights in turn, e.g. ("supcon", 0.5)
 
 # --------------------------------------------------------------------------------------- images
 _C.INPUT = CfgNode()
@@ -123,7 +124,7 @@ _C.SOLVER.STAGE2.BIAS_LR_FACTOR = 1.0  # factor on the learning rate of biases
 _C.SOLVER.STAGE2.MOMENTUM = 0.9  # momentum of SGD
 _C.SOLVER.STAGE2.WEIGHT_DECAY = 5e-4  # weight decay of everything but biases
 _C.SOLVER.STAGE2.WEIGHT_DECAY_BIAS = 5e-4  # weight decay of biases
-_C.SOLVER.STAGE2.CENTER_LR = 0.5  # learning rate of the class centers (SGD)
+_C.SOLVER.STAGE2.CENTER_LR = 0.5  # learning rate of the losses' own parameters (SGD)
 _C.SOLVER.STAGE2.CENTER_LOSS_WEIGHT = 5e-4  # weight of the center loss when it is on
 _C.SOLVER.STAGE2.STEPS = (40, 70)  # epochs at which the learning rate drops
 _C.SOLVER.STAGE2.GAMMA = 0.1  # factor on the learning rate at each of STEPS
@@ -182,6 +183,10 @@ _C.TEST.RE_RANKING = False  # True = k-reciprocal re-ranking
 _C.TEST.RE_RANKING_K1 = 50  # size of the reciprocal neighbour sets
 _C.TEST.RE_RANKING_K2 = 15  # neighbours in the local query expansion
 _C.TEST.RE_RANKING_LAMBDA = 0.3  # share of the original distance in the re-ranked one
+
+# -------------------------------------------------------------------------------------- plug-ins
+_C.PLUGINS = ()  # Python files or modules that register losses, encoders, data sets, samplers
+_C.USER = CfgNode()  # options of plug-ins: any name, any YAML value
 
 # ---------------------------------------------------------------------------------------- output
 _C.OUTPUT_DIR = ""  # run folder; empty = runs/<folder and name of the config file>

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,15 @@ from config.errors import ConfigError
 from config.options import check_unique, flatten, given_twice, is_block
 
 BASE_KEY = "_BASE_"
+
+
+class OptionLoader(yaml.SafeLoader):
+    """YAML with the floats of YAML 1.2: 1e-3 is a number, not text."""
+
+
+OptionLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +117,7 @@ def read_tree(text: str, source: str) -> dict[str, Any]:
     Raises:
         ConfigError: not YAML, not a tree, or a key is given twice in a block.
     """
-    loader = yaml.SafeLoader(text)
+    loader = OptionLoader(text)
     try:
         node = loader.get_single_node()
         if node is None:
@@ -136,6 +146,14 @@ def _check_keys(loader: yaml.SafeLoader, node: yaml.Node, source: str, prefix: s
             raise given_twice((key, first), (key, second), source)
         seen[key] = value_node
         _check_keys(loader, value_node, source, f"{key}.")
+
+
+def read_value(text: str, source: str) -> Any:
+    """The value that YAML text spells; raises ConfigError if it is not valid YAML."""
+    try:
+        return yaml.load(text, OptionLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source} is not a YAML value: {error}") from error
 
 
 def find_model_config(name: str, files: Sequence[str]) -> str:

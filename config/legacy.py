@@ -43,6 +43,9 @@ _BOOLEANS = {"yes": True, "on": True, "true": True, "no": False, "off": False, "
 
 _PRETRAINED = {"imagenet": "clip", "self": "clip"}
 
+# Options whose names may be given as one text, with commas between them.
+NAMES = ("DATASETS.NAMES", "DATASETS.TARGETS", "PLUGINS")
+
 # YAML reads the words `off` and `no` as False.
 _FALSE = {"SOLVER.AMP": "off", "MODEL.NECK": "no"}
 
@@ -68,7 +71,7 @@ def translate_value(key: str, value: Any, default: Any) -> Any:
     """Today's form of a value: words for booleans, bare text for a tuple, renamed choices."""
     if isinstance(default, bool) and isinstance(value, str):
         return _BOOLEANS.get(value.strip().lower(), value)
-    if key in ("DATASETS.NAMES", "DATASETS.TARGETS") and isinstance(value, str | int):
+    if key in NAMES and isinstance(value, str | int):
         text = str(value)
         if text[:1] + text[-1:] in ("()", "[]"):
             text = text[1:-1]

@@ -10,6 +10,7 @@ from yacs.config import CfgNode
 
 from config.defaults import default_cfg
 from config.errors import ConfigError, UnknownOptionError
+from config.free_options import is_free
 from config.legacy import NO_EFFECT, PRESET, translate_key
 
 
@@ -40,6 +41,11 @@ def is_block(name: str) -> bool:
     return any(option.startswith(f"{name}.") for option in OPTIONS)
 
 
+def is_option(key: str) -> bool:
+    """Whether a key means an option."""
+    return is_free(key) or translate_key(key, ACCEPTED) in ACCEPTED
+
+
 def find_option(key: str, source: str) -> str:
     """The accepted option that a key means.
 
@@ -50,12 +56,11 @@ def find_option(key: str, source: str) -> str:
     Raises:
         UnknownOptionError: names the nearest options.
     """
-    name = translate_key(key, ACCEPTED)
-    if name not in ACCEPTED:
+    if not is_option(key):
         near = " or ".join(nearest_options(key))
         hint = f"; did you mean {near}?" if near else ""
         raise UnknownOptionError(f"unknown option {key} (from {source}){hint}")
-    return name
+    return translate_key(key, ACCEPTED)
 
 
 def nearest_options(key: str) -> list[str]:

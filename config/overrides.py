@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from config.errors import ConfigError
-from config.legacy import translate_key
-from config.options import ACCEPTED, check_unique
+from config.extra_losses import OPTION as EXTRA_LOSSES
+from config.legacy import NAMES
+from config.options import check_unique, is_option
 
 COMMAND_LINE = "the command line"
-_KEY = re.compile(r"OUTPUT_DIR|SAMPLER|[A-Z][A-Z0-9_]*(\.[A-Z][A-Z0-9_]*)+")
-_LISTS = ("DATASETS.NAMES", "DATASETS.TARGETS")
+_KEY = re.compile(r"OUTPUT_DIR|SAMPLER|PLUGINS|USER(\.[\w-]+)+|[A-Z][A-Z0-9_]*(\.[A-Z][A-Z0-9_]*)+")
+_LISTS = (*NAMES, EXTRA_LOSSES)
 
 
 def is_key(word: str) -> bool:
@@ -32,7 +33,7 @@ def typed_overrides(words: Sequence[str]) -> list[str]:
 
 
 def pair_overrides(words: Sequence[str]) -> list[tuple[str, str]]:
-    """Pairs of key and value; DATASETS.NAMES and DATASETS.TARGETS take several words.
+    """Pairs of key and value; lists such as DATASETS.NAMES take several words.
 
     Raises:
         ConfigError: a key without a value, or a value without a key.
@@ -42,7 +43,7 @@ def pair_overrides(words: Sequence[str]) -> list[tuple[str, str]]:
     while rest:
         key = rest.pop(0)
         _refuse_files(key)
-        if not rest or translate_key(rest[0], ACCEPTED) in ACCEPTED:
+        if not rest or is_option(rest[0]):
             raise ConfigError(f"overrides come in pairs KEY VALUE; {_explain(key, pairs)}")
         values = [rest.pop(0)]
         while key in _LISTS and rest and not is_key(rest[0]):

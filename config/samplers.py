@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from yacs.config import CfgNode
 
@@ -12,7 +14,8 @@ class SamplerKind:
     """One value of DATALOADER.SAMPLER.
 
     Attributes:
-        file: module in `datasets/samplers` whose `make_sampler` makes the sampler.
+        maker: module in `datasets/samplers` whose `make_sampler` makes the sampler, or a plug-in's
+            function in its place.
         p_x_k: batches hold P labels x K images, so a triplet loss finds positives and negatives;
             False = any images, without a triplet loss.
         graph: features that the sampler's graph of identities is built from, "text" (of the learned
@@ -22,7 +25,7 @@ class SamplerKind:
             DFGS.NUM_NEIGHBOURS.
     """
 
-    file: str
+    maker: str | Callable[..., Any]
     p_x_k: bool = True
     graph: str | None = None
     full_rows: bool = False

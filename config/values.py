@@ -10,6 +10,9 @@ from yacs.config import CfgNode
 
 from config.defaults import default_cfg
 from config.errors import ConfigError
+from config.extra_losses import OPTION as EXTRA_LOSSES
+from config.extra_losses import read_extra_losses
+from config.free_options import is_free, set_free_option
 from config.legacy import translate_value
 from config.options import lookup
 
@@ -28,17 +31,23 @@ def set_value(cfg: CfgNode, name: str, value: Any, source: str) -> None:
 
     Args:
         cfg: changed in place.
-        name: of an option in it.
+        name: of an option.
         value: as written.
         source: where it was written, for the error.
 
     Raises:
         ConfigError: the value has the wrong type.
     """
+    if is_free(name):
+        set_free_option(cfg, name, value, source)
+        return
     block, _, leaf = name.rpartition(".")
     node = lookup(cfg, block) if block else cfg
     default = node[leaf]
     value = translate_value(name, read_literal(value, default), default)
+    if name == EXTRA_LOSSES:
+        node[leaf] = read_extra_losses(value, source)
+        return
     try:
         node[leaf] = coerce(value, default)
     except (TypeError, ValueError, OverflowError):

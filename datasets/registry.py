@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
+from config.plugins import register
 from datasets.own.folder import own_data_name, read_own_data
 from datasets.own.table import DataFrame, read_frame
 from datasets.readers import (
@@ -73,6 +75,29 @@ BENCHMARKS: dict[str, Benchmark] = {
     "VehicleID_2400": vehicleid.LARGE,
     **synthetic.BENCHMARKS,
 }
+
+
+def register_dataset(
+    name: str, read: Any = None, *, num_splits: int = 1, family: str = "", noun: str = "person"
+) -> Any:
+    """Register a data set; without `read`, the decorator of a function.
+
+    Args:
+        name: in DATASETS.NAMES and DATASETS.TARGETS.
+        read: data root and index of the split -> `DataSplits` of this name.
+        num_splits: splits that results are averaged over.
+        family: registered data set whose identities it shows; empty = its own name.
+        noun: the word for an identity in prompts.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def add(read: Any) -> Any:
+        register(BENCHMARKS, name, Benchmark(read, num_splits, family, noun=noun))
+        return read
+
+    return add if read is None else add(read)
 
 
 def read_dataset(
@@ -160,7 +185,8 @@ def _unknown_name(name: str, root: Path) -> str:
     return (
         f"DATASETS.NAMES, DATASETS.TARGETS: unknown data set {name!r}; "
         f"known: {', '.join(BENCHMARKS)}{hint}; "
-        f"or give the path of a folder or CSV file, below {str(root)!r} or from here"
+        f"or give the path of a folder or CSV file, below {str(root)!r} or from here; "
+        "PLUGINS names files that register other data sets"
     )
 
 

@@ -7,25 +7,35 @@ from functools import partial
 from torch import Tensor
 from yacs.config import CfgNode
 
+from config.extra_losses import extra_losses
+from config.free_options import free_options
 from config.samplers import sampler_kind
 from loss.center import CenterLoss
 from loss.dsgl.cluster_memory import ClusterMemory
 from loss.dsgl.losses import DSGLLosses
+from loss.extra import LossOptions, find_extra_loss, make_extra_loss
 from loss.image_stage import WeightedLoss, center_loss, i2t_loss, id_loss, triplet_losses
 
 SMOOTHING = 0.1
 
 
 def build_image_losses(
-    cfg: CfgNode, num_classes: int, feature_width: int, *, with_text: bool
+    cfg: CfgNode,
+    num_classes: int,
+    feature_width: int,
+    *,
+    with_text: bool,
+    joint_width: int = 0,
 ) -> dict[str, WeightedLoss]:
     """The image stage's losses, by the name under which they are logged.
 
     Args:
-        cfg: MODEL, SOLVER.MARGIN, SOLVER.STAGE2.CENTER_LOSS_WEIGHT and DATALOADER.SAMPLER count.
-        num_classes: C, for the center loss.
-        feature_width: D of the final feature, for the center loss.
+        cfg: MODEL, SOLVER.MARGIN, SOLVER.STAGE2.CENTER_LOSS_WEIGHT, DATALOADER.SAMPLER and USER
+            count.
+        num_classes: C, for the losses with parameters.
+        feature_width: D of the final feature, likewise.
         with_text: the stage has the text features of all identities.
+        joint_width: E of the projected feature, for factories of extra losses.
     """
     metric = cfg.MODEL.METRIC_LOSS_TYPE
     smoothing = SMOOTHING if cfg.MODEL.IF_LABELSMOOTH else 0.0
@@ -48,7 +58,16 @@ def build_image_losses(
         losses["center"] = WeightedLoss(
             cfg.SOLVER.STAGE2.CENTER_LOSS_WEIGHT, partial(center_loss, centers=centers), centers
         )
+    options = LossOptions(num_classes, feature_width, joint_width, free_options(cfg))
+    for name, weight in extra_losses(cfg).items():
+        losses[name] = make_extra_loss(name, weight, options)
     return losses
+
+
+def check_extra_losses(cfg: CfgNode) -> None:
+    """All names in MODEL.EXTRA_LOSSES are registered; raises ConfigError."""
+    for name in extra_losses(cfg):
+        find_extra_loss(name)
 
 
 def build_dsgl_losses(cfg: CfgNode) -> DSGLLosses:

@@ -37,7 +37,7 @@ class WeightedLoss:
     Attributes:
         weight: factor on the loss.
         function: `LossInputs` -> scalar in float32.
-        module: parameters of the loss itself, which an optimizer of their own trains.
+        module: state of the loss itself; an optimizer of their own trains its parameters.
     """
 
     weight: float

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from yacs.config import CfgNode
 
+from config.free_options import free_options
 from config.load import load_cfg_text
 from model.clip_reid import CLIPReID, SideInformation, TextSide
 from model.encoders.image_encoder import ImageEncoder
@@ -133,6 +134,7 @@ def build_backbone(cfg: CfgNode) -> Backbone:
         stride=(rows, columns),
         last_stride=cfg.MODEL.LAST_STRIDE,
         grad_checkpointing=cfg.MODEL.GRAD_CHECKPOINTING,
+        user=free_options(cfg),
     )
     return find_encoder_kind(cfg.MODEL.NAME).build(cfg.MODEL.NAME, options)
 

@@ -14,12 +14,14 @@ import torch
 from yacs.config import CfgNode
 
 from config import dump_cfg, load_cfg
+from config.plugins import describe_plugins
 from datasets.checks.fingerprint import ALL, TEST, TRAINING, describe_data
 from datasets.checks.leakage import check_names, note_same_people
 from datasets.images.build import build_training_images
 from datasets.images.placement import FreeMemory, measure_memory
 from datasets.images.training_images import ProcessShare, TrainingImages
 from datasets.sources import TrainingSet
+from loss import check_extra_losses
 from model import ReIDModel
 from processor.checkpoints.configuration import NO_PRETRAINING
 from processor.checkpoints.load import open_model
@@ -67,6 +69,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
     device = choose_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
     precision = Precision.of(cfg.SOLVER.AMP, device)
     output = Path(cfg.OUTPUT_DIR or "runs/unnamed")
+    check_extra_losses(cfg)
     start = find_starting_point(cfg, output)
     with distributed.first_process_first():  # it draws or extracts images that others find
         plan = plan_run(cfg)
@@ -144,6 +147,7 @@ def _record_run(cfg: CfgNode, plan: RunPlan, folder: RunFolder, device: torch.de
         "seed": cfg.SOLVER.SEED,
         "device": describe_device(device),
         "processes": distributed.size(),
+        "plugins": describe_plugins(cfg.PLUGINS),
         "data": [
             describe_data([source], ALL if plan.data.use_all else TRAINING)
             for source in plan.sources

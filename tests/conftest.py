@@ -10,10 +10,14 @@ import pytest
 import torch
 from hypothesis import settings
 
-from config import dump_cfg, load_cfg
+from config import dump_cfg, load_cfg, plugins
+from config.samplers import SAMPLERS
+from datasets.registry import BENCHMARKS
+from loss.extra import EXTRA_LOSSES
 from model import build_model
 from model.encoders import clip as clip_module
 from model.encoders.clip import build_clip
+from model.encoders.registry import ENCODERS
 from processor.checkpoints.save import save_checkpoint
 
 # A busy machine is not a failure.
@@ -57,6 +61,18 @@ def own_log_levels():
     yield
     for package in ("config", "datasets", "loss", "model", "processor", "solver"):
         logging.getLogger(package).setLevel(logging.NOTSET)
+
+
+@pytest.fixture(autouse=True)
+def own_plugins(monkeypatch):
+    """What a test registers is unknown to the next test."""
+    monkeypatch.setattr(plugins, "_REGISTERED", [])
+    tables = (ENCODERS, BENCHMARKS, SAMPLERS, EXTRA_LOSSES, plugins._IMPORTED)
+    before = [dict(table) for table in tables]
+    yield
+    for table, rows in zip(tables, before, strict=True):
+        for name in table.keys() - rows.keys():
+            del table[name]
 
 
 class StopAfter:

@@ -13,13 +13,15 @@ import pytest
 
 import clipreid
 from clipreid.command import PROGRAMS
+from loss import register_loss
 from processor.extractor import Extractor
 from run import TOOLS
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = ("config", "datasets", "loss", "model", "processor", "solver")
+EXAMPLES = sorted(ROOT.glob("examples/extra_*.py"))
 SCRIPTS = ("run", "test_clipreid", "train", "train_clipreid", "train_dsgl")
-SOURCES = (*OURS, "clipreid", "configs", "docs", "tests", "benchmarks")
+SOURCES = (*OURS, "clipreid", "configs", "docs", "examples", "tests", "benchmarks")
 BUILD = "import sys; from setuptools import build_meta as b; getattr(b, sys.argv[1])('dist')"
 
 
@@ -138,6 +140,7 @@ def test_wheel_of_the_source_archive_is_that_of_the_checkout(checkout, wheel, tm
         file.extractall(tmp_path, filter="data")
     (unpacked,) = tmp_path.iterdir()
     assert (unpacked / "tests" / "test_package.py").is_file()
+    assert (unpacked / "examples" / "extra_loss.py").is_file()
     (unpacked / "dist").mkdir()
     with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(build("wheel", unpacked)) as two:
         contents = [
@@ -174,9 +177,20 @@ def test_recipes_are_found_from_any_folder(python):
     assert python("-c", code).strip().endswith("clipreid/configs/demo/tiny_vit.json")
 
 
+@pytest.mark.parametrize("plugin", EXAMPLES, ids=lambda path: path.name)
+def test_installed_package_imports_plugins(python, plugin):
+    code = f"""
+import clipreid
+cfg = clipreid.load_cfg("configs/demo/vit_tiny.yml", ["PLUGINS", {str(plugin)!r}])
+print(cfg.PLUGINS, clipreid.plugins.register_loss.__module__)
+"""
+    assert python("-c", code) == f"{(str(plugin),)} clipreid.loss.extra\n"
+
+
 def test_facade_of_a_checkout_is_the_checkout():
     assert clipreid.Extractor is Extractor
     assert clipreid.PREFIX == ""
+    assert clipreid.plugins.register_loss is register_loss
     assert set(clipreid.__all__) <= set(dir(clipreid))
     with pytest.raises(AttributeError, match="module 'clipreid' has no attribute 'extractor_of'"):
         clipreid.extractor_of  # noqa: B018

@@ -3,14 +3,45 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 from yacs.config import CfgNode
 
-from config.samplers import SamplerKind, sampler_kind
+from config.free_options import free_options
+from config.plugins import register
+from config.samplers import SAMPLERS, SamplerKind, sampler_kind
 from datasets.samplers import random_identity, shuffled
 from datasets.samplers.options import PassOptions, SamplerOptions, WalkOptions
 from datasets.samplers.planner import EpochPlanner, check_batch_shape
 from datasets.sources import TrainingSet
+
+
+def register_sampler(
+    name: str,
+    make: Any = None,
+    *,
+    p_x_k: bool = True,
+    graph: str | None = None,
+    full_rows: bool = False,
+) -> Any:
+    """Register a value of DATALOADER.SAMPLER; without `make`, the decorator of a function.
+
+    Args:
+        name: in DATALOADER.SAMPLER.
+        make: `TrainingSet` and `SamplerOptions` -> an `EpochPlanner`.
+        p_x_k: see `SamplerKind`, as for `graph` and `full_rows`.
+        graph: "text" or "image"; the sampler then has `set_graph` like `DepthFirstGraphSampler`.
+        full_rows: the graph must be complete.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def add(make: Any) -> Any:
+        register(SAMPLERS, name, SamplerKind(make, p_x_k, graph, full_rows))
+        return make
+
+    return add if make is None else add(make)
 
 
 def build_train_sampler(cfg: CfgNode, data: TrainingSet, processes: int = 1) -> EpochPlanner:
@@ -27,8 +58,10 @@ def build_train_sampler(cfg: CfgNode, data: TrainingSet, processes: int = 1) -> 
     kind = sampler_kind(cfg)
     options = _sampler_options(cfg, kind, data)
     _check_processes(cfg, kind, data, processes)
-    module = import_module(f"{__package__}.{kind.file}")  # as the table names it
-    sampler: EpochPlanner = module.make_sampler(data, options)
+    make = kind.maker
+    if isinstance(make, str):
+        make = import_module(f"{__package__}.{make}").make_sampler
+    sampler: EpochPlanner = make(data, options)
     return sampler
 
 
@@ -63,6 +96,7 @@ def _sampler_options(cfg: CfgNode, kind: SamplerKind, data: TrainingSet) -> Samp
             camera_aware=cfg.DSGL.CAMERA_AWARE,
             pairs=needs_partners(cfg),
         ),
+        user=free_options(cfg),
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class SamplerOptions:
         seed: of the run.
         walk: for DFGS.
         clusters: for training without labels.
+        user: options below USER, for samplers of plug-ins.
     """
 
     batch_size: int
@@ -59,6 +61,7 @@ class SamplerOptions:
     seed: int
     walk: WalkOptions
     clusters: PassOptions
+    user: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def num_pids(self) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from open_clip.model import CLIP
 
@@ -25,12 +26,14 @@ class EncoderOptions:
         stride: (rows, columns) between a ViT's patches; below the patch size they overlap.
         last_stride: stride of a ResNet's layer4, 1 or 2; 1 keeps the resolution of layer3.
         grad_checkpointing: recompute a ViT's blocks in the backward pass to save memory.
+        user: options below USER, for encoders of plug-ins.
     """
 
     image_size: tuple[int, int]
     stride: tuple[int, int] = (16, 16)
     last_stride: int = 1
     grad_checkpointing: bool = False
+    user: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

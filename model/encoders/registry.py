@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+from config.plugins import register
 from model.encoders.clip import (
     QUICK_GELU,
     build_clip_backbone,
@@ -15,7 +19,7 @@ from model.encoders.imagenet_resnet import (
     build_imagenet_backbone,
     find_imagenet_weights,
 )
-from model.encoders.kind import EncoderKind
+from model.encoders.kind import REMEDY, EncoderKind
 
 CLIP = EncoderKind(build_clip_backbone, find_clip_weights)
 IMAGENET = EncoderKind(build_imagenet_backbone, find_imagenet_weights)
@@ -25,6 +29,29 @@ ENCODERS: dict[str, EncoderKind] = {
     **dict.fromkeys((name + QUICK_GELU for name in clip_names()), CLIP),
     **dict.fromkeys(IMAGENET_RESNETS, IMAGENET),
 }
+
+
+def register_encoder(name: str, build: Any = None, *, find_weights: Any = None) -> Any:
+    """Register an image encoder; without `build`, the decorator of a function.
+
+    Args:
+        name: in MODEL.NAME.
+        build: MODEL.NAME and `EncoderOptions` -> a `Backbone` with random weights.
+        find_weights: MODEL.NAME -> the path of its published weights; None = there are none.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def add(build: Any) -> Any:
+        register(ENCODERS, name, EncoderKind(build, find_weights or _find_no_weights))
+        return build
+
+    return add if build is None else add(build)
+
+
+def _find_no_weights(name: str) -> Path:
+    raise FileNotFoundError(f"MODEL.NAME {name} has no published weights: {REMEDY}")
 
 
 def find_encoder_kind(name: str) -> EncoderKind:
@@ -40,6 +67,6 @@ def find_encoder_kind(name: str) -> EncoderKind:
         known = [known for known in ENCODERS if not known.endswith(QUICK_GELU)]
         raise ValueError(
             f"MODEL.NAME: unknown encoder {name!r}; known: {', '.join(known)}, or the path of a "
-            "JSON file in open_clip's model-config format"
+            "JSON file in open_clip's model-config format; PLUGINS names files that register others"
         )
     return ENCODERS[name]

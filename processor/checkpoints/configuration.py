@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 
 from yacs.config import CfgNode
 
 from config import load_cfg
+from config.free_options import is_free
 from config.load import load_cfg_text
 from config.options import flatten
 from model.encoders.clip import architecture_text
@@ -46,8 +48,9 @@ def choose_configuration(
 ) -> CfgNode:
     """The configuration for a checkpoint's model.
 
-    ARCHITECTURE comes from `opts`, else from the checkpoint, else from the shapes of an original
-    file; all other options from `opts`, else the config file, else the checkpoint.
+    ARCHITECTURE and the options of plug-ins come from `opts`, else from the checkpoint, else from
+    the shapes of an original file; all other options from `opts`, else the config file, else the
+    checkpoint.
 
     Raises:
         ConfigError, FileNotFoundError, UnknownOptionError: see `load_cfg`.
@@ -68,10 +71,11 @@ def choose_configuration(
     given["MODEL.NAME"] = architecture_text(given["MODEL.NAME"]) or given["MODEL.NAME"]
     typed = set(opts[::2])
     kept: list[str] = []
-    for key in ARCHITECTURE:
-        if saved[key] != given[key] and key not in typed:
-            logger.warning("%s: %s from the checkpoint replaces %s", key, saved[key], given[key])
-            kept += [key, str(saved[key])]
+    for key in (*ARCHITECTURE, *filter(is_free, saved)):
+        value = saved[key]
+        if value != given.get(key) and key not in typed:
+            logger.warning("%s: %s from the checkpoint replaces %s", key, value, given.get(key))
+            kept += [key, json.dumps(value) if is_free(key) else str(value)]
     return load_cfg(config_file, [*own, *opts, *kept, *NO_PRETRAINING])
 
 

@@ -6,6 +6,7 @@ import hashlib
 
 import torch
 
+from config.free_options import is_free
 from config.options import flatten
 from model.encoders.clip import architecture_text
 from processor.checkpoints.configuration import ARCHITECTURE
@@ -30,6 +31,7 @@ def describe_features(loaded: LoadedModel) -> dict[str, str]:
     options = dict(flatten(loaded.cfg))
     options["MODEL.NAME"] = architecture_text(loaded.cfg.MODEL.NAME) or loaded.cfg.MODEL.NAME
     keys = [key for key in ARCHITECTURE if key not in _OPTIONS_WITHOUT_EFFECT]
+    keys += filter(is_free, options)
     return {
         "weights": digest.hexdigest(),
         **{key: str(options[key]) for key in [*keys, "TEST.NECK_FEAT"]},

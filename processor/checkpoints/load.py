@@ -12,11 +12,14 @@ from config import ConfigError
 from datasets.registry import prompt_noun
 from datasets.sources import TrainingSet
 from model import CLIPReID, LoadReport, ReIDModel, build_reid_model
+from model.encoders.clip import is_model_config
+from model.encoders.registry import ENCODERS
 from model.weights.load import load_state
 from model.weights.read import WeightsFile, read_weights_file
 from processor.checkpoints.cameras import read_cameras
 from processor.checkpoints.configuration import choose_configuration
 from processor.checkpoints.meta import describe_model, read_sizes
+from processor.checkpoints.plugins import explain_missing_plugins, warn_of_changed_plugins
 from processor.checkpoints.save import Meta
 
 logger = logging.getLogger(__name__)
@@ -33,6 +36,7 @@ class LoadedModel:
         use_all: whether it was trained on the sources' query and gallery images as well.
         meta: facts for its checkpoints; see `describe_training`.
         before_prompts: whether the file is from stage 0, before prompts are learned.
+        missing_plugins: how to name the plug-ins of its run that are not imported; "" = none.
     """
 
     model: ReIDModel
@@ -41,6 +45,7 @@ class LoadedModel:
     use_all: bool = False
     meta: Meta = field(default_factory=dict)
     before_prompts: bool = False
+    missing_plugins: str = ""
 
     def has_prompts_of(self, data: TrainingSet) -> bool:
         """Whether the model has learned prompts for these identities, under their labels."""
@@ -64,7 +69,8 @@ def open_model(
         opts: overrides `KEY VALUE ...`.
 
     Raises:
-        ConfigError: no path, or options that contradict the checkpoint.
+        ConfigError: no path, options that contradict the checkpoint, or an encoder of a plug-in
+            that PLUGINS does not name.
         FileNotFoundError, ValueError: see `read_weights_file` and `load_weights`.
     """
     if not path:
@@ -72,6 +78,10 @@ def open_model(
     opts = list(opts or [])
     file = read_weights_file(path)
     cfg = choose_configuration(file, config_file, opts)
+    missing = explain_missing_plugins(file, cfg)
+    if missing and not is_model_config(cfg.MODEL.NAME) and cfg.MODEL.NAME not in ENCODERS:
+        raise ConfigError(f"MODEL.NAME: unknown encoder {cfg.MODEL.NAME!r}; {path}: {missing}")
+    warn_of_changed_plugins(file, cfg)
     sizes = read_sizes(file, cfg)
     model = build_reid_model(
         cfg,
@@ -93,6 +103,7 @@ def open_model(
         use_all=bool(file.meta.get("use_all", False)),
         meta=file.meta or describe_model(cfg, sizes, cameras),
         before_prompts=file.meta.get("stage") == 0,
+        missing_plugins=missing,
     )
 
 

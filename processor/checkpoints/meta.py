@@ -9,6 +9,7 @@ import torch
 from yacs.config import CfgNode
 
 from config import ConfigError
+from config.plugins import describe_plugins
 from datasets.sources import TrainingSet
 from model.encoders.clip import architecture_text
 from model.weights.read import WeightsFile
@@ -50,7 +51,7 @@ def describe_model(cfg: CfgNode, sizes: ModelSizes, cameras: dict[str, range]) -
     """The facts about a model that an original file allows to tell, too.
 
     Args:
-        cfg: MODEL.NAME and DSGL.ENABLED count.
+        cfg: MODEL.NAME, DSGL.ENABLED and PLUGINS count.
         sizes: of the model.
         cameras: per source, the rows of its cameras in the camera table.
     """
@@ -60,6 +61,7 @@ def describe_model(cfg: CfgNode, sizes: ModelSizes, cameras: dict[str, range]) -
         "num_cameras": sizes.num_cameras,
         "num_views": sizes.num_views,
         "cameras": json.dumps({name: [rows.start, rows.stop] for name, rows in cameras.items()}),
+        "plugins": json.dumps(describe_plugins(cfg.PLUGINS)),
         "torch": str(torch.__version__),
     }
 

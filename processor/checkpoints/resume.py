@@ -18,6 +18,7 @@ from model import ReIDModel, build_reid_model
 from model.encoders.registry import find_encoder_kind
 from model.weights.load import load_state
 from model.weights.read import WeightsFile, read_weights_file
+from processor.checkpoints.plugins import warn_of_changed_plugins
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ _FREE = (
     "MODEL.PRETRAIN_PATH",
     "DATALOADER.NUM_WORKERS",
     "DATASETS.ROOT_DIR",
+    "PLUGINS",
 )
 _FREE_ENDINGS = ("_PERIOD",)
 
@@ -74,6 +76,7 @@ def find_starting_point(cfg: CfgNode, output: Path) -> StartingPoint:
         file = read_weights_file(checkpoint)
         _check_resumable(cfg, file, checkpoint)
         _report_changed_options(cfg, file.config)
+        warn_of_changed_plugins(file, cfg)
         return StartingPoint(checkpoint.resolve(), file, resumed=True)
     if prompts:
         return StartingPoint(Path(prompts), read_weights_file(prompts, "SOLVER.STAGE1.WEIGHT"))
@@ -150,6 +153,8 @@ def _report_changed_options(cfg: CfgNode, saved_text: str) -> None:
     """Warn about options that changed since the run stopped; the new values apply."""
     # Options of the model itself are checked by comparing tensors.
     saved = dict(flatten(load_cfg_text(saved_text, ["MODEL.NAME", cfg.MODEL.NAME])))
-    for key, value in flatten(cfg):
-        if value != saved[key] and key not in _FREE and not key.endswith(_FREE_ENDINGS):
-            logger.warning("%s changed from %s to %s since the run stopped", key, saved[key], value)
+    now = dict(flatten(cfg))
+    for key in dict.fromkeys([*now, *saved]):  # options below USER can be in one of them
+        old, new = saved.get(key), now.get(key)
+        if old != new and key not in _FREE and not key.endswith(_FREE_ENDINGS):
+            logger.warning("%s changed from %s to %s since the run stopped", key, old, new)

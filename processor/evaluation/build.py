@@ -12,7 +12,7 @@ from config import ConfigError
 from datasets.checks.fingerprint import TEST, fingerprint
 from datasets.images.build import build_evaluation_loader
 from datasets.records import DataSplits
-from datasets.registry import locate, num_splits, read_dataset
+from datasets.registry import BENCHMARKS, locate, num_splits, read_dataset
 from model import ReIDModel
 from processor.checkpoints.cameras import cameras_of
 from processor.checkpoints.load import LoadedModel, open_model
@@ -69,17 +69,31 @@ def prepare_evaluation(loaded: LoadedModel, targets: list[Target] | None = None)
         targets: default: those of the configuration.
 
     Raises:
-        ConfigError, FileNotFoundError, ValueError: see `build_targets`.
+        ConfigError, FileNotFoundError, ValueError: see `build_targets`; a data set of a plug-in
+            that PLUGINS does not name.
     """
     cfg = loaded.cfg
     device = choose_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
     precision = Precision.of(cfg.SOLVER.AMP, device)
     if targets is None:
+        _check_data_sets(loaded)
         targets = build_targets(cfg, loaded.cameras)
     model = loaded.model.to(device)
     if cfg.MODEL.COMPILE:
         compile_encoder(model)
     return OpenEvaluation(model, loaded, build_evaluator(cfg, targets, precision))
+
+
+def _check_data_sets(loaded: LoadedModel) -> None:
+    """Raise ConfigError if an unknown data set may be that of a plug-in not imported."""
+    data = loaded.cfg.DATASETS
+    for name in data.TARGETS or data.NAMES:
+        is_known = name in BENCHMARKS or locate(name, data.ROOT_DIR)[1] is not None
+        if loaded.missing_plugins and not is_known:
+            raise ConfigError(
+                f"DATASETS.TARGETS: {name!r} is neither a known data set nor a folder or CSV file "
+                f"below {data.ROOT_DIR!r}; if a plug-in registers it, {loaded.missing_plugins}"
+            )
 
 
 def build_targets(

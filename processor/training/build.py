@@ -218,8 +218,9 @@ def _losses(
     cfg: CfgNode, model: CLIPReID, data: TrainingSet, *, with_text: bool
 ) -> dict[str, WeightedLoss]:
     """The losses of stage 0 or stage 2; their own parameters are on the model's device."""
-    width = model.image_encoder.width
-    losses = build_image_losses(cfg, data.num_classes, width, with_text=with_text)
+    encoder = model.image_encoder
+    sizes = (data.num_classes, encoder.width)
+    losses = build_image_losses(cfg, *sizes, with_text=with_text, joint_width=encoder.joint_width)
     for loss in losses.values():
         if loss.module is not None:
             loss.module.to(next(model.parameters()).device)
@@ -234,7 +235,7 @@ def _optimization(
     optimizers += [
         build_loss_optimizer(cfg, loss.module, loss.weight)
         for loss in losses.values()
-        if loss.module is not None
+        if loss.module is not None and any(True for _ in loss.module.parameters())
     ]
     return Optimization(optimizers, build_image_schedule(cfg, optimizers[0]), timing)
 

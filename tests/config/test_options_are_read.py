@@ -69,7 +69,8 @@ def options_read(source):
 @pytest.fixture(scope="module")
 def reads():
     files = [path for name in PACKAGES for path in (ROOT / name).rglob("*.py")]
-    files += [*ROOT.glob("*.py"), ROOT / "config" / "samplers.py"]
+    files += [*ROOT.glob("*.py")]
+    files += [ROOT / "config" / name for name in ("samplers.py", "extra_losses.py")]
     return set().union(*(options_read(path.read_text(encoding="utf-8")) for path in files))
 
 

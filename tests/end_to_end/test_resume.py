@@ -128,8 +128,10 @@ def test_resume_from_a_path_writes_elsewhere(straight, stopped, train_in, tmp_pa
 
 
 CENTER = ("MODEL.METRIC_LOSS_TYPE", "triplet_center")
+PLUGIN = ("PLUGINS", "examples/extra_loss.py", "MODEL.EXTRA_LOSSES", "cosine,0.5,length,0.1")
 VARIANTS = {
     "centers": CENTER,
+    "losses of a plug-in": PLUGIN,
     "SGD": ("SOLVER.STAGE1.OPTIMIZER_NAME", "SGD", "SOLVER.STAGE2.OPTIMIZER_NAME", "SGD"),
     "AdamW": ("SOLVER.STAGE1.OPTIMIZER_NAME", "AdamW", "SOLVER.STAGE2.OPTIMIZER_NAME", "AdamW"),
     "bf16": ("SOLVER.AMP", "bf16"),
@@ -151,7 +153,7 @@ def test_every_variant_resumes(stopped, train_in, tmp_path, variant):
     assert_same_run(tmp_path / "a", tmp_path / "b")
 
 
-@pytest.mark.parametrize("opts", [(), CENTER])
+@pytest.mark.parametrize("opts", [(), CENTER, PLUGIN])
 def test_run_killed_between_the_stages_is_bit_identical(train_in, monkeypatch, tmp_path, opts):
     """Only stage 1 is saved; stage 2 repeats its first draws."""
 

@@ -1,11 +1,11 @@
-"""Supervised contrastive loss between images and prompts."""
+"""Supervised contrastive losses between images and prompts, and within a batch."""
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loss import contrastive_loss
+from loss import contrastive_loss, supervised_contrastive_loss
 
 
 def loop_loss(anchors, candidates, anchor_labels, candidate_labels):
@@ -109,3 +109,36 @@ def test_large_scores_stay_finite():
     anchors = 1e4 * torch.eye(4)
     loss = contrastive_loss(anchors, anchors.flip(0), torch.arange(4), torch.arange(4))
     assert loss.item() == pytest.approx(1e8)
+
+
+def loop_loss_within(features, labels, temperature):
+    """The definition within a batch, anchor by anchor in float64."""
+    unit = torch.nn.functional.normalize(features.double())
+    losses = []
+    for i, label in enumerate(labels.tolist()):
+        others = torch.arange(len(labels)) != i
+        scores = unit[others] @ unit[i] / temperature
+        shares = scores - scores.logsumexp(0)
+        positives = shares[labels[others] == label]
+        if len(positives):
+            losses.append(-positives.mean().item())
+    return sum(losses) / len(losses) if losses else 0.0
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 1, 1], [0, 0, 0, 1], [0, 1, 2, 3], [0, 0, 0, 0]])
+@pytest.mark.parametrize("temperature", [0.1, 1.0])
+def test_loss_within_a_batch_equals_its_definition(labels, temperature):
+    features = torch.randn(4, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    labels = torch.tensor(labels)
+    loss = supervised_contrastive_loss(features, labels, temperature)
+    expected = loop_loss_within(features.detach(), labels, temperature)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    loss.backward()
+    assert features.grad.isfinite().all()
+
+
+def test_loss_within_a_batch_ignores_the_length_of_features():
+    features = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 0, 1, 1, 2, 2])
+    loss = supervised_contrastive_loss(features, labels)
+    torch.testing.assert_close(supervised_contrastive_loss(7 * features, labels), loss)

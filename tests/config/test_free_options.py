@@ -1,0 +1,58 @@
+"""USER takes any name and any YAML value; no other block does."""
+
+import pytest
+
+from config import ConfigError, UnknownOptionError, dump_cfg, load_cfg
+from config.free_options import free_options
+from config.load import load_cfg_text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0.2", 0.2),
+        ("1e-3", 0.001),
+        ("3", 3),
+        ("true", True),
+        ("null", None),
+        ("[1, two]", [1, "two"]),
+        ("'0.2'", "0.2"),
+        ("some words", "some words"),
+        ("{a: 1, b: {c: x}}", {"a": 1, "b": {"c": "x"}}),
+    ],
+)
+def test_typed_values_are_read_as_yaml(text, value, tmp_path):
+    cfg = load_cfg(None, ["USER.margin", text])
+    assert free_options(cfg) == {"margin": value}
+    (tmp_path / "recipe.yml").write_text(f"USER:\n  margin: {text}\n")
+    assert free_options(load_cfg(tmp_path / "recipe.yml")) == {"margin": value}
+    assert free_options(load_cfg_text(dump_cfg(cfg))) == {"margin": value}
+
+
+def test_blocks_are_made_and_later_values_win(tmp_path):
+    (tmp_path / "recipe.yml").write_text("USER:\n  HEAD: {WIDTH: 8, DEPTH: 2}\n  NAME: a\n")
+    cfg = load_cfg(tmp_path / "recipe.yml", ["USER.HEAD.WIDTH", "16", "USER.NAME.FIRST", "b"])
+    assert free_options(cfg) == {"HEAD": {"WIDTH": 16, "DEPTH": 2}, "NAME": {"FIRST": "b"}}
+    assert cfg.USER.is_frozen()
+
+
+def test_there_are_none_by_default():
+    assert free_options(load_cfg(None)) == {}
+
+
+def test_values_that_a_checkpoint_cannot_hold_are_refused():
+    with pytest.raises(ConfigError, match=r"USER\.DAY: .*command line.* type date; give a number"):
+        load_cfg(None, ["USER.DAY", "2020-01-01"])
+    with pytest.raises(ConfigError, match=r"USER\.X is not a YAML value"):
+        load_cfg(None, ["USER.X", "[1"])
+
+
+@pytest.mark.parametrize("key", ["USER", "USERS.MARGIN", "MODEL.USER.MARGIN"])
+def test_other_blocks_stay_closed(key):
+    with pytest.raises(UnknownOptionError, match=f"unknown option {key}"):
+        load_cfg(None, [key, "1"])
+
+
+def test_option_given_twice_and_option_without_a_value_are_refused():
+    with pytest.raises(ConfigError, match=r"overrides come in pairs.*'USER\.A' has no value"):
+        load_cfg(None, ["USER.A", "USER.B", "1"])
