@@ -13,15 +13,16 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
 from yacs.config import CfgNode
 
 from config.errors import ConfigError
 from datasets.image_lists import read_image_lists
-from datasets.images.build import build_evaluation_transform, build_level_normalization
-from datasets.images.cache import to_levels
+from datasets.images.build import (
+    build_evaluation_transform,
+    build_level_normalization,
+    build_level_transform,
+)
 from datasets.images.decode import read_image
-from datasets.images.transforms import resize
 from datasets.synthetic.render import draw_people
 from processor.checkpoints.export import (
     ImageTower,
@@ -184,9 +185,8 @@ def _read_images(places: Sequence[str], root: str) -> list[Image.Image]:
 
 def _to_levels(images: list[Image.Image], cfg: CfgNode) -> Tensor:
     """(B, H, W, 3) uint8, resized as in evaluation."""
-    interpolation = InterpolationMode(cfg.INPUT.TEST_INTERPOLATION)
-    fit = resize(tuple(cfg.INPUT.SIZE_TEST), interpolation)
-    return torch.stack([to_levels(fit(image)) for image in images])
+    transform = build_level_transform(cfg)
+    return torch.stack([transform(image) for image in images])
 
 
 def _normalize(levels: Tensor, cfg: CfgNode) -> Tensor:
