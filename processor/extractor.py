@@ -50,7 +50,8 @@ class Extractor:
         distances = torch.cdist(features, features)
 
     Args:
-        checkpoint: the file; neither CLIP's own weights nor a configuration are needed.
+        checkpoint: the file, an exported folder or `hf://user/model`; neither CLIP's own weights
+            nor a configuration are needed.
         device: auto | cpu | cuda | cuda:1 | mps; None = MODEL.DEVICE.
         batch_size: images per forward pass; None = TEST.IMS_PER_BATCH.
         amp: compute in the precision of the checkpoint's SOLVER.AMP; False = float32.

@@ -15,6 +15,7 @@ from yacs.config import CfgNode
 
 from config import ConfigError, load_cfg, require_labels
 from config.overrides import is_key, typed_overrides
+from processor.checkpoints.place import output_folder
 
 _FLAG = re.compile(r"-(?![\d.])")  # but not a negative number
 
@@ -163,4 +164,4 @@ def positive(text: str) -> int:
 
 def place_output(given: str | Path | None, checkpoint: str, name: str) -> Path:
     """The output path of a sub-command: --output, else `name` next to the checkpoint."""
-    return Path(checkpoint).parent / name if given is None else Path(given)
+    return output_folder(checkpoint) / name if given is None else Path(given)

@@ -1,4 +1,4 @@
-"""Write a checkpoint's image side as an ONNX file, or a slim checkpoint without the text side."""
+"""Write a checkpoint's image side: as an ONNX file, a slim checkpoint, or a folder to publish."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from datasets.images.build import (
 )
 from datasets.images.decode import read_image
 from datasets.synthetic.render import draw_people
+from model.encoders.clip import architecture_text
+from model.weights.locate import WEIGHTS
 from processor.checkpoints.export import (
     ImageTower,
     MissingPackageError,
@@ -32,8 +34,15 @@ from processor.checkpoints.export import (
     write_onnx,
 )
 from processor.checkpoints.load import open_model
-from processor.checkpoints.slim import save_slim
-from processor.tools.command_line import IMAGES, add_checkpoint, add_config_file, add_overrides
+from processor.checkpoints.slim import open_slim, save_folder, save_slim
+from processor.results.card import PublishedModel, find_results, write_card
+from processor.tools.command_line import (
+    IMAGES,
+    add_checkpoint,
+    add_config_file,
+    add_overrides,
+    place_output,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +83,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="slim: float16; half the size, slightly different features",
     )
+    parser.add_argument(
+        "--safetensors",
+        action="store_true",
+        help="write a folder to publish: safetensors, configuration and a model card",
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="safetensors: a new folder (default: by name)"
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="FILE",
+        help="safetensors: the evaluation for the card (default: the results.json of the run)",
+    )
     add_config_file(parser)
     add_overrides(parser, "TEST.NECK_FEAT after")
 
@@ -96,20 +119,48 @@ def run(arguments: argparse.Namespace) -> None:
             half=arguments.half,
         )
         logger.info("written: %s, %s", arguments.slim, _megabytes(arguments.slim))
+    if arguments.safetensors:
+        export_folder(arguments)
     if arguments.onnx:
         export_onnx(arguments)
 
 
 def _check_arguments(arguments: argparse.Namespace) -> None:
     """Raise ConfigError if no file is requested or a flag belongs to another file."""
-    if not arguments.onnx and not arguments.slim:
-        raise ConfigError("export: give --onnx FILE or --slim FILE")
+    if not (arguments.onnx or arguments.slim or arguments.safetensors):
+        raise ConfigError("export: give --onnx FILE, --slim FILE or --safetensors")
     if arguments.half and not arguments.slim:
         raise ConfigError("--half: only with --slim FILE")
+    if not arguments.safetensors and (arguments.output or arguments.results):
+        raise ConfigError("--output, --results: only with --safetensors")
     if not arguments.onnx and (arguments.preprocess or arguments.normalize or arguments.images):
         raise ConfigError("--preprocess, --normalize, --images: only with --onnx FILE")
     if arguments.slim and arguments.slim.resolve() == Path(arguments.checkpoint).resolve():
         raise ConfigError(f"--slim: {arguments.slim} is the checkpoint itself; name another file")
+
+
+def export_folder(arguments: argparse.Namespace) -> None:
+    """Write the folder to publish; raises as `run`.
+
+    Results are looked for only if no option was changed, as they would be of other features.
+    """
+    checkpoint, opts = arguments.checkpoint, arguments.opts
+    slim = open_slim(checkpoint, arguments.config_file, opts)
+    cfg, file = slim.cfg, Path(checkpoint)
+    results = None
+    if arguments.results or not (opts or arguments.config_file):
+        results = find_results(file, cfg.TEST.NECK_FEAT, arguments.results)
+    folder = place_output(arguments.output, checkpoint, f"{file.stem}_safetensors")
+    model = PublishedModel(
+        title=folder.resolve().name,
+        architecture="" if architecture_text(cfg.MODEL.NAME) else cfg.MODEL.NAME,
+        image_size=tuple(cfg.INPUT.SIZE_TEST),
+        sources=tuple(slim.cameras),
+        labels=not cfg.DSGL.ENABLED,
+    )
+    save_folder(folder, slim, write_card(model, results))
+    evaluation = "with its evaluation" if results else "without an evaluation"
+    logger.info("written: %s, %s, %s", folder, _megabytes(folder / WEIGHTS), evaluation)
 
 
 def export_onnx(arguments: argparse.Namespace) -> None:
