@@ -97,7 +97,7 @@ def test_architecture_names_what_its_files_define():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_named_files_exist(page):
     text = page.read_text(encoding="utf-8")
-    rooms = "benchmarks|config|configs|datasets|docs|loss|model|processor|solver|tests"
+    rooms = "benchmarks|config|configs|datasets|docs|examples|loss|model|processor|solver|tests"
     named = re.findall(rf"`((?:{rooms})/[\w/.]+\.(?:py|yml|json|md|csv))`", text)
     created = re.findall(r"Save it as `([^`]+)`", text)
     assert [x for x in named if not (ROOT / x).is_file() and x not in created] == []

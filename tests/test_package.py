@@ -19,7 +19,7 @@ from run import TOOLS
 ROOT = Path(__file__).resolve().parents[1]
 OURS = ("config", "datasets", "loss", "model", "processor", "solver")
 SCRIPTS = ("run", "test_clipreid", "train", "train_clipreid", "train_dsgl")
-SOURCES = (*OURS, "clipreid", "configs", "docs", "tests", "benchmarks")
+SOURCES = (*OURS, "clipreid", "configs", "docs", "examples", "tests", "benchmarks")
 BUILD = "import sys; from setuptools import build_meta as b; getattr(b, sys.argv[1])('dist')"
 
 
