@@ -134,6 +134,13 @@ def test_published_features_are_bit_identical(saved, published, images):
     assert torch.equal(embed(again.model, images), embed(model, images))
 
 
+def test_published_model_without_labels_has_the_same_features(
+    unsupervised, assert_same_unit_features, tmp_path
+):
+    save_folder(tmp_path / "published", open_slim(unsupervised[0]), "# a card\n")
+    assert_same_unit_features(open_model(str(tmp_path / "published")))
+
+
 def test_published_folder_names_no_place_of_its_origin(saved, published, tiny_opts):
     texts = [path.read_bytes() for path in published.iterdir()]
     assert sorted(path.name for path in published.iterdir()) == [
