@@ -49,6 +49,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/reranking.py
 	$(BIN)/python benchmarks/search.py
+	$(BIN)/python benchmarks/crops.py
 	$(BIN)/python benchmarks/splits.py
 	$(BIN)/python benchmarks/clustering.py
 	$(BIN)/python benchmarks/dsgl_losses.py

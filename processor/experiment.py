@@ -26,6 +26,7 @@ from model import ReIDModel
 from processor.checkpoints.configuration import NO_PRETRAINING
 from processor.checkpoints.load import open_model
 from processor.checkpoints.meta import describe_training
+from processor.checkpoints.place import output_folder
 from processor.checkpoints.resume import StartingPoint, build_starting_model, find_starting_point
 from processor.evaluation.build import build_evaluator, prepare_evaluation
 from processor.evaluation.evaluator import Evaluator
@@ -243,7 +244,7 @@ def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:
     loaded = open_model(weight, config_file, opts)
     cfg = loaded.cfg
     by_checkpoint = config_file is None and "OUTPUT_DIR" not in typed
-    output = Path(weight).parent if by_checkpoint else Path(cfg.OUTPUT_DIR)
+    output = output_folder(weight) if by_checkpoint else Path(cfg.OUTPUT_DIR)
     log_to(output / "test_log.txt")
     opened = prepare_evaluation(loaded)
     targets = opened.evaluator.targets

@@ -16,9 +16,15 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from datasets.images.build import build_evaluation_transform
+from datasets.images.build import build_level_normalization, build_level_transform
 from datasets.images.crops import crop_boxes
-from datasets.images.dataset import ImageDataset, Loading, limit_workers, ordered_loader
+from datasets.images.dataset import (
+    ImageDataset,
+    Loading,
+    limit_workers,
+    ordered_loader,
+    threaded_batches,
+)
 from datasets.images.decode import BadImageError
 from datasets.images.given import CHANNEL_ORDERS, GivenImage, GivenImages
 from datasets.records import Batch, Sample
@@ -44,7 +50,8 @@ class Extractor:
         distances = torch.cdist(features, features)
 
     Args:
-        checkpoint: the file; neither CLIP's own weights nor a configuration are needed.
+        checkpoint: the file, an exported folder or `hf://user/model`; neither CLIP's own weights
+            nor a configuration are needed.
         device: auto | cpu | cuda | cuda:1 | mps; None = MODEL.DEVICE.
         batch_size: images per forward pass; None = TEST.IMS_PER_BATCH.
         amp: compute in the precision of the checkpoint's SOLVER.AMP; False = float32.
@@ -97,7 +104,8 @@ class Extractor:
             Precision.of(self.cfg.SOLVER.AMP, chosen) if amp else Precision(None, chosen)
         )
         self.model = loaded.model.to(chosen).eval()
-        self._transform = build_evaluation_transform(self.cfg)
+        self._transform = build_level_transform(cfg)
+        self._normalize_levels = build_level_normalization(cfg, chosen)
 
     @cached_property
     def dim(self) -> int:
@@ -141,12 +149,17 @@ class Extractor:
             boxes: (N, 4) left, top, right, bottom in pixels; see `crop_boxes`.
 
         Returns:
-            (N, D) float32 on the CPU.
+            (N, D) float32 on the CPU, the bits of `extractor(list of the boxes' pixels)`.
 
         Raises:
             ValueError: a box that is not finite or has no pixel of the frame, by number.
         """
-        return self(crop_boxes(frame, boxes))
+        crops = crop_boxes(frame, boxes)
+        dataset = self._dataset(_Part(crops, [UNKNOWN] * len(crops), [UNKNOWN] * len(crops)))
+        features = torch.empty(len(crops), self.dim)
+        for table in self._tables(threaded_batches(dataset, self.batch_size)):
+            features[table.indices] = table.features
+        return features
 
     def stream(
         self,
@@ -182,31 +195,34 @@ class Extractor:
 
     def _extract(self, part: _Part, start: int, *, skip: bool) -> Iterator[FeatureTable]:
         """Tables for a list of images whose first position is `start`."""
+        dataset = self._dataset(part, start, skip=skip)
+        workers = limit_workers(self.num_workers) if len(dataset) > self.batch_size else 0
+        loading = Loading(workers, pin_memory=self.precision.on_cuda)
+        loader = ordered_loader(dataset, self.batch_size, loading)
+        quiet = None if len(dataset) > self.batch_size else True
+        try:
+            yield from self._tables(tqdm(loader, desc="features", leave=False, disable=quiet))
+        except BadImageError as error:  # its traceback would keep the workers alive
+            raise error.with_traceback(None) from None
+
+    def _dataset(self, part: _Part, start: int = 0, *, skip: bool = False) -> ImageDataset:
+        """The images of a part, resized; raises ValueError as `GivenImages.check`."""
         given = GivenImages(part.images, self.channels, start)
         given.check()
         ids = zip(part.camids, part.viewids, strict=True)
         samples = [Sample(given.name(i), UNKNOWN, *of_image) for i, of_image in enumerate(ids)]
-        dataset = ImageDataset(
-            samples,
-            [UNKNOWN] * len(samples),
-            self._transform,
-            source=given,
-            skip_bad_images=skip,
-        )
-        workers = limit_workers(self.num_workers) if len(samples) > self.batch_size else 0
-        loading = Loading(workers, pin_memory=self.precision.on_cuda)
-        loader = ordered_loader(dataset, self.batch_size, loading)
-        quiet = None if len(samples) > self.batch_size else True
-        batches = tqdm(loader, desc="features", leave=False, disable=quiet)
-        try:
-            for table in feature_batches(self._embed, batches, self.precision):
-                features = normalize_features(table.features) if self.normalize else table.features
-                yield replace(table, features=features.cpu())
-        except BadImageError as error:  # its traceback would keep the workers alive
-            raise error.with_traceback(None) from None
+        labels = [UNKNOWN] * len(samples)
+        return ImageDataset(samples, labels, self._transform, source=given, skip_bad_images=skip)
+
+    def _tables(self, batches: Iterable[Batch]) -> Iterator[FeatureTable]:
+        """Features of resized images, batch by batch, on the CPU."""
+        for table in feature_batches(self._embed, batches, self.precision):
+            features = normalize_features(table.features) if self.normalize else table.features
+            yield replace(table, features=features.cpu())
 
     def _embed(self, batch: Batch) -> Tensor:
-        return self.model.embed(batch.images, batch.camids, batch.viewids)
+        images = self._normalize_levels(batch.images)
+        return self.model.embed(images, batch.camids, batch.viewids)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from datasets.images.crops import crop_boxes
 from processor.evaluation.protocol import Protocol
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -88,3 +90,18 @@ def test_losses_of_both_ways_are_compared(benchmark, monkeypatch, capsys):
     bank = script.InstanceBank(epoch.features, epoch.labels, epoch.irrelevant)
     with pytest.raises(SystemExit, match="the implementations disagree"):
         script.check_equal(expected, script.step_vectorized(epoch, memory, bank, faithful=True))
+
+
+def test_crops_are_compared_with_the_same_images(benchmark, monkeypatch, capsys):
+    script = benchmark("crops")
+    monkeypatch.setattr(script, "SIZE", (64, 32))
+    monkeypatch.setattr(sys, "argv", ["crops.py", "--boxes", "3", "--repeats", "1"])
+    threads = torch.get_num_threads()
+    try:
+        script.main()
+        assert re.search(r"2 threads: crops \S+ ms, model \S+ ms, beside", capsys.readouterr().out)
+        monkeypatch.setattr(script, "crop_boxes", lambda frame, boxes: crop_boxes(frame, boxes - 5))
+        with pytest.raises(SystemExit, match="not those of the same images"):
+            script.main()
+    finally:
+        torch.set_num_threads(threads)

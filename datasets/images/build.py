@@ -125,6 +125,16 @@ def build_evaluation_transform(cfg: CfgNode, *, resized: bool = False) -> Transf
     return evaluation_transform(tuple(cfg.INPUT.SIZE_TEST), normalize, interpolation)
 
 
+def build_level_transform(cfg: CfgNode) -> Transform:
+    """The first half of `build_evaluation_transform`: PIL image -> resized (H, W, 3) uint8.
+
+    `build_level_normalization` is the second half, for a whole batch. With a fixed mean and
+    deviation, both together give the same bits on a CPU.
+    """
+    interpolation = InterpolationMode(cfg.INPUT.TEST_INTERPOLATION)
+    return Compose([resize(tuple(cfg.INPUT.SIZE_TEST), interpolation), to_levels])
+
+
 def build_level_normalization(cfg: CfgNode, device: torch.device) -> LevelNormalization:
     """INPUT.NORMALIZATION for whole batches: (B, H, W, 3) uint8 -> (B, 3, H, W), on the device."""
     if cfg.INPUT.NORMALIZATION == "instance":

@@ -97,8 +97,9 @@ def _to_array(image: np.ndarray | Tensor) -> np.ndarray:
 
 
 def _to_image(pixels: np.ndarray, channels: str) -> Image.Image:
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[:, :, 0]
-    elif pixels.ndim == 3:
-        pixels = pixels[:, :, 2::-1] if channels == "bgr" else pixels[:, :, :3]
-    return Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
+    if pixels.ndim == 2 or pixels.shape[2] == 1:
+        gray = pixels.reshape(pixels.shape[:2])
+        return Image.fromarray(np.ascontiguousarray(gray)).convert("RGB")
+    pixels = np.ascontiguousarray(pixels[:, :, :3])
+    size = (pixels.shape[1], pixels.shape[0])
+    return Image.frombytes("RGB", size, pixels, "raw", channels.upper())  # fast for BGR too

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 import zipfile
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from typing import Any
 import safetensors.torch
 import torch
 from torch import Tensor
+
+from model.weights.locate import CONFIG, locate_weights
 
 CHECKPOINT_FORMAT = "clipreid/1"
 
@@ -37,23 +40,24 @@ class WeightsFile:
 def read_weights_file(path: str | Path, option: str = "") -> WeightsFile:
     """Read a checkpoint or weights file without executing pickled code.
 
-    Reads this project's checkpoints, CLIP-ReID's state dicts (with or without `module.`), OpenAI's
-    TorchScript archives and state dicts, open_clip's `.bin` and `.safetensors`.
+    Reads this project's checkpoints and exported folders, CLIP-ReID's state dicts (with or without
+    `module.`), OpenAI's TorchScript archives and state dicts, open_clip's `.bin` and
+    `.safetensors`.
 
     Args:
-        path: the file.
+        path: the file, or what else `locate_weights` accepts.
         option: the option that names it, for the error message.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: no such file; see also `locate_weights`.
         ValueError: damaged, holds Python objects other than tensors, or no state dict.
     """
-    path = Path(path)
+    path = locate_weights(path)
     if not path.is_file():
         raise FileNotFoundError(f"{option}: no weights file {path}".removeprefix(": "))
     try:
         content = _read_content(path)
-    except (MemoryError, PermissionError):
+    except (MemoryError, PermissionError, FileNotFoundError):
         raise
     except Exception as error:  # every container raises its own errors for a damaged file
         raise ValueError(
@@ -76,12 +80,30 @@ def read_weights_file(path: str | Path, option: str = "") -> WeightsFile:
 def _read_content(path: Path) -> Any:
     """The content of a file, whatever its container; pickled code is refused."""
     if path.suffix == ".safetensors":
-        return safetensors.torch.load_file(path)
+        return _read_safetensors(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # old formats are expected here
         if _is_torchscript(path):
             return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
         return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    """A state dict, or a checkpoint whose configuration lies next to it."""
+    state = safetensors.torch.load_file(path)
+    with safetensors.safe_open(path, "pt") as file:
+        header = file.metadata() or {}
+    if header.get("format") != CHECKPOINT_FORMAT:
+        return state
+    config = path.with_name(CONFIG)
+    if not config.is_file():
+        raise FileNotFoundError(f"{path}: its configuration is missing: no file {config}")
+    return {
+        "format": CHECKPOINT_FORMAT,
+        "model": state,
+        "config": config.read_text(encoding="utf-8"),
+        "meta": dict(json.loads(header["meta"])),
+    }
 
 
 def _is_torchscript(path: Path) -> bool:

@@ -18,7 +18,7 @@ from model.weights.load import load_state
 from model.weights.read import WeightsFile, read_weights_file
 from processor.checkpoints.cameras import read_cameras
 from processor.checkpoints.configuration import choose_configuration
-from processor.checkpoints.meta import describe_model, read_sizes
+from processor.checkpoints.meta import check_meta, describe_model, read_sizes
 from processor.checkpoints.plugins import explain_missing_plugins, warn_of_changed_plugins
 from processor.checkpoints.save import Meta
 
@@ -64,19 +64,20 @@ def open_model(
     """Rebuild the model of a checkpoint; CLIP's own weights are not needed.
 
     Args:
-        path: a checkpoint of this project or of CLIP-ReID.
+        path: a checkpoint of this project or of CLIP-ReID, or what else `locate_weights` accepts.
         config_file: a YAML file, or None; see `choose_configuration`.
         opts: overrides `KEY VALUE ...`.
 
     Raises:
         ConfigError: no path, options that contradict the checkpoint, or an encoder of a plug-in
             that PLUGINS does not name.
-        FileNotFoundError, ValueError: see `read_weights_file` and `load_weights`.
+        FileNotFoundError, ValueError: see `read_weights_file`, `check_meta` and `load_weights`.
     """
     if not path:
         raise ConfigError("TEST.WEIGHT: name the checkpoint to evaluate, e.g. TEST.WEIGHT last.pth")
     opts = list(opts or [])
     file = read_weights_file(path)
+    check_meta(file, path)
     cfg = choose_configuration(file, config_file, opts)
     missing = explain_missing_plugins(file, cfg)
     if missing and not is_model_config(cfg.MODEL.NAME) and cfg.MODEL.NAME not in ENCODERS:

@@ -15,7 +15,10 @@ from model.encoders.clip import architecture_text
 from model.weights.read import WeightsFile
 from processor.checkpoints.save import Meta
 
+NAMES = ("names", "camera_names")
 VERI_VIEWPOINTS = 8  # of the only benchmark with viewpoints
+SIZES = ("num_classes", "num_cameras", "num_views")
+MOST_ROWS = 10_000_000  # of a table in a file; more would fill the memory before it fails
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,10 @@ def describe_training(cfg: CfgNode, data: TrainingSet) -> Meta:
     return {
         **describe_model(cfg, ModelSizes.of(data), data.camera_ranges()),
         "use_all": data.use_all,
-        "names": json.dumps(identities, ensure_ascii=False),
-        "camera_names": json.dumps(data.camera_names, ensure_ascii=False),
+        **{
+            key: json.dumps(names, ensure_ascii=False)
+            for key, names in zip(NAMES, (identities, data.camera_names), strict=True)
+        },
     }
 
 
@@ -66,6 +71,31 @@ def describe_model(cfg: CfgNode, sizes: ModelSizes, cameras: dict[str, range]) -
     }
 
 
+def check_meta(file: WeightsFile, origin: str) -> None:
+    """Check the facts in a file before a model is built from them.
+
+    Raises:
+        ValueError: they describe no model of this project; names `origin` and the fact.
+    """
+    if not file.meta:
+        return
+    for key in SIZES:
+        size = file.meta.get(key)
+        if not isinstance(size, int) or not 0 <= size <= MOST_ROWS:
+            raise ValueError(f"{origin}: {key} is {size!r}, expected 0 to {MOST_ROWS:,}")
+    architecture = str(file.meta.get("architecture", ""))
+    if "hf_model_name" in architecture or "timm_model_name" in architecture:
+        raise ValueError(f"{origin}: architecture names a model to download: {architecture}")
+    try:
+        cameras = dict(json.loads(file.meta["cameras"]))
+        ends = [(0, *rows, file.meta["num_cameras"]) for rows in cameras.values()]
+        known = all(len(x) == 4 and list(x) == sorted(x) for x in ends)
+    except (KeyError, TypeError, ValueError):
+        known = False
+    if not known:
+        raise ValueError(f"{origin}: cameras is {file.meta.get('cameras')!r}, not rows of a table")
+
+
 def read_sizes(file: WeightsFile, cfg: CfgNode) -> ModelSizes:
     """Sizes of the model in a file: from its meta, else from the shapes of its tensors.
 
@@ -73,8 +103,7 @@ def read_sizes(file: WeightsFile, cfg: CfgNode) -> ModelSizes:
         ConfigError: the side-information table does not fit MODEL.SIE_*.
     """
     if file.meta:
-        keys = ("num_classes", "num_cameras", "num_views")
-        return ModelSizes(*(int(file.meta[key]) for key in keys))
+        return ModelSizes(*(int(file.meta[key]) for key in SIZES))
     classes = file.state.get("classifier.weight")
     num_classes = 1 if classes is None else len(classes)
     rows = len(file.state["cv_embed"]) if "cv_embed" in file.state else 1

@@ -22,6 +22,7 @@ from datasets.samplers.neighbours import mean_hits
 from datasets.sources import TrainingSet, join_sources
 from model import CLIPReID
 from processor.checkpoints.load import open_model
+from processor.checkpoints.place import output_folder
 from processor.checkpoints.resume import build_starting_model, find_starting_point
 from processor.pictures.batches import SampledBatch, draw_batches
 from processor.runtime.device import choose_device
@@ -66,7 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError("batches: name a CHECKPOINT, or a YAML file with --config_file")
     if checkpoint is not None:
         subject = open_checkpoint(checkpoint, arguments.config_file, opts)
-        folder = Path(checkpoint).parent
+        folder = output_folder(checkpoint)
     else:
         subject = open_configuration(arguments.config_file, opts)
         folder = Path(subject.cfg.OUTPUT_DIR)

@@ -16,6 +16,7 @@ from yacs.config import CfgNode
 
 from config import ConfigError, load_cfg, require_labels
 from config.overrides import is_key, typed_overrides
+from processor.checkpoints.place import output_folder
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 SHEET_SUFFIXES = (".png", ".jpg", ".webp")
@@ -205,4 +206,4 @@ def _checked_path(text: str, suffixes: tuple[str, ...]) -> Path:
 
 def place_output(given: str | Path | None, checkpoint: str, name: str) -> Path:
     """The output path of a sub-command: --output, else `name` next to the checkpoint."""
-    return Path(checkpoint).parent / name if given is None else Path(given)
+    return output_folder(checkpoint) / name if given is None else Path(given)

@@ -1,4 +1,4 @@
-"""Write a checkpoint's image side as an ONNX file, or a slim checkpoint without the text side."""
+"""Write a checkpoint's image side: as an ONNX file, a slim checkpoint, or a folder to publish."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
 from yacs.config import CfgNode
 
 from config.errors import ConfigError
 from datasets.image_lists import read_image_lists
-from datasets.images.build import build_evaluation_transform, build_level_normalization
-from datasets.images.cache import to_levels
+from datasets.images.build import (
+    build_evaluation_transform,
+    build_level_normalization,
+    build_level_transform,
+)
 from datasets.images.decode import read_image
-from datasets.images.transforms import resize
 from datasets.synthetic.render import draw_people
+from model.encoders.clip import architecture_text
+from model.weights.locate import WEIGHTS
 from processor.checkpoints.export import (
     ImageTower,
     MissingPackageError,
@@ -31,8 +34,10 @@ from processor.checkpoints.export import (
     write_onnx,
 )
 from processor.checkpoints.load import open_model
-from processor.checkpoints.slim import save_slim
+from processor.checkpoints.slim import open_slim, save_folder, save_slim
+from processor.results.card import PublishedModel, find_results, write_card
 from processor.tools.arguments.export import NUM_IMAGES
+from processor.tools.command_line import place_output
 
 logger = logging.getLogger(__name__)
 
@@ -57,20 +62,48 @@ def run(arguments: argparse.Namespace) -> None:
             half=arguments.half,
         )
         logger.info("written: %s, %s", arguments.slim, _megabytes(arguments.slim))
+    if arguments.safetensors:
+        export_folder(arguments)
     if arguments.onnx:
         export_onnx(arguments)
 
 
 def _check_arguments(arguments: argparse.Namespace) -> None:
     """Raise ConfigError if no file is requested or a flag belongs to another file."""
-    if not arguments.onnx and not arguments.slim:
-        raise ConfigError("export: give --onnx FILE or --slim FILE")
+    if not (arguments.onnx or arguments.slim or arguments.safetensors):
+        raise ConfigError("export: give --onnx FILE, --slim FILE or --safetensors")
     if arguments.half and not arguments.slim:
         raise ConfigError("--half: only with --slim FILE")
+    if not arguments.safetensors and (arguments.output or arguments.results):
+        raise ConfigError("--output, --results: only with --safetensors")
     if not arguments.onnx and (arguments.preprocess or arguments.normalize or arguments.images):
         raise ConfigError("--preprocess, --normalize, --images: only with --onnx FILE")
     if arguments.slim and arguments.slim.resolve() == Path(arguments.checkpoint).resolve():
         raise ConfigError(f"--slim: {arguments.slim} is the checkpoint itself; name another file")
+
+
+def export_folder(arguments: argparse.Namespace) -> None:
+    """Write the folder to publish; raises as `run`.
+
+    Results are looked for only if no option was changed, as they would be of other features.
+    """
+    checkpoint, opts = arguments.checkpoint, arguments.opts
+    slim = open_slim(checkpoint, arguments.config_file, opts)
+    cfg, file = slim.cfg, Path(checkpoint)
+    results = None
+    if arguments.results or not (opts or arguments.config_file):
+        results = find_results(file, cfg.TEST.NECK_FEAT, arguments.results)
+    folder = place_output(arguments.output, checkpoint, f"{file.stem}_safetensors")
+    model = PublishedModel(
+        title=folder.resolve().name,
+        architecture="" if architecture_text(cfg.MODEL.NAME) else cfg.MODEL.NAME,
+        image_size=tuple(cfg.INPUT.SIZE_TEST),
+        sources=tuple(slim.cameras),
+        labels=not cfg.DSGL.ENABLED,
+    )
+    save_folder(folder, slim, write_card(model, results))
+    evaluation = "with its evaluation" if results else "without an evaluation"
+    logger.info("written: %s, %s, %s", folder, _megabytes(folder / WEIGHTS), evaluation)
 
 
 def export_onnx(arguments: argparse.Namespace) -> None:
@@ -146,9 +179,8 @@ def _read_images(places: Sequence[str], root: str) -> list[Image.Image]:
 
 def _to_levels(images: list[Image.Image], cfg: CfgNode) -> Tensor:
     """(B, H, W, 3) uint8, resized as in evaluation."""
-    interpolation = InterpolationMode(cfg.INPUT.TEST_INTERPOLATION)
-    fit = resize(tuple(cfg.INPUT.SIZE_TEST), interpolation)
-    return torch.stack([to_levels(fit(image)) for image in images])
+    transform = build_level_transform(cfg)
+    return torch.stack([transform(image) for image in images])
 
 
 def _normalize(levels: Tensor, cfg: CfgNode) -> Tensor:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from config import load_cfg
 from datasets.synthetic.render import draw_people
 from processor.checkpoints.export import OnnxFile
 from processor.checkpoints.load import open_model
@@ -64,6 +65,29 @@ def test_slim_checkpoint_scores_like_the_checkpoint(run_export, script, straight
     assert sizes[0] < 0.5 * sizes[1]
 
 
+def test_published_folder_scores_like_the_checkpoint(run_export, script, straight, tmp_path):
+    folder = tmp_path / "published"
+    finished = run_export("--safetensors", "--output", folder)
+    assert finished.status == 0, finished.output
+    assert "published, " in finished.output
+    assert "with its evaluation" in finished.unwrapped
+    root = load_cfg(str(straight / "config.yml")).DATASETS.ROOT_DIR
+    finished = script("test_clipreid.py", "TEST.WEIGHT", folder, "DATASETS.ROOT_DIR", root)
+    assert finished.status == 0, finished.output
+    results = [
+        json.loads((place / "results.json").read_text(encoding="utf-8"))["average"]
+        for place in (straight, tmp_path)
+    ]
+    assert results[0] == results[1]
+    assert f"| {100 * results[0]['mAP']:.1f} |" in (folder / "README.md").read_text("utf-8")
+
+
+def test_changed_options_take_the_evaluation_off_the_card(run_export, tmp_path):
+    finished = run_export("--safetensors", "--output", tmp_path / "a", "TEST.NECK_FEAT", "after")
+    assert "without an evaluation" in finished.unwrapped
+    assert "Not evaluated" in (tmp_path / "a" / "README.md").read_text(encoding="utf-8")
+
+
 def test_onnx_file_describes_its_input_and_output(run_export, tmp_path):
     """With preprocessing and normalization inside, compared on given images."""
     (tmp_path / "images").mkdir()
@@ -113,7 +137,8 @@ def test_onnx_file_is_written_unchecked_without_onnxruntime(run_export, tmp_path
 
 def test_errors_are_one_line(run_export, script, straight, tmp_path):
     for finished, message in (
-        (run_export(), "give --onnx FILE or --slim FILE"),
+        (run_export(), "give --onnx FILE, --slim FILE or --safetensors"),
+        (run_export("--slim", tmp_path / "a", "--output", tmp_path), "only with --safetensors"),
         (run_export("--onnx", tmp_path / "a.onnx", "--half"), "--half: only with --slim FILE"),
         (run_export("--slim", tmp_path / "a.pth", "--normalize"), "only with --onnx FILE"),
         (run_export("--slim", straight / "last.pth"), "is the checkpoint itself"),

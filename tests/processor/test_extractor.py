@@ -273,7 +273,29 @@ def test_missing_checkpoint_is_named(tmp_path):
 def test_crops_are_the_features_of_the_boxes(extractor):
     frame = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     found = extractor.crops(frame, [[10, 5, 30, 55], [-3, 20, 12.5, 70]])
-    torch.testing.assert_close(found, extractor([frame[5:55, 10:30], frame[20:60, 0:13]]))
+    assert torch.equal(found, extractor([frame[5:55, 10:30], frame[20:60, 0:13]]))
     assert extractor.crops(frame, []).shape == (0, extractor.dim)
     with pytest.raises(ValueError, match=r"boxes\[0\]: .* has no pixel"):
         extractor.crops(frame, [[90, 0, 99, 9]])
+    with pytest.raises(ValueError, match=r"images\[0\]: float32"):
+        extractor.crops(frame.astype(np.float32), [[0, 0, 9, 9]])
+
+
+@pytest.mark.parametrize("channels", ["rgb", "bgr"])
+def test_crops_are_the_features_of_the_same_files(checkpoint, tmp_path, channels):
+    """For every number of threads and batches, with both kinds of normalization."""
+    frame = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    boxes = [[left, left, left + 20 + left % 7, left + 40] for left in range(0, 50, 5)]
+    files = [tmp_path / f"{number}.png" for number in range(len(boxes))]
+    for (left, top, right, bottom), file in zip(boxes, files, strict=True):
+        Image.fromarray(frame[top:bottom, left:right]).save(file)
+    given = frame if channels == "rgb" else np.ascontiguousarray(frame[:, :, ::-1])
+    threads = torch.get_num_threads()
+    try:
+        for count, kind in itertools.product((1, 2, 16), ("fixed", "instance")):
+            torch.set_num_threads(count)
+            opts = ["INPUT.NORMALIZATION", kind]
+            extractor = Extractor(checkpoint, "cpu", batch_size=4, channels=channels, opts=opts)
+            assert torch.equal(extractor.crops(given, boxes), extractor(files))
+    finally:
+        torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""Write a checkpoint's image side as an ONNX file, or a slim checkpoint without the text side."""
+"""Write a checkpoint as ONNX, without the text side, or as a folder to publish."""
 
 from __future__ import annotations
 
@@ -42,6 +42,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--half",
         action="store_true",
         help="slim: float16; half the size, slightly different features",
+    )
+    parser.add_argument(
+        "--safetensors",
+        action="store_true",
+        help="write a folder to publish: safetensors, configuration and a model card",
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="safetensors: a new folder (default: by name)"
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="FILE",
+        help="safetensors: the evaluation for the card (default: the results.json of the run)",
     )
     add_config_file(parser)
     add_overrides(parser, "TEST.NECK_FEAT after")

@@ -6,7 +6,13 @@ import torch
 from PIL import Image
 
 from config import load_cfg
-from datasets.images.build import build_evaluation_loader, build_training_images
+from datasets.images.build import (
+    build_evaluation_loader,
+    build_evaluation_transform,
+    build_level_normalization,
+    build_level_transform,
+    build_training_images,
+)
 from datasets.records import Sample
 from datasets.registry import read_dataset
 from datasets.samplers.build import build_train_sampler
@@ -90,3 +96,15 @@ def test_broken_images_are_skipped_on_request(root, source, tmp_path):
     (batch,) = build_evaluation_loader(cfg, [good[0], broken, good[1]])
     assert batch.indices.tolist() == [0, 2]
     assert batch.bad_images == (broken.path,)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_both_halves_give_the_bits_of_the_evaluation_transform(interpolation):
+    cfg = load_cfg(None, [*OPTS, "INPUT.TEST_INTERPOLATION", interpolation])
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 50, 41, 3), dtype=np.uint8)
+    images = [Image.fromarray(image) for image in pixels]
+    levels = torch.stack([build_level_transform(cfg)(image) for image in images])
+    assert levels.shape == (2, 64, 32, 3)
+    found = build_level_normalization(cfg, torch.device("cpu"))(levels)
+    transform = build_evaluation_transform(cfg)
+    assert torch.equal(found, torch.stack([transform(image) for image in images]))

@@ -1,16 +1,19 @@
-"""A slim checkpoint is a baseline with equal features."""
+"""Slim checkpoints and published folders are baselines with equal features."""
 
 import json
 
 import pytest
+import safetensors.torch
 import torch
 import yaml
+from huggingface_hub import constants
 
 from config import dump_cfg, load_cfg
 from model import build_model
+from processor.checkpoints.description import describe_features
 from processor.checkpoints.load import open_model
 from processor.checkpoints.save import save_checkpoint
-from processor.checkpoints.slim import save_slim
+from processor.checkpoints.slim import open_slim, save_folder, save_slim
 
 SIZES = {"num_classes": 10, "num_cameras": 6, "num_views": 1}
 TRAINING = [  # invalid for a baseline: a sampler and a loss that need text
@@ -106,3 +109,91 @@ def test_original_file_gains_configuration_and_meta(saved, images, tmp_path):
     assert loaded.cameras == {"market1501": range(6)}
     assert loaded.meta["num_classes"] == 10
     assert loaded.meta["trained_with"] == ""
+
+
+# ------------------------------------------------------------------------------ published folders
+
+
+@pytest.fixture
+def published(saved, tmp_path):
+    """The folder of `saved`."""
+    opts = ["DATASETS.ROOT_DIR", "/home/someone/data", "OUTPUT_DIR", "/home/someone/runs"]
+    slim = open_slim(str(saved[2]), None, [*opts, "MODEL.DEVICE", "cpu"])
+    save_folder(tmp_path / "published", slim, "# a card\n")
+    return tmp_path / "published"
+
+
+def test_published_features_are_bit_identical(saved, published, images):
+    _, model, path = saved
+    loaded, origin = open_model(str(published)), open_model(str(path))
+    assert torch.equal(embed(loaded.model, images), embed(model, images))
+    assert describe_features(loaded) == describe_features(origin)
+    assert loaded.cameras == origin.cameras
+    assert loaded.use_all
+    again = open_model(str(published / "model.safetensors"))
+    assert torch.equal(embed(again.model, images), embed(model, images))
+
+
+def test_published_model_without_labels_has_the_same_features(
+    unsupervised, assert_same_unit_features, tmp_path
+):
+    save_folder(tmp_path / "published", open_slim(unsupervised[0]), "# a card\n")
+    assert_same_unit_features(open_model(str(tmp_path / "published")))
+
+
+def test_published_folder_names_no_place_of_its_origin(saved, published, tiny_opts):
+    texts = [path.read_bytes() for path in published.iterdir()]
+    assert sorted(path.name for path in published.iterdir()) == [
+        *("README.md", "config.yml", "model.safetensors")
+    ]
+    for place in ("/home/someone", tiny_opts[1], str(saved[2])):
+        assert not any(place.encode() in text for text in texts)
+    config = yaml.safe_load((published / "config.yml").read_text(encoding="utf-8"))
+    assert (config["DATASETS"]["NAMES"], config["MODEL"]["DEVICE"]) == (["one"], "auto")
+
+
+def test_model_on_the_hub_is_opened_from_the_cache(saved, published, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    repository = tmp_path / "models--user--model"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("ab" * 20, encoding="utf-8")
+    (repository / "snapshots").mkdir()
+    published.rename(repository / "snapshots" / ("ab" * 20))
+    loaded = open_model("hf://user/model")
+    assert torch.equal(embed(loaded.model, images), embed(saved[1], images))
+
+
+def test_folder_with_files_is_not_written_to(saved, published):
+    before = {path: path.read_bytes() for path in published.iterdir()}
+    with pytest.raises(ValueError, match=r"--output: .*published is not empty"):
+        save_folder(published, open_slim(str(saved[2])), "# another card\n")
+    assert {path: path.read_bytes() for path in published.iterdir()} == before
+
+
+def test_missing_configuration_is_named(published):
+    (published / "config.yml").unlink()
+    with pytest.raises(FileNotFoundError, match=r"configuration is missing: no file .*config\.yml"):
+        open_model(str(published))
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"num_classes": 10**12}, "num_classes is 1000000000000, expected 0 to 10,000,000"),
+        ({"num_cameras": -1}, "num_cameras is -1"),
+        ({"num_views": "1"}, "num_views is '1'"),
+        ({"cameras": "{}[0]"}, "cameras is"),
+        ({"cameras": '{"one": [2, 7]}'}, "cameras is .* not rows of a table"),
+        ({"cameras": None}, "cameras is None"),
+        ({"architecture": '{"text_cfg": {"hf_model_name": "a/b"}}'}, "names a model to download"),
+    ],
+)
+def test_facts_of_a_file_are_checked_before_use(published, facts, message):
+    path = published / "model.safetensors"
+    with safetensors.safe_open(path, "pt") as file:
+        header = file.metadata()
+    header["meta"] = json.dumps({**json.loads(header["meta"]), **facts})
+    safetensors.torch.save_file(safetensors.torch.load_file(path), path, header)
+    with pytest.raises(ValueError, match=message):
+        open_model(str(published))
