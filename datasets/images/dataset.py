@@ -162,7 +162,8 @@ def threaded_batches(dataset: ImageDataset, batch_size: int) -> Iterator[Batch]:
             keys = range(start, min(start + batch_size, len(dataset)))
             step = -(-len(keys) // threads)
             shares = [keys[first : first + step] for first in range(0, len(keys), step)]
-            loaded = pool.map(lambda share: [dataset[key] for key in share], shares)
+            load = pool.map if len(shares) > 1 else map
+            loaded = load(lambda share: [dataset[key] for key in share], shares)
             yield collate([item for items in loaded for item in items])
 
 
