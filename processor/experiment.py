@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Sequence
@@ -30,7 +29,12 @@ from processor.checkpoints.save import Meta
 from processor.evaluation.build import build_evaluator, prepare_evaluation
 from processor.evaluation.evaluator import Evaluator
 from processor.results.files import save_evaluation, save_results
-from processor.results.report import EvaluationReport, format_table, log_results
+from processor.results.report import (
+    EvaluationReport,
+    closing_table,
+    format_table,
+    log_results,
+)
 from processor.runtime import distributed
 from processor.runtime.device import choose_device, describe_device
 from processor.runtime.log import LogFile, run_log
@@ -230,7 +234,7 @@ def _write_results(
         trained_on = {"sources": list(data.names), "use_all": data.use_all}
         results = {**report.as_dict(), **_how(cfg, evaluator, "last"), "training": trained_on}
         save_results(folder.path, results)
-    logger.info("%s\n%s", _title(cfg), _closing_table(report, folder.before_training))
+    logger.info("%s\n%s", _title(cfg), closing_table(report, folder.before_training))
     logger.info("results  %s", folder.path / "results.md")
 
 
@@ -293,13 +297,3 @@ def _how(cfg: CfgNode, evaluator: Evaluator, checkpoint: str) -> dict[str, Any]:
 def _title(cfg: CfgNode) -> str:
     """The line above the closing table."""
     return f"results, protocol {cfg.DATASETS.PROTOCOL}" if cfg.DATASETS.PROTOCOL else "results"
-
-
-def _closing_table(report: EvaluationReport, before: Path) -> str:
-    """The trained model's results, below those before training if they are on the same targets."""
-    rows = [("trained", report.as_dict())]
-    if before.is_file():
-        earlier = json.loads(before.read_text(encoding="utf-8"))
-        if list(earlier["targets"]) == [target.name for target in report.targets]:
-            rows.insert(0, ("before training", earlier))
-    return format_table(rows)
