@@ -44,7 +44,7 @@ class _CheckoutFinder(MetaPathFinder):
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
         package, *names = fullname.split(".")
-        if package != clipreid.__name__ or names[0] not in PACKAGES:
+        if package != clipreid.__name__ or not names or names[0] not in PACKAGES:
             return None
         spec = PathFinder.find_spec(fullname, [str(self.root.joinpath(*names[:-1]))], target)
         if spec is not None and isinstance(spec.loader, SourceFileLoader):

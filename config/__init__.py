@@ -3,5 +3,14 @@
 from config.checks import require_labels
 from config.errors import ConfigError, UnknownOptionError
 from config.load import dump_cfg, load_cfg
+from config.overrides import Overrides, list_overrides
 
-__all__ = ["ConfigError", "UnknownOptionError", "dump_cfg", "load_cfg", "require_labels"]
+__all__ = [
+    "ConfigError",
+    "Overrides",
+    "UnknownOptionError",
+    "dump_cfg",
+    "list_overrides",
+    "load_cfg",
+    "require_labels",
+]

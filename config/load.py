@@ -24,7 +24,7 @@ from config.files import (
 from config.free_options import is_free
 from config.legacy import NO_EFFECT, PRESET, check_preset, translate_model_name
 from config.options import OPTIONS, find_option, lookup
-from config.overrides import COMMAND_LINE, pair_overrides
+from config.overrides import COMMAND_LINE, Overrides, list_overrides, pair_overrides
 from config.plugins import import_plugins
 from config.samplers import SAMPLERS
 from config.values import set_value
@@ -44,7 +44,7 @@ class Setting:
 
 
 def load_cfg(
-    config_file: str | Path | None = None, opts: Sequence[str] = (), *, quiet: bool = False
+    config_file: str | Path | None = None, opts: Overrides = (), *, quiet: bool = False
 ) -> CfgNode:
     """The complete configuration of a run, checked and frozen.
 
@@ -59,7 +59,7 @@ def load_cfg(
 
     Args:
         config_file: a YAML file; None takes the defaults.
-        opts: overrides `KEY VALUE KEY VALUE ...` as typed on the command line.
+        opts: overrides `KEY VALUE KEY VALUE ...` as typed on the command line, or a dict.
         quiet: no warning of options without effect, no note on flat `SOLVER.X`.
 
     Raises:
@@ -68,7 +68,8 @@ def load_cfg(
         ConfigError: a value of the wrong type, options that do not fit each other, an option given
             twice in a file, a file that is its own base, or a plug-in that cannot be imported.
     """
-    cfg = build_cfg(read_layers(config_file) if config_file else [], opts or (), quiet=quiet)
+    layers = read_layers(config_file) if config_file else []
+    cfg = build_cfg(layers, list_overrides(opts or ()), quiet=quiet)
     check_pretraining(cfg)
     if config_file and not cfg.OUTPUT_DIR:
         file = Path(config_file).resolve()

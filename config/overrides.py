@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from config.errors import ConfigError
 from config.extra_losses import OPTION as EXTRA_LOSSES
 from config.legacy import NAMES
 from config.options import check_unique, is_option
+
+Overrides: TypeAlias = Sequence[str] | Mapping[str, Any]
+"""`KEY VALUE KEY VALUE ...`, or a dict: flat, `{"SOLVER.SEED": 1}`, or nested as in YAML."""
 
 COMMAND_LINE = "the command line"
 _KEY = re.compile(r"OUTPUT_DIR|SAMPLER|PLUGINS|USER(\.[\w-]+)+|[A-Z][A-Z0-9_]*(\.[A-Z][A-Z0-9_]*)+")
@@ -19,6 +23,19 @@ _LISTS = (*NAMES, EXTRA_LOSSES)
 def is_key(word: str) -> bool:
     """Whether a word looks like an option, such as SOLVER.SEED, and is not a file."""
     return _KEY.fullmatch(word) is not None and not Path(word).exists()
+
+
+def list_overrides(given: Overrides) -> list[str]:
+    """Overrides in either form as `KEY VALUE KEY VALUE ...`."""
+    if not isinstance(given, Mapping):
+        return [str(word) for word in given]
+    words: list[str] = []
+    for key, value in given.items():
+        if isinstance(value, Mapping):
+            words += list_overrides({f"{key}.{name}": inner for name, inner in value.items()})
+        else:
+            words += [str(key), str(value)]
+    return words
 
 
 def typed_overrides(words: Sequence[str]) -> list[str]:

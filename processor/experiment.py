@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
-from config import dump_cfg, load_cfg
+from config import Overrides, dump_cfg, list_overrides, load_cfg
 from config.plugins import describe_plugins
 from datasets.checks.fingerprint import ALL, TEST, TRAINING, describe_data
 from datasets.checks.leakage import check_names, note_same_people
@@ -31,10 +31,15 @@ from processor.checkpoints.resume import StartingPoint, build_starting_model, fi
 from processor.evaluation.build import build_evaluator, prepare_evaluation
 from processor.evaluation.evaluator import Evaluator
 from processor.results.files import save_evaluation, save_results
-from processor.results.report import EvaluationReport, format_table, log_results
+from processor.results.report import (
+    EvaluationReport,
+    closing_table,
+    format_table,
+    log_results,
+)
 from processor.runtime import distributed
 from processor.runtime.device import choose_device, describe_device
-from processor.runtime.log import log_to
+from processor.runtime.log import LogFile, run_log
 from processor.runtime.precision import Precision
 from processor.runtime.progress import clock
 from processor.runtime.run_folder import RunFolder
@@ -64,7 +69,14 @@ def train(cfg: CfgNode) -> EvaluationReport:
             says what to change.
         Interrupted: SIGTERM; `last.pth` holds the state.
     """
+    with ExitStack() as cleanup:
+        return _train(cfg, cleanup)
+
+
+def _train(cfg: CfgNode, cleanup: ExitStack) -> EvaluationReport:
+    """Train; what is open at the end is left to `cleanup`."""
     started = time.monotonic()
+    log = cleanup.enter_context(run_log())
     if cfg.SOLVER.DETERMINISTIC:
         use_deterministic_kernels()
     device = choose_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
@@ -74,42 +86,43 @@ def train(cfg: CfgNode) -> EvaluationReport:
     start = find_starting_point(cfg, output)
     with distributed.first_process_first():  # it draws or extracts images that others find
         plan = plan_run(cfg)
-    with StopRequest() as stop:
-        evaluator = build_evaluator(cfg, plan.targets, precision, stop)
-        images = _build_images(cfg, plan.data, device, stop)
-        model = _build_model(cfg, plan.data, start, device)
-        stages = build_stages(cfg, model, images, plan.sampler, precision, stop)
-        folder = RunFolder(output, resume=start.continues_in(output))
-        _record_run(cfg, plan, folder, device)
-        _log_header(cfg, plan, folder, stages)
-        logger.info("model    %s", _describe_model(cfg, model, start, precision))
-        logger.info("images   %s", images.summary)
-        state = start.training
-        del start  # the weights are in the model
-        trainer = Trainer(
-            model=model,
-            folder=folder,
-            precision=precision,
-            stop=stop,
-            model_name=cfg.MODEL.NAME,
-            config_text=dump_cfg(cfg),
-            meta=describe_training(cfg, plan.data),
-            seed=cfg.SOLVER.SEED,
-            evaluate=(lambda: evaluator(model)) if plan.targets else None,
-        )
-        if cfg.TEST.BEFORE_TRAINING and not state:
-            trainer.evaluate_before_training()
-        trainer.run_stages(stages, state)
-        report = trainer.report
-        if report is None:  # nothing was left to train
-            report = evaluator(model)
-            log_results(report)
+    stop = cleanup.enter_context(StopRequest())
+    evaluator = build_evaluator(cfg, plan.targets, precision, stop)
+    images = _build_images(cfg, plan.data, device, stop)
+    model = _build_model(cfg, plan.data, start, device)
+    stages = build_stages(cfg, model, images, plan.sampler, precision, stop)
+    folder = RunFolder(output, resume=start.continues_in(output))
+    cleanup.callback(folder.close)
+    log.open(folder.path / "log.txt")
+    _record_run(cfg, plan, folder, device)
+    _log_header(cfg, plan, folder, stages)
+    logger.info("model    %s", _describe_model(cfg, model, start, precision))
+    logger.info("images   %s", images.summary)
+    state = start.training
+    del start  # the weights are in the model
+    trainer = Trainer(
+        model=model,
+        folder=folder,
+        precision=precision,
+        stop=stop,
+        model_name=cfg.MODEL.NAME,
+        config_text=dump_cfg(cfg),
+        meta=describe_training(cfg, plan.data),
+        seed=cfg.SOLVER.SEED,
+        evaluate=(lambda: evaluator(model)) if plan.targets else None,
+    )
+    if cfg.TEST.BEFORE_TRAINING and not state:
+        trainer.evaluate_before_training()
+    trainer.run_stages(stages, state)
+    report = trainer.report
+    if report is None:  # nothing was left to train
+        report = evaluator(model)
+        log_results(report)
     if report.targets:
         _write_results(cfg, plan.data, folder, evaluator, report)
     logger.info("done     in %s", clock(time.monotonic() - started))
     tool = "rank-list {}" if report.targets else "extract {} IMAGES"
     logger.info("next     python run.py %s", tool.format(folder.last))
-    folder.close()
     return report
 
 
@@ -142,8 +155,7 @@ def _build_model(
 
 
 def _record_run(cfg: CfgNode, plan: RunPlan, folder: RunFolder, device: torch.device) -> None:
-    """Start the log file; write config.yml and run.json."""
-    log_to(folder.path / "log.txt")
+    """Write config.yml and run.json."""
     record = {
         "seed": cfg.SOLVER.SEED,
         "device": describe_device(device),
@@ -221,22 +233,28 @@ def _write_results(
         trained_on = {"sources": list(data.names), "use_all": data.use_all}
         results = {**report.as_dict(), **_how(cfg, evaluator, "last"), "training": trained_on}
         save_results(folder.path, results)
-    logger.info("%s\n%s", _title(cfg), _closing_table(report, folder.before_training))
+    logger.info("%s\n%s", _title(cfg), closing_table(report, folder.before_training))
     logger.info("results  %s", folder.path / "results.md")
 
 
-def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:
+def evaluate(config_file: str | None = None, opts: Overrides = ()) -> EvaluationReport:
     """Evaluate a checkpoint on DATASETS.TARGETS, or on the test splits of DATASETS.NAMES.
 
     Results go next to the checkpoint unless a config file or OUTPUT_DIR is given.
 
     Args:
         config_file: a YAML file; None takes the configuration from the checkpoint.
-        opts: overrides `KEY VALUE ...`; here or in the file, TEST.WEIGHT names the checkpoint.
+        opts: overrides `KEY VALUE ...` or a dict; here or in the file, TEST.WEIGHT names the
+            checkpoint.
 
     Raises:
         ConfigError, FileNotFoundError, ValueError: see `open_model` and `read_dataset`.
     """
+    with run_log() as log:
+        return _evaluate(config_file, list_overrides(opts), log)
+
+
+def _evaluate(config_file: str | None, opts: list[str], log: LogFile) -> EvaluationReport:
     typed = dict(zip(opts[::2], opts[1::2], strict=False))
     weight = typed.get("TEST.WEIGHT")
     if not weight:
@@ -245,7 +263,7 @@ def evaluate(config_file: str | None, opts: list[str]) -> EvaluationReport:
     cfg = loaded.cfg
     by_checkpoint = config_file is None and "OUTPUT_DIR" not in typed
     output = output_folder(weight) if by_checkpoint else Path(cfg.OUTPUT_DIR)
-    log_to(output / "test_log.txt")
+    log.open(output / "test_log.txt")
     opened = prepare_evaluation(loaded)
     targets = opened.evaluator.targets
     if loaded.use_all:
@@ -278,13 +296,3 @@ def _how(cfg: CfgNode, evaluator: Evaluator, checkpoint: str) -> dict[str, Any]:
 def _title(cfg: CfgNode) -> str:
     """The line above the closing table."""
     return f"results, protocol {cfg.DATASETS.PROTOCOL}" if cfg.DATASETS.PROTOCOL else "results"
-
-
-def _closing_table(report: EvaluationReport, before: Path) -> str:
-    """The trained model's results, below those before training if they are on the same targets."""
-    rows = [("trained", report.as_dict())]
-    if before.is_file():
-        earlier = json.loads(before.read_text(encoding="utf-8"))
-        if list(earlier["targets"]) == [target.name for target in report.targets]:
-            rows.insert(0, ("before training", earlier))
-    return format_table(rows)

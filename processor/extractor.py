@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import operator
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -14,7 +15,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from datasets.images.build import build_level_normalization, build_level_transform
 from datasets.images.crops import crop_boxes
@@ -34,6 +34,7 @@ from processor.features import FeatureTable, feature_batches
 from processor.metrics.normalize import normalize_features
 from processor.runtime.device import choose_device
 from processor.runtime.precision import Precision
+from processor.runtime.progress import Progress
 
 UNKNOWN = -1
 ON_BAD_IMAGE = ("error", "skip")
@@ -42,8 +43,8 @@ ON_BAD_IMAGE = ("error", "skip")
 class Extractor:
     """Images to retrieval features, preprocessed as in the checkpoint's evaluation.
 
-    Call it with one image or a list: paths, PIL images, arrays, tensors (see `GivenImage`), mixed
-    and of any sizes. `stream` handles more images than fit in memory.
+    Call it with one image or a list: paths, files' bytes, PIL images, arrays, tensors (see
+    `GivenImage`), mixed and of any sizes. `stream` handles more images than fit in memory.
 
         extractor = Extractor("runs/demo/last.pth")
         features = extractor(["a.jpg", "b.png"])  # (2, D) float32, on the CPU, rows of length 1
@@ -61,7 +62,8 @@ class Extractor:
             `if __name__ == "__main__":`.
         channels: channel order of arrays and tensors, "rgb" or "bgr" (OpenCV's); files and PIL
             images carry their own.
-        opts: overrides `KEY VALUE ...` of the checkpoint's configuration, such as TEST.NECK_FEAT.
+        opts: overrides of the checkpoint's configuration, `["TEST.NECK_FEAT", "after"]` or
+            `{"TEST.NECK_FEAT": "after"}`.
 
     Attributes:
         description: weights and options that the features depend on; see `describe_features`.
@@ -82,14 +84,14 @@ class Extractor:
         normalize: bool = True,
         num_workers: int | None = 0,
         channels: str = "rgb",
-        opts: Sequence[str] = (),
+        opts: Sequence[str] | Mapping[str, Any] = (),
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
         if channels not in CHANNEL_ORDERS:
             raise ValueError(f"channels: {channels!r}; known: {', '.join(CHANNEL_ORDERS)}")
         self.checkpoint = os.fspath(checkpoint)
-        loaded = open_model(self.checkpoint, opts=list(opts))
+        loaded = open_model(self.checkpoint, opts=opts)
         cfg = loaded.cfg
         name, _, number = str(device or cfg.MODEL.DEVICE).partition(":")
         chosen = choose_device(name, number or cfg.MODEL.DEVICE_ID)
@@ -199,9 +201,9 @@ class Extractor:
         workers = limit_workers(self.num_workers) if len(dataset) > self.batch_size else 0
         loading = Loading(workers, pin_memory=self.precision.on_cuda)
         loader = ordered_loader(dataset, self.batch_size, loading)
-        quiet = None if len(dataset) > self.batch_size else True
+        batches = Progress(loader, "features") if len(dataset) > self.batch_size else loader
         try:
-            yield from self._tables(tqdm(loader, desc="features", leave=False, disable=quiet))
+            yield from self._tables(batches)
         except BadImageError as error:  # its traceback would keep the workers alive
             raise error.with_traceback(None) from None
 
@@ -236,7 +238,7 @@ class _Part:
 
 def _as_many(images: GivenImage | Iterable[GivenImage]) -> Iterable[GivenImage]:
     """One image, or a batch in one array, as a list."""
-    if isinstance(images, str | os.PathLike | Image.Image):
+    if isinstance(images, str | os.PathLike | bytes | io.BytesIO | Image.Image):
         return [images]
     if isinstance(images, np.ndarray | Tensor):
         return [images] if images.ndim < 4 else list(images)
@@ -253,7 +255,7 @@ def _parts(
     if isinstance(images, Sequence):
         yield _Part(images, _ids("camids", camids, images), _ids("viewids", viewids, images))
         return
-    remaining = iter(tqdm(images, desc="features", leave=False, disable=None, unit=" images"))
+    remaining = iter(Progress(images, "features", "images"))
     columns = [None if ids is None else iter(ids) for ids in (camids, viewids)]
     while chosen := list(islice(remaining, size)):
         taken = [None if ids is None else islice(ids, len(chosen)) for ids in columns]

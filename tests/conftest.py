@@ -2,7 +2,6 @@
 
 import copy
 import json
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -53,14 +52,6 @@ def own_environment(tmp_path_factory):
         monkeypatch.delenv("REID_DATA", raising=False)
         yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
-def own_log_levels():
-    """Programs that a test runs raise the log levels; the next test starts without that."""
-    yield
-    for package in ("config", "datasets", "loss", "model", "processor", "solver"):
-        logging.getLogger(package).setLevel(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 FILES_AT_ONCE = 16
 PROBE_BYTES = 4096

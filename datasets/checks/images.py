@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from statistics import median
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from datasets.checks.report import ERROR, WARNING, Fault, name_image
 from datasets.images.decode import BadImageError, read_image

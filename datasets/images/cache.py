@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from datasets.images.dataset import ImageDataset, Loading, ordered_loader
 from datasets.images.decode import BadImageError

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import BinaryIO
+
 import numpy as np
 from PIL import Image
 
@@ -16,23 +18,26 @@ class BadImageError(RuntimeError):
         super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].rstrip())
 
 
-def read_image(path: str, remedy: str = "set INPUT.ON_BAD_IMAGE skip") -> Image.Image:
+def read_image(
+    file: str | BinaryIO, name: str | None = None, remedy: str = "set INPUT.ON_BAD_IMAGE skip"
+) -> Image.Image:
     """Decode a file as RGB.
 
     Args:
-        path: the file.
+        file: its path, or an open one.
+        name: of an open one, for the error.
         remedy: how to skip such files, for the error.
 
     Raises:
         BadImageError: names the file and the remedy.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             return to_rgb(image)
     except DECODING_ERRORS as error:
         raise BadImageError(
-            f"cannot decode the image {path} ({error}); replace or remove it, or {remedy} to leave "
-            "such files out"
+            f"cannot decode the image {name or file} ({error}); replace or remove it, or {remedy} "
+            "to leave such files out"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +15,15 @@ from torch import Tensor
 
 from datasets.images.decode import DECODING_ERRORS, BadImageError, read_image, to_rgb
 
-GivenImage: TypeAlias = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
-"""A file, or pixels: an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8, or a tensor
-(1 | 3 | 4, H, W), uint8 or float in 0..1. A fourth channel is transparency and is dropped."""
+GivenImage: TypeAlias = (
+    str | os.PathLike[str] | bytes | io.BytesIO | Image.Image | np.ndarray | Tensor
+)
+"""A file, a file's content, or pixels: an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8,
+or a tensor (1 | 3 | 4, H, W), uint8 or float in 0..1. Transparency is dropped."""
 
 CHANNEL_ORDERS = ("rgb", "bgr")
 REMEDY = 'set INPUT.ON_BAD_IMAGE skip (in Python: stream with on_bad_image="skip")'
-KINDS = "a path, a PIL image, an array or a tensor"
+KINDS = "a path, a file's bytes, a PIL image, an array or a tensor"
 ARRAYS = "an array must be uint8 of shape (H, W, 3), (H, W, 4), (H, W, 1) or (H, W)"
 TENSORS = "a tensor must be uint8, or float in 0..1, of shape (3, H, W), (4, H, W) or (1, H, W)"
 
@@ -58,6 +61,9 @@ class GivenImages:
         image = self.images[position]
         if isinstance(image, str | os.PathLike):
             return read_image(os.fspath(image), remedy=REMEDY)
+        if isinstance(image, bytes | io.BytesIO):
+            content = image if isinstance(image, bytes) else image.getvalue()
+            return read_image(io.BytesIO(content), self.name(position), remedy=REMEDY)
         if not isinstance(image, Image.Image):
             return _to_image(_to_array(image), self.channels)
         try:
@@ -68,7 +74,7 @@ class GivenImages:
 
 def _find_problem(image: GivenImage) -> str:
     """Why an image cannot be used; empty if it can. Files are not opened."""
-    if isinstance(image, str | os.PathLike | Image.Image):
+    if isinstance(image, str | os.PathLike | bytes | io.BytesIO | Image.Image):
         return ""
     if isinstance(image, Tensor):
         fits = image.ndim == 3 and image.shape[0] in (1, 3, 4) and image.numel() > 0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 
 from datasets.images.cache import forks
@@ -128,25 +128,13 @@ def gigabytes(size: float) -> str:
 
 def free_ram() -> int:
     """Bytes that this process may allocate, within its control groups' limits; 0 = unknown."""
-    rooms = [_machine_room(Path("/proc/meminfo"))]
+    rooms = [psutil.virtual_memory().available]
     membership = Path("/proc/self/cgroup")
     if membership.is_file():
         rooms += cgroup_rooms(_CGROUPS, membership.read_text(encoding="utf-8"))
     if not forks() and Path("/dev/shm").is_dir():  # shared memory of spawned workers
         rooms.append(shutil.disk_usage("/dev/shm").free)
     return max(min(rooms), 0)
-
-
-def _machine_room(meminfo: Path) -> int:
-    if meminfo.is_file():
-        for line in meminfo.read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    names = getattr(os, "sysconf_names", {})
-    for pages in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES"):  # macOS has only the second
-        if pages in names:
-            return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE")
-    return 0
 
 
 def cgroup_rooms(root: Path, membership: str) -> Iterator[int]:

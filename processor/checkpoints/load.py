@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from yacs.config import CfgNode
 
-from config import ConfigError
+from config import ConfigError, Overrides, list_overrides
 from datasets.registry import prompt_noun
 from datasets.sources import TrainingSet
 from model import CLIPReID, LoadReport, ReIDModel, build_reid_model
@@ -58,15 +57,13 @@ class LoadedModel:
         )
 
 
-def open_model(
-    path: str, config_file: str | None = None, opts: Sequence[str] | None = None
-) -> LoadedModel:
+def open_model(path: str, config_file: str | None = None, opts: Overrides = ()) -> LoadedModel:
     """Rebuild the model of a checkpoint; CLIP's own weights are not needed.
 
     Args:
         path: a checkpoint of this project or of CLIP-ReID, or what else `locate_weights` accepts.
         config_file: a YAML file, or None; see `choose_configuration`.
-        opts: overrides `KEY VALUE ...`.
+        opts: overrides `KEY VALUE ...`, or a dict.
 
     Raises:
         ConfigError: no path, options that contradict the checkpoint, or an encoder of a plug-in
@@ -75,7 +72,7 @@ def open_model(
     """
     if not path:
         raise ConfigError("TEST.WEIGHT: name the checkpoint to evaluate, e.g. TEST.WEIGHT last.pth")
-    opts = list(opts or [])
+    opts = list_overrides(opts or ())
     file = read_weights_file(path)
     check_meta(file, path)
     cfg = choose_configuration(file, config_file, opts)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -141,6 +143,16 @@ def format_table(rows: Sequence[tuple[str, dict[str, Any]]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(map(_align, line, widths, range(len(line)))) for line in lines]
     return "\n".join([text[0], "-" * len(text[0]), *text[1:]])
+
+
+def closing_table(report: EvaluationReport, before: Path) -> str:
+    """The trained model's results, below those before training if they are on the same targets."""
+    rows = [("trained", report.as_dict())]
+    if before.is_file():
+        earlier = json.loads(before.read_text(encoding="utf-8"))
+        if list(earlier["targets"]) == [target.name for target in report.targets]:
+            rows.insert(0, ("before training", earlier))
+    return format_table(rows)
 
 
 def _cells(scores: dict[str, Any]) -> list[str]:

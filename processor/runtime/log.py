@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from processor.runtime import distributed
@@ -46,50 +48,119 @@ def _wrap(line: str) -> str:
     )
 
 
-class _Backlog(logging.Handler):
-    """Keeps records until there is a file to write them to."""
+class LogFile(logging.Handler):
+    """The log file of a run; it begins with the records from before it was opened."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.records: list[logging.LogRecord] = []
+        self._early: list[logging.LogRecord] = []
+        self._file: logging.FileHandler | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
+        """Write the record, or keep it until there is a file."""
+        if self._file is None:
+            self._early.append(record)
+        else:
+            self._file.handle(record)
+
+    def open(self, path: Path) -> None:
+        """Write to a file from now on; with several processes, only the first one does."""
+        if not distributed.is_first():
+            return
+        self._close_file()
+        make_folder(path.parent)
+        self._file = logging.FileHandler(path, encoding="utf-8")
+        self._file.setFormatter(logging.Formatter(_FILE_FORMAT, datefmt="%Y-%m-%d %H:%M:%S"))
+        for record in self._early:
+            self._file.handle(record)
+        self._early.clear()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._close_file()
+        super().close()
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
-def log_to(path: Path | None = None) -> None:
-    """Send the program's log to standard output and, with a path, to a file as well.
+@contextmanager
+def program_log() -> Iterator[None]:
+    """Show the log on standard output; `run_log` in the block writes all of it to a file as well.
 
-    The terminal shows INFO and above, the file also DEBUG. The file begins with everything logged
-    since `log_to` was first called without a path. With several processes, all but the first log
-    errors only.
+    The terminal shows INFO and above, the file also DEBUG. With several processes, all but the
+    first log errors only. For scripts alone: levels and handlers of the root logger change.
     """
     root = logging.getLogger()
-    root.setLevel(logging.INFO)
-    level = logging.DEBUG
-    if not distributed.is_first():
-        root.setLevel(logging.ERROR)
-        level = logging.NOTSET
-        path = None
-    for package in _PACKAGES:
-        logging.getLogger(_PREFIX + package).setLevel(level)
-    logging.getLogger("timm").setLevel(logging.ERROR)  # remarks on schedules of one epoch
-    earlier: list[logging.LogRecord] = []
-    for old in [h for h in root.handlers if getattr(h, "of_this_program", False)]:
-        earlier += old.records if isinstance(old, _Backlog) else []
-        root.removeHandler(old)
-        old.close()
+    first = distributed.is_first()
+    levels = {root: logging.INFO if first else logging.ERROR}
+    levels |= dict.fromkeys(_own_loggers(), logging.DEBUG if first else logging.NOTSET)
+    levels[logging.getLogger("timm")] = logging.ERROR  # remarks on schedules of one epoch
     console = logging.StreamHandler(sys.stdout)
     console.setLevel(logging.INFO)
     console.setFormatter(_ConsoleFormatter())
-    keeper: logging.Handler = _Backlog()
-    if path is not None:
-        make_folder(path.parent)
-        keeper = logging.FileHandler(path, encoding="utf-8")
-        keeper.setFormatter(logging.Formatter(_FILE_FORMAT, datefmt="%Y-%m-%d %H:%M:%S"))
-    for handler in (console, keeper):
-        handler.of_this_program = True  # type: ignore[attr-defined]
-        root.addHandler(handler)
-    if path is not None:
-        for record in earlier:
-            keeper.handle(record)
+    with ExitStack() as stack:
+        for logger, level in levels.items():
+            stack.callback(logger.setLevel, logger.level)
+            logger.setLevel(level)
+        for handler in (console, LogFile()):
+            root.addHandler(handler)
+            stack.callback(handler.close)
+            stack.callback(root.removeHandler, handler)
+        yield
+
+
+@contextmanager
+def run_log() -> Iterator[LogFile]:
+    """The log file of a run, closed at the end of the block.
+
+    Within `program_log` it receives what the terminal shows and more. Otherwise another program
+    calls: the file receives this project's records alone, and that program's levels and handlers
+    show what they show without it.
+    """
+    of_program = [x for x in logging.getLogger().handlers if isinstance(x, LogFile)]
+    if of_program:
+        yield of_program[0]
+        return
+    with closing(LogFile()) as file, ExitStack() as stack:
+        for logger in _own_loggers():
+            stack.enter_context(_copied_to(file, logger))
+        yield file
+
+
+def _own_loggers() -> list[logging.Logger]:
+    """The topmost loggers of this project."""
+    return [logging.getLogger(name) for name in ([_PREFIX[:-1]] if _PREFIX else _PACKAGES)]
+
+
+@contextmanager
+def _copied_to(file: LogFile, logger: logging.Logger) -> Iterator[None]:
+    """Send a logger's records to a file as well, whatever the caller's level is."""
+    caller = _Caller(logger)
+    logger.handlers, logger.propagate = [file, caller], False
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.handlers, logger.propagate = caller.before.handlers, caller.before.propagate
+        logger.setLevel(caller.before.level)
+
+
+class _Caller(logging.Handler):
+    """Hands records on to the handlers that receive them without the file.
+
+    Attributes:
+        before: a copy of the logger as the caller left it.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        super().__init__()
+        self.before = logging.Logger(logger.name, logger.level)  # noqa: LOG001
+        self.before.handlers, self.before.propagate = logger.handlers, logger.propagate
+        self.before.parent = logger.parent
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= self.before.getEffectiveLevel():
+            self.before.callHandlers(record)

@@ -1,4 +1,4 @@
-"""Progress of a long loop: a bar on a terminal, periodic log lines elsewhere."""
+"""Progress of a long loop: a bar on a terminal or in a notebook, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sized
 from typing import Generic, TypeVar
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from processor.runtime import distributed
 from processor.runtime.log import CONSOLE_WIDTH
@@ -42,7 +42,7 @@ class Progress(Generic[Item]):
     def __iter__(self) -> Iterator[Item]:
         if not distributed.is_first():
             return iter(self.items)
-        return self._with_bar() if sys.stderr.isatty() else self._with_lines()
+        return self._with_bar() if _shows_bars() else self._with_lines()
 
     def _with_bar(self) -> Iterator[Item]:
         with tqdm(
@@ -50,7 +50,7 @@ class Progress(Generic[Item]):
             total=self.total,
             unit=f" {self.unit}",
             leave=False,
-            ncols=CONSOLE_WIDTH,
+            ncols=CONSOLE_WIDTH if sys.stderr.isatty() else None,
         ) as bar:
             for item in self.items:
                 yield item
@@ -75,6 +75,11 @@ class Progress(Generic[Item]):
             left = f", {clock(seconds / done * (self.total - done))} left"
         note = f", {self.note}" if self.note else ""
         return f"{self.title}: {count} {self.unit}{note}{left}"
+
+
+def _shows_bars() -> bool:
+    """Whether somebody watches: on a terminal or in a notebook."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def clock(seconds: float) -> str:

@@ -10,7 +10,13 @@ PACKAGES = [  # what every command needs
     *("torch", "torchvision", "yacs", "timm", "ftfy", "regex", "tqdm", "open_clip"),
     *("safetensors", "numpy", "PIL", "yaml", "huggingface_hub", "psutil"),
 ]
-TRAINING_PACKAGES = ["skimage", "scipy", "sklearn", "tensorboard", "matplotlib"]
+TRAINING_PACKAGES = {  # what training, evaluation and plots need in addition, and how to install it
+    "skimage": "scikit-image",
+    "scipy": "scipy",
+    "sklearn": "scikit-learn",
+    "tensorboard": "tensorboard",
+    "matplotlib": "matplotlib",
+}
 ACTIVATE = r".venv\Scripts\activate" if sys.platform == "win32" else "source .venv/bin/activate"
 
 

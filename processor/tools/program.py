@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 
 from config import ConfigError, UnknownOptionError
 from datasets.images.decode import BadImageError
 from processor.runtime import distributed
-from processor.runtime.log import log_to
+from processor.runtime.log import program_log
 from processor.runtime.signals import Interrupted
 from processor.tools.environment import TRAINING_PACKAGES
 from processor.training.epoch import NonFiniteLossError
 
 logger = logging.getLogger(__name__)
 
+STOPPED, CANCELLED = 128 + signal.SIGTERM, 128 + signal.SIGINT  # as shells report signals
 TRACEBACK_VARIABLE = "REID_TRACEBACK"
 
 # Errors that the user can fix, shown as one line. Anything else is a bug and keeps its traceback.
@@ -34,18 +36,19 @@ USER_ERRORS = (
 
 
 def run_program(action: Callable[[], object]) -> None:
-    """Run `action`; an error that the user can fix becomes one line and exit status 1."""
-    log_to()
-    with distributed.joined_processes():
-        log_to()
+    """Run `action`; an error that the user can fix becomes one line and exit status 1.
+
+    The status is 143 after SIGTERM and 130 after Ctrl-C.
+    """
+    with distributed.joined_processes(), program_log():
         try:
             action()
         except Interrupted:
             logger.info("stopped by SIGTERM; resume from last.pth, if saved: SOLVER.RESUME auto")
-            sys.exit(0)
+            sys.exit(STOPPED)
         except KeyboardInterrupt:
             logger.error("interrupted; resume after the last finished epoch: SOLVER.RESUME auto")
-            sys.exit(130)
+            sys.exit(CANCELLED)
         except USER_ERRORS as error:
             if os.environ.get(TRACEBACK_VARIABLE):
                 raise
@@ -56,13 +59,15 @@ def run_program(action: Callable[[], object]) -> None:
                 logger.info("for the traceback set %s=1 in the environment", TRACEBACK_VARIABLE)
             sys.exit(1)
         except ModuleNotFoundError as error:
-            if error.name not in TRAINING_PACKAGES:
+            name = (error.name or "").partition(".")[0]
+            if name not in TRAINING_PACKAGES:
                 raise
             distributed.let_first_process_speak()
             logger.error(
-                "this command needs %s, which is not installed: pip install 'clipreid[train]', or "
-                "in a checkout: pip install -r requirements.txt",
-                error.name,
+                "this command needs %s, which is not installed: pip install %s; a light install "
+                "only extracts and searches",
+                name,
+                TRAINING_PACKAGES[name],
             )
             sys.exit(1)
         except RuntimeError as error:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from config import ConfigError, load_cfg
-from config.overrides import pair_overrides, typed_overrides
+from config import ConfigError, UnknownOptionError, load_cfg
+from config.overrides import list_overrides, pair_overrides, typed_overrides
 
 SEED = ("SOLVER.SEED", "1")
 
@@ -93,3 +93,32 @@ def test_option_typed_twice_is_refused_with_both_values(words, written):
 
 def test_overrides_of_the_program_may_repeat_an_option():
     assert load_cfg(None, [*SEED, "SOLVER.SEED", "2"]).SOLVER.SEED == 2
+
+
+@pytest.mark.parametrize(
+    "opts",
+    [
+        {"SOLVER.SEED": 7, "SOLVER.STAGE2.STEPS": [10, 20], "DATASETS.NAMES": ("viper", "prid")},
+        {
+            "SOLVER": {"SEED": 7},
+            "SOLVER.STAGE2": {"STEPS": [10, 20]},
+            "DATASETS.NAMES": "viper,prid",
+        },
+        ["SOLVER.SEED", 7, "SOLVER.STAGE2.STEPS", "[10, 20]", "DATASETS.NAMES", "viper", "prid"],
+    ],
+)
+def test_dict_works_like_the_list(opts):
+    cfg = load_cfg(None, opts)
+    assert (cfg.SOLVER.SEED, list(cfg.SOLVER.STAGE2.STEPS)) == (7, [10, 20])
+    assert cfg.DATASETS.NAMES == ("viper", "prid")
+
+
+def test_values_of_a_dict_become_words():
+    given = {"SOLVER": {"STAGE2": {"BASE_LR": 5e-4}}, "MODEL": {"SIE_CAMERA": True}}
+    words = ["SOLVER.STAGE2.BASE_LR", "0.0005", "MODEL.SIE_CAMERA", "True"]
+    assert list_overrides(given) == words
+
+
+def test_unknown_key_of_a_dict_is_named():
+    with pytest.raises(UnknownOptionError, match=r"SOLVER\.SEEED.*SOLVER\.SEED"):
+        load_cfg(None, {"SOLVER": {"SEEED": 1}})

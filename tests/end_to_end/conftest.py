@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import logging
 import os
 import runpy
 import subprocess
@@ -57,19 +56,6 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-@contextlib.contextmanager
-def restored_log():
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    try:
-        yield
-    finally:
-        for handler in [h for h in root.handlers if h not in handlers]:
-            root.removeHandler(handler)
-            handler.close()
-        root.setLevel(level)
-
-
 @pytest.fixture(scope="session")
 def clip_json(tmp_path_factory):
     """Path of the tiny CLIP's model config; runs name their files small.*"""
@@ -117,8 +103,7 @@ def train_in(base_opts):
     """`train_in(folder, "KEY", "VALUE", ...)` trains in this process and returns the report."""
 
     def run(folder, *opts):
-        with restored_log(), contextlib.redirect_stdout(io.StringIO()):
-            return train(load_cfg(None, [*base_opts, "OUTPUT_DIR", str(folder), *opts]))
+        return train(load_cfg(None, [*base_opts, "OUTPUT_DIR", str(folder), *opts]))
 
     return run
 
@@ -161,7 +146,6 @@ def script(each_key_once):
         status = 0
         with (
             pytest.MonkeyPatch.context() as monkeypatch,
-            restored_log(),
             contextlib.redirect_stdout(output),
         ):
             monkeypatch.setattr(sys, "argv", [name, *each_key_once(*arguments)])

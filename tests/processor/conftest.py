@@ -1,6 +1,4 @@
-"""A training stage small enough to compute by hand, and a log that is restored after a test."""
-
-import logging
+"""A training stage small enough to compute by hand."""
 
 import pytest
 import torch
@@ -19,18 +17,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def own_log():
-    """Handlers and level of the root logger are restored after the test."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield root
-    for handler in [h for h in root.handlers if h not in handlers]:
-        root.removeHandler(handler)
-        handler.close()
-    root.setLevel(level)
 
 
 class ToyModel(nn.Module):

@@ -1,5 +1,6 @@
 """The extractor computes features of any images from a checkpoint alone."""
 
+import io
 import itertools
 import json
 
@@ -97,6 +98,8 @@ def test_features_are_independent_of_the_kind_of_image(extractor, features, file
     arrays, tensors = arrays_of(files), tensors_of(files)
     kinds = [
         [str(path) for path in files],
+        [path.read_bytes() for path in files],
+        [io.BytesIO(path.read_bytes()) for path in files],
         [Image.open(path) for path in files],
         arrays,
         tensors,
@@ -116,7 +119,9 @@ def test_single_image_batch_and_empty_list(extractor, features, files):
     same_size = torch.stack(
         [F.interpolate(t[None] / 255, (9, 7))[0] for t in tensors_of(files[:3])]
     )
-    for one in (files[0], str(files[0]), Image.open(files[0]), arrays_of(files[:1])[0]):
+    content = files[0].read_bytes()
+    kinds = (files[0], str(files[0]), content, io.BytesIO(content), Image.open(files[0]))
+    for one in (*kinds, arrays_of(files[:1])[0]):
         torch.testing.assert_close(extractor(one), features[:1], atol=1e-5, rtol=0)
     torch.testing.assert_close(extractor(same_size), extractor(list(same_size)))
     assert extractor([]).shape == (0, extractor.dim)
@@ -299,3 +304,11 @@ def test_crops_are_the_features_of_the_same_files(checkpoint, tmp_path, channels
             assert torch.equal(extractor.crops(given, boxes), extractor(files))
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("opts", [{"TEST.NECK_FEAT": "after"}, {"TEST": {"NECK_FEAT": "after"}}])
+def test_options_may_be_a_dict(checkpoint, files, opts):
+    expected = Extractor(checkpoint, "cpu", opts=["TEST.NECK_FEAT", "after"])
+    found = Extractor(checkpoint, "cpu", opts=opts)
+    assert found.cfg.TEST.NECK_FEAT == "after"
+    torch.testing.assert_close(found(files[:1]), expected(files[:1]))

@@ -1,5 +1,7 @@
 """Images of every kind become the same RGB image; errors name the position."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -36,6 +38,23 @@ def test_every_kind_has_the_same_pixels(tmp_path):
         assert pixels_of(kind) == PIXELS.tolist()
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_content_of_a_file_is_decoded_like_the_file(tmp_path, suffix):
+    file = tmp_path / f"file.{suffix}"
+    Image.fromarray(PIXELS).save(file)
+    opened = io.BytesIO(file.read_bytes())
+    opened.seek(3)  # where a reader stopped
+    for kind in (file.read_bytes(), opened, opened):
+        assert pixels_of(kind) == pixels_of(file)
+
+
+def test_broken_content_is_named_by_position_with_the_remedy():
+    given = GivenImages([b"no image"], first=7)
+    given.check()
+    with pytest.raises(BadImageError, match=r"cannot decode the image images\[7\] .*on_bad_image"):
+        given(0)
+
+
 def test_gray_is_repeated_in_all_channels():
     expected = np.dstack([GREY] * 3).tolist()
     for kind in (GREY, GREY[:, :, None], Image.fromarray(GREY), chw(GREY[:, :, None])):
@@ -61,7 +80,7 @@ def test_floats_are_rounded_to_the_nearest_level():
 @pytest.mark.parametrize(
     ("image", "named"),
     [
-        (None, "expected a path, a PIL image, an array or a tensor, got NoneType"),
+        (None, "expected a path, a file's bytes, a PIL image, an array or a tensor, got NoneType"),
         (PIXELS.tolist(), "got list"),
         (PIXELS.astype(np.float32), r"float32 \(2, 3, 3\); an array must be uint8"),
         (

@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 
@@ -83,6 +85,13 @@ def test_free_ram_of_this_machine():
     assert 2**20 < found.ram < 2**50
 
 
+def test_free_ram_is_that_of_the_machine_without_tighter_limits(monkeypatch):
+    monkeypatch.setattr(placement, "cgroup_rooms", lambda *_: iter([10**15]))
+    monkeypatch.setattr(placement, "forks", lambda: True)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=123))
+    assert free_ram() == 123
+
+
 @pytest.mark.skipif(not Path("/proc/self/cgroup").is_file(), reason="needs control groups")
 def test_lowest_limit_counts(monkeypatch):
     monkeypatch.setattr(placement, "cgroup_rooms", lambda *_: iter([10**15, 12345, 10**14]))
@@ -120,9 +129,3 @@ def test_group_of_a_container(tmp_path):
     names = {"memory__limit_in_bytes": 900, "memory__usage_in_bytes": 500}
     write_group(tmp_path / "memory", **names, memory__stat="total_inactive_file 0")
     assert list(cgroup_rooms(tmp_path, "9:memory:/docker/1f\n")) == [400]
-
-
-def test_machine_without_meminfo(tmp_path):
-    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemFree: 1 kB\nMemAvailable:  123 kB\n")
-    assert placement._machine_room(tmp_path / "meminfo") == 123 * 1024
-    assert placement._machine_room(tmp_path / "absent") > 2**20  # from sysconf

@@ -34,6 +34,22 @@ def test_lines_come_every_half_minute_where_there_is_no_terminal(monkeypatch, ca
     ]
 
 
+def test_notebook_shows_a_bar(monkeypatch, caplog):
+    shown = []
+
+    class Bar(progress.tqdm):
+        def __init__(self, *_, **options):
+            shown.append(options["desc"])
+            super().__init__(file=io.StringIO(), **options)
+
+    monkeypatch.setattr(progress, "tqdm", Bar)
+    monkeypatch.setattr(progress.sys, "stderr", io.StringIO())
+    monkeypatch.setitem(progress.sys.modules, "ipykernel", None)
+    assert list(Progress("ab", "reading", "images")) == ["a", "b"]
+    assert shown == ["reading"]
+    assert caplog.records == []
+
+
 def test_line_without_a_length_shows_count_and_note(monkeypatch, caplog):
     now = iter([0.0, 31.0, 32.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))

@@ -1,7 +1,6 @@
 """Files of a run other than checkpoints; an earlier run is never overwritten."""
 
 import json
-import logging
 import sys
 
 import pytest
@@ -9,7 +8,6 @@ import torch
 
 from config import dump_cfg, load_cfg
 from processor.runtime.files import write_json
-from processor.runtime.log import log_to
 from processor.runtime.run_folder import RunFolder, environment_record
 
 
@@ -144,17 +142,3 @@ def test_failed_json_write_leaves_the_old_file(tmp_path):
         write_json(path, {"mAP": object()})
     assert json.loads(path.read_text()) == {"mAP": 0.5}
     assert names(tmp_path) == ["results.json"]
-
-
-def test_log_goes_to_standard_output_and_to_the_latest_file_only(tmp_path, own_log, capsys):
-    log_to(tmp_path / "deep" / "one.txt")
-    logging.getLogger("somewhere").info("first %s", "line")
-    log_to(tmp_path / "two.txt")
-    logging.getLogger("somewhere").warning("second line")
-    ours = [h for h in own_log.handlers if getattr(h, "of_this_program", False)]
-    assert len(ours) == 2
-    one = (tmp_path / "deep" / "one.txt").read_text()
-    assert one.endswith("INFO somewhere: first line\n")
-    assert "second" not in one
-    assert (tmp_path / "two.txt").read_text().endswith("WARNING somewhere: second line\n")
-    assert capsys.readouterr().out.count(" line\n") == 2

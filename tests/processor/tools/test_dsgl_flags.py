@@ -156,7 +156,6 @@ def test_flag_without_effect_is_named(caplog):
 
 
 @pytest.mark.parametrize("script", ["train.py", "train_clipreid.py"])
-@pytest.mark.usefixtures("own_log")
 def test_scripts_for_labels_point_to_train_dsgl(script, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", [script, "--config_file", RECIPE])
     with pytest.raises(SystemExit) as exit_:

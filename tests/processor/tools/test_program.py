@@ -8,8 +8,6 @@ from processor.runtime.signals import Interrupted
 from processor.tools.program import run_program
 from processor.training.epoch import NonFiniteLossError
 
-pytestmark = pytest.mark.usefixtures("own_log")
-
 
 @pytest.mark.parametrize(
     "error",
@@ -55,7 +53,7 @@ def test_bug_keeps_its_traceback():
         run_program(action)
 
 
-@pytest.mark.parametrize(("error", "status"), [(Interrupted(), 0), (KeyboardInterrupt(), 130)])
+@pytest.mark.parametrize(("error", "status"), [(Interrupted(), 143), (KeyboardInterrupt(), 130)])
 def test_interrupted_run_has_its_own_status(error, status):
     def action():
         raise error

@@ -10,8 +10,6 @@ import pytest
 
 from run import TOOLS
 
-pytestmark = pytest.mark.usefixtures("own_log")
-
 ROOT = Path(__file__).parents[3]
 TRAINING = ("train.py", "train_clipreid.py")
 SCRIPTS = (*TRAINING, "train_dsgl.py", "test_clipreid.py", "run.py")
