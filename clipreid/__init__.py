@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from processor.experiment import evaluate, train
     from processor.extractor import Extractor
     from processor.metrics.pair_threshold import find_threshold
+    from processor.search.feature_file import read_features
     from processor.search.gallery import Gallery
     from processor.search.tracklets import pool_tracklets
 
@@ -33,6 +34,7 @@ __all__ = [
     "plugins",
     "pool_tracklets",
     "read_dataset",
+    "read_features",
     "rerank",
     "train",
 ]
@@ -48,6 +50,7 @@ _MODULES = {
     "load_cfg": "config",
     "pool_tracklets": "processor.search.tracklets",
     "read_dataset": "datasets",
+    "read_features": "processor.search.feature_file",
     "rerank": "processor.evaluation",
     "train": "processor.experiment",
 }

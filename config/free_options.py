@@ -28,7 +28,8 @@ def set_free_option(cfg: CfgNode, name: str, value: Any, source: str) -> None:
     Raises:
         ConfigError: a value that a checkpoint cannot hold, such as a date.
     """
-    if not isinstance(value, str | int | float | list | tuple | dict | None):
+    parts = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(x, str | int | float | list | tuple | dict | None) for x in parts):
         raise ConfigError(
             f"{name}: {value!r} (from {source}) is of type {type(value).__name__}; give a number, "
             "text (in quotes), True, False, null, a list or a block"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, TypeAlias
 
 from config.errors import ConfigError
 from config.extra_losses import OPTION as EXTRA_LOSSES
+from config.free_options import is_free
 from config.legacy import NAMES
 from config.options import check_unique, is_option
 
@@ -31,11 +33,21 @@ def list_overrides(given: Overrides) -> list[str]:
         return [str(word) for word in given]
     words: list[str] = []
     for key, value in given.items():
-        if isinstance(value, Mapping):
+        if is_free(str(key)):
+            words += [str(key), _as_yaml(str(key), value)]
+        elif isinstance(value, Mapping):
             words += list_overrides({f"{key}.{name}": inner for name, inner in value.items()})
         else:
             words += [str(key), str(value)]
     return words
+
+
+def _as_yaml(key: str, value: Any) -> str:
+    """A value of Python as YAML, which keeps text apart from numbers; raises ConfigError."""
+    try:
+        return json.dumps(value)
+    except TypeError as error:
+        raise ConfigError(f"{key}: {value!r} is neither a number nor text ({error})") from None
 
 
 def typed_overrides(words: Sequence[str]) -> list[str]:

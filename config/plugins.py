@@ -33,6 +33,7 @@ class Plugin:
 
 
 _IMPORTED: dict[Path, Plugin] = {}
+_FILES: dict[str, Path] = {}  # of the names that `import_plugins` returned
 _REGISTERED: Rows = []
 
 
@@ -67,6 +68,7 @@ def import_plugins(names: Sequence[str], folders: Sequence[Path]) -> tuple[str, 
             path = _find_file(name, folders)
             _import_file(path)
             found.append(str(path))
+            _FILES[str(path)] = path.resolve()  # the working folder may change
         else:
             _import_module(name)
             found.append(name)
@@ -79,10 +81,8 @@ def describe_plugins(names: Sequence[str]) -> list[dict[str, str]]:
     Args:
         names: as `import_plugins` returns them.
     """
-    files = {name: Path(name) if name.endswith(".py") else _module_file(name) for name in names}
-    return [
-        {"path": name, "sha256": _IMPORTED[file.resolve()].sha256} for name, file in files.items()
-    ]
+    files = {name: _FILES.get(name) or _module_file(name).resolve() for name in names}
+    return [{"path": name, "sha256": _IMPORTED[file].sha256} for name, file in files.items()]
 
 
 def _find_file(name: str, folders: Sequence[Path]) -> Path:
@@ -138,7 +138,7 @@ def _import(path: Path, sha256: str, run: Callable[[], object]) -> None:
         torch.default_generator.manual_seed(0)
         try:
             run()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             _remove(_REGISTERED[first:])
             raise ConfigError(
                 f"PLUGINS: {path}{_line(error, path)}: {type(error).__name__}: {error}"
@@ -155,7 +155,7 @@ def _execute(path: Path, source: bytes) -> None:
     exec(compile(source, str(path), "exec"), module.__dict__)
 
 
-def _line(error: Exception, path: Path) -> str:
+def _line(error: BaseException, path: Path) -> str:
     """`, line N` of the file where an error came from."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if Path(frame.filename) == path]

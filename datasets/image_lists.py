@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets.own.entries import SPLITS, number_names
-from datasets.own.table import read_csv_entries
+from datasets.own.table import UNKNOWN_NAME, read_csv_entries
 from datasets.readers.layout import is_image
 from datasets.records import UNKNOWN, Sample
 from datasets.registry import BENCHMARKS, read_dataset
@@ -92,7 +92,7 @@ def _read_list(place: str, root: str | Path, *, by_folder: bool) -> ImageList:
 def _name_by_folder(samples: Sequence[Sample], folder: Path) -> list[Sample]:
     """The images, those in subfolders with the name of the subfolder as their identity."""
     parts = [Path(sample.path).relative_to(folder).parts for sample in samples]
-    names = [part[0] if len(part) > 1 else "" for part in parts]
+    names = [part[0] if len(part) > 1 and part[0] != UNKNOWN_NAME else "" for part in parts]
     pids = {"": UNKNOWN, **number_names(name for name in names if name)}
     return [
         replace(sample, pid=pids[name], pid_name=name)
@@ -106,7 +106,10 @@ def _unknown(path: Path) -> Sample:
 
 def _read_csv(file: Path) -> list[Sample]:
     """The rows in order; identities and cameras keep their names."""
-    entries = list(read_csv_entries(file, required=("path",)).values())
+    entries = [
+        replace(entry, identity="") if entry.identity.lower() == UNKNOWN_NAME else entry
+        for entry in read_csv_entries(file, required=("path",)).values()
+    ]
     pids = _number(file, "identities", {entry.identity for entry in entries} - {""})
     camids = _number(file, "cameras", {entry.camera for entry in entries} - {""})
     return [

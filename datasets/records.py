@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ class Sample:
         viewid: 0-based viewpoint; 0 if the data set has none, -1 if this image has no label.
         pid_name: the identity as its owner calls it; empty = by its number.
         camid_name: the camera, likewise.
+        camera_known: False if camid does not stand for a camera.
     """
 
     path: str
@@ -30,6 +32,7 @@ class Sample:
     viewid: int = 0
     pid_name: str = field(default="", compare=False)
     camid_name: str = field(default="", compare=False)
+    camera_known: bool = field(default=True, compare=False)
 
     @property
     def identity(self) -> str:
@@ -39,7 +42,8 @@ class Sample:
     @property
     def camera(self) -> str:
         """The name of the camera, numbers as file names count them (from 1); empty = unknown."""
-        return self.camid_name or ("" if self.camid < 0 else str(self.camid + 1))
+        known = self.camera_known and self.camid >= 0
+        return self.camid_name or (str(self.camid + 1) if known else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,12 @@ class Batch:
             self.indices,
             self.bad_images,
         )
+
+
+def natural_order(name: str) -> list[str | int]:
+    """A key that sorts names alphabetically and the numbers in them by value."""
+    parts = re.split(r"([0-9]+)", name)
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 class SeededIndex(NamedTuple):

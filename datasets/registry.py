@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from difflib import get_close_matches
@@ -101,7 +102,11 @@ def register_dataset(
 
 
 def read_dataset(
-    name: str | DataFrame, root: str | Path, split: int = 0, *, tested_only: bool = False
+    name: str | os.PathLike[str] | DataFrame,
+    root: str | Path,
+    split: int = 0,
+    *,
+    tested_only: bool = False,
 ) -> DataSplits:
     """Read a data set: a registered one, or own data given as a folder, CSV path or DataFrame.
 
@@ -118,6 +123,10 @@ def read_dataset(
         FileNotFoundError: the data set is not below the root.
     """
     root = Path(root).expanduser()
+    if isinstance(name, os.PathLike):
+        name = os.fspath(name)
+    if not isinstance(name, str | DataFrame):
+        raise ValueError(f"expected a data set's name or path, or a table, got {name!r}")
     if not isinstance(name, str):
         return _log_summary(read_frame(name, root, tested_only=tested_only))
     own_data = None if name in BENCHMARKS else _find_own_data(name, root)

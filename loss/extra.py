@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -81,10 +82,14 @@ def register_loss(
     """
     if features not in FEATURES:
         raise ValueError(f"loss {name!r}: features {features!r}; known: {', '.join(FEATURES)}")
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][\w.-]*", name):
+        raise ValueError(f"loss {name!r}: expected a name of letters, digits, '_', '.' and '-'")
     if name in _RESERVED:
         raise ValueError(f"loss {name!r}: the log uses this name; choose another one")
 
     def add(loss: Any) -> Any:
+        if not callable(loss):
+            raise ValueError(f"loss {name!r}: {loss!r} cannot be called")
         register(EXTRA_LOSSES, name, ExtraLoss(loss, features, factory))
         return loss
 

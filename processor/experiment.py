@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from yacs.config import CfgNode
 from config import Overrides, dump_cfg, list_overrides, load_cfg
 from config.plugins import describe_plugins
 from datasets.checks.fingerprint import ALL, TEST, TRAINING, describe_data
-from datasets.checks.leakage import check_names, note_same_people
+from datasets.checks.leakage import check_names, note_same_names, note_same_people
 from datasets.images.build import build_training_images
 from datasets.images.placement import FreeMemory, measure_memory
 from datasets.images.training_images import ProcessShare, TrainingImages
@@ -268,7 +269,9 @@ def _evaluate(config_file: str | None, opts: list[str], log: LogFile) -> Evaluat
     targets = opened.evaluator.targets
     if loaded.use_all:
         check_names(loaded.cameras, [target.name for target in targets])
-    notes = note_same_people(loaded.cameras, [target.splits for target in targets])
+    names = json.loads(str(loaded.meta.get("names", "[]")))
+    splits = [target.splits for target in targets]
+    notes = {**note_same_names(names, splits), **note_same_people(loaded.cameras, splits)}
     evaluator = replace(opened.evaluator, targets=add_remarks(targets, notes))
     evaluator.check()
     report = evaluator(opened.model)

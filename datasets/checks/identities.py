@@ -95,7 +95,7 @@ def find_camera_faults(splits: DataSplits) -> Iterator[Fault]:
             WARNING,
             "one camera",
             splits.name,
-            f"all {len(images):,} images are from camera {images[0].camera}",
+            f"all {len(images):,} images are from camera {images[0].camera or 'unknown'}",
             (),
             "name cameras in file names such as 0007_c2_001.jpg or in the CSV column camid; "
             "matches from the same camera make scores too high",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from datasets.checks.equal_files import FileMemory, equal_files
 from datasets.records import DataSplits
@@ -109,6 +109,30 @@ def note_same_people(
             logger.warning(
                 "target %s: the checkpoint was %s; its scores may be too high", name, notes[name]
             )
+    return notes
+
+
+def note_same_names(
+    names: Collection[str], targets: Iterable[Sequence[DataSplits]]
+) -> dict[str, str]:
+    """Find own data with test identities that have names a checkpoint was trained on.
+
+    Args:
+        names: of the training identities; those of numbers alone are not compared.
+        targets: the splits of every data set to evaluate on.
+
+    Returns:
+        Target -> the note; each has been logged as a warning.
+    """
+    trained = {name for name in names if not name.isdecimal()}
+    notes = {}
+    for splits in targets:
+        same = {x.pid_name for split in splits for x in split.query} & trained
+        if same:
+            name = splits[0].name
+            some = _show(sorted(same), ", ")
+            notes[name] = f"{len(same):,} test identities have names that were trained on ({some})"
+            logger.warning("target %s: %s; its scores may be too high", name, notes[name])
     return notes
 
 

@@ -104,4 +104,4 @@ def name_identity(sample: Sample) -> str:
 
 def name_image(sample: Sample) -> str:
     """An image as text."""
-    return f"{sample.path} (identity {sample.identity}, camera {sample.camera})"
+    return f"{sample.path} (identity {sample.identity}, camera {sample.camera or 'unknown'})"

@@ -20,6 +20,8 @@ def crop_boxes(frame: np.ndarray, boxes: Any) -> list[np.ndarray]:
     Raises:
         ValueError: another shape; a box that is not finite or has no pixel of the frame, by number.
     """
+    if not isinstance(frame, np.ndarray):
+        raise ValueError(f"frame: expected an array (H, W, 3), got {type(frame).__name__}")
     numbers = np.asarray(boxes, dtype=np.float64)
     numbers = numbers.reshape(0, 4) if not numbers.size else numbers
     if frame.ndim != 3 or numbers.ndim != 2 or numbers.shape[1] != 4:
@@ -31,8 +33,8 @@ def crop_boxes(frame: np.ndarray, boxes: Any) -> list[np.ndarray]:
     for number, box in enumerate(numbers):
         if not np.isfinite(box).all():
             raise ValueError(f"boxes[{number}]: {box.tolist()} is not finite")
-        left, top = np.maximum(np.floor(box[:2]), 0).astype(int)
-        right, bottom = np.minimum(np.ceil(box[2:]), (width, height)).astype(int)
+        left, top = np.clip(np.floor(box[:2]), 0, (width, height)).astype(int)
+        right, bottom = np.clip(np.ceil(box[2:]), 0, (width, height)).astype(int)
         if box[0] >= box[2] or box[1] >= box[3] or left >= right or top >= bottom:
             raise ValueError(
                 f"boxes[{number}]: {box.tolist()} has no pixel of the {width} x {height} frame"

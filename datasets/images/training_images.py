@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader
 
 from datasets.images.cache import CachedImages, ImageStore
@@ -107,6 +108,7 @@ class TrainingImages:
             worker_init_fn=outlive_sigterm,
             persistent_workers=self.loading.num_workers > 0,
             pin_memory=self.loading.pin_memory,
+            generator=torch.Generator(),  # or starting it would draw from that of the losses
         )
 
     def plain(self, positions: Sequence[int]) -> DataLoader[Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets.own.draw import OWN_SPLIT, draw_test_only, has_cameras, split_own_data
-from datasets.records import DataSplits, Sample
+from datasets.records import DataSplits, Sample, natural_order
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,8 @@ def assemble_splits(name: str, entries: list[Entry], *, tested_only: bool) -> Da
     pids = number_names(entry.identity for entry in entries)
     cameras_known = all(entry.camera for entry in entries)
     camids = number_names(entry.camera for entry in entries)
-    numbers = number_names(entry.encounter for entry in entries)
+    encounter_names = sorted({entry.encounter for entry in entries}, key=natural_order)
+    numbers = {name: number for number, name in enumerate(encounter_names)}
     encounters: dict[Sample, int] = {}
     by_split: dict[str, list[Sample]] = {split: [] for split in ("", *SPLITS)}
     for entry in entries:
@@ -56,6 +57,7 @@ def assemble_splits(name: str, entries: list[Entry], *, tested_only: bool) -> Da
             entry.viewid,
             entry.identity,
             entry.camera if cameras_known else "",
+            camera_known=cameras_known,
         )
         if entry.encounter:
             encounters[sample] = numbers[entry.encounter]

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from datasets.own.entries import SPLITS, Entry, assemble_splits
 from datasets.records import UNKNOWN, DataSplits
@@ -17,7 +17,16 @@ logger = logging.getLogger(__name__)
 
 COLUMNS = {
     "path": ("image_path", "image", "file", "filename", "file_name", "filepath"),
-    "pid": ("identity", "identity_id", "person_id", "individual", "name", "label", "id"),
+    "pid": (
+        "identity",
+        "identity_id",
+        "person_id",
+        "individual",
+        "individual_id",
+        "name",
+        "label",
+        "id",
+    ),
     "camid": ("camera", "camera_id", "cam", "cam_id", "cameraid"),
     "viewid": ("view_id",),
     "split": (),
@@ -26,10 +35,17 @@ COLUMNS = {
 """The columns of a table and other names of theirs, of which the first one present is taken."""
 
 SPLIT_NAMES = {**{split: split for split in SPLITS}, "test": "gallery", "both": "both"}
+_DATE = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?!\d)")
+_OTHER_DATE = re.compile(  # 31.1.2026, 1/31/26, 31 Jan 2026, January 31, 2026
+    r"\b\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}\b"
+    r"|\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\W.*\b\d{4}\b",
+    re.IGNORECASE,
+)
 MISSING = ("None", "nan", "NaT", "<NA>")  # cells without a value, in DataFrames
 UNKNOWN_NAME = "unknown"  # of animals that nobody has told apart, in wildlife-datasets
 
 
+@runtime_checkable
 class DataFrame(Protocol):
     """What is used of a pandas DataFrame."""
 
@@ -183,7 +199,7 @@ class _Row:
         if not cells["path"] or not path.is_file():
             raise self.error(f"no such file: {path}")
         if "pid" in self.required and not cells["pid"]:
-            raise self.error("pid is empty")
+            raise self.error("pid is empty; write unknown if nobody knows the identity")
         split = cells.get("split", "").lower()
         if split and split not in SPLIT_NAMES:
             raise self.error(f"split is {split!r}; expected {', '.join(SPLITS)} or both")
@@ -201,11 +217,12 @@ class _Row:
 
     def _day(self, text: str) -> str:
         """An encounter; of a date with a time the date."""
-        if re.match(r"\d{1,2}[./]\d{1,2}[./]\d", text):
-            raise self.error(
-                f"date is {text!r}; write it as 2026-01-31, so that dates can be ordered"
-            )
-        return text[:10] if re.match(r"\d{4}-\d\d-\d\d", text) else text
+        date = _DATE.match(text)
+        if date:
+            return f"{date[1]}-{int(date[2]):02}-{int(date[3]):02}"
+        if _OTHER_DATE.search(text):
+            raise self.error(f"date is {text!r}; write it as 2026-01-31, so that it can be ordered")
+        return text
 
     def _view(self, text: str) -> int:
         try:

@@ -8,7 +8,7 @@ import logging
 from yacs.config import CfgNode
 
 from config import ConfigError
-from datasets.registry import locate
+from datasets.registry import BENCHMARKS, locate
 from model.weights.read import WeightsFile
 
 logger = logging.getLogger(__name__)
@@ -54,10 +54,11 @@ def cameras_of(cfg: CfgNode, name: str, cameras: dict[str, range]) -> range | No
     if target in cameras and (target, target_path) not in trained:
         for source, path in trained:
             if source == target:
-                places = " and ".join(str(x or "the benchmark") for x in (path, target_path))
+                unknown = "the benchmark" if target in BENCHMARKS else "that of the training"
+                places = " and ".join(str(x or unknown) for x in (path, target_path))
                 raise ConfigError(
                     f"DATASETS.NAMES, DATASETS.TARGETS: two data sets are called {target}: "
                     f"{places}; cameras and results are looked up by the name of the folder or "
-                    "file, so rename one"
+                    f"file, so rename one; if both are the same: DATASETS.NAMES {target_path}"
                 )
     return cameras.get(target)

@@ -62,10 +62,13 @@ def open_slim(
 ) -> LoadedModel:
     """A checkpoint's model as a baseline; raises as `open_model`.
 
-    The names of training identities and cameras, which may be of people and places, are left out.
+    The names of training identities and cameras, which may be of people and places, are left out,
+    and the folders of plug-ins.
     """
     loaded = open_model(checkpoint, config_file, [*opts, *_BASELINE])
     meta = {key: value for key, value in loaded.meta.items() if key not in NAMES}
+    plugins = json.loads(str(meta.get("plugins", "[]")))
+    meta["plugins"] = json.dumps([{**x, "path": Path(x["path"]).name} for x in plugins])
     return replace(loaded, meta=meta)
 
 

@@ -111,5 +111,8 @@ def _numbers(option: str, values: Sequence[Any], features: Tensor) -> Tensor:
         raise ValueError(f"{option}: {len(values)} for {len(features)} features")
     numbers: dict[Any, int] = {}
     plain = values.tolist() if isinstance(values, np.ndarray | Tensor) else values
+    missing = sum(value is None or value != value for value in plain)
+    if missing:
+        raise ValueError(f"{option}: {missing} are missing; leave these images out")
     found = [numbers.setdefault(value, len(numbers)) for value in plain]
     return torch.tensor(found, dtype=torch.long, device=features.device)

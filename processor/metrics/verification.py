@@ -150,10 +150,23 @@ def _count_pairs(
         chunk = candidates.chunk(block.rows)
         cells = cells_of(ordered_bits(block.values))
         own = cells.gather(1, torch.from_numpy(chunk.positions).to(cells.device)).cpu().numpy()
-        everyone = torch.bincount(cells.flatten(), minlength=num_cells).cpu().numpy()
-        totals[0] += np.bincount(own[chunk.match], minlength=num_cells)
-        totals[1] += everyone - np.bincount(own[chunk.present], minlength=num_cells)
+        once = _count_once(candidates.ids, block.rows)
+        counted = cells if once is None else cells[torch.from_numpy(once).to(cells.device)]
+        mine = True if once is None else np.take_along_axis(once, chunk.positions, axis=1)
+        everyone = torch.bincount(counted.flatten(), minlength=num_cells).cpu().numpy()
+        totals[0] += np.bincount(own[chunk.match & mine], minlength=num_cells)
+        totals[1] += everyone - np.bincount(own[chunk.present & mine], minlength=num_cells)
     return totals
+
+
+def _count_once(ids: Identities, rows: slice) -> np.ndarray | None:
+    """(c, G) bool: without the second of two pairs of the same images; None = all pairs differ."""
+    if ids.own_places is None:
+        return None
+    is_query = np.zeros(len(ids.gallery_pids), dtype=bool)
+    is_query[ids.own_places[ids.own_places >= 0]] = True
+    own = ids.own_places[rows, None]
+    return (own < 0) | ~is_query | (np.arange(len(is_query)) > own)
 
 
 def ordered_bits(distances: Tensor) -> Tensor:

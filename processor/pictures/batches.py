@@ -92,7 +92,7 @@ def _identity_row(data: TrainingSet, images: Sequence[int], distance: float) -> 
     first = (*who, data.names[domain]) if len(data.names) > 1 else who
     tiles = [Tile(data.samples[images[0]].path, first)]
     for sample in (data.samples[i] for i in images[1:]):
-        tiles.append(Tile(sample.path, (f"camera {sample.camera}",)))
+        tiles.append(Tile(sample.path, (f"camera {sample.camera or 'unknown'}",)))
     return tiles
 
 

@@ -13,12 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.text import Text
 
+from datasets.records import natural_order
 from processor.evaluation.identity_sample import Identity
 from processor.pictures.figure import new_figure, tidy_axes
 from processor.pictures.plane import Plane, find_medoid
 from processor.pictures.sheet import read_scaled
-from processor.pictures.style import FAINT_INK, GREY, HUES, INK, PAPER, natural_order
+from processor.pictures.style import FAINT_INK, GREY, HUES, INK, PAPER
 
 WIDTH, HEIGHT = 12.0, 9.0  # inches
 SHAPES = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h", "8")
@@ -96,6 +98,8 @@ def draw_embedding(scene: Scene, *, title: str, notes: Sequence[str] = ()) -> Fi
     figure.suptitle(title, x=0.01, ha="left", fontsize="x-large")
     axes.set_title("\n".join(notes), loc="left", fontsize="medium", color=FAINT_INK)
     _add_legend(figure, shapes, prompts=bool(scene.prompts))
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a name may contain dollar signs
     return figure
 
 

@@ -96,7 +96,7 @@ def _describe_scores(rank_list: RankList, shown_junk: int) -> tuple[str, ...]:
 
 
 def _ids_of(sample: Sample) -> tuple[str, ...]:
-    return (f"identity {sample.identity}", f"camera {sample.camera}")
+    return (f"identity {sample.identity}", f"camera {sample.camera or 'unknown'}")
 
 
 def _pid_of(sample: Sample) -> tuple[str, ...]:
@@ -106,7 +106,8 @@ def _pid_of(sample: Sample) -> tuple[str, ...]:
 
 def _file_of(sample: Sample) -> tuple[str, ...]:
     """The file with its folder, of images without identities."""
-    return (str(Path(*Path(sample.path).parts[-2:])),)
+    file = str(Path(*Path(sample.path).parts[-2:]))
+    return (f"identity {sample.pid_name}", file) if sample.pid_name else (file,)
 
 
 def _frame(entry: RankEntry) -> str:

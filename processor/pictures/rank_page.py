@@ -12,9 +12,10 @@ from pathlib import Path
 from statistics import median
 from string import Template
 
+from datasets.records import natural_order
 from processor.pictures.rank_list import RankRow
 from processor.pictures.sheet import Tile, read_scaled
-from processor.pictures.style import MARKS, Mark, natural_order
+from processor.pictures.style import MARKS, Mark
 
 TEMPLATE = Path(__file__).with_name("rank_page.html")
 

@@ -165,7 +165,7 @@ def _write_caption(
     for place, (line, number) in enumerate(lines):
         spot = (middle, below + 4 + place * LINE * CAPTION_SIZE)
         fill = FAINT_INK if number else INK
-        pen.text(spot, line, font=load_font(CAPTION_SIZE), fill=fill, anchor="ma")
+        pen.text(spot, line, font=load_font(CAPTION_SIZE, line), fill=fill, anchor="ma")
 
 
 def _draw_badge(frame: str) -> Image.Image:
@@ -188,7 +188,7 @@ def _draw_header(title: str, notes: Sequence[str], rows: Sequence[Row], width: i
     frames = {tile.frame for row in rows for tile in row if tile}
     legend = _draw_legend([frame for frame in MARKS if frame in frames])
     texts = [(line, TITLE_SIZE) for line in titles] + [(line, NOTE_SIZE) for line in small]
-    widths = [round(load_font(size).getlength(line)) for line, size in texts]
+    widths = [round(load_font(size, line).getlength(line)) for line, size in texts]
     top = lines_height(titles, TITLE_SIZE)
     middle = top + lines_height(small, NOTE_SIZE)
     bottom = middle + (GAP + legend.height if legend.height else 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 # the palette of Okabe and Ito (2008)
@@ -50,9 +49,3 @@ MARKS = {
     "wrong": Mark(VERMILION, _CROSS, "✗", "different identity"),
     "junk": Mark(GREY, _DASH, "\N{EN DASH}", "junk, not counted: the query's identity and camera"),
 }
-
-
-def natural_order(name: str) -> list[str | int]:
-    """A key that sorts names alphabetically and the numbers in them by value."""
-    parts = re.split(r"([0-9]+)", name)
-    return [int(part) if place % 2 else part for place, part in enumerate(parts)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -14,9 +16,26 @@ _PIECE = re.compile(r"[^\s_\-./]*[\s_\-./]?")  # a word with the character it ma
 
 
 @lru_cache
-def load_font(size: int) -> ImageFont.FreeTypeFont:
-    """Pillow's own font, which is the same on every machine; `size` in pixels."""
-    font = ImageFont.load_default(size)
+def _wide_font() -> Path | None:
+    """Matplotlib's font, which has most alphabets; None in a light install."""
+    spec = find_spec("matplotlib")
+    fonts = Path(spec.origin).parent / "mpl-data/fonts/ttf" if spec and spec.origin else Path()
+    return fonts / "DejaVuSans.ttf" if (fonts / "DejaVuSans.ttf").is_file() else None
+
+
+def load_font(size: int, text: str = "") -> ImageFont.FreeTypeFont:
+    """Pillow's own font, which is the same on every machine, or one that has the text's letters.
+
+    Args:
+        size: in pixels.
+        text: to be written.
+    """
+    return _load_font(size, None if text.isascii() else _wide_font())
+
+
+@lru_cache
+def _load_font(size: int, file: Path | None) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size) if file is None else ImageFont.truetype(file, size)
     assert isinstance(font, ImageFont.FreeTypeFont)  # as a size is given
     return font
 
@@ -27,13 +46,16 @@ def wrap(text: str, size: int, width: float) -> list[str]:
     Lines break after spaces and the separators of file names, and inside a word only where the word
     alone is too wide. A single character that is wider than `width` gets its own line.
     """
-    font = load_font(size)
+
+    def is_too_wide(line: str) -> bool:
+        return load_font(size, line).getlength(line) > width
+
     lines = [""]
     for piece in _PIECE.findall(text):
-        if lines[-1] and font.getlength((lines[-1] + piece).rstrip()) > width:
+        if lines[-1] and is_too_wide((lines[-1] + piece).rstrip()):
             lines.append("")
         for character in piece:
-            if lines[-1] and font.getlength((lines[-1] + character).rstrip()) > width:
+            if lines[-1] and is_too_wide((lines[-1] + character).rstrip()):
                 lines.append("")
             lines[-1] += character
     return [line.rstrip() for line in lines]
@@ -46,7 +68,7 @@ def write_lines(
     pen = ImageDraw.Draw(image)
     for number, line in enumerate(lines):
         y = place[1] + number * LINE * size
-        pen.text((place[0], y), line, font=load_font(size), fill=colour)
+        pen.text((place[0], y), line, font=load_font(size, line), fill=colour)
 
 
 def lines_height(lines: list[str], size: int) -> int:

@@ -22,7 +22,6 @@ from processor.search.feature_file import (
     Record,
     StoredFeatures,
     check_complete,
-    check_same_model,
     check_same_record,
     pack_features,
     read_record,
@@ -83,9 +82,10 @@ def join_lists(extractor: Extractor, lists: Sequence[ImageList]) -> Images:
 
 
 def number_by_names(samples: Sequence[Sample], earlier: Sequence[Sample] = ()) -> list[Sample]:
-    """The images, with one number for every name of an identity or camera, as in earlier images.
+    """The images, with one number for every name of an identity or camera.
 
-    A number stays where it is free.
+    A name of `earlier` images keeps its number there; another one keeps its own, unless that is
+    taken.
     """
     pids = _number({x.identity: x.pid for x in earlier}, [(x.identity, x.pid) for x in samples])
     camids = _number({x.camera: x.camid for x in earlier}, [(x.camera, x.camid) for x in samples])
@@ -162,21 +162,27 @@ def append_to_file(
         extract_to_file(extractor, images, output, on_bad_image=on_bad_image)
         return
     found = read_record(output)
-    check_same_model(output, found, _describe(extractor, images))
+    record = _describe(extractor, images)
+    kept = {"images": found["images"], "images_sha256": found["images_sha256"]}
+    check_same_record(output, found, {**record, **kept})
     if growing != output and not (growing.is_file() and read_record(growing).get("appending")):
         unpack_features(output, growing)
     found = read_record(growing)
     if not found.get("appending"):
         check_complete(output, found)
     kept = {"images": found["images"], "images_sha256": found["images_sha256"]}
-    with FeatureFile(growing, extractor.dim, {**_describe(extractor, images), **kept}) as file:
+    with FeatureFile(growing, extractor.dim, {**record, **kept}) as file:
         stored = read_samples(growing)
-        known = {sample.path for sample in stored}
+        known = {sample.path: sample.identity for sample in stored}
+        renamed = sum(known.get(x.path, x.identity) != x.identity for x in images.samples)
+        if renamed:
+            logger.warning("%s: %d images keep their earlier names", output, renamed)
         new = images.without(known)
         new = replace(new, samples=number_by_names(new.samples, stored))
         digest = sha256((found["images_sha256"] + _digest(new)).encode()).hexdigest()
         file.expect([sample.path for sample in new.samples], digest)
         _append(extractor, new, file, 0, on_bad_image)
+        file.finish()
         rows = file.rows
     if growing != output:
         pack_features(growing, output)

@@ -30,6 +30,7 @@ NUMBERS_ONLY = "clipreid-features/1"  # without names
 COLUMNS = ("path", "pid", "camid", "name", "camera")
 ARRAYS = tuple(f"{column}s" for column in COLUMNS)  # of a .npz
 PROGRESS = {"rows": 0, "images_done": 0, "csv_bytes": 0, "bad_images": []}
+_OF_A_PROCESS = (*PROGRESS, "appending")  # entries of a record that say how far a process got
 HEADER_BYTES = 128  # of a .npy with a matrix; NumPy pads it for any number of rows
 ERRORS = "surrogateescape"  # file names on Linux need not be UTF-8
 
@@ -136,6 +137,11 @@ class FeatureFile:
         }
         write_json(_json_of(self.path), self._record)
 
+    def finish(self) -> None:
+        """Say that all announced images are done."""
+        self._record.pop("appending", None)
+        write_json(_json_of(self.path), self._record)
+
     def append(
         self, features: Tensor, samples: Sequence[Sample], bad_images: Sequence[str] = ()
     ) -> None:
@@ -197,6 +203,11 @@ def check_same_record(path: Path, found: Record, wanted: Record) -> None:
         wanted: record of the new features; "checkpoint", which may have moved, is ignored.
     """
     check_same_model(path, found, wanted)
+    if found["format"] == NUMBERS_ONLY:
+        raise ValueError(
+            f"{path} was written by an earlier version: it can be searched, but not continued; "
+            "choose another --output"
+        )
     for key, value in wanted.items():
         if key not in ("checkpoint", "model") and found.get(key) != value:
             raise ValueError(
@@ -272,7 +283,7 @@ def unpack_features(source: Path, target: Path) -> None:
     """Write the features of a .npz as a .npy with its sidecars; an interrupted one starts anew."""
     stored = read_features(source)
     _remove(target)
-    record = {key: value for key, value in stored.record.items() if key not in PROGRESS}
+    record = {key: value for key, value in stored.record.items() if key not in _OF_A_PROCESS}
     with FeatureFile(target, stored.features.shape[1], record) as file:
         file.append(torch.from_numpy(stored.features), stored.samples, stored.record["bad_images"])
 
@@ -312,7 +323,7 @@ def _open_at(path: Path, size: int) -> io.BufferedRandom:
 
 def _csv_lines(samples: Sequence[Sample], *, with_header: bool) -> bytes:
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     if with_header:
         writer.writerow(COLUMNS)
     writer.writerows(map(_cells, samples))

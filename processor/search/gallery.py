@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from processor.metrics.checks import check_finite
 from processor.metrics.normalize import normalize_features
+from processor.metrics.pair_threshold import Threshold
 from processor.runtime.files import atomic_file, make_folder, write_json
 from processor.search.exact import search
 from processor.search.faiss_index import FaissIndex
@@ -54,6 +56,22 @@ def _describe(extractor: FeatureExtractor | None) -> dict[str, Any]:
     if extractor is None:
         return {"checkpoint": "", "model": {}}
     return {"checkpoint": extractor.checkpoint, "model": extractor.description}
+
+
+def _as_name(name: Any) -> str:
+    if name is None or name != name or not str(name).strip():
+        raise ValueError(f"names: {name!r} is not a name; leave out images of unknown identities")
+    return str(name)
+
+
+def _features_of(folder: Path) -> str:
+    """The name of the file of features of the gallery in a folder; empty without one."""
+    path = folder / RECORD_FILE
+    return (
+        Path(json.loads(path.read_text(encoding="utf-8"))["features"]).name
+        if path.is_file()
+        else ""
+    )
 
 
 class Gallery:
@@ -108,8 +126,12 @@ class Gallery:
         """
         features = self._as_features(images_or_features)
         count = len(features)
-        labels = [names] * count if isinstance(names, str) else [str(name) for name in names]
-        places = [None] * count if cameras is None else list(cameras)
+        labels = [names] * count if isinstance(names, str) else list(map(_as_name, names))
+        places = (
+            [None] * count
+            if cameras is None
+            else [place.item() if isinstance(place, np.generic) else place for place in cameras]
+        )
         for option, values in (("names", labels), ("cameras", places)):
             if len(values) != count:
                 raise ValueError(f"{option}: {len(values)} for {count} rows")
@@ -152,11 +174,13 @@ class Gallery:
         Raises:
             ValueError: a name or key is not in the gallery; nothing is removed then.
         """
-        wanted = {names} if isinstance(names, str) else set(names or ())
+        wanted = (
+            {names} if isinstance(names, str) else set(map(str, () if names is None else names))
+        )
         unknown = wanted - set(self._names)
         if unknown:
             raise ValueError(f"names not in the gallery: {', '.join(sorted(unknown))}")
-        gone = set(self._rows_of(keys or ()))
+        gone = set(self._rows_of(() if keys is None else keys))
         gone |= {row for row, name in enumerate(self._names) if name in wanted}
         kept = [row for row in range(len(self)) if row not in gone]
         self._features = self._features[torch.tensor(kept, dtype=torch.long)]
@@ -198,15 +222,21 @@ class Gallery:
             for pair in rows
         ]
 
-    def identify(self, images_or_features: Any, threshold: float) -> list[str | None]:
+    def identify(self, images_or_features: Any, threshold: float | Threshold) -> list[str | None]:
         """The name of the nearest row if it is within the threshold, else None: unknown.
 
         Args:
             images_or_features: of the queries.
-            threshold: largest accepted distance; see `find_threshold`.
+            threshold: largest accepted distance, or the result of `find_threshold`.
+
+        Raises:
+            ValueError: a threshold that is not a number; see `search`.
         """
+        limit = threshold.distance if isinstance(threshold, Threshold) else threshold
+        if math.isnan(limit):
+            raise ValueError("threshold: expected a distance, got NaN")
         found = self.search(images_or_features, top=1)
-        return [x[0].name if x and x[0].distance <= threshold else None for x in found]
+        return [x[0].name if x and x[0].distance <= limit else None for x in found]
 
     def save(self, folder: str | Path) -> None:
         """Write gallery.json and the features; a gallery of that folder is replaced atomically."""
@@ -225,10 +255,10 @@ class Gallery:
             "cameras": self._cameras,
             "next_key": self._next_key,
         }
+        former = _features_of(folder)
         write_json(folder / RECORD_FILE, record)
-        for old in folder.glob("features_*.npy"):
-            if old.name != name:
-                old.unlink()
+        if former not in ("", name):
+            (folder / former).unlink(missing_ok=True)
 
     @classmethod
     def load(cls, folder: str | Path, extractor: FeatureExtractor | None = None) -> Gallery:

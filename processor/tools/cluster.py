@@ -17,7 +17,8 @@ from datasets.records import Sample
 from processor.clustering import OUTLIER, describe_clusters, group, jaccard_distance
 from processor.metrics.normalize import normalize_features
 from processor.pictures.sheet import Tile, write_sheets
-from processor.runtime.files import atomic_file, write_json
+from processor.runtime.files import atomic_file, make_folder, write_json
+from processor.search.feature_file import ERRORS
 from processor.tools.command_line import place_output
 from processor.tools.extract import open_extractor, read_or_extract
 
@@ -38,6 +39,8 @@ def run(arguments: argparse.Namespace) -> None:
         BadImageError, ConfigError, FileNotFoundError, ValueError: see `Extractor`,
             `read_image_lists`, `jaccard_distance` and `group`.
     """
+    output = place_output(arguments.output, arguments.checkpoint, "clusters")
+    make_folder(output, "--output")
     extractor = open_extractor(arguments)
     options = extractor.cfg.DSGL
     stored = read_or_extract(extractor, arguments.images, "IMAGES", by_folder=True)
@@ -46,13 +49,11 @@ def run(arguments: argparse.Namespace) -> None:
     labels = group(distance, options.EPS, options.MIN_SAMPLES)
     identities = known_identities(stored.samples)
     statistics = describe_clusters(labels, identities)
-    output = place_output(arguments.output, arguments.checkpoint, "clusters")
-    output.mkdir(parents=True, exist_ok=True)
     how = {"eps": options.EPS, "k1": options.K1, "k2": options.K2}
     how["min_samples"] = options.MIN_SAMPLES
     record = {"checkpoint": arguments.checkpoint, **how, **asdict(statistics)}
-    write_json(output / "clusters.json", record)
     write_table(output / "clusters.csv", stored.samples, labels)
+    write_json(output / "clusters.json", record)
     draw_clusters(output / "clusters", stored.samples, labels)
     agreement = "" if statistics.ari is None else f"; ARI {statistics.ari:.3f} with the labels"
     logger.info(
@@ -74,7 +75,10 @@ def known_identities(samples: Sequence[Sample]) -> np.ndarray | None:
 
 def write_table(path: Path, samples: Sequence[Sample], labels: np.ndarray) -> None:
     """Write path and cluster of every image as a CSV file."""
-    with atomic_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_file(path) as partial,
+        partial.open("w", newline="", encoding="utf-8", errors=ERRORS) as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("path", "pid"))
         for sample, label in zip(samples, labels.tolist(), strict=True):

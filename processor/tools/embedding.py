@@ -109,7 +109,7 @@ def make_scene(
     marks = few.domains
     if arguments.mark == "camera":
         several = len(set(few.domains)) > 1
-        cameras = [f"camera {sample.camera}" for sample in few.samples]
+        cameras = [f"camera {sample.camera or 'unknown'}" for sample in few.samples]
         pairs = zip(few.domains, cameras, strict=True)
         marks = [f"{name} {camera}" if several else camera for name, camera in pairs]
     plane = project_to_plane(rows, arguments.method, arguments.seed)

@@ -14,6 +14,7 @@ from processor.tools.extract import extract_places, open_extractor
 logger = logging.getLogger(__name__)
 
 EQUAL = 1e-4  # distance of one image's features, computed in batches of two sizes
+MOST_EQUAL = 100  # equal images under other names that are looked through
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -28,14 +29,14 @@ def run(arguments: argparse.Namespace) -> None:
     exists = (folder / RECORD_FILE).is_file()
     gallery = Gallery.load(folder, extractor) if exists else Gallery(extractor)
     stored = extract_places(extractor, arguments.images, by_folder=True)
-    names = [arguments.name or name for name in stored.names]
-    _check_names(stored, names)
-    found = gallery.search(stored.features, top=1)
-    new = [
-        row
-        for row, (matches, name) in enumerate(zip(found, names, strict=True))
-        if not any(match.name == name and match.distance <= EQUAL for match in matches)
-    ]
+    names = [(arguments.name or name).strip() for name in stored.names]
+    known = [row for row, name in enumerate(names) if name]
+    _check_names(stored, known)
+    equal = {
+        row: {match.name for match in matches if match.distance <= EQUAL}
+        for row, matches in enumerate(gallery.search(stored.features, top=MOST_EQUAL))
+    }
+    new = [row for row in known if names[row] not in equal[row]]
     cameras = [stored.samples[row].camera for row in new]
     gallery.add(stored.features[new], [names[row] for row in new], cameras)
     gallery.save(folder)
@@ -43,18 +44,30 @@ def run(arguments: argparse.Namespace) -> None:
         "%d images of %d identities enrolled, %d there already; %s: %d images of %d identities",
         len(new),
         len({names[row] for row in new}),
-        len(names) - len(new),
+        len(known) - len(new),
         folder,
         len(gallery),
         len(set(gallery.names)),
     )
+    if len(known) < len(names):
+        logger.warning("%d images without a name left out", len(names) - len(known))
+    renamed = [row for row in new if equal[row]]
+    if renamed:
+        logger.warning(
+            "%d of the images are enrolled under another name, too, e.g. %s as %s and %s; run.py "
+            "forget removes a name",
+            len(renamed),
+            stored.paths[renamed[0]],
+            names[renamed[0]],
+            ", ".join(sorted(equal[renamed[0]])),
+        )
 
 
-def _check_names(stored: StoredFeatures, names: Sequence[str]) -> None:
-    """Raise ValueError if an image has no name."""
-    nameless = [sample.path for sample, name in zip(stored.samples, names, strict=True) if not name]
-    if nameless:
+def _check_names(stored: StoredFeatures, known: Sequence[int]) -> None:
+    """Raise ValueError if no image has a name."""
+    if not known:
         raise ValueError(
-            f"{len(nameless)} images have no name, e.g. {nameless[0]}; put them into a subfolder "
-            "named after the identity, give a CSV file with the column pid, or --name NAME"
+            f"{len(stored.samples)} images have no name, e.g. {stored.paths[0]}; put them into a "
+            "subfolder named after the identity, give a CSV file with the column pid, or --name "
+            "NAME"
         )

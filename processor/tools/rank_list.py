@@ -10,7 +10,7 @@ from pathlib import Path
 
 from config.errors import ConfigError
 from datasets.image_lists import read_image_lists
-from datasets.records import DataSplits, Sample
+from datasets.records import DataSplits, Sample, natural_order
 from processor.checkpoints.load import open_model
 from processor.evaluation.build import OpenEvaluation, open_evaluation, prepare_evaluation
 from processor.evaluation.protocol import Protocol
@@ -19,13 +19,10 @@ from processor.metrics.rank_lists import Rankings, choose_queries, find_rankings
 from processor.pictures.rank_list import RankRow, rank_row
 from processor.pictures.rank_page import render_page
 from processor.pictures.sheet import write_sheets
-from processor.pictures.style import natural_order
 from processor.runtime import distributed
 from processor.runtime.files import make_folder, write_text
 from processor.tools.arguments.rank_list import ROWS_PER_SHEET
-from processor.tools.command_line import (
-    place_output,
-)
+from processor.tools.command_line import place_output
 
 logger = logging.getLogger(__name__)
 
@@ -48,10 +45,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise ConfigError(
             "TEST.MULTI_QUERY: a rank list needs single queries; add TEST.MULTI_QUERY False"
         )
-    for target in evaluator.targets:
-        _queries_of(
-            target.splits[0].query, arguments.pid
-        )  # fails before the features are extracted
+    for target in evaluator.targets:  # fails before the features are extracted
+        _queries_of(target.splits[0].query, arguments.pid)
     output = place_output(arguments.output, arguments.checkpoint, "rank_lists")
     make_folder(output, "--output")
     for target in evaluator.targets:
@@ -145,7 +140,8 @@ def _name_of(places: Sequence[str]) -> str:
 
 def _read_images(places: Sequence[str], root: str, pid: int) -> list[Sample]:
     lists = read_image_lists(places, root)
-    return [replace(sample, pid=pid) for images in lists for sample in images.samples]
+    samples = [sample for images in lists for sample in images.samples]
+    return [replace(sample, pid=pid, pid_name=sample.identity) for sample in samples]
 
 
 def rank(retrieval: Retrieval, protocol: Protocol, top: int) -> Rankings:

@@ -19,9 +19,7 @@ from processor.runtime.files import write_json
 from processor.search.exact import Neighbours, search
 from processor.search.faiss_index import FaissIndex
 from processor.search.feature_file import StoredFeatures
-from processor.tools.command_line import (
-    place_output,
-)
+from processor.tools.command_line import place_output
 from processor.tools.extract import (
     extract_places,
     features_file,
@@ -30,6 +28,35 @@ from processor.tools.extract import (
 )
 
 logger = logging.getLogger(__name__)
+
+ROWS_OF_A_SHEET = 10
+MOST_SHEETS = 10
+NAME = "neighbours"
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """The neighbours of every query.
+
+    Attributes:
+        query: features and paths of the queries.
+        gallery: features and paths of the gallery.
+        neighbours: rows of the gallery; -1 = none found.
+    """
+
+    query: StoredFeatures
+    gallery: StoredFeatures
+    neighbours: Neighbours
+
+    def of_query(self, number: int) -> Iterator[tuple[int, float]]:
+        """Gallery rows and distances, nearest first."""
+        for row, distance in zip(
+            self.neighbours.indices[number].tolist(),
+            self.neighbours.distances[number].tolist(),
+            strict=True,
+        ):
+            if row >= 0:
+                yield row, distance
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -64,8 +91,13 @@ def run(arguments: argparse.Namespace) -> None:
     if threshold is not None:
         neighbours = neighbours.within(threshold.value)
         how["threshold"] = {"distance": threshold.value, "origin": threshold.origin}
-        found = int((neighbours.indices[:, 0] >= 0).sum())
-        logger.info("%d of %d queries have a match", found, len(query.samples))
+        rows = neighbours.indices.tolist()
+        paths = gallery.paths
+        found = sum(
+            any(row >= 0 and paths[row] != sample.path for row in own)
+            for sample, own in zip(query.samples, rows, strict=True)
+        )
+        logger.info("%d of %d queries have a match other than themselves", found, len(rows))
     output = place_output(arguments.output, arguments.checkpoint, "search")
     write_findings(Findings(query, gallery, neighbours), output, how)
     logger.info(
@@ -82,36 +114,6 @@ def _index_file(places: Sequence[str]) -> Path | None:
     if file.is_file() and file.stat().st_mtime_ns < features.stat().st_mtime_ns:
         file.unlink()
     return file
-
-
-ROWS_OF_A_SHEET = 10
-MOST_SHEETS = 10
-NAME = "neighbours"
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """The neighbours of every query.
-
-    Attributes:
-        query: features and paths of the queries.
-        gallery: features and paths of the gallery.
-        neighbours: rows of the gallery; -1 = none found.
-    """
-
-    query: StoredFeatures
-    gallery: StoredFeatures
-    neighbours: Neighbours
-
-    def of_query(self, number: int) -> Iterator[tuple[int, float]]:
-        """Gallery rows and distances, nearest first."""
-        for row, distance in zip(
-            self.neighbours.indices[number].tolist(),
-            self.neighbours.distances[number].tolist(),
-            strict=True,
-        ):
-            if row >= 0:
-                yield row, distance
 
 
 def write_findings(findings: Findings, folder: Path, how: dict[str, Any]) -> None:

@@ -37,6 +37,7 @@ from processor.tools.command_line import place_output
 logger = logging.getLogger(__name__)
 
 IN_FLOAT32 = ("SOLVER.AMP", "off")  # like `run.py compare`
+BY_DISTANCE = ("TEST.RE_RANKING", "False", "TEST.MULTI_QUERY", "False")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -52,8 +53,9 @@ def run(arguments: argparse.Namespace) -> None:
     """
     if not 0 < arguments.far < 1:
         raise ValueError(f"--far: expected above 0 and below 1, got {arguments.far}")
-    opened = open_evaluation(arguments.checkpoint, [*IN_FLOAT32, *arguments.opts], arguments.data)
-    protocol = replace(opened.evaluator.protocol, normalize=True, rerank=None, multi_query=False)
+    opts = [*IN_FLOAT32, *arguments.opts, *BY_DISTANCE]
+    opened = open_evaluation(arguments.checkpoint, opts, arguments.data)
+    protocol = replace(opened.evaluator.protocol, normalize=True)
     evaluator = replace(opened.evaluator, protocol=protocol)
     output = place_output(arguments.output, arguments.checkpoint, "thresholds")
     make_folder(output, "--output")
@@ -109,7 +111,7 @@ def describe_open_set(found: OpenSet | None) -> list[str]:
     """Log lines of an open-set identification."""
     if found is None:
         return [f"no open-set rates: they take {FEWEST_IDENTITIES} identities with a match"]
-    lines = ["open set, half of the identities unknown, measured on other ones than chosen on:"]
+    lines = ["open set: half of the identities are unknown; thresholds are of other identities"]
     for rate, point in found.at_far.items():
         remark = "" if found.measures(rate) else " (too few unknown queries to measure it)"
         lines.append(

@@ -56,3 +56,10 @@ def test_other_blocks_stay_closed(key):
 def test_option_given_twice_and_option_without_a_value_are_refused():
     with pytest.raises(ConfigError, match=r"overrides come in pairs.*'USER\.A' has no value"):
         load_cfg(None, ["USER.A", "USER.B", "1"])
+
+
+def test_values_of_a_dict_keep_their_type():
+    given = {"ID": "007", "NONE": None, "EMPTY": "", "WORD": "yes", "TEXT": "a: b", "N": 3}
+    assert free_options(load_cfg(None, {"USER": given})) == given
+    with pytest.raises(ConfigError, match=r"USER\.WHEN: .* is neither a number nor text"):
+        load_cfg(None, {"USER.WHEN": {1, 2}})

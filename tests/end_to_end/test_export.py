@@ -76,7 +76,7 @@ def test_published_folder_scores_like_the_checkpoint(run_export, script, straigh
     assert finished.status == 0, finished.output
     results = [
         json.loads((place / "results.json").read_text(encoding="utf-8"))["average"]
-        for place in (straight, tmp_path)
+        for place in (straight, folder)
     ]
     assert results[0] == results[1]
     assert f"| {100 * results[0]['mAP']:.1f} |" in (folder / "README.md").read_text("utf-8")

@@ -1,6 +1,7 @@
 """Identities with names: every output of the program says them."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -78,7 +79,7 @@ def test_search_leaves_out_what_exceeds_the_threshold(run, whales, script, tmp_p
     far, near = tmp_path / "far", tmp_path / "near"
     script(*arguments, "--top", 5, "--output", far)
     finished = script(*arguments, "--top", 5, "--output", near, "--threshold", "0.001")
-    assert "48 of 48 queries have a match" in finished.unwrapped
+    assert " of 48 queries have a match other than themselves" in finished.unwrapped
     every, kept = (read_json(x / "neighbours.json")["queries"] for x in (far, near))
     expected = [[x for x in query["nearest"] if x["distance"] <= 0.001] for query in every]
     assert [query["nearest"] for query in kept] == expected
@@ -165,3 +166,33 @@ def test_clusters_become_own_data(run, whales, script, tmp_path):
     folder = script("run.py", "cluster", run / "last.pth", whales.parent, "--output", tmp_path)
     assert folder.status == 0
     assert "with the labels" not in folder.unwrapped  # there are none
+
+
+def test_unknown_animals_are_neither_enrolled_nor_numbered(run, whales, script, tmp_path):
+    lines = whales.read_text(encoding="utf-8").splitlines()
+    table = whales.with_name("some.csv")
+    unknown = [re.sub('"[^"]*"', "unknown", line, count=1) for line in lines[1:4]]
+    table.write_text("\n".join([lines[0], *unknown, *lines[7:10]]), encoding="utf-8")
+    gallery = ("--gallery", tmp_path / "gallery")
+    finished = script("run.py", "enrol", run / "last.pth", table, *gallery)
+    assert "3 images of 1 identities enrolled" in finished.unwrapped
+    assert "3 images without a name left out" in finished.unwrapped
+    output = tmp_path / "some.npz"
+    script("run.py", "extract", run / "last.pth", table, "--output", output)
+    with np.load(output) as stored:
+        assert stored["names"].tolist() == ["", "", "", "Özil", "Özil", "Özil"]
+        assert stored["pids"].tolist()[:3] == [-1, -1, -1]
+    renamed = script("run.py", "enrol", run / "last.pth", table, "--name", "Willy", *gallery)
+    assert "3 of the images are enrolled under another name, too, e.g." in renamed.unwrapped
+
+
+def test_trained_names_in_another_table_are_noted(run, whales, script, tmp_path):
+    copy = whales.with_name("copy.csv")
+    shutil.copy(whales, copy)
+    finished = script(
+        *("test_clipreid.py", "TEST.WEIGHT", run / "last.pth", "DATASETS.TARGETS", copy),
+        *("OUTPUT_DIR", tmp_path),
+    )
+    assert "target copy: 4 test identities have names that were trained on" in finished.unwrapped
+    (target,) = read_json(tmp_path / "results.json")["targets"].values()
+    assert any("names that were trained on" in note for note in target["notes"])

@@ -42,7 +42,7 @@ def test_folder_without_cameras_keeps_same_camera_matches(tmp_path):
     assert len(splits.train) == 24
     assert len(splits.query) == 4
     assert len(splits.gallery) == 20
-    assert {s.camid for s in every(splits)} == {0}
+    assert {(s.camid, s.camera) for s in every(splits)} == {(0, "")}
     assert not splits.ignore_same_camera
     assert any("cameras unknown" in note for note in splits.notes)
     assert any("seed 0" in note for note in splits.notes)
@@ -208,6 +208,8 @@ def test_csv_with_absolute_paths_and_pids_only(tmp_path):
             "line 2: split is 'dev'; expected train, query, gallery or both",
         ),
         ("path,pid,date\n1.jpg,a,3/5/2021", "line 2: date is '3/5/2021'; write it as 2026"),
+        ("path,pid,date\n1.jpg,a,31-1-2026", "line 2: date is '31-1-2026'; write it as 2026"),
+        ("path,pid,date\n1.jpg,a,3 Feb 2026", "line 2: date is '3 Feb 2026'; write it as 2026"),
         ("path,pid,split\n1.jpg,a,train\n2.jpg,a,", "line 3: split is empty"),
     ],
 )
@@ -453,6 +455,23 @@ def test_split_both_is_query_and_gallery(tmp_path):
     assert "2 images are query and gallery, but not matches of themselves" in splits.notes
 
 
+@pytest.mark.parametrize(
+    ("groups", "last"),
+    [
+        (["enc7", "enc14", "enc9"], "enc14"),
+        (["9.5", "10.5", "10.25"], "10.25"),
+        (["2026-2-1", "2026-10-1", "2026/9/30"], "2026-10-1"),
+        (["20261001", "20260930"], "20261001"),
+    ],
+)
+def test_encounters_are_ordered_with_numbers_by_value(tmp_path, groups, last):
+    images = {f"{pid}{number}.jpg": group for pid in "ab" for number, group in enumerate(groups)}
+    rows = [f"{image},{image[0]},{group}" for image, group in images.items()]
+    text = "\n".join(["path,pid,encounter", *rows])
+    splits = read_csv(write_csv(tmp_path, text, *images), tested_only=True)
+    assert {images[Path(s.path).name] for s in splits.query} == {last}
+
+
 @pytest.mark.parametrize("column", ["encounter", "date"])
 def test_queries_are_of_an_identitys_last_encounter(tmp_path, column):
     days = ["2023-05-01", "2024-01-09", "2024-01-10"]
@@ -519,5 +538,7 @@ def test_a_data_frame_is_read_like_a_csv(tmp_path):
     assert {(s.camid, s.camera) for s in every(splits)} == {(0, "3"), (1, "4")}
     with pytest.raises(ValueError, match="the table, row 1: no such file"):
         read_dataset(Frame(["identity", "path"], [("a", "a/1.jpg"), ("a", "x.jpg")]), tmp_path)
+    with pytest.raises(ValueError, match="expected a data set's name or path, or a table, got 7"):
+        read_dataset(7, tmp_path)
     with pytest.raises(ValueError, match="the table, columns: expected the header path,pid"):
         read_dataset(Frame(["identity"], [("a",)]), tmp_path)

@@ -1,13 +1,15 @@
 """Error rates of thresholds agree with sorting all pairs."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor.metrics.distance import distmat_blocks
+from processor.metrics.distance import distance_blocks, distmat_blocks
 from processor.metrics.identities import Identities
 from processor.metrics.pair_counts import NONE_ACCEPTED
 from processor.metrics.verification import verify
@@ -146,3 +148,20 @@ def test_errors_say_which_pairs_are_missing():
         verified(np.ones((1, 2)), ([1], [1, 1], [0], [1, 1]))
     with pytest.raises(ValueError, match="expected above 0 and below 1, got 1"):
         verified(np.ones((1, 2)), ([1], [1, 2], [0], [1, 1]), rates=(1,))
+
+
+def test_a_pair_of_images_on_both_sides_counts_once():
+    """Everybody against everybody, two gallery images that are no queries, one query outside."""
+    rng = np.random.default_rng(0)
+    features = torch.from_numpy(rng.standard_normal((12, 4))).float()
+    pids = rng.integers(0, 4, 12)
+    query, gallery = [0, 1, 2, 3, 4, 5, 11], [5, 4, 3, 2, 1, 0, 9, 10]
+    places = [gallery.index(x) if x in gallery else -1 for x in query]
+    camids = [np.zeros(len(side), dtype=int) for side in (query, gallery)]
+    ids = Identities.check(pids[query], pids[gallery], *camids, ignore_same_camera=False)
+    ids = replace(ids, own_places=np.array(places))
+    source = partial(distance_blocks, features[query], features[gallery])
+    found = verify(source, ids, WorkingMemory(64))
+    pairs = {frozenset((q, g)) for q in query for g in gallery if q != g}
+    genuine = sum(pids[a] == pids[b] for a, b in map(tuple, pairs))
+    assert (found.num_genuine, found.num_impostor) == (genuine, len(pairs) - genuine)

@@ -18,7 +18,7 @@ from processor.pictures.sheet import (
     draw_sheet,
     write_sheets,
 )
-from processor.pictures.style import HUES, MARKS, PAPER, natural_order
+from processor.pictures.style import HUES, MARKS, PAPER
 
 HEIGHT = 96
 PURPLE = (120, 0, 200)
@@ -91,11 +91,6 @@ def test_meanings_have_different_colours_and_symbols():
         assert a.symbol != b.symbol
         assert a.strokes != b.strokes
     assert len(set(HUES)) == 8
-
-
-def test_names_are_sorted_with_numbers_by_value():
-    names = ["camera 10", "Moby", "camera 9", "10", "9", "Özil"]
-    assert sorted(names, key=natural_order) == ["9", "10", "Moby", "camera 9", "camera 10", "Özil"]
 
 
 def test_columns_are_aligned_in_rows_of_different_lengths(file):

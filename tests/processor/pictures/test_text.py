@@ -13,7 +13,7 @@ def test_wrapped_lines_fit_and_together_are_the_text(text, width):
     lines = wrap(text, 13, width)
     assert "".join(lines) == text
     for line in lines:
-        assert load_font(13).getlength(line) <= width or len(line) == 1
+        assert load_font(13, line).getlength(line) <= width or len(line) == 1
 
 
 def test_lines_break_after_spaces_and_separators():
@@ -27,3 +27,10 @@ def test_height_grows_with_lines_and_font():
     assert lines_height([], 20) == 0
     assert lines_height(["a", "b"], 20) == 2 * lines_height(["a"], 20)
     assert lines_height(["a"], 20) == 2 * lines_height(["a"], 10)
+
+
+def test_letters_of_other_alphabets_are_drawn():
+    """An unknown letter is drawn as a box, like U+FFFF."""
+    for character in "éöся":
+        font = load_font(20, character)
+        assert list(font.getmask(character)) != list(font.getmask("\uffff"))

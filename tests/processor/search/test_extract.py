@@ -213,6 +213,32 @@ def test_interrupted_appending_is_continued(extractor, folder, tmp_path, monkeyp
     assert read_features(output).paths == list(map(str, paths))
 
 
+def test_nothing_is_lost_when_a_second_append_is_interrupted(
+    extractor, folder, tmp_path, monkeypatch
+):
+    output, paths = tmp_path / "features.npz", sorted(folder.iterdir())
+    append_to_file(extractor, images_of(extractor, *paths[:4]), output)
+    append_to_file(extractor, images_of(extractor, *paths[:8]), output)
+    with monkeypatch.context() as patched:  # killed while the rows are unpacked
+        patched.setattr(FeatureFile, "append", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            append_to_file(extractor, images_of(extractor, *paths), output)
+    append_to_file(extractor, images_of(extractor, *paths), output)
+    assert read_features(output).paths == list(map(str, paths))
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def test_appending_keeps_earlier_names_and_says_so(extractor, folder, tmp_path, caplog):
+    output = tmp_path / "features.npy"
+    append_to_file(extractor, images_of(extractor, named(folder, "00.png,Moby,")), output)
+    append_to_file(extractor, images_of(extractor, named(folder, "00.png,Willy,")), output)
+    assert read_features(output).names == ["Moby"]
+    assert "1 images keep their earlier names" in caplog.text
+
+
 def killed(append, batches):
     """`append` that is interrupted after some batches of images that are not in the file yet."""
 

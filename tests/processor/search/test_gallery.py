@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from processor.metrics.pair_threshold import find_threshold
 from processor.search.gallery import Gallery, Match
 
 DIM = 3
@@ -268,3 +269,28 @@ def test_a_gallery_saved_without_its_extractor_stays_that_of_its_model(tmp_path)
     assert Gallery.load(tmp_path, Doubling("one")).names == ["a", "c"]
     with pytest.raises(ValueError, match="cannot be compared"):
         Gallery.load(tmp_path, Doubling("two"))
+
+
+def test_saving_leaves_other_files_of_the_folder_alone(tmp_path):
+    np.save(tmp_path / "features_of_mine.npy", np.eye(2))
+    gallery = Gallery()
+    gallery.add(np.eye(3), ["a", "b", "c"])
+    gallery.save(tmp_path)
+    gallery.remove("b")
+    gallery.save(tmp_path)
+    assert len(list(tmp_path.glob("*.npy"))) == 2
+    assert (tmp_path / "features_of_mine.npy").is_file()
+
+
+def test_names_cameras_and_thresholds_may_be_those_of_numpy_and_of_find_threshold(tmp_path):
+    gallery = Gallery()
+    gallery.add(np.eye(3), np.array(["a", "b", "c"]), cameras=np.array([1, 2, 3]))
+    gallery.save(tmp_path)
+    assert gallery.remove(names=np.array(["a"]), keys=np.array([1])) == 2
+    threshold = find_threshold(np.eye(4)[[0, 0, 1, 1]], ["a", "a", "b", "b"], far=0.1)
+    assert gallery.identify(np.eye(3)[2:], threshold) == ["c"]
+    with pytest.raises(ValueError, match="threshold: expected a distance"):
+        gallery.identify(np.eye(3), float("nan"))
+    for bad in (None, float("nan"), " "):
+        with pytest.raises(ValueError, match="is not a name"):
+            gallery.add(np.eye(3)[:1], [bad])
