@@ -153,6 +153,22 @@ def test_every_variant_resumes(stopped, train_in, tmp_path, variant):
     assert_same_run(tmp_path / "a", tmp_path / "b")
 
 
+def test_a_loss_that_draws_random_numbers_resumes(stopped, train_in, tmp_path):
+    plugin = tmp_path / "noise.py"
+    plugin.write_text(
+        "from torch import nn\nfrom clipreid.plugins import register_loss\n\n"
+        "class Noise(nn.Module):\n"
+        "    def forward(self, features, labels):\n"
+        "        return nn.functional.dropout(features).square().mean()\n\n"
+        'register_loss("noise", Noise())\n'
+    )
+    opts = ("PLUGINS", str(plugin), "MODEL.EXTRA_LOSSES", "noise,0.5", "INPUT.CACHE", "none")
+    train_in(tmp_path / "a", *opts)
+    stopped(tmp_path / "b", 2, 1, 2, *opts)
+    train_in(tmp_path / "b", *opts, "SOLVER.RESUME", "auto")
+    assert_same_run(tmp_path / "a", tmp_path / "b")
+
+
 @pytest.mark.parametrize("opts", [(), CENTER, PLUGIN])
 def test_run_killed_between_the_stages_is_bit_identical(train_in, monkeypatch, tmp_path, opts):
     """Only stage 1 is saved; stage 2 repeats its first draws."""
