@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "query", "gallery")
 BOTH = "both"  # query and gallery
+JUNK = "-1"  # the identity of images that nobody should use
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +36,40 @@ def assemble_splits(name: str, entries: list[Entry], *, tested_only: bool) -> Da
     """Number identities and cameras, then take the given split, draw one, or test all identities.
 
     Identities and cameras keep their names. If an image has no camera, all cameras count as
-    unknown.
+    unknown. As in the benchmarks, images of identity -1 are junk and left out, and those of
+    identity 0 (or 0000) are distractors, which are in the gallery only.
 
     Args:
         name: of the data.
         entries: the images, all with a split or all without.
         tested_only: no model was trained on the data, so it needs no training split.
+
+    Raises:
+        ValueError: nothing but junk; see `_check_given_split` and `split_own_data`.
     """
+    kept = [entry for entry in entries if entry.identity != JUNK]
+    if not kept:
+        raise ValueError(f"own data {name}: all {len(entries)} images are junk (identity {JUNK})")
+    samples = _number_entries(kept)
+    distractors = frozenset(x.pid for x in samples if not x.identity.strip("0"))
+    if kept[0].split:
+        splits = _take_given_split(name, kept, samples, distractors)
+    else:
+        draw = draw_test_only if tested_only else split_own_data
+        people = [sample for sample in samples if sample.pid not in distractors]
+        splits = draw(people, name=name, encounters=_number_encounters(name, kept, samples))
+        others = [sample for sample in samples if sample.pid in distractors]
+        splits = replace(splits, gallery=[*splits.gallery, *others])
+    notes = [*splits.notes, *_describe(kept, splits, len(entries) - len(kept))]
+    return replace(splits, notes=tuple(notes), distractors=distractors)
+
+
+def _number_entries(entries: Sequence[Entry]) -> list[Sample]:
     pids = number_names(entry.identity for entry in entries)
     cameras_known = all(entry.camera for entry in entries)
     camids = number_names(entry.camera for entry in entries)
-    encounter_names = sorted({entry.encounter for entry in entries}, key=natural_order)
-    numbers = {name: number for number, name in enumerate(encounter_names)}
-    encounters: dict[Sample, int] = {}
-    by_split: dict[str, list[Sample]] = {split: [] for split in ("", *SPLITS)}
-    for entry in entries:
-        sample = Sample(
+    return [
+        Sample(
             str(entry.path),
             pids[entry.identity],
             camids[entry.camera] if cameras_known else 0,
@@ -59,27 +78,37 @@ def assemble_splits(name: str, entries: list[Entry], *, tested_only: bool) -> Da
             entry.camera if cameras_known else "",
             camera_known=cameras_known,
         )
-        if entry.encounter:
-            encounters[sample] = numbers[entry.encounter]
+        for entry in entries
+    ]
+
+
+def _take_given_split(
+    name: str, entries: Sequence[Entry], samples: Sequence[Sample], distractors: frozenset[int]
+) -> DataSplits:
+    by_split: dict[str, list[Sample]] = {split: [] for split in SPLITS}
+    for entry, sample in zip(entries, samples, strict=True):
         for split in SPLITS[1:] if entry.split == BOTH else [entry.split]:
-            by_split[split].append(sample)
-    if by_split[""]:
-        draw = draw_test_only if tested_only else split_own_data
-        splits = draw(by_split[""], name=name, encounters=_if_complete(encounters, entries, name))
-    else:
-        splits = _check_given_split(name, *(by_split[split] for split in SPLITS))
+            if split == "gallery" or sample.pid not in distractors:
+                by_split[split].append(sample)
+    return _check_given_split(name, *by_split.values())
+
+
+def _describe(entries: Sequence[Entry], splits: DataSplits, junk: int) -> Iterator[str]:
+    """Notes on special identities and on cameras."""
+    if junk:
+        yield f"{junk:,} images of identity {JUNK} left out: junk"
+    background = sum(not entry.identity.strip("0") for entry in entries)
+    if background:
+        yield f"{background:,} images of identity 0: distractors, only in the gallery"
     both = sum(entry.split == BOTH for entry in entries)
     if both:
-        note = f"{both:,} images are query and gallery, but not matches of themselves"
-        splits = replace(splits, notes=(*splits.notes, note))
-    if splits.ignore_same_camera or not splits.query:
-        return splits
-    several = has_cameras([*splits.query, *splits.gallery])
-    cameras = "cameras unknown"
-    if cameras_known:
-        cameras = "several cameras" if several else "one camera"
-    note = f"{cameras}: no gallery image is left out as same-camera junk"
-    return replace(splits, notes=(*splits.notes, note))
+        yield f"{both:,} images are query and gallery, but not matches of themselves"
+    if splits.query and not splits.ignore_same_camera:
+        cameras = "cameras unknown"
+        if all(entry.camera for entry in entries):
+            several = has_cameras([*splits.query, *splits.gallery])
+            cameras = "several cameras" if several else "one camera"
+        yield f"{cameras}: no gallery image is left out as same-camera junk"
 
 
 def _check_given_split(
@@ -107,16 +136,21 @@ def number_names(names: Iterable[str]) -> dict[str, int]:
     return {name: number for number, name in enumerate(distinct)}
 
 
-def _if_complete(
-    encounters: dict[Sample, int], entries: Sequence[Entry], name: str
+def _number_encounters(
+    name: str, entries: Sequence[Entry], samples: Sequence[Sample]
 ) -> dict[Sample, int] | None:
-    """The encounters, or None if an image has none."""
-    missing = len(entries) - len(encounters)
-    if encounters and missing:
+    """The number of every image's encounter, ascending in time; None if an image has none."""
+    missing = sum(not entry.encounter for entry in entries)
+    if 0 < missing < len(entries):
         logger.warning(
             "own data %s: %d of %d images have no encounter or date, so none is used",
             name,
             missing,
             len(entries),
         )
-    return encounters if not missing else None
+    if missing:
+        return None
+    names = sorted({entry.encounter for entry in entries}, key=natural_order)
+    numbers = {encounter: number for number, encounter in enumerate(names)}
+    pairs = zip(samples, entries, strict=True)
+    return {sample: numbers[entry.encounter] for sample, entry in pairs}

@@ -7,19 +7,27 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from datasets.own.cameras import doubt_cameras, find_camera
 from datasets.own.entries import Entry, assemble_splits
-from datasets.own.table import read_csv
-from datasets.readers.layout import is_image
+from datasets.own.table import UNKNOWN_NAME, read_csv
+from datasets.readers.image_files import find_files, is_image
 from datasets.readers.market1501 import SPLIT_FOLDERS, read_market_tree
 from datasets.records import DataSplits
 
 logger = logging.getLogger(__name__)
 
-FOLDER_SPLITS = {"train": "train", "query": "query", "gallery": "gallery", "test": "gallery"}
-_CAMERA = re.compile(r"(?:_c|cam)(\d+)", re.IGNORECASE)
+FOLDER_SPLITS = {
+    "train": "train",
+    "query": "query",
+    "probe": "query",
+    "gallery": "gallery",
+    "test": "gallery",
+}
+OTHER_SPLITS = ("val", "valid", "validation", "dev", "train_all", "multi-query", "multi_query")
 _CAMERA_FOLDER = re.compile(r"(?:c|cam|camera)[ _-]?\d+", re.IGNORECASE)
 
 
@@ -47,11 +55,12 @@ def _is_csv(path: Path) -> bool:
 
 
 def read_folder(folder: Path, *, tested_only: bool = False) -> DataSplits:
-    """Read `<folder>/<identity>/**/*.jpg`, or `<folder>/{train,query,gallery}/<identity>/**/*.jpg`.
+    """Read `<folder>/<identity>/<image>`, or the same below folders of splits.
 
-    Images are jpg, png, bmp, tif and webp; `test/` is another name for `gallery/`. The camera is
-    the number after "_c" or "cam" in the file name (`0007_c2_001.jpg`, `door-cam2.png`) if every
-    file has one; otherwise cameras are unknown and count as one.
+    The splits are `train`, `query` (or `probe`) and `gallery` (or `test`); OTHER_SPLITS are left
+    out. An identity's folder may hold folders beside images. The camera is the number after
+    "c" or "cam" in the file name (`0007_c2_001.jpg`, `door-cam2.png`) if every file has one and the
+    numbers make sense (see `doubt_cameras`); otherwise cameras are unknown and count as one.
 
     Args:
         folder: the folder.
@@ -59,18 +68,15 @@ def read_folder(folder: Path, *, tested_only: bool = False) -> DataSplits:
 
     Raises:
         FileNotFoundError: no images in subfolders.
-        ValueError: see `assemble_splits`.
+        ValueError: an identity's folder holds only folders; see `assemble_splits`.
     """
     name = own_data_name(folder)
-    split_folders = _find_split_folders(folder)
-    if split_folders:
-        entries = [
-            replace(entry, split=split)
-            for subfolder, split in split_folders
-            for entry in _list_identities(subfolder)
-        ]
-    else:
-        entries = _list_identities(folder)
+    split_folders = _find_split_folders(folder) or [(folder, "")]
+    entries = [
+        replace(entry, split=split)
+        for subfolder, split in split_folders
+        for entry in _list_identities(name, subfolder)
+    ]
     if not entries:
         raise FileNotFoundError(
             f"own data {name}: no images in subfolders of {folder}; expected "
@@ -79,6 +85,15 @@ def read_folder(folder: Path, *, tested_only: bool = False) -> DataSplits:
             f"(train_dsgl.py), {folder}/train/unknown/<image>.jpg"
         )
     _doubt_identities(folder, sorted({entry.identity for entry in entries}))
+    entries = doubt_cameras(name, entries)
+    cameras = {entry.camera for entry in entries}
+    logger.info(
+        "own data %s: %d identities, %d images, %s",
+        name,
+        len({entry.identity for entry in entries}),
+        len(entries),
+        "cameras unknown" if "" in cameras else f"{len(cameras)} cameras from file names",
+    )
     return assemble_splits(name, entries, tested_only=tested_only)
 
 
@@ -97,35 +112,47 @@ def _doubt_identities(folder: Path, names: list[str]) -> None:
 
 def _find_split_folders(folder: Path) -> list[tuple[Path, str]]:
     """Split folders and their splits; empty if the folder holds identities."""
-    subfolders = _list_folders(folder)
-    names = {path.name.lower() for path in subfolders}
-    has_test = "query" in names and bool(names & {"gallery", "test"})
-    if not has_test and not names <= set(FOLDER_SPLITS):
+    subfolders = {path: path.name.lower() for path in _list_folders(folder)}
+    names = set(subfolders.values())
+    splits = {FOLDER_SPLITS.get(name, "") for name in names}
+    if not {"query", "gallery"} <= splits and not names <= {*FOLDER_SPLITS, *OTHER_SPLITS}:
         return []
-    ignored = sorted(names - set(FOLDER_SPLITS))
-    if ignored:
-        logger.warning("own data %s: ignored the folders %s", folder, ", ".join(ignored))
-    found = [(path, FOLDER_SPLITS.get(path.name.lower(), "")) for path in subfolders]
-    return [(path, split) for path, split in found if split]
+    if not splits - {""}:
+        return []
+    for path, name in subfolders.items():
+        if name not in FOLDER_SPLITS:
+            count = len(find_files(path).images)
+            logger.warning("own data %s: left out %s/ with %d images", folder, path.name, count)
+    return [(p, FOLDER_SPLITS[name]) for p, name in subfolders.items() if name in FOLDER_SPLITS]
 
 
 def _list_folders(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _list_identities(folder: Path) -> list[Entry]:
+def _list_identities(name: str, folder: Path) -> list[Entry]:
+    """The images of a folder's subfolders, each named after an identity."""
     loose = sum(is_image(path) for path in folder.iterdir() if path.is_file())
     if loose:
         logger.warning("own data %s: ignored %d images outside identity folders", folder, loose)
-    return [
-        Entry(image, identity.name, _find_camera(image))
-        for identity in _list_folders(folder)
-        for image in sorted(identity.rglob("*"))
-        if is_image(image) and image.is_file()
-    ]
+    entries = []
+    for identity in _list_folders(folder):
+        images = find_files(identity).images
+        if images and identity.name != UNKNOWN_NAME:
+            _check_depth(name, identity, images)
+        entries += [Entry(image, identity.name, find_camera(image)) for image in images]
+    return entries
 
 
-def _find_camera(image: Path) -> str:
-    """The number in the file name, without leading zeros, or nothing."""
-    match = _CAMERA.search(image.stem)
-    return str(int(match[1])) if match else ""
+def _check_depth(name: str, identity: Path, images: Sequence[Path]) -> None:
+    """Raise ValueError for a folder without an image of its own: it may not be an identity."""
+    if any(image.parent == identity for image in images):
+        return
+    inside = sorted({image.relative_to(identity).parts[0] for image in images})
+    some = ", ".join(inside[:3]) + (", ..." if len(inside) > 3 else "")
+    raise ValueError(
+        f"own data {name}: {identity} should be an identity, but it holds only folders "
+        f"({len(inside)}: {some}); the first image is {images[0].relative_to(identity.parent)}. If "
+        f"these are identities, name {identity} as the data set, or put all identities into one "
+        "folder; if they are parts of an identity, move their images up, or give a CSV file"
+    )
