@@ -37,7 +37,8 @@ def assemble_splits(name: str, entries: list[Entry], *, tested_only: bool) -> Da
 
     Identities and cameras keep their names. If an image has no camera, all cameras count as
     unknown. As in the benchmarks, images of identity -1 are junk and left out, and those of
-    identity 0 (or 0000) are distractors, which are in the gallery only.
+    identity 0 (or 0000) are distractors, which are in the gallery only; but where the identities
+    are 0, 1, 2, ... without a gap, 0 is one of them.
 
     Args:
         name: of the data.
@@ -51,7 +52,7 @@ def assemble_splits(name: str, entries: list[Entry], *, tested_only: bool) -> Da
     if not kept:
         raise ValueError(f"own data {name}: all {len(entries)} images are junk (identity {JUNK})")
     samples = _number_entries(kept)
-    distractors = frozenset(x.pid for x in samples if not x.identity.strip("0"))
+    distractors = _find_distractors(samples)
     if kept[0].split:
         splits = _take_given_split(name, kept, samples, distractors)
     else:
@@ -60,8 +61,9 @@ def assemble_splits(name: str, entries: list[Entry], *, tested_only: bool) -> Da
         splits = draw(people, name=name, encounters=_number_encounters(name, kept, samples))
         others = [sample for sample in samples if sample.pid in distractors]
         splits = replace(splits, gallery=[*splits.gallery, *others])
+    splits = replace(splits, distractors=distractors)
     notes = [*splits.notes, *_describe(kept, splits, len(entries) - len(kept))]
-    return replace(splits, notes=tuple(notes), distractors=distractors)
+    return replace(splits, notes=tuple(notes))
 
 
 def _number_entries(entries: Sequence[Entry]) -> list[Sample]:
@@ -82,6 +84,14 @@ def _number_entries(entries: Sequence[Entry]) -> list[Sample]:
     ]
 
 
+def _find_distractors(samples: Sequence[Sample]) -> frozenset[int]:
+    """The pids of identity 0 or 0000, unless the identities are numbered from 0."""
+    names = {sample.identity for sample in samples}
+    if names == {str(number) for number in range(len(names))}:
+        return frozenset()
+    return frozenset(sample.pid for sample in samples if not sample.identity.strip("0"))
+
+
 def _take_given_split(
     name: str, entries: Sequence[Entry], samples: Sequence[Sample], distractors: frozenset[int]
 ) -> DataSplits:
@@ -97,9 +107,14 @@ def _describe(entries: Sequence[Entry], splits: DataSplits, junk: int) -> Iterat
     """Notes on special identities and on cameras."""
     if junk:
         yield f"{junk:,} images of identity {JUNK} left out: junk"
-    background = sum(not entry.identity.strip("0") for entry in entries)
+    background = sum(x.pid in splits.distractors for x in splits.gallery)
     if background:
-        yield f"{background:,} images of identity 0: distractors, only in the gallery"
+        logger.warning(
+            "own data %s: identity 0 means background (distractors), as in the benchmarks; if it "
+            "is an identity, give it another name",
+            splits.name,
+        )
+        yield f"{background:,} gallery images of identity 0: distractors"
     both = sum(entry.split == BOTH for entry in entries)
     if both:
         yield f"{both:,} images are query and gallery, but not matches of themselves"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable, Sequence
 
 from yacs.config import CfgNode
 
 from config import ConfigError
+from datasets.records import Sample
 from datasets.registry import BENCHMARKS, locate
 from model.weights.read import WeightsFile
 
@@ -59,6 +61,31 @@ def cameras_of(cfg: CfgNode, name: str, cameras: dict[str, range]) -> range | No
                 raise ConfigError(
                     f"DATASETS.NAMES, DATASETS.TARGETS: two data sets are called {target}: "
                     f"{places}; cameras and results are looked up by the name of the folder or "
-                    f"file, so rename one; if both are the same: DATASETS.NAMES {target_path}"
+                    "file, so rename one"
                 )
     return cameras.get(target)
+
+
+def check_camera_names(samples: Iterable[Sample], rows: range, names: Sequence[str]) -> None:
+    """Check that the cameras of a data set are those a model was trained with, under their rows.
+
+    Cameras of own data are numbered by their names, so that a new camera moves those after it.
+
+    Args:
+        samples: of the data set.
+        rows: of its cameras in the model's camera table.
+        names: the camera behind every row of the table; empty = unknown.
+
+    Raises:
+        ConfigError: names a camera that the model does not know, or knows under another row.
+    """
+    for sample in samples:
+        row = rows.start + sample.camid
+        known = names[row] if row < rows.stop else "none"
+        if sample.camera and known and known != sample.camera:
+            trained = ", ".join(name for name in names[rows.start : rows.stop] if name)
+            raise ConfigError(
+                f"DATASETS.TARGETS: {sample.path} is from camera {sample.camera}, but the model "
+                f"learned camera {known} in its place; it was trained with {trained}. Rename the "
+                "data set, so that its cameras count as unknown, or restore its cameras"
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,7 @@ from datasets.images.build import build_evaluation_loader
 from datasets.records import DataSplits
 from datasets.registry import BENCHMARKS, locate, num_splits, read_dataset
 from model import ReIDModel
-from processor.checkpoints.cameras import cameras_of
+from processor.checkpoints.cameras import cameras_of, check_camera_names
 from processor.checkpoints.load import LoadedModel, open_model
 from processor.evaluation.evaluator import Evaluator
 from processor.evaluation.protocol import Protocol
@@ -78,10 +79,21 @@ def prepare_evaluation(loaded: LoadedModel, targets: list[Target] | None = None)
     if targets is None:
         _check_data_sets(loaded)
         targets = build_targets(cfg, loaded.cameras)
+    if cfg.MODEL.SIE_CAMERA:
+        _check_cameras(loaded, targets)
     model = loaded.model.to(device)
     if cfg.MODEL.COMPILE:
         compile_encoder(model)
     return OpenEvaluation(model, loaded, build_evaluator(cfg, targets, precision))
+
+
+def _check_cameras(loaded: LoadedModel, targets: Sequence[Target]) -> None:
+    """Raise ConfigError if a target's cameras are not those that the model knows by these rows."""
+    names = json.loads(str(loaded.meta.get("camera_names", "[]")))
+    for target in targets:
+        if names and target.cameras is not None:
+            images = [x for split in target.splits for x in (*split.query, *split.gallery)]
+            check_camera_names(images, target.cameras, names)
 
 
 def _check_data_sets(loaded: LoadedModel) -> None:

@@ -196,3 +196,19 @@ def test_trained_names_in_another_table_are_noted(run, whales, script, tmp_path)
     assert "target copy: 4 test identities have names that were trained on" in finished.unwrapped
     (target,) = read_json(tmp_path / "results.json")["targets"].values()
     assert any("names that were trained on" in note for note in target["notes"])
+
+
+def test_cameras_that_moved_since_the_training_are_refused(train_in, whales, script, tmp_path):
+    """A new camera comes before the others in the order of names."""
+    table = whales.with_name("bay.csv")
+    text = whales.read_text(encoding="utf-8")
+    table.write_text(text, encoding="utf-8")
+    options = ["DATASETS.NAMES", str(table), "MODEL.SIE_CAMERA", "True"]
+    train_in(tmp_path, *options, "SOLVER.STAGE2.IMS_PER_BATCH", "16")
+    test = ("test_clipreid.py", "TEST.WEIGHT", tmp_path / "last.pth", "OUTPUT_DIR", tmp_path / "e")
+    assert script(*test).status == 0
+    table.write_text(text.replace('"bay"', '"harbour"').replace("10.0.0.7", "attic"), "utf-8")
+    finished = script(*test)
+    assert finished.status == 1
+    assert ", but the model learned camera " in finished.unwrapped
+    assert "it was trained with 10.0.0.7, Nord, 3, bay. Rename" in finished.unwrapped

@@ -45,7 +45,7 @@ def test_layumis_layout_leaves_junk_out_and_never_trains_on_distractors(tmp_path
     assert identities(splits.gallery) == ["0000", "0005", "0006"]
     assert {x.identity for x in splits.gallery if x.pid in splits.distractors} == {"0000"}
     assert "1 images of identity -1 left out: junk" in splits.notes
-    assert "2 images of identity 0: distractors, only in the gallery" in splits.notes
+    assert "1 gallery images of identity 0: distractors" in splits.notes
 
 
 def test_distractors_of_a_drawn_split_are_gallery_images(tmp_path):
@@ -160,3 +160,15 @@ def test_what_was_understood_is_one_line(tmp_path, caplog):
         splits = read_images(tmp_path, "{n}_c{i}.jpg")
     assert splits.ignore_same_camera
     assert "6 identities, 36 images, 6 cameras from file names" in caplog.text
+
+
+def test_identities_numbered_from_0_are_identities(tmp_path):
+    rows = [f"{pid}{i}.jpg,{pid}" for pid in range(6) for i in range(3)]
+    make_files(tmp_path, *(row.partition(",")[0] for row in rows))
+    (tmp_path / "all.csv").write_text("\n".join(["path,pid", *rows]))
+    splits = read_csv(tmp_path / "all.csv", tested_only=True)
+    assert identities(splits.query) == list("012345")
+    assert not splits.distractors
+    (tmp_path / "gap.csv").write_text("\n".join(["path,pid", *rows[:3], *rows[6:]]))
+    splits = read_csv(tmp_path / "gap.csv", tested_only=True)
+    assert identities(splits.query) == list("2345")
