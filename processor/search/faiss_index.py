@@ -44,7 +44,7 @@ class FaissIndex:
 
     def __init__(self, gallery_features: FeatureArray, kind: str, file: Path | None = None) -> None:
         if kind not in INDEXES:
-            raise ValueError(f"index: {kind!r}; known: {', '.join(INDEXES)}")
+            raise ValueError(f"--index: {kind!r}; known: {', '.join(INDEXES)}")
         faiss = _import_faiss(kind)
         gallery, _ = check_features(gallery_features, gallery_features)
         self.kind = kind
@@ -81,7 +81,7 @@ def _import_faiss(kind: str) -> ModuleType:
         import faiss
     except ImportError as error:
         raise ValueError(
-            f"index {kind} needs faiss: pip install faiss-cpu; without an index the search is "
+            f"--index {kind} needs faiss: pip install faiss-cpu; without --index the search is "
             "exact and does not need it"
         ) from error
     return faiss
@@ -97,8 +97,8 @@ def _open_coded_index(faiss: ModuleType, gallery: Tensor, file: Path | None) -> 
         logger.info("index %s belongs to other features and is rebuilt", file)
     if len(gallery) < SMALLEST_GALLERY:
         raise ValueError(
-            f"index ivfpq: training an index takes {SMALLEST_GALLERY:,} gallery images, got "
-            f"{len(gallery):,}; search without an index"
+            f"--index ivfpq: training an index takes {SMALLEST_GALLERY:,} gallery images, got "
+            f"{len(gallery):,}; leave --index out"
         )
     index = _train_coded_index(faiss, gallery.numpy())
     if file is not None:

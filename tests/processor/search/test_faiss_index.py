@@ -68,10 +68,10 @@ def test_too_small_gallery_is_rejected(data):
 
 def test_error_without_faiss_says_what_to_install(data, monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(ValueError, match="index flat needs faiss: pip install faiss-cpu"):
+    with pytest.raises(ValueError, match="--index flat needs faiss: pip install faiss-cpu"):
         FaissIndex(data[1], "flat").search(data[0], 10)
 
 
 def test_error_of_an_unknown_index_lists_the_known(data):
-    with pytest.raises(ValueError, match="index: 'hnsw'; known: flat, ivfpq"):
+    with pytest.raises(ValueError, match="--index: 'hnsw'; known: flat, ivfpq"):
         FaissIndex(data[1], "hnsw").search(data[0], 10)
