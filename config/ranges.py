@@ -117,7 +117,7 @@ BOUNDS: dict[str, Bounds] = {
     "DSGL.HARD_WEIGHT": SHARE,
     "DSGL.MOMENTUM": SHARE,
     "DSGL.TEMPERATURE": Bounds(0, 100, above=True),
-    "DSGL.ORDERS": Bounds(1, 100),
+    "DSGL.ORDERS": Bounds(1, 1000),
     "DSGL.W_DIS": SWITCH,
     "DSGL.W_KL": SWITCH,
     "DSGL.TAU_DIS": Bounds(0, 1, above=True),

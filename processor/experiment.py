@@ -44,7 +44,7 @@ from processor.runtime.precision import Precision
 from processor.runtime.progress import clock
 from processor.runtime.run_folder import RunFolder
 from processor.runtime.seeding import seed_everything, use_deterministic_kernels
-from processor.runtime.signals import StopRequest
+from processor.runtime.signals import Interrupted, StopRequest
 from processor.runtime.wrapping import compile_encoder
 from processor.training.build import build_stages
 from processor.training.plan import RunPlan, add_remarks, plan_run
@@ -67,10 +67,14 @@ def train(cfg: CfgNode) -> EvaluationReport:
     Raises:
         ConfigError, FileNotFoundError, ValueError: configuration, data or weights cannot be used;
             says what to change.
-        Interrupted: SIGTERM; `last.pth` holds the state.
+        Interrupted: SIGINT, SIGTERM, SIGHUP or SIGUSR1; `last.pth` holds the state.
     """
     with ExitStack() as cleanup:
-        return _train(cfg, cleanup)
+        try:
+            return _train(cfg, cleanup)
+        except Interrupted:
+            logger.info("to continue from last.pth, if there is one: SOLVER.RESUME auto")
+            raise
 
 
 def _train(cfg: CfgNode, cleanup: ExitStack) -> EvaluationReport:
@@ -249,12 +253,15 @@ def evaluate(config_file: str | None = None, opts: Overrides = ()) -> Evaluation
 
     Raises:
         ConfigError, FileNotFoundError, ValueError: see `open_model` and `read_dataset`.
+        Interrupted: as `train`; no results are written.
     """
-    with run_log() as log:
-        return _evaluate(config_file, list_overrides(opts), log)
+    with run_log() as log, StopRequest() as stop:
+        return _evaluate(config_file, list_overrides(opts), log, stop)
 
 
-def _evaluate(config_file: str | None, opts: list[str], log: LogFile) -> EvaluationReport:
+def _evaluate(
+    config_file: str | None, opts: list[str], log: LogFile, stop: StopRequest
+) -> EvaluationReport:
     typed = dict(zip(opts[::2], opts[1::2], strict=False))
     weight = typed.get("TEST.WEIGHT")
     if not weight:
@@ -269,7 +276,7 @@ def _evaluate(config_file: str | None, opts: list[str], log: LogFile) -> Evaluat
     if loaded.use_all:
         check_names(loaded.cameras, [target.name for target in targets])
     notes = note_same_people(loaded.cameras, [target.splits for target in targets])
-    evaluator = replace(opened.evaluator, targets=add_remarks(targets, notes))
+    evaluator = replace(opened.evaluator, targets=add_remarks(targets, notes), stop=stop)
     evaluator.check()
     report = evaluator(opened.model)
     log_results(report)

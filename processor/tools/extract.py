@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.image_lists import read_image_lists
 from processor.extractor import Extractor
 from processor.runtime import distributed
+from processor.runtime.signals import Interrupted
 from processor.search.extract import (
     SUFFIXES,
     Images,
@@ -19,6 +21,8 @@ from processor.search.extract import (
 )
 from processor.search.feature_file import StoredFeatures, check_same_model, read_features
 from processor.tools.command_line import place_output
+
+logger = logging.getLogger(__name__)
 
 
 def open_extractor(arguments: argparse.Namespace, *, normalize: bool = True) -> Extractor:
@@ -55,7 +59,11 @@ def run(arguments: argparse.Namespace) -> None:
     extractor = open_extractor(arguments, normalize=not arguments.no_normalize)
     images = read_places(extractor, arguments.images)
     write = append_to_file if arguments.append else extract_to_file
-    write(extractor, images, output, on_bad_image=extractor.cfg.INPUT.ON_BAD_IMAGE)
+    try:
+        write(extractor, images, output, on_bad_image=extractor.cfg.INPUT.ON_BAD_IMAGE)
+    except Interrupted:
+        logger.info("%s: to continue, run the same command again", output)
+        raise
 
 
 def read_places(extractor: Extractor, places: Sequence[str], *, by_folder: bool = False) -> Images:
