@@ -19,6 +19,7 @@ from processor.metrics.open_set import (
     identify_open_set,
     nearest_by_identity,
 )
+from processor.metrics.twins import describe_twins
 from processor.metrics.verification import FALSE_ACCEPT_RATES, Verification, verify
 from processor.pictures.figure import save_figure
 from processor.pictures.verification import draw_verification
@@ -62,12 +63,17 @@ def run(arguments: argparse.Namespace) -> None:
         retrieval = evaluator.retrieval(opened.model, replace(target, cameras=None))
         if not distributed.is_first():
             continue
+        twins = retrieval.count_twins()
+        notes = [describe_twins(twins, len(retrieval.query))] if twins else []
+        for note in notes:
+            logger.warning("%s: %s", target.name, note)
         found = verify_pairs(retrieval, protocol, arguments.far)
         open_set = measure_open_set(retrieval, protocol)
         record = {
             **threshold_record(found, arguments.far),
             "open_set": open_set_record(open_set),
             "data": target.name,
+            "notes": notes,
             "data_fingerprint": target.fingerprint,
             "checkpoint": arguments.checkpoint,
             "model": describe_features(opened.loaded),
