@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from yacs.config import CfgNode
@@ -36,9 +37,11 @@ class Bounds:
     def __str__(self) -> str:
         each = "" if self.length is None else f"{self.length} numbers, each "
         low, high = f"{self.low:,}", f"{self.high:,}"
-        if not (self.above or self.below):
+        if not (self.above or self.below or self.high == math.inf):
             return f"{each}between {low} and {high}"
         left = f"above {low}" if self.above else f"at least {low}"
+        if self.high == math.inf:
+            return f"{each}{left}"
         return f"{each}{left} and {f'below {high}' if self.below else f'at most {high}'}"
 
 
@@ -46,7 +49,8 @@ SHARE = Bounds(0, 1)
 SWITCH = Bounds(0, 1000)  # a weight; 0 = off
 PIXELS = Bounds(1, 4096, length=2)
 EPOCHS = Bounds(1, 100_000)
-RATE = Bounds(0, 10)
+RATE = Bounds(0, math.inf)  # one that is too large ends in a loss that is not finite
+DECAY = Bounds(0, 10)
 COUNT = Bounds(1, 1_000_000)
 COUNT_OR_0 = Bounds(0, 1_000_000)
 BATCH = Bounds(2, 1_000_000)
@@ -83,7 +87,7 @@ BOUNDS: dict[str, Bounds] = {
     "SOLVER.STAGE1.MAX_EPOCHS": EPOCHS,
     "SOLVER.STAGE1.BASE_LR": RATE,
     "SOLVER.STAGE1.MOMENTUM": SGD_MOMENTUM,
-    "SOLVER.STAGE1.WEIGHT_DECAY": RATE,
+    "SOLVER.STAGE1.WEIGHT_DECAY": DECAY,
     "SOLVER.STAGE1.WARMUP_EPOCHS": Bounds(0, 100_000),
     "SOLVER.STAGE1.WARMUP_LR_INIT": RATE,
     "SOLVER.STAGE1.LR_MIN": RATE,
@@ -94,8 +98,8 @@ BOUNDS: dict[str, Bounds] = {
     "SOLVER.STAGE2.BASE_LR": RATE,
     "SOLVER.STAGE2.BIAS_LR_FACTOR": Bounds(0, 1000),
     "SOLVER.STAGE2.MOMENTUM": SGD_MOMENTUM,
-    "SOLVER.STAGE2.WEIGHT_DECAY": RATE,
-    "SOLVER.STAGE2.WEIGHT_DECAY_BIAS": RATE,
+    "SOLVER.STAGE2.WEIGHT_DECAY": DECAY,
+    "SOLVER.STAGE2.WEIGHT_DECAY_BIAS": DECAY,
     "SOLVER.STAGE2.CENTER_LR": RATE,
     "SOLVER.STAGE2.CENTER_LOSS_WEIGHT": Bounds(0, 1000, above=True),
     "SOLVER.STAGE2.STEPS": EPOCHS,

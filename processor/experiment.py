@@ -31,12 +31,7 @@ from processor.checkpoints.resume import StartingPoint, build_starting_model, fi
 from processor.evaluation.build import build_evaluator, prepare_evaluation
 from processor.evaluation.evaluator import Evaluator
 from processor.results.files import save_evaluation, save_results
-from processor.results.report import (
-    EvaluationReport,
-    closing_table,
-    format_table,
-    log_results,
-)
+from processor.results.report import EvaluationReport, closing_table, format_table, log_results
 from processor.runtime import distributed
 from processor.runtime.device import choose_device, describe_device
 from processor.runtime.log import LogFile, run_log
@@ -44,7 +39,7 @@ from processor.runtime.precision import Precision
 from processor.runtime.progress import clock
 from processor.runtime.run_folder import RunFolder
 from processor.runtime.seeding import seed_everything, use_deterministic_kernels
-from processor.runtime.signals import Interrupted, StopRequest
+from processor.runtime.signals import StopRequest
 from processor.runtime.wrapping import compile_encoder
 from processor.training.build import build_stages
 from processor.training.plan import RunPlan, add_remarks, plan_run
@@ -67,14 +62,10 @@ def train(cfg: CfgNode) -> EvaluationReport:
     Raises:
         ConfigError, FileNotFoundError, ValueError: configuration, data or weights cannot be used;
             says what to change.
-        Interrupted: SIGINT, SIGTERM, SIGHUP or SIGUSR1; `last.pth` holds the state.
+        Interrupted: a signal; `last.pth` holds the state.
     """
     with ExitStack() as cleanup:
-        try:
-            return _train(cfg, cleanup)
-        except Interrupted:
-            logger.info("to continue from last.pth, if there is one: SOLVER.RESUME auto")
-            raise
+        return _train(cfg, cleanup)
 
 
 def _train(cfg: CfgNode, cleanup: ExitStack) -> EvaluationReport:
@@ -253,7 +244,7 @@ def evaluate(config_file: str | None = None, opts: Overrides = ()) -> Evaluation
 
     Raises:
         ConfigError, FileNotFoundError, ValueError: see `open_model` and `read_dataset`.
-        Interrupted: as `train`; no results are written.
+        Interrupted: a signal; no results are written.
     """
     with run_log() as log, StopRequest() as stop:
         return _evaluate(config_file, list_overrides(opts), log, stop)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from datasets.checks.outputs import check_output
 from datasets.own.table import UNKNOWN_NAME
 from datasets.records import Sample
 from processor.clustering import OUTLIER, describe_clusters, group, jaccard_distance
@@ -40,13 +41,14 @@ def run(arguments: argparse.Namespace) -> None:
     """
     extractor = open_extractor(arguments)
     options = extractor.cfg.DSGL
+    output = place_output(arguments.output, arguments.checkpoint, "clusters")
+    check_output(output, "--output", arguments.images, extractor.cfg.DATASETS.ROOT_DIR)
     stored = read_or_extract(extractor, arguments.images, "IMAGES", by_folder=True)
     features = normalize_features(torch.from_numpy(stored.features))
     distance = jaccard_distance(features, options.K1, options.K2, max_distance=options.EPS)
     labels = group(distance, options.EPS, options.MIN_SAMPLES)
     identities = known_identities(stored.samples)
     statistics = describe_clusters(labels, identities)
-    output = place_output(arguments.output, arguments.checkpoint, "clusters")
     output.mkdir(parents=True, exist_ok=True)
     how = {"eps": options.EPS, "k1": options.K1, "k2": options.K2}
     how["min_samples"] = options.MIN_SAMPLES

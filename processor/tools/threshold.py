@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.checks.outputs import check_output
 from processor.checkpoints.description import describe_features
 from processor.evaluation.build import open_evaluation
 from processor.evaluation.protocol import Protocol
@@ -57,6 +58,8 @@ def run(arguments: argparse.Namespace) -> None:
     protocol = replace(opened.evaluator.protocol, normalize=True, rerank=None, multi_query=False)
     evaluator = replace(opened.evaluator, protocol=protocol)
     output = place_output(arguments.output, arguments.checkpoint, "thresholds")
+    data = opened.loaded.cfg.DATASETS
+    check_output(output, "--output", data.TARGETS or data.NAMES, data.ROOT_DIR)
     make_folder(output, "--output")
     unusable = []
     for target in evaluator.targets:

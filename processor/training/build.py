@@ -191,11 +191,7 @@ def build_dsgl_stage(
             stop=stop,
         )
         clustering = ClusterOptions(
-            options.EPS,
-            options.MIN_SAMPLES,
-            options.K1,
-            options.K2,
-            options.ORDERS,
+            *(options.EPS, options.MIN_SAMPLES, options.K1, options.K2, options.ORDERS),
             cfg.TEST.CHUNK_MB,
         )
         found = find_clusters(table, clustering)
