@@ -64,6 +64,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q tests/test_documents.py
 
 docs: $(VENV)/.installed-docs
+	$(BIN)/python docs/make_options.py --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "open site/index.html"
 

@@ -163,7 +163,7 @@ _C.DSGL.LABEL_SMOOTHING = False  # True = label smoothing of 0.1 in the memory l
 _C.DSGL.ORDERS = 2  # irrelevant labels per image: the other clusters it resembles most
 _C.DSGL.W_DIS = 1.0  # weight of the disentangled loss (DLhybrid)
 _C.DSGL.W_KL = 1.0  # weight of the relative entropy (DLhybrid); 0 = one image per anchor
-_C.DSGL.TAU_DIS = 0.5  # weight of disentangled prototypes in the disentangled loss
+_C.DSGL.TAU_DIS = 0.5  # weight of disentangled prototypes in their loss, which W_DIS 0 leaves out
 _C.DSGL.TAU_KL_POS = 0.8  # weight of the positive prototype in the guided prototypes
 _C.DSGL.TAU_KL_NEG = 0.1  # weight of the negative prototypes in the guided prototypes
 _C.DSGL.KL_DETACH = False  # True = no gradient through the guided prediction

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import yaml
 
 from config.errors import ConfigError
-from config.options import check_unique, flatten, given_twice, is_block
+from config.legacy import translate_key
+from config.options import ACCEPTED, flatten, given_twice, is_block
 
 BASE_KEY = "_BASE_"
 
@@ -69,17 +71,12 @@ def find_recipe(path: Path) -> Path:
 
 
 def make_layer(tree: dict[str, Any], source: str) -> Layer:
-    """The options of a tree; an empty block, such as `DATASETS:`, counts as absent.
-
-    Raises:
-        ConfigError: an option is given under two names.
-    """
+    """The options of a tree; an empty block, such as `DATASETS:`, counts as absent."""
     pairs = [
         (key, value)
         for key, value in flatten(tree)
         if key != BASE_KEY and not (value is None and ("." not in key or is_block(key)))
     ]
-    check_unique(pairs, source)
     return Layer(source, pairs)
 
 
@@ -115,14 +112,15 @@ def read_tree(text: str, source: str) -> dict[str, Any]:
     """The tree of options in YAML text; empty text is an empty tree.
 
     Raises:
-        ConfigError: not YAML, not a tree, or a key is given twice in a block.
+        ConfigError: not YAML, not a tree, or an option is given twice, under one name or two.
     """
     loader = OptionLoader(text)
     try:
         node = loader.get_single_node()
         if node is None:
             return {}
-        _check_keys(loader, node, source)
+        if isinstance(node, yaml.MappingNode):
+            _check_keys(loader, node, source)
         tree = loader.construct_document(node)
     except yaml.YAMLError as error:
         raise ConfigError(f"{source} is not valid YAML: {error}") from error
@@ -133,19 +131,29 @@ def read_tree(text: str, source: str) -> dict[str, Any]:
     return tree
 
 
-def _check_keys(loader: yaml.SafeLoader, node: yaml.Node, source: str, prefix: str = "") -> None:
-    """Raise ConfigError if a mapping has a key twice; YAML would keep the last value only."""
-    if not isinstance(node, yaml.MappingNode):
-        return
-    seen: dict[str, yaml.Node] = {}
-    for key_node, value_node in node.value:
-        key = f"{prefix}{key_node.value}"
-        if key in seen:
-            nodes = (seen[key], value_node)
-            first, second = (loader.construct_object(x, deep=True) for x in nodes)
-            raise given_twice((key, first), (key, second), source)
-        seen[key] = value_node
-        _check_keys(loader, value_node, source, f"{key}.")
+def _check_keys(loader: yaml.SafeLoader, root: yaml.Node, source: str) -> None:
+    """Raise ConfigError if an option or a block is written twice; YAML would keep the last."""
+    seen: dict[str, str] = {}
+    for key, key_node, value_node in list(_written_keys(root)):  # constructing merges `<<` blocks
+        value = loader.construct_object(value_node, deep=True)
+        written = f"{key} {value} in line {key_node.start_mark.line + 1}"
+        name = translate_key(key, ACCEPTED)
+        if name in seen:
+            raise given_twice(key, seen[name], written, source)
+        seen[name] = written
+
+
+def _written_keys(root: yaml.Node) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
+    """Dotted name, key and value of everything that is written; an alias is followed once."""
+    places, visited = deque([("", root)]), {id(root)}
+    while places:
+        prefix, block = places.popleft()
+        for key_node, value_node in block.value:
+            key = f"{prefix}{key_node.value}"
+            yield key, key_node, value_node
+            if isinstance(value_node, yaml.MappingNode) and id(value_node) not in visited:
+                visited.add(id(value_node))
+                places.append((f"{key}.", value_node))
 
 
 def read_value(text: str, source: str) -> Any:

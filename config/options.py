@@ -76,16 +76,17 @@ def nearest_options(key: str) -> list[str]:
 
 def check_unique(pairs: Iterable[tuple[str, Any]], source: str) -> None:
     """Raise ConfigError if an option is given twice, under one name or two."""
-    seen: dict[str, tuple[str, Any]] = {}
+    seen: dict[str, str] = {}
     for key, value in pairs:
         name = translate_key(key, ACCEPTED)
+        written = f"{key} {value}"
         if name in seen:
-            raise given_twice(seen[name], (key, value), source)
-        seen[name] = (key, value)
+            raise given_twice(key, seen[name], written, source)
+        seen[name] = written
 
 
-def given_twice(first: tuple[str, Any], second: tuple[str, Any], source: str) -> ConfigError:
-    """The error for two pairs of key and value that set one option."""
-    (key, value), (again, other) = first, second
-    written = f"{key} {value} and {again} {other}"
-    return ConfigError(f"{again} is given twice (from {source}): {written}; keep one of them")
+def given_twice(key: str, first: str, second: str, source: str) -> ConfigError:
+    """The error for two places, as shown, that set one option or block."""
+    return ConfigError(
+        f"{key} is given twice (from {source}): {first} and {second}; keep one of them"
+    )

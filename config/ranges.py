@@ -1,88 +1,156 @@
-"""Ranges of numbers in options."""
+"""The bounds of every number in the options; docs/options.md shows them."""
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass
 
 from yacs.config import CfgNode
 
 from config.errors import ConfigError
 from config.options import lookup
 
-AT_LEAST: dict[str, float] = {
-    "INPUT.PADDING": 0,
-    "DATALOADER.NUM_WORKERS": 0,
-    "DATALOADER.NUM_INSTANCE": 1,
-    "DATALOADER.DFGS.NUM_NEIGHBOURS": 1,
-    "DATALOADER.DFGS.SKIP": 0,
-    "DATALOADER.DFGS.MAX_VISITS": 0,
-    "DATALOADER.DFGS.REFRESH_PERIOD": 1,
-    "DATALOADER.DFGS.IMAGES_PER_ID": 1,
-    "SOLVER.SEED": 0,
-    "SOLVER.MARGIN": 0,
-    "SOLVER.STAGE0.MAX_EPOCHS": 0,
-    "SOLVER.STAGE1.IMS_PER_BATCH": 2,
-    "SOLVER.STAGE1.MAX_EPOCHS": 1,
-    "SOLVER.STAGE1.BASE_LR": 0,
-    "SOLVER.STAGE1.WARMUP_EPOCHS": 0,
-    "SOLVER.STAGE1.CHECKPOINT_PERIOD": 1,
-    "SOLVER.STAGE1.LOG_PERIOD": 1,
-    "SOLVER.STAGE2.IMS_PER_BATCH": 2,
-    "SOLVER.STAGE2.MAX_EPOCHS": 1,
-    "SOLVER.STAGE2.BASE_LR": 0,
-    "SOLVER.STAGE2.WARMUP_ITERS": 0,
-    "SOLVER.STAGE2.CHECKPOINT_PERIOD": 1,
-    "SOLVER.STAGE2.LOG_PERIOD": 1,
-    "SOLVER.STAGE2.EVAL_PERIOD": 1,
-    "DSGL.EMBED_DIM": 0,
-    "DSGL.ITERS": 0,
-    "DSGL.STEP_SIZE": 0,
-    "DSGL.RECLUSTER_EVERY": 1,
-    "DSGL.MIN_SAMPLES": 2,
-    "DSGL.K1": 1,
-    "DSGL.K2": 1,
-    "DSGL.ORDERS": 1,
-    "DSGL.W_DIS": 0,
-    "DSGL.W_KL": 0,
-    "TEST.IMS_PER_BATCH": 1,
-    "TEST.CHUNK_MB": 1,
-    "TEST.RE_RANKING_K1": 1,
-    "TEST.RE_RANKING_K2": 1,
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The values that a number, or every number of a list, may have.
+
+    Attributes:
+        low: least value.
+        high: largest value.
+        above: `low` itself is too small.
+        below: `high` itself is too large.
+        length: of a list; None = any.
+    """
+
+    low: float
+    high: float
+    above: bool = False
+    below: bool = False
+    length: int | None = None
+
+    def hold(self, value: float) -> bool:
+        """Whether a number is inside."""
+        low = self.low < value if self.above else self.low <= value
+        return low and (value < self.high if self.below else value <= self.high)
+
+    def __str__(self) -> str:
+        each = "" if self.length is None else f"{self.length} numbers, each "
+        low, high = f"{self.low:,}", f"{self.high:,}"
+        if not (self.above or self.below or self.high == math.inf):
+            return f"{each}between {low} and {high}"
+        left = f"above {low}" if self.above else f"at least {low}"
+        if self.high == math.inf:
+            return f"{each}{left}"
+        return f"{each}{left} and {f'below {high}' if self.below else f'at most {high}'}"
+
+
+SHARE = Bounds(0, 1)
+SWITCH = Bounds(0, 1000)  # a weight; 0 = off
+PIXELS = Bounds(1, 4096, length=2)
+EPOCHS = Bounds(1, 100_000)
+RATE = Bounds(0, math.inf)  # one that is too large ends in a loss that is not finite
+DECAY = Bounds(0, 10)
+COUNT = Bounds(1, 1_000_000)
+COUNT_OR_0 = Bounds(0, 1_000_000)
+BATCH = Bounds(2, 1_000_000)
+SGD_MOMENTUM = Bounds(0, 1, below=True)
+
+BOUNDS: dict[str, Bounds] = {
+    "MODEL.STRIDE_SIZE": Bounds(1, 64, length=2),
+    "MODEL.SIE_COE": Bounds(0, 1000),
+    "MODEL.ID_LOSS_WEIGHT": SWITCH,
+    "MODEL.TRIPLET_LOSS_WEIGHT": SWITCH,
+    "MODEL.I2T_LOSS_WEIGHT": SWITCH,
+    "INPUT.SIZE_TRAIN": PIXELS,
+    "INPUT.SIZE_TEST": PIXELS,
+    "INPUT.PIXEL_MEAN": Bounds(0, 1, length=3),
+    "INPUT.PIXEL_STD": Bounds(0, 1, above=True, length=3),
+    "INPUT.PROB": SHARE,
+    "INPUT.PADDING": Bounds(0, 512),
+    "INPUT.RE_PROB": SHARE,
+    "INPUT.GRAYSCALE_PROB": SHARE,
+    "INPUT.JITTER_PROB": SHARE,
+    "INPUT.JITTER": Bounds(0, 10, length=4),
+    "INPUT.AUGMIX_PROB": SHARE,
+    "DATALOADER.NUM_WORKERS": Bounds(0, 1024),
+    "DATALOADER.NUM_INSTANCE": Bounds(1, 10_000),
+    "DATALOADER.DFGS.NUM_NEIGHBOURS": Bounds(1, 10_000),
+    "DATALOADER.DFGS.SKIP": Bounds(0, 10_000),
+    "DATALOADER.DFGS.MAX_VISITS": COUNT_OR_0,
+    "DATALOADER.DFGS.REFRESH_PERIOD": EPOCHS,
+    "DATALOADER.DFGS.IMAGES_PER_ID": COUNT,
+    "SOLVER.SEED": Bounds(0, 2**63 - 1),
+    "SOLVER.MARGIN": Bounds(0, 1000),
+    "SOLVER.STAGE0.MAX_EPOCHS": Bounds(0, 100_000),
+    "SOLVER.STAGE1.IMS_PER_BATCH": BATCH,
+    "SOLVER.STAGE1.MAX_EPOCHS": EPOCHS,
+    "SOLVER.STAGE1.BASE_LR": RATE,
+    "SOLVER.STAGE1.MOMENTUM": SGD_MOMENTUM,
+    "SOLVER.STAGE1.WEIGHT_DECAY": DECAY,
+    "SOLVER.STAGE1.WARMUP_EPOCHS": Bounds(0, 100_000),
+    "SOLVER.STAGE1.WARMUP_LR_INIT": RATE,
+    "SOLVER.STAGE1.LR_MIN": RATE,
+    "SOLVER.STAGE1.CHECKPOINT_PERIOD": EPOCHS,
+    "SOLVER.STAGE1.LOG_PERIOD": COUNT,
+    "SOLVER.STAGE2.IMS_PER_BATCH": BATCH,
+    "SOLVER.STAGE2.MAX_EPOCHS": EPOCHS,
+    "SOLVER.STAGE2.BASE_LR": RATE,
+    "SOLVER.STAGE2.BIAS_LR_FACTOR": Bounds(0, 1000),
+    "SOLVER.STAGE2.MOMENTUM": SGD_MOMENTUM,
+    "SOLVER.STAGE2.WEIGHT_DECAY": DECAY,
+    "SOLVER.STAGE2.WEIGHT_DECAY_BIAS": DECAY,
+    "SOLVER.STAGE2.CENTER_LR": RATE,
+    "SOLVER.STAGE2.CENTER_LOSS_WEIGHT": Bounds(0, 1000, above=True),
+    "SOLVER.STAGE2.STEPS": EPOCHS,
+    "SOLVER.STAGE2.GAMMA": Bounds(0, 1, above=True),
+    "SOLVER.STAGE2.WARMUP_FACTOR": SHARE,
+    "SOLVER.STAGE2.WARMUP_ITERS": Bounds(0, 100_000),
+    "SOLVER.STAGE2.CHECKPOINT_PERIOD": EPOCHS,
+    "SOLVER.STAGE2.LOG_PERIOD": COUNT,
+    "SOLVER.STAGE2.EVAL_PERIOD": EPOCHS,
+    "DSGL.EMBED_DIM": Bounds(0, 65_536),
+    "DSGL.DROPOUT": Bounds(0, 1, below=True),
+    "DSGL.ITERS": COUNT_OR_0,
+    "DSGL.STEP_SIZE": Bounds(0, 100_000),
+    "DSGL.RECLUSTER_EVERY": EPOCHS,
+    "DSGL.EPS": Bounds(0, 1, above=True, below=True),
+    "DSGL.MIN_SAMPLES": Bounds(2, 10_000),
+    "DSGL.K1": Bounds(1, 10_000),
+    "DSGL.K2": Bounds(1, 10_000),
+    "DSGL.HARD_WEIGHT": SHARE,
+    "DSGL.MOMENTUM": SHARE,
+    "DSGL.TEMPERATURE": Bounds(0, 100, above=True),
+    "DSGL.ORDERS": Bounds(1, 1000),
+    "DSGL.W_DIS": SWITCH,
+    "DSGL.W_KL": SWITCH,
+    "DSGL.TAU_DIS": Bounds(0, 1, above=True),
+    "DSGL.TAU_KL_POS": SHARE,
+    "DSGL.TAU_KL_NEG": SHARE,
+    "TEST.IMS_PER_BATCH": COUNT,
+    "TEST.CHUNK_MB": COUNT,
+    "TEST.RE_RANKING_K1": Bounds(1, 100_000),
+    "TEST.RE_RANKING_K2": Bounds(1, 100_000),
+    "TEST.RE_RANKING_LAMBDA": SHARE,
 }
 
 COLOURS = ("INPUT.GRAYSCALE_PROB", "INPUT.JITTER_PROB", "INPUT.AUGMIX_PROB")
-PROBABILITIES = (
-    "INPUT.PROB",
-    "INPUT.RE_PROB",
-    *COLOURS,
-    "TEST.RE_RANKING_LAMBDA",
-    "DSGL.DROPOUT",
-    "DSGL.HARD_WEIGHT",
-    "DSGL.MOMENTUM",
-    "DSGL.TAU_DIS",
-    "DSGL.TAU_KL_POS",
-    "DSGL.TAU_KL_NEG",
-)
+LARGEST_HUE = 0.5
 
 
 def check_ranges(cfg: CfgNode) -> None:
-    """Numbers lie in their range; raises ConfigError."""
-    for name, least in AT_LEAST.items():
-        if lookup(cfg, name) < least:
-            raise ConfigError(f"{name}: {lookup(cfg, name)} should be at least {least}")
-    for name in PROBABILITIES:
-        if not 0 <= lookup(cfg, name) <= 1:
-            raise ConfigError(f"{name}: {lookup(cfg, name)} should be between 0 and 1")
-    for name in ("INPUT.PIXEL_MEAN", "INPUT.PIXEL_STD"):
-        if len(lookup(cfg, name)) != 3:
-            raise ConfigError(f"{name}: {lookup(cfg, name)} should be three numbers: R, G, B")
-    if len(cfg.INPUT.JITTER) != 4 or min(cfg.INPUT.JITTER) < 0 or cfg.INPUT.JITTER[3] > 0.5:
+    """Numbers lie within their bounds.
+
+    Raises:
+        ConfigError: names the option, its value and its bounds.
+    """
+    for name, bounds in BOUNDS.items():
+        value = lookup(cfg, name)
+        numbers = list(value) if isinstance(value, list | tuple) else [value]
+        fits = bounds.length in (None, len(numbers))
+        if not fits or not all(map(bounds.hold, numbers)):
+            raise ConfigError(f"{name}: {value} should be {bounds}")
+    if cfg.INPUT.JITTER[3] > LARGEST_HUE:
         raise ConfigError(
-            f"INPUT.JITTER: {cfg.INPUT.JITTER} should be four numbers, 0 or more: brightness, "
-            "contrast, saturation, hue (at most 0.5)"
+            f"INPUT.JITTER: {cfg.INPUT.JITTER} should end in a hue of at most {LARGEST_HUE}"
         )
-    if cfg.SOLVER.STAGE2.CENTER_LOSS_WEIGHT <= 0:
-        raise ConfigError(
-            f"SOLVER.STAGE2.CENTER_LOSS_WEIGHT: {cfg.SOLVER.STAGE2.CENTER_LOSS_WEIGHT} should be "
-            "positive"
-        )
-    if min(cfg.INPUT.PIXEL_STD) <= 0:
-        raise ConfigError(f"INPUT.PIXEL_STD: {cfg.INPUT.PIXEL_STD} should be positive")

@@ -25,6 +25,10 @@ ROWS_PER_CHUNK = 256  # rows of distances filtered at a time
 SIZE_QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
+class PoorClusteringError(ValueError):
+    """The images form too few clusters to learn from; other features may form more."""
+
+
 @torch.no_grad()
 def jaccard_distance(
     features: FeatureArray,
@@ -136,12 +140,13 @@ def cluster(distance: sparse.csr_array, eps: float, min_samples: int = 4) -> np.
     """The labels of `group`, which must be at least two clusters to train on.
 
     Raises:
-        ValueError: as `group`; a single cluster, with advice on eps.
+        ValueError: as `group`.
+        PoorClusteringError: as `group`; a single cluster, with advice on eps.
     """
     labels = group(distance, eps, min_samples)
     if labels.max() == 0:
         outliers = int((labels == OUTLIER).sum())
-        raise ValueError(
+        raise PoorClusteringError(
             f"one cluster of {len(labels) - outliers} images and {outliers} outliers at DSGL.EPS "
             f"{eps}: training needs two or more; lower DSGL.EPS if the cluster is large, raise it "
             "if most images are outliers"
@@ -161,7 +166,8 @@ def group(distance: sparse.csr_array, eps: float, min_samples: int = 4) -> np.nd
         (N,) int64 labels 0..C-1, -1 = outlier.
 
     Raises:
-        ValueError: eps or min_samples out of range; no cluster, with advice on eps.
+        ValueError: eps or min_samples out of range.
+        PoorClusteringError: no cluster, with advice on eps.
     """
     if not 0 < eps < 1:
         raise ValueError(f"DSGL.EPS: expected a Jaccard distance between 0 and 1, got {eps}")
@@ -173,7 +179,7 @@ def group(distance: sparse.csr_array, eps: float, min_samples: int = 4) -> np.nd
     labels = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed").fit_predict(graph)
     if labels.max() == OUTLIER:
         nearest = _closest_core(distance, min_samples)  # min_samples > 1, else each image is a core
-        raise ValueError(
+        raise PoorClusteringError(
             f"no cluster: all {len(labels)} images are outliers at DSGL.EPS {eps}; raise it "
             f"above {nearest:.2f}, where the first {min_samples} images form a cluster, or lower "
             "DSGL.MIN_SAMPLES"

@@ -32,12 +32,7 @@ from processor.checkpoints.resume import StartingPoint, build_starting_model, fi
 from processor.evaluation.build import build_evaluator, prepare_evaluation
 from processor.evaluation.evaluator import Evaluator
 from processor.results.files import save_evaluation, save_results
-from processor.results.report import (
-    EvaluationReport,
-    closing_table,
-    format_table,
-    log_results,
-)
+from processor.results.report import EvaluationReport, closing_table, format_table, log_results
 from processor.runtime import distributed
 from processor.runtime.device import choose_device, describe_device
 from processor.runtime.log import LogFile, run_log
@@ -68,7 +63,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
     Raises:
         ConfigError, FileNotFoundError, ValueError: configuration, data or weights cannot be used;
             says what to change.
-        Interrupted: SIGTERM; `last.pth` holds the state.
+        Interrupted: a signal; `last.pth` holds the state.
     """
     with ExitStack() as cleanup:
         return _train(cfg, cleanup)
@@ -250,12 +245,15 @@ def evaluate(config_file: str | None = None, opts: Overrides = ()) -> Evaluation
 
     Raises:
         ConfigError, FileNotFoundError, ValueError: see `open_model` and `read_dataset`.
+        Interrupted: a signal; no results are written.
     """
-    with run_log() as log:
-        return _evaluate(config_file, list_overrides(opts), log)
+    with run_log() as log, StopRequest() as stop:
+        return _evaluate(config_file, list_overrides(opts), log, stop)
 
 
-def _evaluate(config_file: str | None, opts: list[str], log: LogFile) -> EvaluationReport:
+def _evaluate(
+    config_file: str | None, opts: list[str], log: LogFile, stop: StopRequest
+) -> EvaluationReport:
     typed = dict(zip(opts[::2], opts[1::2], strict=False))
     weight = typed.get("TEST.WEIGHT")
     if not weight:
@@ -272,7 +270,7 @@ def _evaluate(config_file: str | None, opts: list[str], log: LogFile) -> Evaluat
     names = json.loads(str(loaded.meta.get("names", "[]")))
     splits = [target.splits for target in targets]
     notes = {**note_same_names(names, splits), **note_same_people(loaded.cameras, splits)}
-    evaluator = replace(opened.evaluator, targets=add_remarks(targets, notes))
+    evaluator = replace(opened.evaluator, targets=add_remarks(targets, notes), stop=stop)
     evaluator.check()
     report = evaluator(opened.model)
     log_results(report)

@@ -14,7 +14,7 @@ from datasets.records import Batch
 from processor.runtime import distributed
 from processor.runtime.precision import Precision
 from processor.runtime.progress import Progress
-from processor.runtime.signals import Interrupted, StopRequest
+from processor.runtime.signals import Interrupted, StopRequest, stop_between_steps
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +64,8 @@ def extract_features(
     own = distributed.share(num_images)
     rows = _Rows(len(own))
     table = _extract(encode, loader(own), rows, precision, title, stop)
-    if stop is not None and any(distributed.collect(stop.requested)):
-        raise Interrupted
+    if stop is not None and stop.agree():
+        raise Interrupted(stop.signal)
     if distributed.size() > 1:
         table = _gather_tables(table, own.start)
     for path in table.bad_images:
@@ -108,13 +108,18 @@ def feature_batches(
         encode: (B, 3, H, W) batch on the device -> (B, D).
         batches: of images.
         precision: device and number format.
+
+    Raises:
+        Interrupted: the program was asked to stop; the batches so far have been used.
     """
-    for batch in batches:
-        features = torch.empty(0, 0)
-        if len(batch):
-            with torch.no_grad(), precision.autocast():
-                features = encode(batch.to(precision.device)).float()
-        yield FeatureTable(features, batch.indices, batch.bad_images)
+    with stop_between_steps() as check:
+        for batch in batches:
+            features = torch.empty(0, 0)
+            if len(batch):
+                with torch.no_grad(), precision.autocast():
+                    features = encode(batch.to(precision.device)).float()
+            yield FeatureTable(features, batch.indices, batch.bad_images)
+            check()
 
 
 def ids_of_model(camids: Tensor, viewids: Tensor, cameras: range | None) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,8 @@ def own_plugins(monkeypatch):
 
 class StopAfter:
     """A stop request that comes before batch number `count` + 1 of those it sees."""
+
+    signal = signal.SIGTERM
 
     def __init__(self, count):
         self.left = count

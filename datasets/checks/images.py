@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
@@ -184,12 +184,15 @@ def _paths(splits: DataSplits) -> list[str]:
     return list(dict.fromkeys(image.path for image in images))
 
 
-def read_files(paths: Iterable[str], num_workers: int) -> dict[str, FileFacts]:
+def read_files(
+    paths: Iterable[str], num_workers: int, check: Callable[[], None] = lambda: None
+) -> dict[str, FileFacts]:
     """Decode files completely, with a progress bar on a terminal.
 
     Args:
         paths: the files; each is read once.
         num_workers: threads.
+        check: called between files; may raise to stop.
     """
     files = list(dict.fromkeys(paths))
     jobs = [files[i : i + _FILES_PER_JOB] for i in range(0, len(files), _FILES_PER_JOB)]
@@ -198,9 +201,15 @@ def read_files(paths: Iterable[str], num_workers: int) -> dict[str, FileFacts]:
         ThreadPoolExecutor(max(num_workers, 1)) as pool,
         tqdm(total=len(files), desc="decoding images", leave=False, disable=None) as bar,
     ):
-        for job, found in zip(jobs, pool.map(_read_all, jobs), strict=True):
-            facts.update(zip(job, found, strict=True))
-            bar.update(len(job))
+        tasks = [pool.submit(_read_all, job) for job in jobs]
+        try:
+            for job, task in zip(jobs, tasks, strict=True):
+                facts.update(zip(job, task.result(), strict=True))
+                bar.update(len(job))
+                check()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     return facts
 
 

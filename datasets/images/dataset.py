@@ -141,7 +141,7 @@ def ordered_loader(
         batch_size=batch_size,
         collate_fn=collate,
         num_workers=loading.num_workers,
-        worker_init_fn=outlive_sigterm,
+        worker_init_fn=outlive_signals,
         pin_memory=loading.pin_memory,
         generator=generator,
     )
@@ -181,12 +181,16 @@ def limit_workers(wanted: int, processes: int = 1) -> int:
     return min(wanted, max(cores // processes, 1))
 
 
-def outlive_sigterm(_worker: int) -> None:
-    """Let a worker live on for GRACE_SECONDS after SIGTERM; the loaders' `worker_init_fn`.
+def outlive_signals(_worker: int) -> None:
+    """Let a worker live on after signals to the whole job; the loaders' `worker_init_fn`.
 
-    Clusters send the signal to every process of a job. The main process then stops between two
-    batches, saves, and ends its workers; it would fail if a worker died first.
+    Terminals and clusters send a signal to every process of a job. The main process then stops
+    between two batches, saves, and ends its workers; it would fail if a worker died first. After
+    SIGTERM, a worker lives on for GRACE_SECONDS only.
     """
-    if hasattr(signal, "alarm"):  # not on Windows
+    for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
+        if hasattr(signal, name):  # not all on Windows
+            signal.signal(signal.Signals[name], signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
         signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))

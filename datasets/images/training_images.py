@@ -16,7 +16,7 @@ from datasets.images.dataset import (
     Transform,
     collate,
     ordered_loader,
-    outlive_sigterm,
+    outlive_signals,
 )
 from datasets.images.device_augmentation import BatchAugmentation
 from datasets.images.device_batches import DeviceBatches
@@ -105,7 +105,7 @@ class TrainingImages:
             batch_sampler=batches,
             collate_fn=collate,
             num_workers=self.loading.num_workers,
-            worker_init_fn=outlive_sigterm,
+            worker_init_fn=outlive_signals,
             persistent_workers=self.loading.num_workers > 0,
             pin_memory=self.loading.pin_memory,
             generator=torch.Generator(),  # or starting it would draw from that of the losses

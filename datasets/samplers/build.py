@@ -7,6 +7,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
+from config.errors import ConfigError
 from config.free_options import free_options
 from config.plugins import register
 from config.samplers import SAMPLERS, SamplerKind, sampler_kind
@@ -53,11 +54,14 @@ def build_train_sampler(cfg: CfgNode, data: TrainingSet, processes: int = 1) -> 
         processes: processes that share every batch.
 
     Raises:
+        ConfigError: DATALOADER.DFGS.SKIP leaves no neighbour.
         ValueError: too few identities for a batch, or batches do not divide among the processes.
     """
     kind = sampler_kind(cfg)
     options = _sampler_options(cfg, kind, data)
     _check_processes(cfg, kind, data, processes)
+    if kind.graph is not None:
+        _check_graph(cfg, kind, data.num_classes)
     make = kind.maker
     if isinstance(make, str):
         make = import_module(f"{__package__}.{make}").make_sampler
@@ -109,3 +113,15 @@ def _check_processes(cfg: CfgNode, kind: SamplerKind, data: TrainingSet, process
             )
     elif kind.p_x_k:
         check_batch_shape(data.num_classes, size // num_instances, num_instances, processes)
+
+
+def _check_graph(cfg: CfgNode, kind: SamplerKind, num_pids: int) -> None:
+    """The graph has a neighbour for every identity, or P - 1 if its rows must be full."""
+    skip = cfg.DATALOADER.DFGS.SKIP
+    per_batch = cfg.SOLVER.STAGE2.IMS_PER_BATCH // cfg.DATALOADER.NUM_INSTANCE
+    most = num_pids - 1 - (per_batch - 1 if kind.full_rows else 1)
+    if skip > most:
+        raise ConfigError(
+            f"DATALOADER.DFGS.SKIP: {skip} should be between 0 and {max(most, 0)} with {num_pids} "
+            f"training identities and {cfg.DATALOADER.SAMPLER}; more leaves too few neighbours"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
@@ -13,6 +14,8 @@ from datasets.samplers.chunks import indices_by_label
 from datasets.samplers.options import PassOptions, SamplerOptions
 from datasets.samplers.planner import EpochPlan, EpochPlanner
 from datasets.sources import TrainingSet
+
+logger = logging.getLogger(__name__)
 
 OUTLIER = -1
 ONE_PASS = PassOptions()
@@ -71,7 +74,8 @@ class ClusterSampler(EpochPlanner):
     """Plans batches from the current clusters; outliers are never drawn.
 
     A batch is `batch_size` consecutive positions of a pass over the clusters (`cluster_pass`); an
-    incomplete last batch of a pass is dropped. The plan depends only on (seed, epoch) and the
+    incomplete last batch of a pass is dropped. Clusters that do not fill a batch in one pass are
+    repeated in further passes until they do. The plan depends only on (seed, epoch) and the
     clusters.
 
     Args:
@@ -108,8 +112,7 @@ class ClusterSampler(EpochPlanner):
             labels: (N,) cluster 0..C-1 of every image, -1 = outlier.
 
         Raises:
-            ValueError: the number of labels is not N, labels have gaps, or a pass does not fill a
-                batch.
+            ValueError: the number of labels is not N, labels have gaps, or all are outliers.
         """
         labels = [int(label) for label in labels]  # from a list, an array or a tensor
         if len(labels) != len(self._camids):
@@ -119,20 +122,20 @@ class ClusterSampler(EpochPlanner):
             raise ValueError(f"all {len(labels)} images are outliers: raise DSGL.EPS")
         groups = indices_by_label([labels[i] for i in members])
         groups = [[members[place] for place in group] for group in groups]
-        self._check_size(groups)
         self._labels, self._groups, self._plan = labels, groups, None
+        self._warn_of_repeats()
 
-    def _check_size(self, groups: Sequence[Sequence[int]]) -> None:
+    def _warn_of_repeats(self) -> None:
         most = self.num_instances
-        length = sum(
-            len(group) if most is None else most if len(group) > 1 else 1 for group in groups
-        )
+        sizes = [len(group) for group in self._groups]
+        length = sum(size if most is None else most if size > 1 else 1 for size in sizes)
         if length < self.batch_size:
-            each = "each image once" if most is None else f"{most} images of each"
-            raise ValueError(
-                f"{len(groups)} clusters, {each}, do not fill a batch of {self.batch_size}: change "
-                "DSGL.EPS to get more clusters, or lower SOLVER.STAGE2.IMS_PER_BATCH to "
-                f"{length} or less"
+            logger.warning(
+                "%d clusters fill %d of the %d places in a batch, so batches repeat them; "
+                "another DSGL.EPS may give more clusters",
+                len(sizes),
+                length,
+                self.batch_size,
             )
 
     def plan_epoch(self) -> EpochPlan:
@@ -148,9 +151,12 @@ class ClusterSampler(EpochPlanner):
         passes = 0
         while not passes or len(batches) < self.options.num_batches:
             positions = self._draw_pass(generators)
+            passes += 1
+            while len(positions) < self.batch_size:
+                positions += self._draw_pass(generators)
+                passes += 1
             ends = range(self.batch_size, len(positions) + 1, self.batch_size)
             batches += [positions[end - self.batch_size : end] for end in ends]
-            passes += 1
         batches = batches[: self.options.num_batches or None]
         if self.pairs:
             rng = np.random.Generator(np.random.PCG64(seeds[3]))

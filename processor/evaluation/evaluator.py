@@ -88,14 +88,19 @@ class Evaluator:
         """
         self._scale(table)
         rows = _rows_by_path(samples, table)
-        retrievals = (self._retrieval(split, table.features, rows) for split in target.splits)
+        first = self._retrieval(target.splits[0], table.features, rows)
+        twins = first.count_twins()
+        scores = [self.protocol.score(first)]
+        for split in target.splits[1:]:
+            scores.append(self.protocol.score(self._retrieval(split, table.features, rows)))
         return TargetResult(
             target.name,
-            [self.protocol.score(retrieval) for retrieval in retrievals],
+            scores,
             target.notes,
             len(table.bad_images),
             target.fingerprint,
             {x.pid: x.pid_name for x in target.splits[0].query if x.pid_name},
+            twins,
         )
 
     def _evaluate_target(self, model: ReIDModel, target: Target) -> TargetResult:

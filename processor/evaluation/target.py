@@ -10,6 +10,7 @@ from torch import Tensor
 
 from datasets.records import DataSplits, Sample
 from processor.metrics.identities import Identities
+from processor.metrics.twins import count_twins
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,10 @@ class Retrieval:
     def identities(self) -> Identities:
         """Ids of both sides."""
         return identities_of(self.query, self.gallery, ignore_same_camera=self.ignore_same_camera)
+
+    def count_twins(self) -> int:
+        """Number of queries with a match of equal content."""
+        return count_twins(self.query_features, self.gallery_features, self.identities())
 
 
 def identities_of(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from processor.metrics.ranking import RetrievalMetrics
+from processor.metrics.twins import describe_twins
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class TargetResult:
         bad_images: number of files that could not be read and were left out.
         fingerprint: hash of the test data.
         names: of the identities of own data, by pid.
+        twins: queries of the first split with a match of equal content.
     """
 
     name: str
@@ -37,6 +39,12 @@ class TargetResult:
     bad_images: int = 0
     fingerprint: str = ""
     names: Mapping[int, str] = field(default_factory=dict)
+    twins: int = 0
+
+    def warnings(self) -> list[str]:
+        """Why the scores must not be believed."""
+        num_queries = self.splits[0].num_queries
+        return [describe_twins(self.twins, num_queries)] if self.twins else []
 
     def scores(self) -> dict[str, float]:
         """Means over the splits: mAP, mINP, rank1, rank5, rank10; fractions."""
@@ -92,7 +100,7 @@ def _target_dict(target: TargetResult) -> dict[str, Any]:
         "num_valid_queries": first.num_valid_queries,
         "splits": len(target.splits),
         "bad_images": target.bad_images,
-        "notes": list(target.notes),
+        "notes": [*target.notes, *target.warnings()],
         "fingerprint": target.fingerprint,
         **({"mAP_of_identities": by_name} if target.names else {}),
     }
@@ -122,10 +130,12 @@ def result_lines(target: TargetResult) -> list[str]:
 
 
 def log_results(report: EvaluationReport, level: int = logging.INFO) -> None:
-    """Log the `result_lines` of every target."""
+    """Log the `result_lines` of every target, and warnings unless the level is DEBUG."""
     for target in report.targets:
         for line in result_lines(target):
             logger.log(level, "%s", line)
+        for line in target.warnings():
+            logger.log(level if level < logging.INFO else logging.WARNING, "%s", line)
 
 
 def format_table(rows: Sequence[tuple[str, dict[str, Any]]]) -> str:

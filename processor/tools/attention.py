@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from datasets.checks.outputs import check_output
 from datasets.image_lists import ImageList, read_image_lists
 from datasets.images.build import build_evaluation_loader
 from datasets.images.decode import read_image
@@ -57,10 +58,12 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"{arguments.checkpoint}: a ViT whose patch tokens are pooled has no attention maps"
         )
-    lists = read_image_lists(arguments.images, loaded.cfg.DATASETS.ROOT_DIR)
+    root = loaded.cfg.DATASETS.ROOT_DIR
+    folder = place_output(arguments.output, arguments.checkpoint, "attention")
+    check_output(folder, "--output", arguments.images, root)
+    lists = read_image_lists(arguments.images, root)
     method = arguments.method or methods[0]
     maps = make_maps(loaded, limit_images(lists, arguments.limit), method)
-    folder = place_output(arguments.output, arguments.checkpoint, "attention")
     make_folder(folder, "--output")
     tiles = []
     for number, found in enumerate(maps, start=1):

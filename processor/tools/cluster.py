@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from datasets.checks.outputs import check_output
 from datasets.own.table import UNKNOWN_NAME
 from datasets.records import Sample
 from processor.clustering import OUTLIER, describe_clusters, group, jaccard_distance
@@ -39,10 +40,11 @@ def run(arguments: argparse.Namespace) -> None:
         BadImageError, ConfigError, FileNotFoundError, ValueError: see `Extractor`,
             `read_image_lists`, `jaccard_distance` and `group`.
     """
-    output = place_output(arguments.output, arguments.checkpoint, "clusters")
-    make_folder(output, "--output")
     extractor = open_extractor(arguments)
     options = extractor.cfg.DSGL
+    output = place_output(arguments.output, arguments.checkpoint, "clusters")
+    make_folder(output, "--output")
+    check_output(output, "--output", arguments.images, extractor.cfg.DATASETS.ROOT_DIR)
     stored = read_or_extract(extractor, arguments.images, "IMAGES", by_folder=True)
     features = normalize_features(torch.from_numpy(stored.features))
     distance = jaccard_distance(features, options.K1, options.K2, max_distance=options.EPS)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +88,8 @@ def parse_anywhere(
     program, as do left-over words of a parser without `opts`. When argcomplete's shell function
     calls the program, it prints completions and ends.
     """
+    if words is None:
+        _end_quietly_on_ctrl_c()
     if COMPLETION_VARIABLE in os.environ:
         import argcomplete  # optional
 
@@ -99,6 +103,13 @@ def parse_anywhere(
     if "names" in parsed:
         parsed.names, parsed.opts = split_overrides(parsed.opts)
     return parsed
+
+
+def _end_quietly_on_ctrl_c() -> None:
+    """Without a traceback from the imports of the next seconds; then `run_program` listens."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -24,6 +24,7 @@ from datasets.images.dataset import limit_workers
 from datasets.records import DataSplits
 from datasets.registry import locate, num_splits, read_dataset
 from processor.runtime.files import make_folder, write_json
+from processor.runtime.signals import stop_between_steps
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,9 @@ def check(cfg: CfgNode, names: Sequence[str] = ()) -> Findings:
     sources = list(names or cfg.DATASETS.NAMES)
     targets = list(names or cfg.DATASETS.TARGETS or cfg.DATASETS.NAMES)
     data, faults = read_all(sources, targets, cfg.DATASETS.ROOT_DIR)
-    facts = read_files(image_files(data), limit_workers(cfg.DATALOADER.NUM_WORKERS))
+    with stop_between_steps() as check_stop:
+        workers = limit_workers(cfg.DATALOADER.NUM_WORKERS)
+        facts = read_files(image_files(data), workers, check_stop)
     for name, splits in data.items():
         use = Use(
             trains=not names and name in sources,

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from datasets.checks.outputs import check_output
 from datasets.sources import join_sources
 from model import CLIPReID
 from processor.checkpoints.load import LoadedModel, open_model
@@ -46,6 +47,9 @@ def run(arguments: argparse.Namespace) -> None:
     train = arguments.split == "train"
     data = ["DATASETS.TARGETS", repr(tuple(arguments.data))] if arguments.data or train else []
     loaded = open_model(arguments.checkpoint, None, [*arguments.opts, *data])
+    path = place_output(arguments.output, arguments.checkpoint, f"embedding_{arguments.split}.png")
+    names = loaded.cfg.DATASETS.TARGETS or loaded.cfg.DATASETS.NAMES
+    check_output(path, "--output", names, loaded.cfg.DATASETS.ROOT_DIR)
     opened = prepare_evaluation(loaded)
     images = {
         target.name: images_of_split(target.splits[0], arguments.split, use_all=loaded.use_all)
@@ -79,7 +83,6 @@ def run(arguments: argparse.Namespace) -> None:
     kind = {"train": "training", "test": "test"}[arguments.split]
     title = f"{len(people)} identities of {', '.join(images)} ({kind} images)"
     figure = draw_embedding(scene, title=title, notes=notes)
-    path = place_output(arguments.output, arguments.checkpoint, f"embedding_{arguments.split}.png")
     save_figure(figure, path)
     logger.info("written: %s", path)
 

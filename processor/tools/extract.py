@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.image_lists import read_image_lists
 from processor.extractor import Extractor
 from processor.runtime import distributed
+from processor.runtime.signals import Interrupted
 from processor.search.extract import (
     SUFFIXES,
     Images,
@@ -17,8 +19,15 @@ from processor.search.extract import (
     extract_to_file,
     join_lists,
 )
-from processor.search.feature_file import StoredFeatures, check_same_model, read_features
+from processor.search.feature_file import (
+    StoredFeatures,
+    check_same_model,
+    read_features,
+    read_record,
+)
 from processor.tools.command_line import place_output
+
+logger = logging.getLogger(__name__)
 
 
 def open_extractor(arguments: argparse.Namespace, *, normalize: bool = True) -> Extractor:
@@ -54,8 +63,27 @@ def run(arguments: argparse.Namespace) -> None:
         output = output.with_suffix(".npy")
     extractor = open_extractor(arguments, normalize=not arguments.no_normalize)
     images = read_places(extractor, arguments.images)
+    _forget_empty(output)
     write = append_to_file if arguments.append else extract_to_file
-    write(extractor, images, output, on_bad_image=extractor.cfg.INPUT.ON_BAD_IMAGE)
+    try:
+        write(extractor, images, output, on_bad_image=extractor.cfg.INPUT.ON_BAD_IMAGE)
+    except Interrupted:
+        logger.info("%s: to continue, run the same command again", output)
+        raise
+
+
+def _forget_empty(output: Path) -> None:
+    """Remove what an extraction that stopped before its first batch has left.
+
+    There is nothing to continue, and it would refuse other images.
+    """
+    growing = output
+    if output.suffix == ".npz":
+        growing = output.with_name(f".{output.stem}.partial.npy")
+    parts = [growing.with_suffix(suffix) for suffix in (".json", ".csv", ".npy")]
+    if parts[0].is_file() and not read_record(growing)["images_done"]:
+        for part in parts:
+            part.unlink(missing_ok=True)
 
 
 def read_places(extractor: Extractor, places: Sequence[str], *, by_folder: bool = False) -> Images:

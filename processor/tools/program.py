@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable
 
@@ -12,13 +11,12 @@ from config import ConfigError, UnknownOptionError
 from datasets.images.decode import BadImageError
 from processor.runtime import distributed
 from processor.runtime.log import program_log
-from processor.runtime.signals import Interrupted
+from processor.runtime.signals import Interrupted, ProgramStop
 from processor.tools.environment import TRAINING_PACKAGES
 from processor.training.epoch import NonFiniteLossError
 
 logger = logging.getLogger(__name__)
 
-STOPPED, CANCELLED = 128 + signal.SIGTERM, 128 + signal.SIGINT  # as shells report signals
 TRACEBACK_VARIABLE = "REID_TRACEBACK"
 
 # Errors that the user can fix, shown as one line. Anything else is a bug and keeps its traceback.
@@ -38,17 +36,16 @@ USER_ERRORS = (
 def run_program(action: Callable[[], object]) -> None:
     """Run `action`; an error that the user can fix becomes one line and exit status 1.
 
-    The status is 143 after SIGTERM and 130 after Ctrl-C.
+    After SIGINT (Ctrl-C), SIGTERM, SIGHUP or SIGUSR1 the status is 130, 143, 129 or 138. A second
+    SIGINT ends the process at once.
     """
-    with distributed.joined_processes(), program_log():
+    with distributed.joined_processes(), program_log(), ProgramStop() as stop:
         try:
             action()
-        except Interrupted:
-            logger.info("stopped by SIGTERM; resume from last.pth, if saved: SOLVER.RESUME auto")
-            sys.exit(STOPPED)
-        except KeyboardInterrupt:
-            logger.error("interrupted; resume after the last finished epoch: SOLVER.RESUME auto")
-            sys.exit(CANCELLED)
+            stop.check()  # the request may have come too late for the last step
+        except Interrupted as request:
+            logger.info("stopped by %s", request)
+            sys.exit(request.status)
         except USER_ERRORS as error:
             if os.environ.get(TRACEBACK_VARIABLE):
                 raise

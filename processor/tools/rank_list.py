@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from config.errors import ConfigError
+from datasets.checks.outputs import check_output
 from datasets.image_lists import read_image_lists
 from datasets.records import DataSplits, Sample, natural_order
 from processor.checkpoints.load import open_model
@@ -48,6 +49,9 @@ def run(arguments: argparse.Namespace) -> None:
     for target in evaluator.targets:  # fails before the features are extracted
         _queries_of(target.splits[0].query, arguments.pid)
     output = place_output(arguments.output, arguments.checkpoint, "rank_lists")
+    check_output(
+        output, "--output", _places(arguments, opened), opened.loaded.cfg.DATASETS.ROOT_DIR
+    )
     make_folder(output, "--output")
     for target in evaluator.targets:
         retrieval = evaluator.retrieval(opened.model, target)
@@ -118,6 +122,14 @@ def _check(arguments: argparse.Namespace) -> None:
             f"--order {arguments.order}: images without identities have no average precision; "
             "leave it out"
         )
+
+
+def _places(arguments: argparse.Namespace, opened: OpenEvaluation) -> list[str]:
+    """What is read, as named by the user or the configuration."""
+    if arguments.query is not None:
+        return [*arguments.query, *arguments.gallery]
+    data = opened.loaded.cfg.DATASETS
+    return list(data.TARGETS or data.NAMES)
 
 
 def _open(arguments: argparse.Namespace) -> OpenEvaluation:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from datasets.checks.outputs import check_output
 from datasets.records import Sample
 from processor.metrics.normalize import normalize_features
 from processor.pictures.sheet import Tile, write_sheets
@@ -67,6 +68,9 @@ def run(arguments: argparse.Namespace) -> None:
             `read_image_lists`, `read_features`, `read_threshold`, `search` and `FaissIndex`.
     """
     extractor = open_extractor(arguments)
+    output = place_output(arguments.output, arguments.checkpoint, "search")
+    places = [*arguments.query, *arguments.gallery]
+    check_output(output, "--output", places, extractor.cfg.DATASETS.ROOT_DIR)
     threshold = None
     if arguments.threshold is not None:
         threshold = read_threshold(arguments.threshold, extractor.description)
@@ -98,7 +102,6 @@ def run(arguments: argparse.Namespace) -> None:
             for sample, own in zip(query.samples, rows, strict=True)
         )
         logger.info("%d of %d queries have a match other than themselves", found, len(rows))
-    output = place_output(arguments.output, arguments.checkpoint, "search")
     write_findings(Findings(query, gallery, neighbours), output, how)
     logger.info(
         "%d queries in %d images, written: %s", len(query.samples), len(gallery.samples), output

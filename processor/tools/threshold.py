@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.checks.outputs import check_output
 from processor.checkpoints.description import describe_features
 from processor.evaluation.build import open_evaluation
 from processor.evaluation.protocol import Protocol
@@ -19,6 +20,7 @@ from processor.metrics.open_set import (
     identify_open_set,
     nearest_by_identity,
 )
+from processor.metrics.twins import describe_twins
 from processor.metrics.verification import FALSE_ACCEPT_RATES, Verification, verify
 from processor.pictures.figure import save_figure
 from processor.pictures.verification import draw_verification
@@ -58,18 +60,25 @@ def run(arguments: argparse.Namespace) -> None:
     protocol = replace(opened.evaluator.protocol, normalize=True)
     evaluator = replace(opened.evaluator, protocol=protocol)
     output = place_output(arguments.output, arguments.checkpoint, "thresholds")
+    data = opened.loaded.cfg.DATASETS
+    check_output(output, "--output", data.TARGETS or data.NAMES, data.ROOT_DIR)
     make_folder(output, "--output")
     unusable = []
     for target in evaluator.targets:
         retrieval = evaluator.retrieval(opened.model, replace(target, cameras=None))
         if not distributed.is_first():
             continue
+        twins = retrieval.count_twins()
+        notes = [describe_twins(twins, len(retrieval.query))] if twins else []
+        for note in notes:
+            logger.warning("%s: %s", target.name, note)
         found = verify_pairs(retrieval, protocol, arguments.far)
         open_set = measure_open_set(retrieval, protocol)
         record = {
             **threshold_record(found, arguments.far),
             "open_set": open_set_record(open_set),
             "data": target.name,
+            "notes": notes,
             "data_fingerprint": target.fingerprint,
             "checkpoint": arguments.checkpoint,
             "model": describe_features(opened.loaded),

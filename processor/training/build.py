@@ -42,6 +42,7 @@ from processor.training.prompt_stage import PromptStage
 from processor.training.pseudo_labels import (
     ClusterOptions,
     PseudoLabels,
+    find_clusters,
     make_pseudo_labels,
     restore_pseudo_labels,
 )
@@ -179,7 +180,7 @@ def build_dsgl_stage(
     options = cfg.DSGL
     make_memory = partial(build_cluster_memory, cfg)
 
-    def make() -> PseudoLabels:
+    def make(release: Callable[[], None]) -> PseudoLabels:
         model.eval()
         table = extract_features(
             lambda batch: model.embed(batch.images),
@@ -190,14 +191,13 @@ def build_dsgl_stage(
             stop=stop,
         )
         clustering = ClusterOptions(
-            options.EPS,
-            options.MIN_SAMPLES,
-            options.K1,
-            options.K2,
-            options.ORDERS,
+            *(options.EPS, options.MIN_SAMPLES, options.K1, options.K2, options.ORDERS),
             cfg.TEST.CHUNK_MB,
         )
-        return make_pseudo_labels(table, images.data.labels, clustering, make_memory)
+        found = find_clusters(table, clustering)
+        release()
+        labels = images.data.labels
+        return make_pseudo_labels(table, found, labels, options.ORDERS, make_memory)
 
     optimizer = build_image_optimizer(cfg, model)
     return DSGLStage(

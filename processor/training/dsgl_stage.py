@@ -15,6 +15,7 @@ from datasets.records import Batch, Sample
 from datasets.samplers import ClusterSampler, EpochBatches
 from loss import ClusteredBatch, DSGLLosses
 from model import UnsupervisedReID
+from processor.clustering import PoorClusteringError
 from processor.runtime import distributed
 from processor.runtime.wrapping import average_over_processes
 from processor.training.pseudo_labels import SIZE_NAMES, PseudoLabels
@@ -23,18 +24,25 @@ from processor.training.stage import Optimization, StepResult
 logger = logging.getLogger(__name__)
 
 
+MOST_POOR = 5
+
+
 class Clustering:
     """The current clusters and the schedule of new ones.
 
+    A poor clustering is a passing condition: the clusters of before stay, up to MOST_POOR times in
+    a row. In the first epoch there are none, so it is an error.
+
     Args:
-        make: embeds and clusters the training images.
+        make: embeds and clusters the training images. It calls its argument, which frees the
+            clusters of before, once it has found clusters to take their place.
         restore: rebuilds the clusters from a checkpoint.
         period: epochs between clusterings.
     """
 
     def __init__(
         self,
-        make: Callable[[], PseudoLabels],
+        make: Callable[[Callable[[], None]], PseudoLabels],
         restore: Callable[[dict[str, Any]], PseudoLabels],
         period: int = 1,
     ) -> None:
@@ -42,14 +50,54 @@ class Clustering:
         self.restore = restore
         self.period = period
         self.current: PseudoLabels | None = None
+        self.poor = 0  # poor clusterings since the current one
 
     def refresh(self, epoch: int, first_batch: int) -> PseudoLabels:
-        """The clusters of an epoch, new ones if due; a run resumed inside an epoch keeps them."""
+        """The clusters of an epoch, new ones if due; a run resumed inside an epoch keeps them.
+
+        Raises:
+            PoorClusteringError: too few clusters, in the first epoch or too many times in a row.
+        """
         due = first_batch == 0 and (epoch - 1) % self.period == 0
-        if due or self.current is None:
-            self.current = None  # frees the old bank before the new one is built
-            self.current = self.make()
+        if self.current is not None and not due:
+            return self.current
+        try:
+            self.current = self.make(self._release)
+            self.poor = 0
+        except PoorClusteringError as error:
+            if self.current is None:
+                raise
+            self._count_poor(error)
         return self.current
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint; raises RuntimeError before the first epoch."""
+        if self.current is None:
+            raise RuntimeError("call start_epoch first: it makes the clusters")
+        return {"clusters": self.current.state_dict(), "poor": self.poor}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore `state_dict`."""
+        self.current = self.restore(state["clusters"])
+        self.poor = state.get("poor", 0)  # not in checkpoints of earlier versions
+
+    def _release(self) -> None:
+        self.current = None
+
+    def _count_poor(self, error: PoorClusteringError) -> None:
+        """Warn that the clusters of before stay; raises the error after MOST_POOR times."""
+        self.poor += 1
+        if self.poor > MOST_POOR:
+            raise PoorClusteringError(
+                f"{error}; {MOST_POOR} clusterings in a row were poor. Continue with other options "
+                "by SOLVER.RESUME auto"
+            ) from error
+        logger.warning(
+            "%s. The clusters of before stay (%d of at most %d times in a row)",
+            error,
+            self.poor,
+            MOST_POOR,
+        )
 
 
 class DSGLStage:
@@ -144,16 +192,17 @@ class DSGLStage:
 
     def extra_state(self) -> dict[str, Any]:
         """The clusters, including the memory's prototypes and the bank's features."""
-        return {"clusters": self.clusters.state_dict()}
+        return self.clustering.state_dict()
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Restore the clusters."""
-        self.clustering.current = self.clustering.restore(state["clusters"])
+        self.clustering.load_state_dict(state)
 
     def epoch_statistics(self) -> dict[str, float]:
         """Numbers about the clusters and the sampler's batches."""
         return {
             **self.clusters.statistics,
+            "poor_clusterings": self.clustering.poor,
             **self.sampler.stats,
             "plan_seconds": self.sampler.plan_seconds,
         }

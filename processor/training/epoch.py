@@ -115,7 +115,7 @@ def train_epoch(
     total = meters.iteration + len(batches)
     watch = _LossWatch(stage, epoch, precision.device)
     started = time.perf_counter() - meters.seconds
-    if any(distributed.collect(stop.requested)):
+    if _agree_to_stop(stop):
         return False
     title = f"stage {stage.name} epoch {epoch}/{stage.optimization.timing.num_epochs}"
     progress = Progress(batches, title)
@@ -163,14 +163,14 @@ def _count_bad_images(batch: Any, meters: EpochMeters) -> None:
     meters.bad_paths += bad
 
 
-def _agree_to_stop(stop: StopRequest, iteration: int) -> bool:
+def _agree_to_stop(stop: StopRequest, iteration: int = 0) -> bool:
     """Whether to stop before waiting for the next batch.
 
     Several processes must stop after the same batch, so they exchange their requests periodically.
     """
     if distributed.size() == 1:
         return stop.requested
-    return iteration % AGREE_PERIOD == 0 and any(distributed.collect(stop.requested))
+    return iteration % AGREE_PERIOD == 0 and stop.agree()
 
 
 class _LossWatch:

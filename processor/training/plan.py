@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from yacs.config import CfgNode
 
 from config.errors import ConfigError
 from datasets.checks.leakage import check_leakage
+from datasets.checks.outputs import check_output
 from datasets.records import DataSplits
 from datasets.registry import BENCHMARKS, read_dataset
 from datasets.samplers.build import build_train_sampler
@@ -49,7 +51,10 @@ def plan_run(cfg: CfgNode) -> RunPlan:
             to change.
         LeakageError: a target's test images or test identities are trained on.
     """
-    use_all = cfg.DATASETS.USE_ALL
+    named, use_all = cfg.DATASETS, cfg.DATASETS.USE_ALL
+    if cfg.OUTPUT_DIR:
+        names = [*named.NAMES, *named.TARGETS]
+        check_output(Path(cfg.OUTPUT_DIR), "OUTPUT_DIR", names, named.ROOT_DIR)
     sources = build_sources(cfg)
     data = join_sources(sources, use_all=use_all)
     if cfg.MODEL.SIE_CAMERA and data.num_cameras < 2:

@@ -14,6 +14,7 @@ from loss import ClusteredBatch, ClusterMemory, InstanceBank, irrelevant_labels
 from processor.clustering import (
     OUTLIER,
     ClusterStatistics,
+    PoorClusteringError,
     cluster,
     describe_clusters,
     jaccard_distance,
@@ -83,28 +84,45 @@ MakeMemory = Callable[[Tensor], ClusterMemory]
 """(C, D) centroids -> the memory of the clusters."""
 
 
-@torch.no_grad()
-def make_pseudo_labels(
-    table: FeatureTable,
-    identities: Sequence[int],
-    options: ClusterOptions,
-    make_memory: MakeMemory,
-) -> PseudoLabels:
+def find_clusters(table: FeatureTable, options: ClusterOptions) -> np.ndarray:
     """Cluster the features; the first process does so and shares the result.
 
     Args:
-        table: unit features of the readable training images.
-        identities: (N,) identities if known, for the log only.
+        table: unit features of n readable training images.
         options: parameters of the clustering.
-        make_memory: builds the memory.
+
+    Returns:
+        (n,) clusters, -1 = outlier.
 
     Raises:
-        ValueError: too few clusters; says how to change DSGL.EPS.
+        PoorClusteringError: too few clusters; says how to change DSGL.EPS.
+    """
+    found = distributed.from_first(lambda: _cluster(table, options))
+    if isinstance(found, PoorClusteringError):
+        raise found  # on every process
+    return found
+
+
+@torch.no_grad()
+def make_pseudo_labels(
+    table: FeatureTable,
+    found: np.ndarray,
+    identities: Sequence[int],
+    orders: int,
+    make_memory: MakeMemory,
+) -> PseudoLabels:
+    """Memory and bank of clusters.
+
+    Args:
+        table: unit features of the n readable of N training images.
+        found: (n,) of `find_clusters`.
+        identities: (N,) identities if known, for the log only.
+        orders: irrelevant labels per image.
+        make_memory: builds the memory.
     """
     device = table.features.device
     features = torch.zeros(len(identities), table.features.shape[1], device=device)
     features[table.indices.to(device)] = table.features
-    found = distributed.from_first(lambda: _cluster(table, options))
     all_labels = np.full(len(identities), OUTLIER, dtype=np.int64)
     all_labels[table.indices.numpy()] = found
     known = len(set(identities)) > 1  # images without identities share one label
@@ -113,7 +131,7 @@ def make_pseudo_labels(
     clustered = labels >= 0
     centroids = mean_by_label(features[clustered], labels[clustered], statistics.clusters)
     memory = make_memory(centroids).to(device)
-    irrelevant = irrelevant_labels(features, memory.mean, labels, options.orders)
+    irrelevant = irrelevant_labels(features, memory.mean, labels, orders)
     bank = InstanceBank(features, labels, irrelevant)
     return PseudoLabels(labels, irrelevant, memory, bank, _as_numbers(statistics))
 
@@ -130,7 +148,7 @@ def restore_pseudo_labels(
     return PseudoLabels(labels, irrelevant, memory, bank, state["statistics"])
 
 
-def _cluster(table: FeatureTable, options: ClusterOptions) -> np.ndarray:
+def _cluster(table: FeatureTable, options: ClusterOptions) -> np.ndarray | PoorClusteringError:
     distances = jaccard_distance(
         table.features,
         options.k1,
@@ -138,7 +156,17 @@ def _cluster(table: FeatureTable, options: ClusterOptions) -> np.ndarray:
         max_distance=options.eps,
         chunk_mb=options.chunk_mb,
     )
-    return cluster(distances, options.eps, options.min_samples)
+    try:
+        labels = cluster(distances, options.eps, options.min_samples)
+    except PoorClusteringError as error:
+        return error
+    count = int(labels.max()) + 1
+    if count <= options.orders:
+        return PoorClusteringError(
+            f"{count} clusters are too few for {options.orders} irrelevant labels per image; "
+            "adjust DSGL.EPS to get more clusters, or lower DSGL.ORDERS"
+        )
+    return labels
 
 
 def _as_numbers(statistics: ClusterStatistics) -> dict[str, float]:

@@ -136,12 +136,12 @@ class Trainer:
     def _stop(self, stage: Stage, epoch: int, meters: EpochMeters) -> None:
         self._save_last(stage, epoch, {"finished": False, "meters": meters.state_dict()})
         logger.info(
-            "stopped in stage %s, epoch %d after %d batches; resume with SOLVER.RESUME auto",
+            "saved inside stage %s, epoch %d, after %d batches; resume with SOLVER.RESUME auto",
             stage.name,
             epoch,
             meters.iteration,
         )
-        raise Interrupted
+        raise Interrupted(self.stop.signal)
 
     def _restore(self, stage: Stage, state: dict[str, Any]) -> None:
         _load_optimizers(stage.optimization.optimizers, state["optimizers"])

@@ -1,12 +1,14 @@
 """Options that cannot work are refused before training starts."""
 
 import json
+import math
 
 import pytest
 
 from config import ConfigError, load_cfg
 from config.checks import CHOICES, patch_size
-from config.ranges import AT_LEAST
+from config.options import OPTIONS, lookup
+from config.ranges import BOUNDS
 
 TRIPLET = ("DATALOADER.SAMPLER", "softmax_triplet")
 ON_DEVICE = ("INPUT.CACHE", "device")
@@ -19,12 +21,15 @@ VIT = ("MODEL.NAME", "ViT-B-16")
         ([*TRIPLET, "SOLVER.STAGE2.IMS_PER_BATCH", "60"], r"60 is not divisible.*NUM_INSTANCE 16"),
         ([*TRIPLET, "DATALOADER.NUM_INSTANCE", "64"], "one identity per batch"),
         (["INPUT.SIZE_TEST", "[256, 128]"], r"INPUT\.SIZE_TEST.*differs from INPUT\.SIZE_TRAIN"),
-        (["INPUT.SIZE_TRAIN", "[256]"], r"INPUT\.SIZE_TRAIN.*two positive numbers"),
-        (["INPUT.SIZE_TRAIN", "[256, 128, 3]"], r"INPUT\.SIZE_TRAIN.*two positive numbers"),
-        (["INPUT.SIZE_TRAIN", "[]"], r"INPUT\.SIZE_TRAIN.*two positive numbers"),
-        (["INPUT.SIZE_TEST", "[0, 128]"], r"INPUT\.SIZE_TEST.*two positive numbers"),
-        (["MODEL.STRIDE_SIZE", "[16]"], r"MODEL\.STRIDE_SIZE.*two positive numbers"),
-        (["MODEL.STRIDE_SIZE", "[0, 16]"], r"MODEL\.STRIDE_SIZE.*two positive numbers"),
+        (["INPUT.SIZE_TRAIN", "[256]"], r"INPUT\.SIZE_TRAIN.*2 numbers, each"),
+        (
+            ["INPUT.SIZE_TRAIN", "[256, 128, 3]"],
+            r"INPUT\.SIZE_TRAIN.*2 numbers, each",
+        ),
+        (["INPUT.SIZE_TRAIN", "[]"], r"INPUT\.SIZE_TRAIN.*2 numbers, each"),
+        (["INPUT.SIZE_TEST", "[0, 128]"], r"INPUT\.SIZE_TEST.*2 numbers, each"),
+        (["MODEL.STRIDE_SIZE", "[16]"], r"MODEL\.STRIDE_SIZE.*2 numbers, each"),
+        (["MODEL.STRIDE_SIZE", "[0, 16]"], r"MODEL\.STRIDE_SIZE.*2 numbers, each"),
         (["MODEL.STRIDE_SIZE", "[12, 12]"], r"MODEL\.STRIDE_SIZE.*ResNet has stride \[16, 16\]"),
         (
             ["INPUT.SIZE_TRAIN", "[250, 128]", "INPUT.SIZE_TEST", "[250, 128]"],
@@ -43,10 +48,13 @@ VIT = ("MODEL.NAME", "ViT-B-16")
         (["INPUT.PROB", "1.5"], r"INPUT\.PROB.*between 0 and 1"),
         (["INPUT.RE_PROB", "-0.5"], r"INPUT\.RE_PROB.*between 0 and 1"),
         (["TEST.RE_RANKING_LAMBDA", "2"], r"TEST\.RE_RANKING_LAMBDA.*between 0 and 1"),
-        (["INPUT.PIXEL_MEAN", "[0.5]"], r"INPUT\.PIXEL_MEAN.*three numbers"),
-        (["INPUT.PIXEL_STD", "[0.5, 0.5]"], r"INPUT\.PIXEL_STD.*three numbers"),
-        (["INPUT.PIXEL_STD", "[0.5, 0, 0.5]"], r"INPUT\.PIXEL_STD.*positive"),
-        (["SOLVER.STAGE2.CENTER_LOSS_WEIGHT", "0"], r"CENTER_LOSS_WEIGHT.*positive"),
+        (["INPUT.PIXEL_MEAN", "[0.5]"], r"INPUT\.PIXEL_MEAN.*3 numbers, each between 0 and 1"),
+        (
+            ["INPUT.PIXEL_STD", "[0.5, 0.5]"],
+            r"INPUT\.PIXEL_STD.*3 numbers, each above 0",
+        ),
+        (["INPUT.PIXEL_STD", "[0.5, 0, 0.5]"], r"INPUT\.PIXEL_STD.*above 0"),
+        (["SOLVER.STAGE2.CENTER_LOSS_WEIGHT", "0"], r"CENTER_LOSS_WEIGHT.*above 0"),
         (
             [*ON_DEVICE, "INPUT.JITTER_PROB", "0.1", "INPUT.AUGMIX_PROB", "0.1"],
             r"INPUT\.CACHE: .*INPUT\.JITTER_PROB, INPUT\.AUGMIX_PROB would.*INPUT\.CACHE to ram",
@@ -68,10 +76,63 @@ def test_unknown_choice_names_the_choices(option):
     assert str(CHOICES[option][0]) in str(error.value)
 
 
-@pytest.mark.parametrize("option", AT_LEAST)
-def test_number_below_the_range_is_refused(option):
-    with pytest.raises(ConfigError, match=option):
-        load_cfg(None, [option, str(int(AT_LEAST[option]) - 1)])
+def is_number(value):
+    """Whether a default is a number, or a list of numbers."""
+    items = list(value) if isinstance(value, list | tuple) else [value]
+    return bool(items) and all(type(item) in (int, float) for item in items)
+
+
+def test_every_numeric_option_has_bounds_or_choices():
+    cfg = load_cfg()
+    numeric = {name for name in OPTIONS if is_number(lookup(cfg, name))}
+    assert numeric - set(CHOICES) == set(BOUNDS)
+
+
+@pytest.mark.parametrize(
+    ("option", "side"),
+    [(name, "low") for name in BOUNDS]
+    + [(name, "high") for name, bounds in BOUNDS.items() if bounds.high < math.inf],
+)
+def test_number_outside_its_bounds_is_refused_with_option_value_and_bounds(option, side):
+    bounds, default = BOUNDS[option], lookup(load_cfg(), option)
+    is_list = isinstance(default, list | tuple)
+    whole = isinstance(default[0] if is_list else default, int)
+    step = 1 if whole else 1e-3
+    value = bounds.low - step if side == "low" else bounds.high + step
+    value = int(value) if whole else value
+    opts = [option, str([value] * len(default) if is_list else value)]
+    with pytest.raises(ConfigError) as error:
+        load_cfg(None, opts)
+    assert str(error.value).startswith(f"{option}: ")
+    assert str(value) in str(error.value)
+    assert str(error.value).endswith(f" should be {bounds}")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "bounds"),
+    [
+        ("SOLVER.STAGE2.GAMMA", "-1", "-1.0 should be above 0 and at most 1"),
+        ("SOLVER.STAGE2.GAMMA", "0", "0.0 should be above 0 and at most 1"),
+        ("SOLVER.WEIGHT_DECAY", "-1", "-1.0 should be between 0 and 10"),
+        ("SOLVER.STAGE2.WEIGHT_DECAY_BIAS", "-1e-9", "-1e-09 should be between 0 and 10"),
+        ("SOLVER.STAGE2.STEPS", "(-1,)", "(-1,) should be between 1 and 100,000"),
+        ("SOLVER.STAGE1.LR_MIN", "-5", "-5.0 should be at least 0"),
+        ("INPUT.PADDING", "1000000", "1000000 should be between 0 and 512"),
+        ("SOLVER.STAGE2.MOMENTUM", "1", "1.0 should be at least 0 and below 1"),
+        ("DSGL.DROPOUT", "1", "1.0 should be at least 0 and below 1"),
+        ("INPUT.PIXEL_MEAN", "[123.7, 116.3, 103.5]", "each between 0 and 1"),
+        ("INPUT.JITTER", "[0.1, 0.1, 0.1]", "4 numbers, each between 0 and 10"),
+        ("INPUT.JITTER", "[0.1, 0.1, 0.1, 0.6]", "a hue of at most 0.5"),
+        ("MODEL.SIE_COE", "-1", "-1.0 should be between 0 and 1,000"),
+        ("SOLVER.STAGE2.BASE_LR", "-1e-9", "-1e-09 should be at least 0"),
+        ("SOLVER.SEED", "9223372036854775808", "should be between 0 and 9,223,372,036,854,775,807"),
+    ],
+)
+def test_value_that_would_ruin_a_run_is_refused_with_its_bounds(option, value, bounds):
+    with pytest.raises(ConfigError) as error:
+        load_cfg(None, [option, value])
+    assert option.rpartition(".")[2] in str(error.value)
+    assert bounds in str(error.value)
 
 
 @pytest.mark.parametrize("option", ["SOLVER.STAGE2.GAMMA", "SOLVER.STAGE2.BIAS_LR_FACTOR"])
@@ -122,8 +183,8 @@ DSGL = ("DSGL.ENABLED", "True")
     [
         (["DSGL.EPS", "0"], r"DSGL\.EPS: 0\.0 should be above 0 and below 1"),
         (["DSGL.EPS", "1"], r"DSGL\.EPS: 1\.0 should be above 0 and below 1"),
-        (["DSGL.TEMPERATURE", "0"], r"DSGL\.TEMPERATURE: 0\.0 should be positive"),
-        (["DSGL.TAU_DIS", "0"], r"DSGL\.TAU_DIS.*above 0; DSGL\.W_DIS 0 leaves the loss out"),
+        (["DSGL.TEMPERATURE", "0"], r"DSGL\.TEMPERATURE: 0\.0 should be above 0 and at most 100"),
+        (["DSGL.TAU_DIS", "0"], r"DSGL\.TAU_DIS: 0\.0 should be above 0 and at most 1"),
         (["DSGL.K1", "5"], r"DSGL\.K2: 6 should be at most DSGL\.K1, 5"),
         (
             ["MODEL.NAME", "resnet101", "DSGL.POOLING", "clip"],

@@ -1,6 +1,7 @@
 """Defaults, YAML file, environment and overrides become one checked, frozen tree."""
 
 import contextlib
+import re
 
 import pytest
 import yaml
@@ -328,6 +329,28 @@ def test_key_given_twice_in_a_file_is_refused(tmp_path, text, key, values):
         load_cfg(file)
     for part in (key, str(file), *values):
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("SOLVER:\n  SEED: 1\n\n  SEED: 2\n", (2, 4)),
+        ("SOLVER:\n  SEED: 1\nMODEL:\n  NAME: RN50\nSOLVER:\n  MARGIN: 0.1\n", (1, 5)),
+        ("SOLVER:\n  MAX_EPOCHS: 3\n  STAGE2:\n    MAX_EPOCHS: 4\n", (2, 4)),
+        ("SOLVER.SEED: 1\nSOLVER:\n  SEED: 1\n", (1, 3)),
+        ("SAMPLER: a\n\n\nDATALOADER:\n  SAMPLER: b\n", (1, 5)),
+        ("USER:\n  A: 1\n  B: 2\n  A: 3\n", (2, 4)),
+    ],
+)
+def test_key_given_twice_in_a_file_is_refused_with_both_lines(tmp_path, text, lines):
+    with pytest.raises(ConfigError, match="given twice") as error:
+        load_cfg(write(tmp_path, text))
+    assert tuple(map(int, re.findall(r"in line (\d+)", str(error.value)))) == lines
+
+
+def test_alias_of_its_own_block_ends_in_an_error(tmp_path):
+    with pytest.raises((ConfigError, UnknownOptionError)):
+        load_cfg(write(tmp_path, "SOLVER: &a\n  STAGE2: *a\n"))
 
 
 def test_file_may_set_what_its_base_or_an_anchor_sets(tmp_path):

@@ -192,3 +192,33 @@ def test_user_errors_are_one_line(script, checkpoint, people, words, named, monk
     (line,) = [text for text in finished.unwrapped.splitlines() if text.startswith("error: ")]
     assert named in line
     assert "Traceback" not in finished.unwrapped
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy"])
+def test_extraction_that_fails_on_its_first_image_does_not_refuse_the_others(
+    script, checkpoint, people, tmp_path, suffix
+):
+    (tmp_path / "images").mkdir()
+    broken = tmp_path / "images" / "0.jpg"
+    broken.write_bytes(b"not an image")
+    for number, path in enumerate(sorted((people / "query").glob("*.jpg"))[:3], start=1):
+        shutil.copy(path, tmp_path / "images" / f"{number}.jpg")
+    arguments = ["run.py", "extract", checkpoint, tmp_path / "images"]
+    arguments += ["--output", tmp_path / f"features{suffix}"]
+    finished = script(*arguments)
+    assert finished.status == 1
+    assert f"cannot decode the image {broken}" in finished.output
+    broken.unlink()
+    finished = script(*arguments)
+    assert finished.status == 0, finished.output
+    assert len(read_features(tmp_path / f"features{suffix}").paths) == 3
+
+
+def test_extraction_with_rows_still_refuses_other_images(script, checkpoint, people, tmp_path):
+    images = sorted((people / "query").glob("*.jpg"))[:2]
+    arguments = ["run.py", "extract", checkpoint, "--output", tmp_path / "features.npy"]
+    assert script(*arguments, images[0]).status == 0
+    finished = script(*arguments, images[1])
+    assert finished.status == 1
+    assert "features.npy holds other features" in finished.output
+    assert read_features(tmp_path / "features.npy").paths == [str(images[0])]

@@ -120,7 +120,7 @@ def test_options_that_contradict_each_other_are_refused():
         load_cfg(None, ["MODEL.TEXT_TOWER", "False", *no_triplet])
     with pytest.raises(ConfigError, match=r"TRIPLET_FEATURES: .'middle'"):
         load_cfg(None, ["MODEL.TRIPLET_FEATURES", "('middle',)"])
-    with pytest.raises(ConfigError, match=r"JITTER: .* four numbers"):
+    with pytest.raises(ConfigError, match=r"JITTER: .* 4 numbers"):
         load_cfg(None, ["INPUT.JITTER", "[0.1, 0.1]"])
     with pytest.raises(ConfigError, match="MUTUAL: a batch of gs_"):
         load_cfg(

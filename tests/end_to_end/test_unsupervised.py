@@ -7,13 +7,15 @@ import os
 import random
 import shutil
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
 
 from datasets import read_dataset
 from processor.runtime.signals import Interrupted
-from processor.training.dsgl_stage import DSGLStage
+from processor.training import build
+from processor.training.dsgl_stage import MOST_POOR, DSGLStage
 
 pytestmark = pytest.mark.slow
 
@@ -243,10 +245,6 @@ def test_dsgl_checkpoint_reproduces_the_results_of_its_run(plain, script):
 REFUSED = {
     "no cluster": (("DSGL.EPS", "0.01", "DSGL.MIN_SAMPLES", "9"), "DSGL.EPS"),
     "one cluster": (("DSGL.EPS", "0.999", "DSGL.K1", "140"), "DSGL.EPS"),
-    "batch of more clusters than there are": (
-        ("SOLVER.STAGE2.IMS_PER_BATCH", "256"),
-        "SOLVER.STAGE2.IMS_PER_BATCH",
-    ),
     "more irrelevant labels than clusters": (("DSGL.ORDERS", "140"), "DSGL.ORDERS"),
 }
 
@@ -257,6 +255,82 @@ def test_too_few_clusters_stop_the_run_with_advice(script, opts, tmp_path, case)
     finished = script("train_dsgl.py", *opts, "OUTPUT_DIR", tmp_path, *given)
     assert finished.status == 1
     assert advice in finished.output.splitlines()[-1] + finished.output.splitlines()[-2]
+
+
+def test_batch_of_more_clusters_than_there_are_is_filled(train_without_labels, tmp_path, caplog):
+    train_without_labels(tmp_path, "SOLVER.STAGE2.IMS_PER_BATCH", "256", "DSGL.ITERS", "1")
+    assert "of the 256 places in a batch" in caplog.text
+    assert [line["images"] for line in metrics_of(tmp_path)] == [256, 256]
+
+
+@pytest.fixture
+def poor_from_epoch_2(monkeypatch):
+    """`poor_from_epoch_2(n)`: after the first, n clusterings find no cluster."""
+    original = build.find_clusters
+
+    def after(count):
+        calls = []
+
+        def find(table, options):
+            calls.append(options)
+            poor = 1 < len(calls) <= 1 + count
+            return original(table, replace(options, min_samples=200) if poor else options)
+
+        monkeypatch.setattr(build, "find_clusters", find)
+
+    return after
+
+
+EPOCHS_OF_ONE_BATCH = ("SOLVER.STAGE2.MAX_EPOCHS", "8", "DSGL.ITERS", "1")
+
+
+def test_clusters_of_before_stay_after_a_poor_clustering(
+    train_without_labels, tmp_path, caplog, poor_from_epoch_2
+):
+    poor_from_epoch_2(MOST_POOR)
+    train_without_labels(tmp_path, *EPOCHS_OF_ONE_BATCH)
+    lines = metrics_of(tmp_path)
+    assert [line["poor_clusterings"] for line in lines] == [0, 1, 2, 3, 4, 5, 0, 0]
+    assert len({(line["clusters"], line["outliers"]) for line in lines[:6]}) == 1
+    assert caplog.text.count("The clusters of before stay") == MOST_POOR
+    assert "no cluster: all 144 images are outliers at DSGL.EPS 0.6" in caplog.text
+
+
+def test_too_many_poor_clusterings_in_a_row_stop_the_run_with_advice(
+    train_without_labels, tmp_path, poor_from_epoch_2
+):
+    poor_from_epoch_2(MOST_POOR + 1)
+    with pytest.raises(ValueError, match=r"DSGL\.EPS.*5 clusterings in a row were poor"):
+        train_without_labels(tmp_path, *EPOCHS_OF_ONE_BATCH)
+    assert len(metrics_of(tmp_path)) == 6
+    assert checkpoint_of(tmp_path)["training"]["extra"]["poor"] == 5
+
+
+@pytest.mark.parametrize("stopped_in", [2, 3])
+def test_run_stopped_with_the_clusters_of_before_resumes_bit_identically(
+    train_without_labels, tmp_path, monkeypatch, poor_from_epoch_2, stopped_in
+):
+    more = ("SOLVER.STAGE2.MAX_EPOCHS", "4")
+    poor_from_epoch_2(2)
+    train_without_labels(tmp_path / "straight", *more)
+    losses, count = DSGLStage.compute_losses, 0
+
+    def watch(stage, images):
+        nonlocal count
+        count += 1
+        if count == (stopped_in - 1) * 4 + 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return losses(stage, images)
+
+    monkeypatch.undo()
+    poor_from_epoch_2(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(DSGLStage, "compute_losses", watch)
+        with pytest.raises(Interrupted):
+            train_without_labels(tmp_path / "stopped", *more)
+    train_without_labels(tmp_path / "stopped", *more, "SOLVER.RESUME", "auto")
+    assert_same_weights(tmp_path / "straight", tmp_path / "stopped")
+    assert metrics_of(tmp_path / "straight") == metrics_of(tmp_path / "stopped")
 
 
 def test_run_of_another_kind_cannot_be_resumed(plain, straight, script, opts, base_opts, tmp_path):

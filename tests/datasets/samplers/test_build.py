@@ -2,7 +2,7 @@
 
 import pytest
 
-from config import load_cfg
+from config import ConfigError, load_cfg
 from config.samplers import CLUSTER_SAMPLERS, SAMPLERS
 from datasets.records import Sample
 from datasets.samplers import (
@@ -108,3 +108,24 @@ def test_batches_that_cannot_be_filled_or_shared(opts, processes, message):
     cfg = cfg_of("DATALOADER.SAMPLER", "softmax_triplet", *opts)
     with pytest.raises(ValueError, match=message):
         build_train_sampler(cfg, DATA, processes)
+
+
+@pytest.mark.parametrize(
+    ("name", "skip", "bounds"),
+    [
+        ("dfgs_image", 5, "5 should be between 0 and 4 with 6 training identities and dfgs_image"),
+        ("dfgs_text", 10_000, "10000 should be between 0 and 4"),
+        ("gs_image", 3, "3 should be between 0 and 2"),
+    ],
+)
+def test_skip_that_leaves_no_neighbour_is_refused(name, skip, bounds):
+    opts = ["DATALOADER.SAMPLER", name, "DATALOADER.DFGS.SKIP"]
+    with pytest.raises(ConfigError, match=r"DATALOADER\.DFGS\.SKIP: " + bounds):
+        build_train_sampler(cfg_of(*opts, str(skip)), DATA)
+    allowed = 4 if name.startswith("dfgs") else 2
+    assert build_train_sampler(cfg_of(*opts, str(allowed)), DATA).num_pids == 4
+
+
+def test_skip_is_not_checked_by_a_sampler_without_a_graph():
+    opts = ["DATALOADER.SAMPLER", "softmax_triplet", "DATALOADER.DFGS.SKIP", "5"]
+    assert build_train_sampler(cfg_of(*opts), DATA).num_pids == 4

@@ -174,21 +174,47 @@ def test_planning_before_clustering_is_refused():
 @pytest.mark.parametrize(
     ("labels", "num_instances", "message"),
     [
-        ([0, 0, 1, 1, 2, 2], 2, r"3 clusters, 2 images of each, .* of 8: change DSGL\.EPS .*to 6 "),
-        (
-            [0, 1, 2, 3, 3, 3],
-            4,
-            r"4 clusters.*IMS_PER_BATCH to 7 ",
-        ),  # a cluster of one image fills one place
-        ([0, 0, 0, 1, 1, 1], None, r"2 clusters, each image once, .*DSGL\.EPS"),
         ([-1] * 6, 2, r"all 6 images are outliers: raise DSGL\.EPS"),
         ([0, 0, 2, 2, 2, 2], 2, "no image has label 1"),
         ([0, 0, 1], 2, "3 cluster labels, but 6 camids"),
     ],
 )
-def test_clusters_that_do_not_fill_a_batch_are_refused(labels, num_instances, message):
+def test_labels_without_usable_clusters_are_refused(labels, num_instances, message):
     with pytest.raises(ValueError, match=message):
         ClusterSampler([0] * 6, 8, num_instances).set_clusters(labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "num_instances", "length"),
+    [
+        ([0, 0, 1, 1, 2, 2], 2, 6),
+        ([0, 1, 2, 3, 3, 3], 4, 7),  # a cluster of one image fills one place
+        ([0, 0, 0, 1, 1, 1], None, 6),
+        ([0, 0, -1, -1, -1, 1], 1, 2),
+    ],
+)
+def test_clusters_that_do_not_fill_a_batch_are_repeated_with_a_warning(
+    labels, num_instances, length, caplog
+):
+    sampler = ClusterSampler([0] * 6, 20, num_instances, seed=3, options=PassOptions(5))
+    sampler.set_clusters(labels)
+    count = max(labels) + 1
+    assert f"{count} clusters fill {length} of the 20 places in a batch" in caplog.text
+    passes = -(-20 // length)
+    assert (len(list(sampler)), sampler.stats["passes"]) == (5, 5 * passes)
+    for batch in sampler:
+        assert len(batch) == 20
+        visits = Counter(labels[i] for i in batch)
+        assert -1 not in visits
+        assert set(visits) == set(range(count))
+    again = ClusterSampler([0] * 6, 20, num_instances, seed=3, options=PassOptions(5))
+    again.set_clusters(labels)
+    assert list(again) == list(sampler)
+
+
+def test_clusters_that_fill_a_batch_give_no_warning(caplog):
+    ClusterSampler([0] * 6, 6, 2).set_clusters([0, 0, 1, 1, 2, 2])
+    assert caplog.text == ""
 
 
 @settings(max_examples=40)

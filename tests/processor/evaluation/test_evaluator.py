@@ -557,3 +557,30 @@ def test_queries_in_the_gallery_refuse_options_that_need_them_outside(tmp_path, 
     cfg = load_cfg(None, [*OPTS, "DATASETS.TARGETS", str(tmp_path / "all.csv"), option, "True"])
     with pytest.raises(ConfigError, match=f"{option}: queries are also in the gallery"):
         build_evaluator(cfg, build_targets(cfg, {}), precision).check()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp"])
+def test_query_that_is_also_in_the_gallery_is_warned_of_and_noted(
+    splits, float32, tmp_path, caplog, suffix
+):
+    """By the same pixels, in this file format or another one."""
+    path = tmp_path / f"copy{suffix}"
+    Image.open(splits.query[1].path).save(path)
+    splits.gallery.append(Sample(str(path), 2, 1))
+    report = evaluator(float32, Target("greys", [splits]))(MeanColour())
+    note = "1 of 3 queries have a gallery image at distance 0, of equal content"
+    with caplog.at_level(logging.INFO):
+        log_results(report, logging.DEBUG)
+        assert note not in caplog.text
+        log_results(report)
+    assert [r.levelname for r in caplog.records if note in r.getMessage()] == ["WARNING"]
+    notes = report.as_dict()["targets"]["greys"]["notes"]
+    assert notes[0] == "a remark"
+    assert notes[1].startswith(note)
+
+
+def test_evaluation_without_copies_has_no_note_on_them(splits, float32, caplog):
+    report = evaluator(float32, Target("greys", [splits]))(MeanColour())
+    log_results(report)
+    assert report.as_dict()["targets"]["greys"]["notes"] == ["a remark"]
+    assert "distance 0" not in caplog.text

@@ -101,7 +101,7 @@ def table_of(count, bad=(), stop=None):
 def error_of(action):
     try:
         action()
-    except Exception as error:
+    except (Exception, Interrupted) as error:
         return type(error).__name__, str(error)
     return None
 

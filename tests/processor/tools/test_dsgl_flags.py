@@ -139,10 +139,10 @@ def test_unusable_flag_ends_the_program(typed, message, capsys):
     ("typed", "message"),
     [
         ("-b many", r"SOLVER\.STAGE2\.IMS_PER_BATCH: 'many'.*whole number"),
-        ("--num-instances -4", r"DATALOADER\.NUM_INSTANCE: -4 should be at least 1"),
+        ("--num-instances -4", r"DATALOADER\.NUM_INSTANCE: -4 should be between 1 and 10,000"),
         ("--memorybank CMhybrid", r"DSGL\.MEMORY: 'CMhybrid' is not one of CM, CMhard"),
-        ("--height -1", r"INPUT\.SIZE_TRAIN.*positive"),
-        ("--width 0", r"INPUT\.SIZE_TRAIN.*positive"),
+        ("--height -1", r"INPUT\.SIZE_TRAIN.*each between 1 and 4,096"),
+        ("--width 0", r"INPUT\.SIZE_TRAIN.*each between 1 and 4,096"),
     ],
 )
 def test_unusable_value_is_refused(typed, message):

@@ -1,10 +1,14 @@
 """How a program ends: with success, one line for the user, or a traceback."""
 
+import contextlib
+import os
+import signal
+
 import pytest
 
 from config import ConfigError, UnknownOptionError
 from datasets.images.decode import BadImageError
-from processor.runtime.signals import Interrupted
+from processor.runtime.signals import SIGNALS, Interrupted, stop_between_steps
 from processor.tools.program import run_program
 from processor.training.epoch import NonFiniteLossError
 
@@ -53,14 +57,61 @@ def test_bug_keeps_its_traceback():
         run_program(action)
 
 
-@pytest.mark.parametrize(("error", "status"), [(Interrupted(), 143), (KeyboardInterrupt(), 130)])
-def test_interrupted_run_has_its_own_status(error, status):
+STATUSES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129, "SIGUSR1": 138}
+
+
+@pytest.mark.parametrize(("name", "status"), STATUSES.items())
+def test_interrupted_run_has_the_status_of_its_signal(name, status, capsys):
     def action():
-        raise error
+        raise Interrupted(signal.Signals[name])
 
     with pytest.raises(SystemExit) as exit_:
         run_program(action)
     assert exit_.value.code == status
+    assert capsys.readouterr().out == f"stopped by {name}\n"
+
+
+@pytest.mark.parametrize(("name", "status"), STATUSES.items())
+def test_signal_ends_the_program_where_no_loop_waits_for_a_step(name, status):
+    def action():
+        os.kill(os.getpid(), signal.Signals[name])
+        raise AssertionError("not reached")
+
+    with pytest.raises(SystemExit) as exit_:
+        run_program(action)
+    assert exit_.value.code == status
+
+
+def test_signal_waits_for_the_end_of_a_step():
+    finished = []
+
+    def action():
+        with stop_between_steps() as check:
+            for step in range(5):
+                if step == 2:
+                    os.kill(os.getpid(), signal.SIGUSR1)
+                finished.append(step)
+                check()
+
+    with pytest.raises(SystemExit) as exit_:
+        run_program(action)
+    assert (finished, exit_.value.code) == ([0, 1, 2], 138)
+
+
+def test_signal_that_a_library_swallows_still_ends_the_program():
+    def action():
+        with contextlib.suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as exit_:
+        run_program(action)
+    assert exit_.value.code == 143
+
+
+def test_handlers_of_before_are_restored():
+    before = [signal.getsignal(number) for number in SIGNALS]
+    run_program(lambda: None)
+    assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
 def test_success_logs_no_error(capsys):
