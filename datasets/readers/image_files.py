@@ -1,0 +1,100 @@
+"""What counts as an image file, and what of a folder is not read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+# Pillow hands these to other programs, or knows only their headers.
+_REFUSED_FORMATS = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"})
+
+TABLE_SUFFIXES = (".csv", ".tsv")
+
+# Files that belong to images without being any: nobody expects them to be read.
+_SIDE_SUFFIXES = frozenset(
+    {*TABLE_SUFFIXES, ".txt", ".md", ".rst", ".html", ".log", ".json", ".jsonl", ".xml", ".yml"}
+    | {".yaml", ".toml", ".ini", ".db", ".mat", ".npy", ".npz", ".pkl", ".pth", ".pt", ".h5"}
+    | {".py", ".sh", ".url", ".lnk"}
+)
+_SIDE_NAMES = ("readme", "license", "licence", "copying", "changelog", "makefile", "authors")
+
+
+def image_formats() -> list[str]:
+    """Pillow's names of the formats that are read.
+
+    All that the installed Pillow decodes itself, with those of registered plug-ins such as
+    pillow-heif's. PostScript is not, as Ghostscript would run it.
+    """
+    Image.preinit()  # the usual formats are tried first
+    Image.init()
+    return [name for name in Image.ID if name not in _REFUSED_FORMATS]
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is to be read: its ending is one of Pillow's, or it has none and is an image.
+
+    Hidden files, such as macOS's sidecars `._x.jpg`, are not.
+    """
+    if path.name.startswith("."):
+        return False
+    suffix = path.suffix.lower()
+    if suffix in ("", "."):
+        return path.is_file() and _is_image_inside(path)
+    kind = Image.registered_extensions().get(suffix)
+    return kind in Image.OPEN and kind not in _REFUSED_FORMATS
+
+
+def _is_image_inside(path: Path) -> bool:
+    with_mark = [name for name in image_formats() if Image.OPEN[name][1]]
+    try:
+        with Image.open(path, formats=with_mark):
+            return True
+    except Exception:  # Pillow's readers fail in many ways on what is not theirs
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFiles:
+    """The files in and below a folder.
+
+    Attributes:
+        images: image files, by path.
+        unread: other files, by path, but hidden ones and side files such as README, Thumbs.db,
+            text, tables and annotations.
+    """
+
+    images: list[Path]
+    unread: list[Path]
+
+
+def find_files(folder: Path) -> FoundFiles:
+    """The files in and below a folder."""
+    found = FoundFiles([], [])
+    for path in sorted(folder.rglob("*")):
+        if is_image(path):
+            if path.is_file():
+                found.images.append(path)
+        elif not _is_side_file(path.relative_to(folder)) and path.is_file():
+            found.unread.append(path)
+    return found
+
+
+def _is_side_file(path: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.parts)
+    known = path.suffix.lower() in _SIDE_SUFFIXES or path.name.lower().startswith(_SIDE_NAMES)
+    return hidden or known
+
+
+def describe_unread(paths: Iterable[Path | str]) -> str:
+    """The number of files not read, and of each ending, the most frequent first; "" if none."""
+    endings = Counter(Path(path).suffix.lower().strip(".") for path in paths)
+    if not endings:
+        return ""
+    total = sum(endings.values())
+    ordered = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
+    counts = ", ".join(f"{f'.{ending}' if ending else 'none'} {n:,}" for ending, n in ordered)
+    return f"{total:,} file{'s' if total > 1 else ''} not read: {counts}"
