@@ -9,6 +9,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image
 
+from config.text import printable
 from datasets.readers.image_files import image_formats
 
 # What Pillow's many readers raise on damaged files; MemoryError is not of the file.
@@ -58,8 +59,8 @@ def read_image(
             return to_rgb(image)
     except DECODING_ERRORS as error:
         raise BadImageError(
-            f"cannot decode the image {name or file} ({error}); replace or remove it, or {remedy} "
-            "to leave such files out"
+            f"cannot decode the image {printable(name or str(file))} ({printable(str(error))}); "
+            f"replace or remove it, or {remedy} to leave such files out"
         ) from error
 
 

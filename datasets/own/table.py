@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from config.text import check_text, decode
+from config.text import check_text, decode, printable
 from datasets.own.entries import SPLITS, Entry, assemble_splits
 from datasets.readers.image_files import TABLE_SUFFIXES
 from datasets.records import UNKNOWN, DataSplits
@@ -246,7 +246,7 @@ class _Row:
 
     def error(self, text: str) -> ValueError:
         """An error that names the row."""
-        return ValueError(f"{self.place}: {text}")
+        return ValueError(printable(f"{self.place}: {text}"))
 
 
 def _labelled(source: str, entries: Mapping[str, Entry]) -> list[Entry]:

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from PIL import Image, ImageDraw, ImageFont
 
+from config.text import printable
 from processor.pictures.style import INK
 
 LINE = 1.3  # distance between lines, in font sizes
@@ -29,7 +30,7 @@ def wrap(text: str, size: int, width: float) -> list[str]:
     """
     font = load_font(size)
     lines = [""]
-    for piece in _PIECE.findall(text):
+    for piece in _PIECE.findall(printable(text)):
         if lines[-1] and font.getlength((lines[-1] + piece).rstrip()) > width:
             lines.append("")
         for character in piece:

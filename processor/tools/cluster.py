@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from config.text import ERRORS
 from datasets.own.table import UNKNOWN_NAME
 from datasets.records import Sample
 from processor.clustering import OUTLIER, describe_clusters, group, jaccard_distance
@@ -74,7 +75,10 @@ def known_identities(samples: Sequence[Sample]) -> np.ndarray | None:
 
 def write_table(path: Path, samples: Sequence[Sample], labels: np.ndarray) -> None:
     """Write path and cluster of every image as a CSV file."""
-    with atomic_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_file(path) as partial,
+        partial.open("w", newline="", encoding="utf-8", errors=ERRORS) as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("path", "pid"))
         for sample, label in zip(samples, labels.tolist(), strict=True):
