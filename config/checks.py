@@ -14,6 +14,7 @@ from config.extra_losses import extra_losses
 from config.options import lookup
 from config.ranges import COLOURS, check_ranges
 from config.samplers import CLUSTER_SAMPLERS, SAMPLERS, sampler_kind
+from config.text import read_text
 
 # Spellings of MODEL.NAME whose options are checked here.
 FAMILIES = re.compile(r"RN|resnet|ViT-\w+-\d|\{|.*\.json$", re.DOTALL)
@@ -249,7 +250,7 @@ def patch_size(name: str) -> int | None:
     if name.endswith(".json") or name.startswith("{"):
         if not name.startswith("{") and not Path(name).is_file():
             raise ConfigError(f"MODEL.NAME: no file {name}")
-        text = name if name.startswith("{") else Path(name).read_text(encoding="utf-8")
+        text = name if name.startswith("{") else read_text(Path(name))
         try:
             vision = json.loads(text)["vision_cfg"]
         except (json.JSONDecodeError, TypeError, KeyError) as error:

@@ -14,6 +14,7 @@ import yaml
 from config.errors import ConfigError
 from config.legacy import translate_key
 from config.options import ACCEPTED, flatten, given_twice, is_block
+from config.text import read_text
 
 BASE_KEY = "_BASE_"
 
@@ -99,13 +100,17 @@ def read_file(path: Path, role: str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: the file does not exist; names its neighbours.
-        ConfigError: see `read_tree`.
+        ConfigError: its encoding is unknown; see `read_tree`.
     """
     if not path.is_file():
         neighbours = sorted(map(str, path.parent.glob("*.yml")))
         near = f"; files there: {', '.join(neighbours)}" if neighbours else ""
         raise FileNotFoundError(f"{role}: no file {path}{near}")
-    return read_tree(path.read_text(encoding="utf-8"), f"{role}: {path}")
+    try:
+        text = read_text(path)
+    except ValueError as error:
+        raise ConfigError(f"{role}: {error}") from error
+    return read_tree(text, f"{role}: {path}")
 
 
 def read_tree(text: str, source: str) -> dict[str, Any]:

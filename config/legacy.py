@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -46,6 +48,8 @@ _PRETRAINED = {"imagenet": "clip", "self": "clip"}
 # Options whose names may be given as one text, with commas between them.
 NAMES = ("DATASETS.NAMES", "DATASETS.TARGETS", "PLUGINS")
 
+_NAME = re.compile(r"""\s*(?:(['"])(.+?)\1\s*(?=,|$)|([^,]+))""")
+
 # YAML reads the words `off` and `no` as False.
 _FALSE = {"SOLVER.AMP": "off", "MODEL.NECK": "no"}
 
@@ -72,15 +76,30 @@ def translate_value(key: str, value: Any, default: Any) -> Any:
     if isinstance(default, bool) and isinstance(value, str):
         return _BOOLEANS.get(value.strip().lower(), value)
     if key in NAMES and isinstance(value, str | int):
-        text = str(value)
-        if text[:1] + text[-1:] in ("()", "[]"):
-            text = text[1:-1]
-        return tuple(name.strip() for name in text.split(",") if name.strip())
+        return split_names(str(value))
     if value is False:
         return _FALSE.get(key, value)
     if key == "MODEL.PRETRAIN_CHOICE" and isinstance(value, str):
         return _PRETRAINED.get(value, value)
     return value
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """The names in a text such as `a,b`, `[a, b]` or `('a', 'b')`.
+
+    A name with a comma, or with brackets around it, stands in quotes: `'a,b',c`.
+    """
+    text = text.strip()
+    if text[:1] + text[-1:] in ("()", "[]"):
+        text = text[1:-1]
+        try:
+            names = ast.literal_eval(f"[{text}]")
+        except (ValueError, SyntaxError):
+            names = []
+        if names and all(isinstance(name, str) for name in names):
+            return tuple(names)
+    names = [quoted or bare.strip() for _, quoted, bare in _NAME.findall(text)]
+    return tuple(filter(None, names))
 
 
 def check_preset(preset: Any, given: Collection[str]) -> None:

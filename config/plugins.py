@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from config.errors import ConfigError
+from config.text import encode, expand_home
 
 Rows = list[tuple[dict[str, Any], str]]
 
@@ -86,7 +87,7 @@ def describe_plugins(names: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _find_file(name: str, folders: Sequence[Path]) -> Path:
-    places = [Path(name).expanduser(), *(folder / name for folder in folders)]
+    places = [expand_home(name), *(folder / name for folder in folders)]
     for path in places:
         if path.is_file():
             return path
@@ -148,7 +149,7 @@ def _import(path: Path, sha256: str, run: Callable[[], object]) -> None:
 
 def _execute(path: Path, source: bytes) -> None:
     """Execute the content of a file as a module of its own."""
-    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(encode(str(path.resolve()))).hexdigest()[:8]
     module = ModuleType(f"plugin_{path.stem}_{digest}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # dataclasses look their module up

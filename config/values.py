@@ -13,7 +13,7 @@ from config.errors import ConfigError
 from config.extra_losses import OPTION as EXTRA_LOSSES
 from config.extra_losses import read_extra_losses
 from config.free_options import is_free, set_free_option
-from config.legacy import translate_value
+from config.legacy import NAMES, translate_value
 from config.options import lookup
 
 _KINDS = {
@@ -44,7 +44,9 @@ def set_value(cfg: CfgNode, name: str, value: Any, source: str) -> None:
     block, _, leaf = name.rpartition(".")
     node = lookup(cfg, block) if block else cfg
     default = node[leaf]
-    value = translate_value(name, read_literal(value, default), default)
+    if name not in NAMES:  # 2024.10 may be the name of a folder
+        value = read_literal(value, default)
+    value = translate_value(name, value, default)
     if name == EXTRA_LOSSES:
         node[leaf] = read_extra_losses(value, source)
         return

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets.own.entries import SPLITS, number_names
-from datasets.own.table import UNKNOWN_NAME, read_csv_entries
-from datasets.readers.layout import is_image
+from datasets.own.table import UNKNOWN_NAME, is_table, read_csv_entries
+from datasets.readers.image_files import TABLE_SUFFIXES, describe_unread, find_files
 from datasets.records import UNKNOWN, Sample
 from datasets.registry import BENCHMARKS, read_dataset
 
 logger = logging.getLogger(__name__)
 
+OTHER_TABLES = (".txt", ".dat", ".tab", ".json", ".jsonl", ".xls", ".xlsx", ".ods", ".parquet")
 LARGEST = 2**63  # of a number that a file of features holds
 
 
@@ -66,15 +67,14 @@ def read_image_lists(
 
 def _read_list(place: str, root: str | Path, *, by_folder: bool) -> ImageList:
     path = Path(place)
-    if path.suffix.lower() == ".csv" and path.is_file():
+    if is_table(path):
         return ImageList(_read_csv(path))
     if path.is_file():
+        if path.suffix.lower() in OTHER_TABLES:
+            raise ValueError(f"{path}: a table has to end in {' or '.join(TABLE_SUFFIXES)}")
         return ImageList([_unknown(path)])
     if path.is_dir():
-        images = sorted(x for x in path.rglob("*") if is_image(x) and x.is_file())
-        if not images:
-            raise FileNotFoundError(f"no images in {path} and its subfolders")
-        samples = [_unknown(image) for image in images]
+        samples = _read_folder(path)
         return ImageList(_name_by_folder(samples, path) if by_folder else samples)
     name, _, split = place.rpartition(":")
     if split not in SPLITS:
@@ -87,6 +87,18 @@ def _read_list(place: str, root: str | Path, *, by_folder: bool) -> ImageList:
     if not samples:
         raise ValueError(f"data set {name} has no {split} images")
     return ImageList(samples, name)
+
+
+def _read_folder(folder: Path) -> list[Sample]:
+    found = find_files(folder)
+    unread = describe_unread(found.unread)
+    if not found.images:
+        raise FileNotFoundError(
+            f"no images in {folder} and its subfolders{unread and f'; {unread}'}"
+        )
+    if unread:
+        logger.warning("%s: %s", folder, unread)
+    return [_unknown(image) for image in found.images]
 
 
 def _name_by_folder(samples: Sequence[Sample], folder: Path) -> list[Sample]:

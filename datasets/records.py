@@ -62,6 +62,7 @@ class DataSplits:
         distractors: pids that do not stand for one person; never trained on.
         separate_test_ids: test identities are numbered independently of training identities.
         single_gallery_shot: CMC over galleries with one random image per identity (CUHK03 classic).
+        unread: files of own data that are not images which can be read.
     """
 
     name: str
@@ -73,6 +74,7 @@ class DataSplits:
     distractors: frozenset[int] = frozenset()
     separate_test_ids: bool = False
     single_gallery_shot: bool = False
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

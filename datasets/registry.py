@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from config.plugins import register
+from config.text import expand_home
 from datasets.own.folder import own_data_name, read_own_data
-from datasets.own.table import DataFrame, read_frame
+from datasets.own.table import DataFrame, is_table, read_frame
 from datasets.readers import (
     airport,
     cuhk01,
@@ -39,6 +40,7 @@ from datasets.readers import (
     viper,
 )
 from datasets.readers.benchmark import Benchmark
+from datasets.readers.image_files import TABLE_SUFFIXES, describe_unread
 from datasets.readers.published_sizes import check_sizes
 from datasets.records import DataSplits
 
@@ -122,7 +124,7 @@ def read_dataset(
         ValueError: the name is neither registered nor a path, or the split does not exist.
         FileNotFoundError: the data set is not below the root.
     """
-    root = Path(root).expanduser()
+    root = expand_home(root)
     if isinstance(name, os.PathLike):
         name = os.fspath(name)
     if not isinstance(name, str | DataFrame):
@@ -174,20 +176,29 @@ def locate(name: str, root: str | Path) -> tuple[str, Path | None]:
         name: as for `read_dataset`; returned as it is if nothing is found.
         root: the data root.
     """
-    path = None if name in BENCHMARKS else _find_own_data(name, Path(root).expanduser())
+    path = None if name in BENCHMARKS else _find_own_data(name, expand_home(root))
     return (name, None) if path is None else (own_data_name(path), path.resolve())
 
 
 def _find_own_data(name: str, root: Path) -> Path | None:
     if not name:
         return None
-    for path in (root / Path(name).expanduser(), Path(name)):
-        if path.is_dir() or (path.suffix.lower() == ".csv" and path.is_file()):
-            return path
-    return None
+    paths = _own_places(name, root)
+    return next((path for path in paths if path.is_dir() or is_table(path)), None)
+
+
+def _own_places(name: str, root: Path) -> tuple[Path, ...]:
+    return root / expand_home(name), Path(name)
 
 
 def _unknown_name(name: str, root: Path) -> str:
+    for path in _own_places(name, root):
+        if path.is_file():
+            ending = " or ".join(TABLE_SUFFIXES)
+            return (
+                f"DATASETS.NAMES, DATASETS.TARGETS: unknown data set {name!r}: {path} is a file, "
+                f"but a table has to end in {ending}"
+            )
     by_lower = {known.lower(): known for known in BENCHMARKS}
     close = [by_lower[match] for match in get_close_matches(name.lower(), by_lower)]
     hint = f"; did you mean {' or '.join(close)}" if close else ""
@@ -205,6 +216,8 @@ def _log_summary(splits: DataSplits) -> DataSplits:
         samples = getattr(splits, part)
         parts.append(f"{part} {len({s.pid for s in samples}):,} ids, {len(samples):,} images")
     logger.debug("%s: %s", splits.name, "; ".join(parts))
+    if splits.unread:
+        logger.warning("%s: %s", splits.name, describe_unread(splits.unread))
     for note in splits.notes:
         logger.info("%s: %s", splits.name, note)
     return splits

@@ -35,7 +35,7 @@ from processor.results.files import save_evaluation, save_results
 from processor.results.report import EvaluationReport, closing_table, format_table, log_results
 from processor.runtime import distributed
 from processor.runtime.device import choose_device, describe_device
-from processor.runtime.log import LogFile, run_log
+from processor.runtime.log import Lines, LogFile, run_log
 from processor.runtime.precision import Precision
 from processor.runtime.progress import clock
 from processor.runtime.run_folder import RunFolder
@@ -229,7 +229,7 @@ def _write_results(
         trained_on = {"sources": list(data.names), "use_all": data.use_all}
         results = {**report.as_dict(), **_how(cfg, evaluator, "last"), "training": trained_on}
         save_results(folder.path, results)
-    logger.info("%s\n%s", _title(cfg), closing_table(report, folder.before_training))
+    logger.info("%s\n%s", _title(cfg), Lines(closing_table(report, folder.before_training)))
     logger.info("results  %s", folder.path / "results.md")
 
 
@@ -277,7 +277,7 @@ def _evaluate(
     trained_on = {"sources": list(loaded.cameras), "use_all": loaded.use_all}
     results = {**report.as_dict(), **_how(cfg, evaluator, weight), "training": trained_on}
     table = format_table([(Path(weight).name, report.as_dict())])
-    logger.info("%s\n%s", _title(cfg), table)
+    logger.info("%s\n%s", _title(cfg), Lines(table))
     if distributed.is_first():
         logger.info("results: %s", save_evaluation(output, results))
     return report

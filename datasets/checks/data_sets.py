@@ -15,7 +15,13 @@ from datasets.checks.identities import (
     find_identity_faults,
     find_query_faults,
 )
-from datasets.checks.images import Facts, find_broken_files, find_equal_files, find_size_faults
+from datasets.checks.images import (
+    Facts,
+    find_broken_files,
+    find_equal_files,
+    find_size_faults,
+    find_unread_files,
+)
 from datasets.checks.leakage import LeakageError, check_leakage
 from datasets.checks.report import ERROR, WARNING, Fault
 from datasets.readers.published_sizes import check_sizes
@@ -60,6 +66,7 @@ def check_data_set(splits: Sequence[DataSplits], facts: Facts, use: Use) -> list
 def _check(split: DataSplits, facts: Facts, use: Use) -> Iterator[Fault]:
     yield from find_empty_splits(split, trains=use.trains, tests=use.tests)
     yield from find_broken_files(split, facts, skip=use.skip_bad_images)
+    yield from find_unread_files(split)
     yield from find_identity_faults(split, labelled=use.labelled)
     yield from find_camera_faults(split)
     yield from find_query_faults(split, ignore_same_camera=use.ignore_same_camera)

@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from config.text import encode
 from datasets.records import DataSplits, Sample
 
 TRAINING = ("train",)
@@ -38,7 +39,7 @@ def fingerprint(splits: Sequence[DataSplits], parts: Sequence[str]) -> str:
         f"\t{sizes[sample.path]}"
         for number, part, sample in images
     ]
-    return sha256("\n".join(sorted(lines)).encode()).hexdigest()
+    return sha256(encode("\n".join(sorted(lines)))).hexdigest()
 
 
 def describe_data(splits: Sequence[DataSplits], parts: Sequence[str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from datasets.checks.report import ERROR, WARNING, Fault, name_image
 from datasets.images.decode import BadImageError, read_image
+from datasets.readers.image_files import describe_unread
 from datasets.records import DataSplits, Sample
 from datasets.sources import number_test_images
 
@@ -57,6 +58,20 @@ def find_broken_files(splits: DataSplits, facts: Facts, *, skip: bool) -> Iterat
             tuple(broken),
             "replace or remove them"
             + ("" if skip else ", or set INPUT.ON_BAD_IMAGE skip to leave them out"),
+        )
+
+
+def find_unread_files(splits: DataSplits) -> Iterator[Fault]:
+    """Files of own data that no image is read from."""
+    if splits.unread:
+        yield Fault(
+            WARNING,
+            "files not read",
+            splits.name,
+            describe_unread(splits.unread),
+            splits.unread,
+            "if they are images, convert them, e.g. to PNG; a file in PLUGINS may teach Pillow "
+            "another format, as pillow-heif does",
         )
 
 

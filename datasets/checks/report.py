@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from config.text import printable
 from datasets.records import Sample
 
 ERROR = "error"
@@ -62,7 +63,7 @@ def format_report(findings: Findings) -> str:
 
 
 def _summary_lines(summary: dict[str, Any]) -> Iterator[str]:
-    yield summary["name"]
+    yield printable(summary["name"])
     for part in ("train", "query", "gallery"):
         counts = summary[part]
         yield (
@@ -80,7 +81,7 @@ def _summary_lines(summary: dict[str, Any]) -> Iterator[str]:
     junk = "left out" if summary["ignore_same_camera"] else "kept"
     yield f"  matches from the query's own camera: {junk}"
     for note in summary["notes"]:
-        yield f"  {note}"
+        yield f"  {printable(note)}"
     if summary["train"]["images"]:
         yield f"  training data {summary['train_sha256'][:16]}"
     if summary["query"]["images"]:
@@ -88,9 +89,10 @@ def _summary_lines(summary: dict[str, Any]) -> Iterator[str]:
 
 
 def _fault_lines(fault: Fault) -> Iterator[str]:
-    yield f"{fault.severity.upper()} {fault.kind}: {fault.data}: {fault.what}"
+    what = printable(fault.what, keep_lines=True)
+    yield f"{fault.severity.upper()} {fault.kind}: {printable(fault.data)}: {what}"
     for place in fault.where[:SHOWN]:
-        yield f"    {place}"
+        yield f"    {printable(place)}"
     if len(fault.where) > SHOWN:
         yield f"    and {len(fault.where) - SHOWN:,} more"
     if fault.remedy:

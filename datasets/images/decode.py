@@ -1,13 +1,36 @@
-"""Image files of any mode, decoded as RGB."""
+"""Images of any kind, decoded as RGB: the one door that every image comes through."""
 
 from __future__ import annotations
 
+import struct
+import zlib
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
-DECODING_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+from config.text import printable
+from datasets.readers.image_files import image_formats
+
+# What Pillow's many readers raise on damaged files; MemoryError is not of the file.
+DECODING_ERRORS = (
+    *(OSError, EOFError, SyntaxError, ValueError, RuntimeError, LookupError, TypeError),
+    *(AttributeError, ArithmeticError, struct.error, zlib.error, Image.DecompressionBombError),
+)
+
+BACKGROUND = (255, 255, 255)
+"""RGB, 0..255: what transparent images are laid on."""
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what makes the image upright; 1 is upright."""
 
 
 class BadImageError(RuntimeError):
@@ -21,7 +44,7 @@ class BadImageError(RuntimeError):
 def read_image(
     file: str | BinaryIO, name: str | None = None, remedy: str = "set INPUT.ON_BAD_IMAGE skip"
 ) -> Image.Image:
-    """Decode a file as RGB.
+    """Decode a file as RGB; see `to_rgb`. Of several frames, the first is taken.
 
     Args:
         file: its path, or an open one.
@@ -32,18 +55,69 @@ def read_image(
         BadImageError: names the file and the remedy.
     """
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=image_formats()) as image:
             return to_rgb(image)
     except DECODING_ERRORS as error:
         raise BadImageError(
-            f"cannot decode the image {name or file} ({error}); replace or remove it, or {remedy} "
-            "to leave such files out"
+            f"cannot decode the image {printable(name or str(file))} ({printable(str(error))}); "
+            f"replace or remove it, or {remedy} to leave such files out"
         ) from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An image of any mode as RGB; raises one of DECODING_ERRORS if its file is broken."""
-    deep = image.mode == "I" and np.asarray(image).max() > 255
-    if deep or image.mode.startswith("I;16"):  # 16-bit gray; convert() alone would clip it to white
-        return image.point(lambda value: value / 256).convert("L").convert("RGB")
-    return image.convert("RGB")
+    """An image of any mode as RGB, as viewers show it.
+
+    Its EXIF orientation is applied, transparent parts are laid on BACKGROUND, and gray levels of
+    more than 8 bits are scaled by the range of their type: 16 bits by 256, also where a camera
+    fills only 12 of them; floats from 0..1. 32-bit integers are 8-bit levels if none is above 255
+    and their file format is not of 16 bits, else 16-bit levels. Colour profiles are not applied.
+
+    Raises:
+        ValueError: levels outside these ranges.
+        Exception: one of DECODING_ERRORS; the file is broken.
+    """
+    image.load()  # Pillow turns a TIFF here, and removes its tag
+    turn = _find_turn(image)
+    if image.mode[0] in "IF":
+        image = _to_eight_bits(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, BACKGROUND)
+        image = Image.alpha_composite(ground, image)
+    rgb = image.convert("RGB")
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _find_turn(image: Image.Image) -> Image.Transpose | None:
+    """What makes a loaded image upright; None if it is, or if its EXIF data are broken."""
+    try:
+        return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except DECODING_ERRORS:
+        return None
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Gray levels of modes I;16, I and F as L, or as LA if one of them is transparent."""
+    levels = np.asarray(image)
+    if image.mode == "F":
+        low, high = float(levels.min()), float(levels.max())
+        if not (low >= 0 and high <= 1):  # NaN fails both
+            raise ValueError(
+                f"32-bit floats from {low:.4g} to {high:.4g}; expected 0..1, or save it with 8 or "
+                "16 bits"
+            )
+        eight = (levels * 255).round()
+    else:
+        low, high = int(levels.min()), int(levels.max())
+        if low < 0 or high > 0xFFFF:
+            raise ValueError(
+                f"32-bit integers from {low} to {high}; expected 0..65535, or save it with 8 or "
+                "16 bits"
+            )
+        deep = image.mode != "I" or high > 0xFF or image.format in ("PNG", "PPM")
+        eight = levels // 256 if deep else levels
+    gray = Image.fromarray(eight.astype(np.uint8))
+    key = image.info.get("transparency")
+    if isinstance(key, int):
+        gray.putalpha(Image.fromarray((levels != key).astype(np.uint8) * 255))
+    return gray

@@ -19,7 +19,8 @@ GivenImage: TypeAlias = (
     str | os.PathLike[str] | bytes | io.BytesIO | Image.Image | np.ndarray | Tensor
 )
 """A file, a file's content, or pixels: an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8,
-or a tensor (1 | 3 | 4, H, W), uint8 or float in 0..1. Transparency is dropped."""
+or a tensor (1 | 3 | 4, H, W), uint8 or float in 0..1. A fourth channel is the opacity. Files and
+PIL images are decoded by `to_rgb`, which also says how transparency and EXIF orientation count."""
 
 CHANNEL_ORDERS = ("rgb", "bgr")
 REMEDY = 'set INPUT.ON_BAD_IMAGE skip (in Python: stream with on_bad_image="skip")'
@@ -106,6 +107,10 @@ def _to_image(pixels: np.ndarray, channels: str) -> Image.Image:
     if pixels.ndim == 2 or pixels.shape[2] == 1:
         gray = pixels.reshape(pixels.shape[:2])
         return Image.fromarray(np.ascontiguousarray(gray)).convert("RGB")
-    pixels = np.ascontiguousarray(pixels[:, :, :3])
+    mode, order = ("RGB", channels.upper())
+    if pixels.shape[2] == 4:
+        mode, order = (f"{mode}A", f"{order}A")
+    pixels = np.ascontiguousarray(pixels)
     size = (pixels.shape[1], pixels.shape[0])
-    return Image.frombytes("RGB", size, pixels, "raw", channels.upper())  # fast for BGR too
+    image = Image.frombytes(mode, size, pixels, "raw", order)  # fast for BGR too
+    return image if mode == "RGB" else to_rgb(image)

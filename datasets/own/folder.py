@@ -13,8 +13,8 @@ from pathlib import Path
 
 from datasets.own.cameras import doubt_cameras, find_camera
 from datasets.own.entries import Entry, assemble_splits
-from datasets.own.table import UNKNOWN_NAME, read_csv
-from datasets.readers.image_files import find_files, is_image
+from datasets.own.table import UNKNOWN_NAME, is_table, read_csv
+from datasets.readers.image_files import describe_unread, find_files, is_image
 from datasets.readers.market1501 import SPLIT_FOLDERS, read_market_tree
 from datasets.records import DataSplits
 
@@ -33,7 +33,7 @@ _CAMERA_FOLDER = re.compile(r"(?:c|cam|camera)[ _-]?\d+", re.IGNORECASE)
 
 def own_data_name(path: Path) -> str:
     """The name of own data: that of the folder, or of the CSV file without its suffix."""
-    return path.stem if _is_csv(path) else path.resolve().name
+    return path.stem if is_table(path) else path.resolve().name
 
 
 def read_own_data(path: Path, *, tested_only: bool = False) -> DataSplits:
@@ -43,15 +43,13 @@ def read_own_data(path: Path, *, tested_only: bool = False) -> DataSplits:
         path: the file or folder.
         tested_only: see `assemble_splits`.
     """
-    if _is_csv(path):
+    if is_table(path):
         return read_csv(path, tested_only=tested_only)
     if all((path / folder).is_dir() for folder in SPLIT_FOLDERS):
-        return read_market_tree(own_data_name(path), path)
-    return read_folder(path, tested_only=tested_only)
-
-
-def _is_csv(path: Path) -> bool:
-    return path.suffix.lower() == ".csv" and path.is_file()
+        splits = read_market_tree(own_data_name(path), path)
+    else:
+        splits = read_folder(path, tested_only=tested_only)
+    return replace(splits, unread=tuple(map(str, find_files(path).unread)))
 
 
 def read_folder(folder: Path, *, tested_only: bool = False) -> DataSplits:
@@ -78,8 +76,10 @@ def read_folder(folder: Path, *, tested_only: bool = False) -> DataSplits:
         for entry in _list_identities(name, subfolder)
     ]
     if not entries:
+        unread = describe_unread(find_files(folder).unread)
         raise FileNotFoundError(
-            f"own data {name}: no images in subfolders of {folder}; expected "
+            f"own data {name}: no images in subfolders of {folder}"
+            f"{unread and f' ({unread})'}; expected "
             f"{folder}/<identity>/<image>.jpg or "
             f"{folder}/{{train,query,gallery}}/<identity>/<image>.jpg or, to train without labels "
             f"(train_dsgl.py), {folder}/train/unknown/<image>.jpg"

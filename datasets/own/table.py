@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from config.text import check_text, decode, printable
 from datasets.own.entries import SPLITS, Entry, assemble_splits
+from datasets.readers.image_files import TABLE_SUFFIXES
 from datasets.records import UNKNOWN, DataSplits
 
 logger = logging.getLogger(__name__)
@@ -41,6 +44,7 @@ _OTHER_DATE = re.compile(  # 31.1.2026, 1/31/26, 31 Jan 2026, January 31, 2026
     r"|\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\W.*\b\d{4}\b",
     re.IGNORECASE,
 )
+DELIMITERS = ",;\t"
 MISSING = ("None", "nan", "NaT", "<NA>")  # cells without a value, in DataFrames
 UNKNOWN_NAME = "unknown"  # of animals that nobody has told apart, in wildlife-datasets
 
@@ -112,13 +116,28 @@ def _text(cell: Any) -> str:
     return "" if not isinstance(cell, str) and text in MISSING else text
 
 
+def is_table(path: Path) -> bool:
+    """Whether a path is that of an existing table."""
+    return path.suffix.lower() in TABLE_SUFFIXES and path.is_file()
+
+
 def read_csv_entries(file: Path, required: Sequence[str] = ("path", "pid")) -> dict[str, Entry]:
-    """The rows of a CSV file by line; see `read_entries`."""
-    with file.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.reader(stream)
-        header = next(reader, [])
+    """The rows of a table by line; see `read_entries`.
+
+    Of the characters DELIMITERS, the most frequent one in the first line separates the cells.
+
+    Raises:
+        ValueError: see `read_entries`; a cell that is not UTF-8, but a path, which is bytes.
+    """
+    try:
+        text = decode(file.read_bytes())
+        delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        header = [check_text(cell, f"{file}, line 1") for cell in next(reader, [])]
         rows = ((f"line {reader.line_num}", row) for row in reader)
         return read_entries(Table(str(file), file.parent, "line 1", header, rows), required)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{file}: {error}; save it as a CSV file in UTF-8") from error
 
 
 def read_entries(table: Table, required: Sequence[str] = ("path", "pid")) -> dict[str, Entry]:
@@ -146,6 +165,7 @@ def read_entries(table: Table, required: Sequence[str] = ("path", "pid")) -> dic
         if len(row) != len(header):
             raise parser.error(f"{len(header)} fields expected, {len(row)} found")
         cells = {column: row[place].strip() for column, place in columns.items()}
+        parser.check_encoding(cells)
         entry = parser.parse(cells)
         if entry.path in seen:
             raise parser.error(f"{entry.path} is already on {seen[entry.path]}")
@@ -215,6 +235,14 @@ class _Row:
             self._day(cells.get("encounter", "")),
         )
 
+    def check_encoding(self, cells: Mapping[str, str]) -> None:
+        """Only the path may hold bytes that are not UTF-8: if a file has such a name."""
+        path = cells["path"]
+        foreign = "\0" in path or not (self.folder / path).is_file()
+        for column, text in cells.items():
+            if column != "path" or foreign:
+                check_text(text, self.place)
+
     def _day(self, text: str) -> str:
         """An encounter; of a date with a time the date."""
         date = _DATE.match(text)
@@ -235,7 +263,7 @@ class _Row:
 
     def error(self, text: str) -> ValueError:
         """An error that names the row."""
-        return ValueError(f"{self.place}: {text}")
+        return ValueError(printable(f"{self.place}: {text}"))
 
 
 def _labelled(source: str, entries: Mapping[str, Entry]) -> list[Entry]:

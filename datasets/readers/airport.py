@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from config.text import read_text
 from datasets.readers.benchmark import Benchmark, PublishedSizes
 from datasets.readers.layout import Layout, find_tree, no_images
 from datasets.records import DataSplits, Sample
@@ -44,7 +45,7 @@ def read_airport(root: Path, _split: int = 0) -> DataSplits:
 def _read_list(path: Path) -> list[tuple[str, str, int]]:
     r"""Image, camera and identity from lines "camera\identity\image"."""
     entries = []
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    lines = read_text(path).splitlines()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import indent
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+from config.text import read_text
+from datasets.readers.image_files import find_files, is_image
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def match_images(
         FileNotFoundError: the folder holds no image.
         ValueError: an image's path does not match.
     """
-    images = sorted(path for path in folder.rglob("*") if is_image(path))
+    images = find_files(folder).images
     if not images:
         raise no_images(name, folder, f"files like {example}")
     return [(path, _match_path(name, path, pattern, example)) for path in images]
@@ -89,11 +90,6 @@ def _match_path(name: str, path: Path, pattern: re.Pattern[str], example: str) -
     if match is None:
         raise ValueError(f"data set {name}: cannot read {path}: expected a path like {example}")
     return match
-
-
-def is_image(path: Path) -> bool:
-    """Whether the name is that of an image; `._x.jpg`, a macOS sidecar, is not."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def no_images(name: str, folder: Path, expected: str) -> FileNotFoundError:
@@ -110,7 +106,7 @@ def read_id_list(path: Path) -> list[tuple[str, int]]:
         ValueError: a line has another form; names file and line.
     """
     entries = []
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    lines = read_text(path).splitlines()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from config.text import read_text
 from datasets.readers.benchmark import Benchmark, PublishedSizes
 from datasets.readers.layout import Layout, find_tree
 from datasets.readers.market1501 import read_named_images
@@ -54,7 +55,7 @@ def _read_views(tree: Path, root: Path) -> dict[str, int]:
 
 def _parse_views(path: Path) -> dict[str, int]:
     views = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         fields = line.split()
         if not fields:
             continue

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from config.text import expand_home
 from datasets.synthetic.cameras import Camera, draw_camera, draw_obstacle, draw_scene, expose
 from datasets.synthetic.figures import Appearance, Array, Pose, draw_person
 from datasets.synthetic.people import draw_identities, keyed_generator
@@ -233,7 +234,7 @@ def synthetic_folder(name: str) -> Path:
         known = ", ".join(f"synthetic_{known}" for known in DOMAINS)
         raise ValueError(f"unknown synthetic data set {name!r}; known: {known}")
     cache = os.environ.get("REID_CACHE") or "~/.cache/clipreid"
-    return render_dataset(domain, Path(cache).expanduser() / "synthetic", DEFAULTS)
+    return render_dataset(domain, expand_home(cache) / "synthetic", DEFAULTS)
 
 
 def _check(plan: Plan) -> None:

@@ -6,10 +6,13 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
+from config.text import printable
 from processor.pictures.style import FAINT_INK
 
 PIXELS_PER_INCH = 140
+TICK = "$\\mathdefault{"  # how matplotlib begins the number at a logarithmic axis
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -25,6 +28,14 @@ def tidy_axes(axes: Axes) -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure in the format that the path's suffix names; missing folders are made."""
+    """Write a figure in the format that the path's suffix names; missing folders are made.
+
+    Names in its texts are shown as they are: `$` begins no formula.
+    """
+    for text in figure.findobj(Text):
+        content = text.get_text()
+        if content and not content.startswith(TICK):
+            text.set_text(printable(content, keep_lines=True))
+            text.set_parse_math(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 from string import Template
 
+from config.text import printable
 from datasets.records import natural_order
 from processor.pictures.rank_list import RankRow
 from processor.pictures.sheet import Tile, read_scaled
@@ -59,7 +60,7 @@ def render_page(title: str, facts: Sequence[str], rows: Sequence[RankRow]) -> st
     labelled = any(row.result for row in rows)
     frames = {tile.frame for row in rows for tile in row.tiles}
     used = {frame: mark for frame, mark in MARKS.items() if frame in frames}
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+    page = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=escape(title),
         facts="\n".join(f"<li>{escape(fact)}</li>" for fact in facts),
         height=SHOWN_HEIGHT,
@@ -69,6 +70,7 @@ def render_page(title: str, facts: Sequence[str], rows: Sequence[RankRow]) -> st
         controls=_controls(rows, with_junk="junk" in used) if labelled else "",
         rows="\n".join(_row(place, row, images) for place, row in enumerate(rows)),
     )
+    return printable(page, keep_lines=True)
 
 
 def _legend(used: dict[str, Mark]) -> str:

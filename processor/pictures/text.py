@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from config.text import printable
 from processor.pictures.style import INK
 
 LINE = 1.3  # distance between lines, in font sizes
@@ -51,7 +52,7 @@ def wrap(text: str, size: int, width: float) -> list[str]:
         return load_font(size, line).getlength(line) > width
 
     lines = [""]
-    for piece in _PIECE.findall(text):
+    for piece in _PIECE.findall(printable(text)):
         if lines[-1] and is_too_wide((lines[-1] + piece).rstrip()):
             lines.append("")
         for character in piece:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from config.errors import ConfigError
+from processor.results.escaping import escape_markdown
 from processor.results.files import to_markdown
 
 USAGE = """\
@@ -66,7 +67,7 @@ def write_card(model: PublishedModel, results: dict[str, Any] | None) -> str:
         results = {**results, "checkpoint": Path(results["checkpoint"]).name}  # no folder of ours
         header["model-index"] = [{"name": model.title, "results": list(_entries(results))}]
         evaluation = to_markdown(results)
-    sources = ", ".join(model.sources) or "unknown data"
+    sources = escape_markdown(", ".join(model.sources) or "unknown data")
     height, width = model.image_size
     architecture = model.architecture or "an architecture of its own"
     about = (
@@ -75,7 +76,7 @@ def write_card(model: PublishedModel, results: dict[str, Any] | None) -> str:
     )
     sections = [
         f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n",
-        f"# {model.title}\n",
+        f"# {escape_markdown(model.title)}\n",
         about,
         f"## Use\n\nWith the package `clipreid`:\n\n{USAGE}",
         f"## Evaluation\n\n{evaluation}",

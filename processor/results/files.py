@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from processor.results.escaping import escape_markdown
 from processor.results.report import score_list
 from processor.runtime.files import write_json, write_text
 
@@ -86,11 +87,13 @@ def to_markdown(results: dict[str, Any]) -> str:
             deviations = [f"{100 * share:.1f}" for share in score_list(target["std"])]
             cells = [f"{a} ± {b}" for a, b in zip(cells, deviations, strict=True)]
         counted = f"{target['num_valid_queries']}/{target['num_queries']}"
-        lines.append(f"| {name} | {' | '.join(cells)} | {target['splits']} | {counted} |")
+        label = escape_markdown(name)
+        lines.append(f"| {label} | {' | '.join(cells)} | {target['splits']} | {counted} |")
     average = [f"{100 * share:.1f}" for share in score_list(results["average"])]
     lines += [f"| average | {' | '.join(average)} | | |", ""]
-    lines += [f"* {key}: {value}" for key, value in describe_scoring(results).items() if value]
-    lines += [f"* {name}: {target_remark(x)}" for name, x in results["targets"].items()]
+    facts = [(key, str(value)) for key, value in describe_scoring(results).items() if value]
+    facts += [(name, target_remark(target)) for name, target in results["targets"].items()]
+    lines += [f"* {escape_markdown(key)}: {escape_markdown(text)}" for key, text in facts]
     return "\n".join(lines) + "\n"
 
 

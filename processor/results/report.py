@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from config.text import printable
 from processor.metrics.ranking import RetrievalMetrics
 from processor.metrics.twins import describe_twins
 
@@ -150,6 +151,7 @@ def format_table(rows: Sequence[tuple[str, dict[str, Any]]]) -> str:
             lines.append([target, model, *_cells(results["targets"][target])])
     if len(rows[0][1]["targets"]) > 1:
         lines += [["average", model, *_cells(results["average"])] for model, results in rows]
+    lines = [list(map(printable, line)) for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(map(_align, line, widths, range(len(line)))) for line in lines]
     return "\n".join([text[0], "-" * len(text[0]), *text[1:]])

@@ -11,6 +11,7 @@ from itertools import takewhile
 from statistics import fmean, stdev
 from typing import Any
 
+from processor.results.escaping import csv_cell, escape_markdown, markdown_code
 from processor.results.files import COLUMNS, describe_scoring, target_remark
 from processor.results.report import score_list
 from processor.results.runs import Run
@@ -147,7 +148,7 @@ def _rows(name: str, group: Repetitions) -> list[str]:
 
 
 def _row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+    return f"| {' | '.join(map(escape_markdown, cells))} |"
 
 
 def _percent(score: tuple[float, float | None]) -> str:
@@ -160,12 +161,14 @@ def _remarks(number: int, group: Repetitions) -> list[str]:
     folders = ", ".join(run.folder.as_posix() for run in group.runs)
     facts = {**environment, **group.scoring(), "folders": folders, "not finished": group.left()}
     command = facts.pop("command")
-    lines = [f"{number}. `{command}`"]
-    lines += [f"   * {key}: {value}" for key, value in facts.items() if value]
+    pairs = [(key, str(value)) for key, value in facts.items() if value]
     if group.finished:
-        for name, target in group.finished[0].results["targets"].items():
-            lines.append(f"   * {name}: {target_remark(target)}")
-    return lines
+        targets = group.finished[0].results["targets"]
+        pairs += [(name, target_remark(target)) for name, target in targets.items()]
+    return [
+        f"{number}. {markdown_code(command)}",
+        *(f"   * {escape_markdown(key)}: {escape_markdown(text)}" for key, text in pairs),
+    ]
 
 
 def runs_csv(groups: Sequence[Repetitions]) -> str:
@@ -178,7 +181,7 @@ def runs_csv(groups: Sequence[Repetitions]) -> str:
     header = list(dict.fromkeys(key for row in rows for key in row))
     writer = csv.DictWriter(text, header, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: csv_cell(value) for key, value in row.items()} for row in rows)
     return text.getvalue()
 
 

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from config.text import ERRORS
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
@@ -45,7 +47,7 @@ def write_json(path: Path, content: Any) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors=ERRORS)
 
 
 def replace_non_finite(line: dict[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,9 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 
+from config.text import printable
 from processor.runtime import distributed
 from processor.runtime.files import make_folder
 
@@ -18,18 +19,52 @@ _PACKAGES = ("config", "datasets", "loss", "model", "processor", "solver")
 _FILE_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
+class Lines(str):
+    """An argument of a log message that is meant to fill several lines, such as a table."""
+
+    __slots__ = ()
+
+
+def _message(record: logging.LogRecord) -> str:
+    """The message; text in its arguments may be from data and cannot begin another line."""
+    if isinstance(record.args, tuple) and record.args:
+        return str(record.msg) % tuple(map(_on_one_line, record.args))
+    return record.getMessage()
+
+
+def _on_one_line(argument: object) -> object:
+    is_text = isinstance(argument, str | PurePath) and not isinstance(argument, Lines)
+    return printable(str(argument)) if is_text else argument
+
+
+class _FileFormatter(logging.Formatter):
+    """Messages with time and module; nothing in them is hidden."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), keep_lines=True)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        record.message = _message(record)
+        return super().formatMessage(record)
+
+
 class _ConsoleFormatter(logging.Formatter):
     """Messages without time and module, wrapped to CONSOLE_WIDTH columns.
 
-    An error stays on one line, so that it can be searched for; tables keep their lines.
+    What a terminal would obey or cannot show is escaped. An error stays on one line, so that it
+    can be searched for; tables keep their lines.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        text = record.getMessage()
+        text = _message(record)
         if record.levelno >= logging.WARNING:
             text = f"{record.levelname.lower()}: {text}"
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
+        encoding = sys.stdout.encoding or "utf-8"
+        text = (
+            printable(text, keep_lines=True).encode(encoding, "backslashreplace").decode(encoding)
+        )
         whole = record.levelno >= logging.ERROR or "\n" in text
         return text if whole else _wrap(text)
 
@@ -70,7 +105,7 @@ class LogFile(logging.Handler):
         self._close_file()
         make_folder(path.parent)
         self._file = logging.FileHandler(path, encoding="utf-8")
-        self._file.setFormatter(logging.Formatter(_FILE_FORMAT, datefmt="%Y-%m-%d %H:%M:%S"))
+        self._file.setFormatter(_FileFormatter(_FILE_FORMAT, datefmt="%Y-%m-%d %H:%M:%S"))
         for record in self._early:
             self._file.handle(record)
         self._early.clear()

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from config.text import encode
 from datasets.image_lists import ImageList
 from datasets.records import UNKNOWN, Sample
 from processor.checkpoints.cameras import cameras_of
@@ -263,5 +264,5 @@ def _digest(images: Images) -> str:
     lines = sha256()
     for sample, camid, viewid in columns:
         line = f"{sample.path}\t{sample.identity}\t{sample.camera}\t{camid}\t{viewid}\n"
-        lines.update(line.encode(errors="surrogateescape"))
+        lines.update(encode(line))
     return lines.hexdigest()

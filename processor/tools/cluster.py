@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from config.text import ERRORS
 from datasets.checks.outputs import check_output
 from datasets.own.table import UNKNOWN_NAME
 from datasets.records import Sample
@@ -19,7 +20,6 @@ from processor.clustering import OUTLIER, describe_clusters, group, jaccard_dist
 from processor.metrics.normalize import normalize_features
 from processor.pictures.sheet import Tile, write_sheets
 from processor.runtime.files import atomic_file, make_folder, write_json
-from processor.search.feature_file import ERRORS
 from processor.tools.command_line import place_output
 from processor.tools.extract import open_extractor, read_or_extract
 

@@ -24,6 +24,7 @@ from datasets.images.dataset import limit_workers
 from datasets.records import DataSplits
 from datasets.registry import locate, num_splits, read_dataset
 from processor.runtime.files import make_folder, write_json
+from processor.runtime.log import Lines
 from processor.runtime.signals import stop_between_steps
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
         ConfigError, FileNotFoundError: see `load_cfg`.
     """
     findings = check(load_cfg(arguments.config_file, arguments.opts), arguments.names)
-    logger.info("%s", format_report(findings))
+    logger.info("%s", Lines(format_report(findings)))
     if arguments.json is not None:
         make_folder(arguments.json.parent)
         write_json(arguments.json, asdict(findings))

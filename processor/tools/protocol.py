@@ -12,6 +12,7 @@ from yacs.config import CfgNode
 from config import load_cfg
 from processor.experiment import train
 from processor.results.published_table import format_comparison, format_published
+from processor.runtime.log import Lines
 from processor.training.plan import RunPlan, plan_run
 
 logger = logging.getLogger(__name__)
@@ -27,13 +28,13 @@ def run(arguments: argparse.Namespace) -> None:
     cfg = load_cfg(arguments.config_file, arguments.opts)
     results_file = Path(cfg.OUTPUT_DIR) / "results.json"
     if arguments.compare:  # before any data is read
-        logger.info("%s", compare(cfg, results_file if arguments.dry_run else None))
+        logger.info("%s", Lines(compare(cfg, results_file if arguments.dry_run else None)))
     if arguments.dry_run:
-        logger.info("%s", describe_plan(cfg, plan_run(cfg)))
+        logger.info("%s", Lines(describe_plan(cfg, plan_run(cfg))))
         return
     train(cfg)
     if arguments.compare:
-        logger.info("%s", compare(cfg, results_file))
+        logger.info("%s", Lines(compare(cfg, results_file)))
 
 
 def describe_plan(cfg: CfgNode, plan: RunPlan) -> str:

@@ -441,3 +441,40 @@ def test_checkpoint_configuration_takes_overrides_without_a_warning(caplog):
     assert not caplog.records
     with pytest.raises(UnknownOptionError):
         load_cfg_text("MODEL:\n  FOO: 1\n")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_file_with_a_byte_order_mark_is_read(tmp_path, encoding):
+    file = tmp_path / "a.yml"
+    file.write_bytes("DATASETS:\n  NAMES: Müller\n".encode(encoding))
+    assert load_cfg(file).DATASETS.NAMES == ("Müller",)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16-le"])
+def test_file_of_an_unknown_encoding_is_named_with_its_line(tmp_path, encoding):
+    file = tmp_path / "a.yml"
+    file.write_bytes("MODEL:\n  PROMPT: Kühe\n".encode(encoding))
+    line = 1 if encoding == "utf-16-le" else 2
+    with pytest.raises(
+        ConfigError, match=f"--config_file: .*a.yml, line {line}: .*save .*as UTF-8"
+    ):
+        load_cfg(file)
+
+
+@pytest.mark.parametrize(
+    ("typed", "names"),
+    [
+        ("a,b", ("a", "b")),
+        ("[a, b]", ("a", "b")),
+        ("('a', 'b')", ("a", "b")),
+        ("'shop, north',b", ("shop, north", "b")),
+        ("'[shop]'", ("[shop]",)),
+        ("['shop, north', '[b]']", ("shop, north", "[b]")),
+        ("anna's", ("anna's",)),
+        ("shop[1]", ("shop[1]",)),
+        ("2024.10,1_000,007", ("2024.10", "1_000", "007")),
+    ],
+)
+def test_names_are_text_and_quotes_keep_commas_and_brackets(typed, names):
+    assert names == load_cfg(None, ["DATASETS.TARGETS", typed]).DATASETS.TARGETS
+    assert names == load_cfg(None, {"DATASETS.TARGETS": list(names)}).DATASETS.TARGETS

@@ -128,3 +128,29 @@ def test_subfolders_name_identities_where_asked(tmp_path):
     assert {x.identity for x in plain.samples} == {""}
     names = {Path(x.path).name: (x.pid, x.identity) for x in named.samples}
     assert names == {"1.jpg": (1, "Özil"), "2.jpg": (0, "Moby"), "loose.jpg": (-1, "")}
+
+
+def test_what_is_not_read_of_a_folder_is_counted_by_ending(tmp_path, caplog):
+    make_files(
+        tmp_path, "a.gif", "b.jfif", "c.dib", "1.heic", "2.HEIC", "film.mp4", "README", "x.csv"
+    )
+    (images,) = read_image_lists([str(tmp_path)], "")
+    assert [row[0] for row in described(images)] == ["a.gif", "b.jfif", "c.dib"]
+    assert caplog.messages == [f"{tmp_path}: 3 files not read: .heic 2, .mp4 1"]
+    make_files(tmp_path, "only/1.heic")
+    with pytest.raises(FileNotFoundError, match=r"no images in .*; 1 file not read: .heic 1"):
+        read_image_lists([str(tmp_path / "only")], "")
+
+
+@pytest.mark.parametrize("name", ["list.txt", "list.xlsx", "list.json"])
+def test_table_with_another_ending_is_named(tmp_path, name):
+    (tmp_path / name).write_text("path,pid\n")
+    with pytest.raises(ValueError, match=rf"{name}: a table has to end in .csv or .tsv"):
+        read_image_lists([str(tmp_path / name)], "")
+
+
+def test_table_of_tabs_is_read(tmp_path):
+    make_files(tmp_path, "1.jpg")
+    (tmp_path / "list.tsv").write_text("path\tpid\n1.jpg\tBella\n")
+    (images,) = read_image_lists([str(tmp_path / "list.tsv")], "")
+    assert [sample.identity for sample in images.samples] == ["Bella"]

@@ -176,3 +176,18 @@ def test_benchmarks_and_missing_data_are_located_by_name(tmp_path):
     make_files(tmp_path, "market1501/a/1.jpg")
     assert locate("market1501", tmp_path) == ("market1501", None)
     assert locate("farm/cows", tmp_path) == ("farm/cows", None)
+
+
+@pytest.mark.parametrize("name", ["herd.txt", "herd.xlsx"])
+def test_file_that_is_not_a_table_is_named(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=rf"{name} is a file, but a table has to end in .csv"):
+        read_dataset(name, tmp_path)
+
+
+def test_tilde_of_an_unknown_user_is_an_unknown_data_set(tmp_path):
+    with pytest.raises(ValueError, match="unknown data set '~nobody-here/cows'"):
+        read_dataset("~nobody-here/cows", tmp_path)
+    with pytest.raises(FileNotFoundError, match="market1501 not found"):
+        read_dataset("market1501", "~nobody-here")
+    assert locate("~nobody-here", "~nobody-here") == ("~nobody-here", None)

@@ -1,6 +1,8 @@
 """The fingerprint identifies the images of a data set, in any folder."""
 
+import hashlib
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -85,3 +87,11 @@ def test_fingerprint_sees_images_ids_splits_and_sizes(tmp_path):
     assert fingerprint([one], TEST) != known
     assert fingerprint(splits("longer", b"abcd"), TEST) != known
     assert fingerprint(splits("person", pid=2), TEST) != known
+
+
+def test_bytes_of_a_file_name_count_as_they_are():
+    latin, utf8 = (os.fsdecode(b"a/" + "é.jpg".encode(x)) for x in ("latin-1", "utf-8"))
+    one, other = (DataSplits("d", [Sample(path, 0, 0)], [], []) for path in (latin, utf8))
+    line = b"0\ttrain\ta/\xe9.jpg\t0\t0\t0"
+    assert fingerprint([one], TRAINING) == hashlib.sha256(line).hexdigest()
+    assert fingerprint([one], TRAINING) != fingerprint([other], TRAINING)

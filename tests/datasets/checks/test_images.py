@@ -4,13 +4,14 @@ import hashlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from datasets.checks.images import (
     FileFacts,
     find_broken_files,
     find_equal_files,
     find_size_faults,
+    find_unread_files,
     read_file,
     read_files,
 )
@@ -50,6 +51,23 @@ def test_reasons_do_not_repeat_the_path(tmp_path):
     for name in ("text.jpg", "empty.jpg"):
         assert read_file(str(tmp_path / name)).error == "cannot identify image file the file"
     assert "No such file" in read_file(str(tmp_path / "gone.jpg")).error
+
+
+def test_sideways_photo_has_the_size_that_is_seen(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (50, 20)).save(tmp_path / "a.jpg", exif=exif)
+    facts = read_file(str(tmp_path / "a.jpg"))
+    assert (facts.height, facts.width) == (50, 20)
+
+
+def test_files_that_are_not_read_are_a_fault_with_their_endings():
+    unread = ("a/1.heic", "a/2.heic", "a/blob")
+    (fault,) = find_unread_files(DataSplits("shop", [], [], [], unread=unread))
+    assert (fault.severity, fault.what) == (WARNING, "3 files not read: .heic 2, none 1")
+    assert fault.where == unread
+    assert "convert them" in fault.remedy
+    assert list(find_unread_files(DataSplits("shop", [], [], []))) == []
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 3])

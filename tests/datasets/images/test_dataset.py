@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms as T
 
 from datasets.images.dataset import ImageDataset, collate, limit_workers
-from datasets.images.decode import BadImageError, read_image
+from datasets.images.decode import BadImageError
 from datasets.images.transforms import Augmentation, evaluation_transform, train_transform
 from datasets.records import Sample
 from datasets.samplers import EpochBatches, SeededIndex, ShuffledSampler
@@ -42,65 +42,6 @@ def dataset(folder, names, transform=None, **options):
 
 
 GOOD = [f"{number:02d}.jpg" for number in range(12)]
-
-
-@pytest.mark.parametrize("name", ["truncated.jpg", "text.jpg", "empty.jpg", "absent.jpg"])
-def test_broken_file_is_named_with_the_remedy(folder, name):
-    with pytest.raises(BadImageError) as error:
-        read_image(str(folder / name))
-    assert str(folder / name) in str(error.value)
-    assert "INPUT.ON_BAD_IMAGE skip" in str(error.value)
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP"])
-def test_damaged_bytes_decode_or_are_bad_images(tmp_path, kind):
-    """No damage raises any other exception."""
-    rng = random.Random(0)
-    pixels = np.random.default_rng(1).integers(0, 256, (24, 12, 3), np.uint8)
-    file = tmp_path / f"image.{kind.lower()}"
-    Image.fromarray(pixels).save(file, kind)
-    whole = file.read_bytes()
-    failed = 0
-    for _ in range(150):
-        damaged = bytearray(whole)
-        for _ in range(rng.randrange(1, 8)):
-            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
-        file.write_bytes(damaged[: rng.choice([len(damaged), rng.randrange(len(damaged))])])
-        try:
-            assert read_image(str(file)).mode == "RGB"
-        except BadImageError:
-            failed += 1
-    assert failed > 10
-
-
-@pytest.mark.parametrize(
-    ("mode", "colour", "rgb", "suffix"),
-    [
-        ("L", 100, (100, 100, 100), "png"),
-        ("P", 1, (10, 200, 30), "png"),
-        ("RGBA", (10, 20, 30, 128), (10, 20, 30), "png"),
-        ("LA", (90, 10), (90, 90, 90), "png"),
-        ("1", 1, (255, 255, 255), "png"),
-        ("CMYK", (0, 255, 255, 0), (255, 0, 0), "tiff"),
-    ],
-)
-def test_every_colour_mode_becomes_rgb(tmp_path, mode, colour, rgb, suffix):
-    image = Image.new(mode, (8, 6), colour)
-    if mode == "P":
-        image.putpalette([0, 0, 0, 10, 200, 30])
-    file = tmp_path / f"image.{suffix}"
-    image.save(file)
-    read = read_image(str(file))
-    assert (read.mode, read.size) == ("RGB", (8, 6))
-    assert read.getpixel((3, 3)) == rgb
-
-
-def test_cmyk_jpeg_becomes_rgb(tmp_path):
-    file = tmp_path / "print.jpg"
-    Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(file, quality=100)
-    red, green, blue = read_image(str(file)).getpixel((8, 8))
-    assert red > 240
-    assert max(green, blue) < 15
 
 
 def test_items_carry_ids_and_position(folder):
@@ -205,14 +146,6 @@ def test_error_in_a_worker_keeps_its_type_and_message(folder):
         there = str(error.with_traceback(None))  # which would keep the worker alive
     assert there == str(here.value)
     assert str(folder / "text.jpg") in there
-
-
-def test_sixteen_bit_gray_keeps_its_levels(tmp_path):
-    ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
-    Image.fromarray(ramp).save(tmp_path / "thermal.png")
-    image = np.asarray(read_image(str(tmp_path / "thermal.png")))
-    assert image.shape == (16, 16, 3)
-    np.testing.assert_array_equal(image[..., 0], ramp // 256)
 
 
 def test_workers_are_at_most_one_per_core():

@@ -5,14 +5,14 @@ import io
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from datasets.images.decode import BadImageError
 from datasets.images.given import GivenImages
 
 PIXELS = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3) * 13
 GREY = PIXELS[:, :, 0]
-OPAQUE = np.dstack([PIXELS, np.full((2, 3), 77, np.uint8)])
+OPAQUE = np.dstack([PIXELS, np.full((2, 3), 255, np.uint8)])
 
 
 def pixels_of(image, channels="rgb"):
@@ -63,13 +63,44 @@ def test_gray_is_repeated_in_all_channels():
 
 
 def test_bgr_arrays_and_tensors_become_rgb(tmp_path):
-    bgr, transparent = PIXELS[:, :, ::-1], OPAQUE[:, :, [2, 1, 0, 3]]
-    for kind in (bgr, transparent, chw(bgr.copy()), chw(transparent) / 255):
+    bgr, opaque = PIXELS[:, :, ::-1], OPAQUE[:, :, [2, 1, 0, 3]]
+    for kind in (bgr, opaque, chw(bgr.copy()), chw(opaque) / 255):
         assert pixels_of(kind, "bgr") == PIXELS.tolist()
         assert pixels_of(kind, "rgb") == bgr.tolist()
     Image.fromarray(PIXELS).save(tmp_path / "file.png")
     for kind in (tmp_path / "file.png", Image.fromarray(PIXELS)):  # their order is known
         assert pixels_of(kind, "bgr") == PIXELS.tolist()
+
+
+def test_transparency_counts_alike_in_every_kind(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (2, 3, 3), np.uint8)
+    opacity = np.array([[0, 0, 255], [0, 128, 255]], np.uint8)
+    cut_out = np.dstack([noise, opacity])
+    Image.fromarray(cut_out).save(tmp_path / "file.png")
+    content = (tmp_path / "file.png").read_bytes()
+    kinds = [tmp_path / "file.png", content, Image.fromarray(cut_out), cut_out, chw(cut_out)]
+    expected = pixels_of(tmp_path / "file.png")
+    assert expected[0][:2] == [[255, 255, 255]] * 2
+    assert expected[0][2] == noise[0, 2].tolist()
+    assert expected[1][1] == [round(255 + (int(x) - 255) * 128 / 255) for x in noise[1, 1]]
+    for kind in (*kinds, chw(cut_out).float() / 255):
+        assert pixels_of(kind) == expected
+    for kind in (cut_out[:, :, [2, 1, 0, 3]], chw(cut_out[:, :, [2, 1, 0, 3]])):
+        assert pixels_of(kind, "bgr") == expected
+
+
+def test_sideways_photo_is_upright_as_file_content_and_pil_image(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    file = tmp_path / "phone.png"
+    Image.fromarray(np.rot90(PIXELS)).save(file, exif=exif)
+    content = file.read_bytes()
+    for kind in (file, content, io.BytesIO(content), Image.open(file)):
+        assert pixels_of(kind) == PIXELS.tolist()
+    given = Image.open(file)
+    given.load()
+    assert pixels_of(given.copy()) == pixels_of(given) == PIXELS.tolist()
+    assert given.size == (2, 3)  # the caller's image is as it was
 
 
 def test_floats_are_rounded_to_the_nearest_level():

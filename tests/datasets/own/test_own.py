@@ -1,6 +1,7 @@
 """Own data: folders, CSV files and drawn splits."""
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from datasets.own.draw import draw_test_only, split_own_data
 from datasets.own.folder import read_folder, read_own_data
-from datasets.own.table import read_csv
+from datasets.own.table import read_csv, read_csv_entries
 from datasets.records import Sample
 from datasets.registry import read_dataset
 
@@ -193,7 +194,8 @@ def test_csv_with_absolute_paths_and_pids_only(tmp_path):
     [
         ("", "line 1: expected the header path,pid"),
         ("path,camid\n1.jpg,0", "line 1: expected the header path,pid"),
-        ("path;pid\n1.jpg;0", "line 1: expected the header path,pid"),
+        ("path;id;pid\n", "no rows"),
+        ("path|pid\n1.jpg|0", "line 1: expected the header path,pid"),
         ("path,pid\n", "no rows"),
         ("path,pid\n1.jpg,a\nnone.jpg,a", "line 3: no such file: .*none.jpg"),
         ("path,pid\n,a", "line 2: no such file"),
@@ -542,3 +544,85 @@ def test_a_data_frame_is_read_like_a_csv(tmp_path):
         read_dataset(7, tmp_path)
     with pytest.raises(ValueError, match="the table, columns: expected the header path,pid"):
         read_dataset(Frame(["identity"], [("a",)]), tmp_path)
+
+
+PEOPLE = "path,pid\n" + "".join(
+    f"{name}_{n}.jpg,{name}\n" for name in ("Özil", "Zoë") for n in "12"
+)
+
+
+def write_people(folder, content, name="people.csv"):
+    for person in ("Özil", "Zoë"):
+        for number in "12":
+            (folder / f"{person}_{number}.jpg").touch()
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize(("delimiter", "name"), [(",", "a.csv"), (";", "a.csv"), ("\t", "a.tsv")])
+def test_table_of_any_unicode_encoding_and_delimiter_is_read(tmp_path, encoding, delimiter, name):
+    text = PEOPLE.replace(",", delimiter).replace("\n", "\r\n")
+    entries = read_csv_entries(write_people(tmp_path, text.encode(encoding), name))
+    assert [entry.identity for entry in entries.values()] == ["Özil", "Özil", "Zoë", "Zoë"]
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        (PEOPLE.encode("cp1252"), "line 2: the byte 0xd6"),
+        ("path,pid\nÖzil_1.jpg,a\n".encode("cp1252"), "line 2: the byte 0xd6"),
+        ("path,pid\n1.jpg,a\n2.jpg,马\n".encode("gbk"), "line 3: the byte 0xc2"),
+        ("path,pid,größe\n".encode("cp1252"), "line 1: the byte 0xf6"),
+        (PEOPLE.encode("utf-16-le"), "line 1: the byte 0x00"),
+    ],
+)
+def test_table_of_another_encoding_is_named_with_line_and_remedy(tmp_path, content, place):
+    make_files(tmp_path, "1.jpg", "2.jpg")
+    file = write_people(tmp_path, content)
+    with pytest.raises(
+        ValueError, match=f"people.csv, {place} is not UTF-8 text; save .* as UTF-8"
+    ):
+        read_csv(file)
+
+
+def test_damaged_utf_16_table_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"people.csv: .*save it as a CSV file in UTF-8"):
+        read_csv(write_people(tmp_path, PEOPLE.encode("utf-16")[:-1]))
+
+
+def test_endless_cell_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"people.csv: field larger than field limit"):
+        read_csv(write_people(tmp_path, b'path,pid\n"' + b"a" * 200_000))
+
+
+def test_file_whose_name_is_not_utf_8_is_listed_by_its_bytes(tmp_path):
+    name = "é_1.jpg".encode("cp1252")
+    (tmp_path / os.fsdecode(name)).touch()
+    (tmp_path / "a.csv").write_bytes(b"path,pid\n" + name + b",a\n")
+    (entry,) = read_csv_entries(tmp_path / "a.csv").values()
+    assert os.fsencode(entry.path.name) == name
+
+
+@pytest.mark.parametrize("market", [False, True])
+def test_files_of_own_data_that_are_not_read_are_listed(tmp_path, caplog, market):
+    names = [f"{pid}/{n}.jpg" for pid in "abcd" for n in "12"]
+    if market:
+        folders = ("bounding_box_train", "query", "bounding_box_test")
+        names = [f"{folder}/0001_c1s1_1.jpg" for folder in folders]
+    first = names[0].partition("/")[0]
+    for name in (*names, f"{first}/3.heic", f"{first}/blob", "README", "film.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    splits = read_dataset(str(tmp_path), "")
+    unread = [Path(path).relative_to(tmp_path).as_posix() for path in splits.unread]
+    assert unread == [f"{first}/3.heic", f"{first}/blob", "film.mp4"]
+    assert "3 files not read: none 1, .heic 1, .mp4 1" in caplog.text
+
+
+def test_folder_without_images_says_what_was_not_read(tmp_path):
+    for number in range(3):
+        (tmp_path / "a").mkdir(exist_ok=True)
+        (tmp_path / "a" / f"{number}.heic").touch()
+    with pytest.raises(FileNotFoundError, match=r"no images .* \(3 files not read: .heic 3\)"):
+        read_own_data(tmp_path)
