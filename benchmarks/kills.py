@@ -26,6 +26,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import processor.experiment  # noqa: F401 - imported once, before the forks
 import train_clipreid
 from datasets.synthetic.render import DatasetSize, render_dataset
 from processor.runtime.signals import SIGNALS
@@ -160,7 +161,8 @@ def finish(opts: Sequence[str], folder: Path, straight: dict[str, Any], tally: T
     status = wait(start(opts, folder / "run", folder / "output.txt", 0))
     tally.finished_runs += 1
     if status:
-        tally.faults.append(f"resumed to its end: exit status {status}")
+        printed = (folder / "output.txt").read_text(encoding="utf-8")
+        tally.faults.append(f"resumed to its end: exit status {status}\n{printed}")
     elif differs(straight, content(folder / "run")):
         tally.differing_runs += 1
 
