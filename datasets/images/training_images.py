@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader
 
 from datasets.images.cache import CachedImages, ImageStore
@@ -107,6 +108,8 @@ class TrainingImages:
             worker_init_fn=outlive_signals,
             persistent_workers=self.loading.num_workers > 0,
             pin_memory=self.loading.pin_memory,
+            # Its own, so that dropout depends neither on workers nor on where a run is resumed.
+            generator=torch.Generator(),
         )
 
     def plain(self, positions: Sequence[int]) -> DataLoader[Any]:
