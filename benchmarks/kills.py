@@ -26,6 +26,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import processor.experiment  # noqa: F401 - imported once, before the forks
 import train_clipreid
 from datasets.synthetic.render import DatasetSize, render_dataset
 from processor.runtime.signals import SIGNALS
@@ -102,18 +103,18 @@ def wait(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def differs(one: Any, other: Any) -> bool:
-    """Whether two checkpoints, or parts of them, differ in a bit."""
+def find_differences(one: Any, other: Any, place: str = "") -> list[str]:
+    """Places in a run's content where another run's differs in a bit."""
     if isinstance(one, torch.Tensor):
-        return not torch.equal(one, other)
-    if isinstance(one, dict):
-        keys = [key for key in one if key not in TIMING]
-        return keys != [x for x in other if x not in TIMING] or any(
-            differs(one[key], other[key]) for key in keys
-        )
+        return [] if torch.equal(one, other) else [place]
     if isinstance(one, list | tuple):
-        return len(one) != len(other) or any(map(differs, one, other))
-    return bool(one != other)
+        one, other = dict(enumerate(one)), dict(enumerate(other))
+    if not isinstance(one, dict):
+        return [] if one == other else [f"{place}: {one!r}, {other!r}"]
+    keys = [key for key in one if key not in TIMING]
+    if keys != [key for key in other if key not in TIMING]:
+        return [f"{place}: other keys"]
+    return [x for key in keys for x in find_differences(one[key], other[key], f"{place}/{key}")]
 
 
 def content(folder: Path) -> dict[str, Any]:
@@ -150,8 +151,10 @@ def disturb(number: int, opts: Sequence[str], folder: Path, moment: float, tally
     expected = -number if number == signal.SIGKILL else 128 + number
     if status != expected:
         tally.faults.append(f"{name} after {moment:.2f} s: exit status {status}")
-    if "Traceback" in log.read_text(encoding="utf-8"):
-        tally.faults.append(f"{name} after {moment:.2f} s: a traceback")
+    printed = log.read_text(encoding="utf-8")
+    log.unlink()
+    if "Traceback" in printed:
+        tally.faults.append(f"{name} after {moment:.2f} s: {printed[printed.index('Traceback') :]}")
     return False
 
 
@@ -160,9 +163,11 @@ def finish(opts: Sequence[str], folder: Path, straight: dict[str, Any], tally: T
     status = wait(start(opts, folder / "run", folder / "output.txt", 0))
     tally.finished_runs += 1
     if status:
-        tally.faults.append(f"resumed to its end: exit status {status}")
-    elif differs(straight, content(folder / "run")):
+        printed = (folder / "output.txt").read_text(encoding="utf-8")
+        tally.faults.append(f"resumed to its end: exit status {status}\n{printed}")
+    elif different := find_differences(straight, content(folder / "run")):
         tally.differing_runs += 1
+        tally.faults.append(f"{len(different)} differences: {', '.join(different[:5])}")
 
 
 def measure(numbers: Sequence[int], rng: random.Random, root: Path) -> Tally:

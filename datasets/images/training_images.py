@@ -108,7 +108,8 @@ class TrainingImages:
             worker_init_fn=outlive_signals,
             persistent_workers=self.loading.num_workers > 0,
             pin_memory=self.loading.pin_memory,
-            generator=torch.Generator(),  # or starting it would draw from that of the losses
+            # Its own, so that dropout depends neither on workers nor on where a run is resumed.
+            generator=torch.Generator(),
         )
 
     def plain(self, positions: Sequence[int]) -> DataLoader[Any]:

@@ -17,6 +17,7 @@ from processor.training.epoch import NonFiniteLossError
 
 logger = logging.getLogger(__name__)
 
+LOST_WORKER = "DataLoader worker"  # in torch's error
 TRACEBACK_VARIABLE = "REID_TRACEBACK"
 
 # Errors that the user can fix, shown as one line. Anything else is a bug and keeps its traceback.
@@ -68,6 +69,9 @@ def run_program(action: Callable[[], object]) -> None:
             )
             sys.exit(1)
         except RuntimeError as error:
+            if stop.requested and LOST_WORKER in str(error):  # before it could ignore the signal
+                logger.info("stopped by %s; finished epochs are saved", stop.signal.name)
+                sys.exit(Interrupted(stop.signal).status)
             if not distributed.is_lost_process(error):
                 raise
             distributed.let_first_process_speak()

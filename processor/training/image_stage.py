@@ -21,7 +21,7 @@ from model import CLIPReID
 from processor.runtime import distributed
 from processor.runtime.wrapping import average_over_processes
 from processor.training.identity_graph import IdentityGraph
-from processor.training.stage import Optimization, StepResult
+from processor.training.stage import WITHOUT_NEGATIVES, Optimization, StepResult
 
 SMALLEST_BATCH = 2  # batch norm cannot learn from one image
 _FROZEN = ("text_encoder.", "prompt_learner.")
@@ -135,7 +135,10 @@ class ImageStage:
         losses, accuracy = self.images_to_losses(
             seen.images, seen.camids, seen.viewids, labels, gather
         )
-        return StepResult(losses, len(labels), {"accuracy": accuracy})
+        averages = {"accuracy": accuracy}
+        if "triplet" in losses:
+            averages[WITHOUT_NEGATIVES] = (labels == labels[0]).all().float()
+        return StepResult(losses, len(labels), averages)
 
     def _all_sizes(self, labels: Tensor) -> list[int]:
         """The batch's number of images on every process; exchanged only if they can differ."""

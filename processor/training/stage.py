@@ -11,6 +11,9 @@ from torch.optim import Optimizer
 
 from solver.schedule import Schedule
 
+WITHOUT_NEGATIVES = "without_negatives"
+"""An average: the share of images in batches of one identity, where a triplet loss is 0."""
+
 
 @dataclass(frozen=True, slots=True)
 class StepResult:

@@ -22,7 +22,7 @@ from processor.runtime.seeding import random_state, seed_everything
 from processor.runtime.signals import Interrupted, StopRequest
 from processor.training.console import EpochTable, scores_line
 from processor.training.epoch import EpochMeters, NonFiniteLossError, train_epoch
-from processor.training.stage import PlannedStage, Stage
+from processor.training.stage import WITHOUT_NEGATIVES, PlannedStage, Stage
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +129,7 @@ class Trainer:
             if not finished:
                 self._stop(stage, epoch, meters)
             record = _epoch_record(stage, epoch, meters)
+            _warn_of_lone_identities(record)
             self._save_last(stage, epoch, {"finished": True, "record": record})
             self._close_epoch(stage, epoch, record)
             meters, random_numbers = EpochMeters(), None
@@ -204,6 +205,20 @@ class Trainer:
         name = Path(name).stem if name.endswith(".json") else name
         middle = f"stage{stage.name}_" if stage.name in (0, 1) else ""
         return self.folder.path / f"{name}_{middle}{epoch}.pth"
+
+
+def _warn_of_lone_identities(record: dict[str, Any]) -> None:
+    """Count images whose batch had one identity, e.g. because broken images were skipped."""
+    count = round(record.get(WITHOUT_NEGATIVES, 0.0) * record["images"])
+    if count:
+        logger.warning(
+            "stage %s, epoch %d: %d of %d images were in batches of one identity, where the "
+            "triplet loss has no negatives and is 0",
+            record["stage"],
+            record["epoch"],
+            count,
+            record["images"],
+        )
 
 
 def _join_bad_images(meters: EpochMeters) -> None:

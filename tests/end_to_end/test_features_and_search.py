@@ -1,6 +1,7 @@
 """From a trained checkpoint to features and searches, by the commands that users type."""
 
 import json
+import os
 import shutil
 import signal
 import time
@@ -222,3 +223,50 @@ def test_extraction_with_rows_still_refuses_other_images(script, checkpoint, peo
     assert finished.status == 1
     assert "features.npy holds other features" in finished.output
     assert read_features(tmp_path / "features.npy").paths == [str(images[0])]
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGHUP", 129)])
+def test_signal_to_an_extraction_leaves_a_file_that_continues(
+    start_script, script, checkpoint, people, tmp_path, name, status
+):
+    """The signal reaches the workers too."""
+    images = sorted((people / "bounding_box_test").glob("*.jpg"))
+    for number in range(600):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        (tmp_path / "images" / f"{number}.jpg").symlink_to(images[number % len(images)])
+    arguments = ["run.py", "extract", checkpoint, tmp_path / "images", "--output"]
+    arguments += [tmp_path / "features.npy", "TEST.IMS_PER_BATCH", "2"]
+    process = start_script(*arguments, "DATALOADER.NUM_WORKERS", "2")
+    record = tmp_path / "features.json"
+    while process.poll() is None:
+        if record.is_file() and json.loads(record.read_text())["rows"] > 4:
+            break
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.Signals[name])
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == status, output
+    assert "Traceback" not in output
+    done = json.loads(record.read_text())["rows"]
+    assert 4 < done < 600
+    finished = script(*arguments)
+    assert finished.status == 0, finished.output
+    assert f"continuing after {done} of 600 images" in finished.unwrapped
+    assert len(read_features(tmp_path / "features.npy").paths) == 600
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGUSR1", 138)])
+def test_signal_stops_a_check_of_data_between_files(start_script, people, tmp_path, name, status):
+    opts = ["DATASETS.ROOT_DIR", people.parent, "--json", tmp_path / "found.json"]
+    for number in range(4000):
+        folder = tmp_path / "own" / str(number % 20)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.jpg").symlink_to(next((people / "query").glob("*.jpg")))
+    process = start_script("run.py", "data-check", tmp_path / "own", *opts)
+    for line in iter(process.stdout.readline, ""):
+        if "own" in line:
+            break
+    process.send_signal(signal.Signals[name])
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == status, output
+    assert "Traceback" not in output
+    assert not (tmp_path / "found.json").exists()

@@ -350,14 +350,19 @@ def test_killed_process_resumes_bit_identically(
     assert_same_run(long_straight, tmp_path)
 
 
-def test_sigterm_saves_and_exits_with_143(start_script, script, base_opts, long_straight, tmp_path):
-    """The signal reaches the workers too, as it does when a cluster ends a job."""
+@pytest.mark.parametrize(
+    ("name", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129), ("SIGUSR1", 138)]
+)
+def test_signal_saves_and_exits_with_its_status(
+    start_script, script, base_opts, long_straight, tmp_path, name, status
+):
+    """The signal reaches the workers too, as on a terminal or when a cluster ends a job."""
     arguments = [*base_opts, *LONG, "OUTPUT_DIR", str(tmp_path), "SOLVER.RESUME", "auto"]
     process = start_script("train_clipreid.py", *arguments, "DATALOADER.NUM_WORKERS", 2)
     wait_for(process, tmp_path, "stage 2 epoch 1/24 done")
-    os.killpg(process.pid, signal.SIGTERM)
+    os.killpg(process.pid, signal.Signals[name])
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == 143, output
+    assert process.returncode == status, output
     assert "Traceback" not in output
     assert not (tmp_path / "results.json").exists()
     saved = checkpoint_of(tmp_path)["training"]

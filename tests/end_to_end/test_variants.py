@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from PIL import Image
 from config import ConfigError
 from datasets.images import build, dataset
 from datasets.images.placement import FreeMemory
+from datasets.samplers import RandomIdentitySampler
 from processor import experiment
 from processor.runtime.signals import Interrupted
 
@@ -317,3 +319,27 @@ def test_camera_embeddings_with_one_camera_are_refused(people, train_in, tmp_pat
     with pytest.raises(ConfigError, match=r"MODEL.SIE_CAMERA: .* from one camera; set it False"):
         train_in(tmp_path / "run", *own_data(tmp_path, "own"), "MODEL.SIE_CAMERA", "True")
     assert not (tmp_path / "run").exists()
+
+
+def test_batch_of_one_identity_has_no_triplet_loss_and_is_counted(
+    train_in, monkeypatch, tmp_path, caplog
+):
+    original = RandomIdentitySampler.plan_epoch
+
+    def plan_epoch(sampler):
+        plan = original(sampler)
+        first = plan.batches[0][:4] * 8  # the images of one identity stand side by side
+        return replace(plan, batches=[first, *plan.batches[1:]])
+
+    monkeypatch.setattr(RandomIdentitySampler, "plan_epoch", plan_epoch)
+    train_in(tmp_path, "MODEL.TEXT_TOWER", "False", "SOLVER.STAGE2.MAX_EPOCHS", "1")
+    (line,) = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert line["without_negatives"] == pytest.approx(32 / line["images"])
+    assert math.isfinite(line["loss"])
+    expected = f"32 of {line['images']} images were in batches of one identity"
+    assert expected in caplog.text
+
+
+def test_ordinary_batches_are_not_counted_as_batches_of_one_identity(straight):
+    lines = map(json.loads, (straight / "metrics.jsonl").read_text().splitlines())
+    assert [line["without_negatives"] for line in lines if line["stage"] == 2] == [0, 0]

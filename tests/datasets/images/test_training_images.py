@@ -136,3 +136,14 @@ def test_images_without_augmentation_equal_their_files(
     assert [positions[i] for i in indices] == [i for i in positions if i not in broken]
     labels = torch.cat([batch.labels for batch in batches]).tolist()
     assert labels == [damaged.labels[positions[i]] for i in indices]
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_loading_draws_no_random_numbers_of_training(data, loader_of, workers):
+    """Dropout is then the same with any number of workers, and in a resumed run."""
+    loader = loader_of(data, "none", "DATALOADER.NUM_WORKERS", workers)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    for epoch in (1, 2):
+        epoch_of(loader, epoch)
+    assert torch.equal(torch.get_rng_state(), before)

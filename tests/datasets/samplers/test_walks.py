@@ -102,3 +102,16 @@ def test_starts_alternate_between_domains():
 def test_exhausted_domain_is_skipped():
     walk = depth_first_walk([[]] * 8, [1] * 8, 2, Random(0), domains=[0] * 7 + [1])
     assert sorted(label for batch in walk.batches for label in batch) == list(range(8))
+
+
+@pytest.mark.parametrize("way", WALKS)
+@pytest.mark.parametrize("seed", range(4))
+def test_domain_that_runs_out_leaves_its_turns_to_the_others(way, seed):
+    """The first domain has one identity with one chunk, the second nine with three each."""
+    neighbours, visits, domains = [[] for _ in range(10)], [1] + [3] * 9, [0] + [1] * 9
+    walk = WALKS[way](neighbours, visits, 3, Random(seed), domains=domains)
+    drawn = Counter(label for batch in walk.batches for label in batch)
+    assert drawn[0] == 1
+    assert set(drawn) == set(range(10))
+    assert sum(drawn.values()) >= 21  # of 28 visits; nothing ends with the first domain
+    assert all(len(set(batch)) == 3 for batch in walk.batches)

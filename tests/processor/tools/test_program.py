@@ -8,7 +8,7 @@ import pytest
 
 from config import ConfigError, UnknownOptionError
 from datasets.images.decode import BadImageError
-from processor.runtime.signals import SIGNALS, Interrupted, stop_between_steps
+from processor.runtime.signals import SIGNALS, Interrupted, StopRequest, stop_between_steps
 from processor.tools.program import run_program
 from processor.training.epoch import NonFiniteLossError
 
@@ -106,6 +106,26 @@ def test_signal_that_a_library_swallows_still_ends_the_program():
     with pytest.raises(SystemExit) as exit_:
         run_program(action)
     assert exit_.value.code == 143
+
+
+def test_worker_lost_to_the_signal_does_not_hide_it(capsys):
+    def action():
+        with StopRequest():
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise RuntimeError("DataLoader worker (pid 5) is killed by signal: Terminated.")
+
+    with pytest.raises(SystemExit) as exit_:
+        run_program(action)
+    assert exit_.value.code == 143
+    assert capsys.readouterr().out == "stopped by SIGTERM; finished epochs are saved\n"
+
+
+def test_worker_lost_without_a_signal_keeps_its_error():
+    def action():
+        raise RuntimeError("DataLoader worker (pid 5) is killed by signal: Killed.")
+
+    with pytest.raises(RuntimeError, match="Killed"):
+        run_program(action)
 
 
 def test_handlers_of_before_are_restored():
