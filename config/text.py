@@ -44,6 +44,11 @@ def encode(text: str) -> bytes:
     return text.encode("utf-8", ERRORS)
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text or path holds no bytes of another encoding."""
+    return _FOREIGN.search(text) is None
+
+
 def check_text(text: str, place: str) -> str:
     """The text itself, if it is not of another encoding than `decode` knows.
 

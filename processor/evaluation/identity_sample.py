@@ -9,6 +9,7 @@ from random import Random
 import torch
 from torch import Tensor
 
+from config.text import encode
 from datasets.records import Batch, DataSplits, Sample
 from datasets.sources import TrainingSet, number_test_images, training_images
 from model import CLIPReID, ReIDModel
@@ -81,7 +82,7 @@ def choose_identities(
         if not pids:
             raise ValueError(f"{name}: no identity has two images in this split")
         wanted = count // len(images) + (number < count % len(images))
-        drawn = Random(f"identities {seed} {name}").sample(pids, min(wanted, len(pids)))
+        drawn = Random(encode(f"identities {seed} {name}")).sample(pids, min(wanted, len(pids)))
         chosen[name] = [sample for pid in sorted(drawn) for sample in groups[pid]]
     return chosen
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from glob import escape
 from itertools import accumulate, zip_longest
 from pathlib import Path
 
@@ -238,7 +239,7 @@ def write_sheets(
     Returns:
         The number of sheets.
     """
-    for old in stem.parent.glob(f"{stem.name}_[0-9]*.png"):
+    for old in stem.parent.glob(f"{escape(stem.name)}_[0-9]*.png"):
         old.unlink()
     starts = range(0, len(rows), rows_per_sheet)
     for number, start in enumerate(starts, start=1):

@@ -8,12 +8,14 @@ import platform
 import shutil
 import subprocess
 import sys
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from config.text import is_unicode, printable
 from processor.runtime import distributed
 from processor.runtime.files import make_folder, replace_non_finite, write_json, write_text
 
@@ -56,7 +58,6 @@ class RunFolder:
 
     def __init__(self, path: Path, *, resume: bool = False) -> None:
         self.path = path
-        self._tensorboard: SummaryWriter | None = None
         distributed.wait_for_all()  # no process may still be reading the files moved now
         if distributed.is_first():
             make_folder(path)
@@ -105,16 +106,30 @@ class RunFolder:
         with (self.path / METRICS_FILE).open("a", encoding="utf-8") as file:
             file.write(_json_line(replace_non_finite(line)))
         if self._tensorboard is None:
-            self._tensorboard = SummaryWriter(str(self.path))
+            return
         for key, value in line.items():
             if isinstance(value, int | float) and key not in ("stage", "epoch"):
-                self._tensorboard.add_scalar(f"stage{line['stage']}/{key}", value, line["epoch"])
+                self._tensorboard.add_scalar(
+                    printable(f"stage{line['stage']}/{key}"), value, line["epoch"]
+                )
         self._tensorboard.flush()
 
     def close(self) -> None:
         """Close the TensorBoard file."""
-        if self._tensorboard is not None:
+        if "_tensorboard" in vars(self) and self._tensorboard is not None:
             self._tensorboard.close()
+
+    @cached_property
+    def _tensorboard(self) -> SummaryWriter | None:
+        """Opened at the first epoch's end; None where TensorBoard cannot write."""
+        if not is_unicode(str(self.path)):
+            logger.warning(
+                "no TensorBoard file, as the path %s is not UTF-8; %s has all numbers",
+                self.path,
+                METRICS_FILE,
+            )
+            return None
+        return SummaryWriter(str(self.path))
 
 
 def read_metrics_file(path: Path) -> list[dict[str, Any]]:

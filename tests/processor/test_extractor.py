@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import ExifTags, Image
 
 from config import dump_cfg, load_cfg
 from datasets.images.decode import BadImageError
@@ -312,3 +312,16 @@ def test_options_may_be_a_dict(checkpoint, files, opts):
     found = Extractor(checkpoint, "cpu", opts=opts)
     assert found.cfg.TEST.NECK_FEAT == "after"
     torch.testing.assert_close(found(files[:1]), expected(files[:1]))
+
+
+def test_sideways_photo_has_the_features_of_the_upright_one(extractor, files, tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 8
+    with Image.open(files[0]) as upright:
+        sideways = upright.transpose(Image.Transpose.ROTATE_270)
+    sideways.save(tmp_path / "phone.png", exif=exif)
+    kinds = [tmp_path / "phone.png", (tmp_path / "phone.png").read_bytes()]
+    features = extractor([files[0], *kinds, Image.open(tmp_path / "phone.png"), sideways])
+    for same in features[1:4]:
+        assert torch.equal(same, features[0])
+    assert not torch.equal(features[4], features[0])  # no tag, so it stays as it is

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing
-from PIL import Image
+from PIL import ExifTags, Image
 from torchvision.transforms import Compose, InterpolationMode
 
 from datasets.images import cache as cache_module
@@ -173,3 +173,14 @@ def test_device_cache_is_copied_from_ram_if_interpolations_are_equal():
     assert images.for_training().images.is_meta
     assert images.for_evaluation().images.unique().tolist() == [1]
     assert reader.calls == [(BICUBIC, "cpu")]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_cache_holds_sideways_photos_upright(folder, tmp_path, workers):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    with Image.open(folder / GOOD[0]) as image:
+        image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "phone.png", exif=exif)
+    upright = read_images(dataset_of(folder, GOOD[:1]), SIZE, CPU)
+    turned = read_images(dataset_of(tmp_path, ["phone.png"]), SIZE, CPU, num_workers=workers)
+    assert torch.equal(turned.images, upright.images)

@@ -2,9 +2,11 @@
 
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html import unescape
 
 import numpy as np
@@ -213,3 +215,12 @@ def test_ten_ranks_stand_in_columns_and_nothing_is_wider_than_the_window(
     assert seen["lefts"][0] == seen["lefts"][1]
     expected = 1 if width == 1280 else math.ceil(10 / len(set(seen["lefts"][0])))
     assert seen["lines"] == [expected, expected]
+
+
+def test_bytes_and_control_characters_of_names_are_shown(image, rows):
+    name = os.fsdecode(b"\xe9") + "\x1b[31m"
+    row = replace(rows[0], query=Tile(image("q0.png"), ("query", name), "query"), identity=name)
+    page = render_page(name, [name], [row])
+    page.encode("utf-8")
+    assert "\x1b" not in page
+    assert page.count("\\xe9\\x1b[31m") >= 4

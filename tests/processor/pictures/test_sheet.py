@@ -160,6 +160,13 @@ def test_earlier_sheets_of_that_name_are_removed(file, tmp_path):
     assert names == ["list_1.png", "list_2.png", "list_3.png", "other_7.png"]
 
 
+def test_brackets_in_the_name_of_a_list_are_letters(tmp_path, file):
+    (tmp_path / "a1_9.png").write_bytes(b"of the list a1")
+    (tmp_path / "a[1]_9.png").write_bytes(b"of an earlier call")
+    write_sheets(tmp_path / "a[1]", [[Tile(file)]], "t", rows_per_sheet=2)
+    assert sorted(path.name for path in tmp_path.glob("a*")) == ["a1_9.png", "a[1]_1.png"]
+
+
 def test_sheet_needs_an_image_that_can_be_read(tmp_path):
     with pytest.raises(ValueError, match="at least one image"):
         draw_sheet([[], [None]])

@@ -1,9 +1,12 @@
 """Wrapped text fits its width and loses nothing."""
 
+import os
+
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from processor.pictures.text import lines_height, load_font, wrap
+from processor.pictures.text import lines_height, load_font, wrap, write_lines
 
 NAME = "bounding_box_test/0101_c1s1_000003_00.jpg"
 
@@ -34,3 +37,9 @@ def test_letters_of_other_alphabets_are_drawn():
     for character in "éöся":
         font = load_font(20, character)
         assert list(font.getmask(character)) != list(font.getmask("\uffff"))
+
+
+def test_bytes_and_control_characters_are_written_as_escapes():
+    lines = wrap(os.fsdecode(b"\xe9") + "\x1b\n", 14, 500)
+    assert lines == ["\\xe9\\x1b\\n"]
+    write_lines(Image.new("RGB", (90, 30)), (0, 0), lines, 14)

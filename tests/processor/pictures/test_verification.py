@@ -1,15 +1,19 @@
 """The plot of a verification shows its numbers and the rates of the threshold."""
 
+import os
 from functools import partial
 
 import numpy as np
 import pytest
 from matplotlib.patches import StepPatch
+from PIL import Image
 
+from config.text import printable
 from processor.metrics.distance import distmat_blocks
 from processor.metrics.identities import Identities
 from processor.metrics.verification import OperatingPoint, verify
 from processor.metrics.working_memory import WorkingMemory
+from processor.pictures.figure import save_figure
 from processor.pictures.verification import describe_point, draw_verification
 from processor.results.threshold import recommend
 
@@ -76,3 +80,11 @@ def test_without_a_recommendation_the_plot_says_why_and_has_no_line(found, tmp_p
     labels = [*left.get_legend_handles_labels()[1], *right.get_legend_handles_labels()[1]]
     assert not [label for label in labels if "recommended" in label or label == "accepted pairs"]
     figure.savefig(tmp_path / "plot.png")
+
+
+@pytest.mark.parametrize("title", ["a $x^{$ b", "$", os.fsdecode(b"Jos\xe9"), "a\x1b"])
+def test_any_name_can_be_a_title(found, tmp_path, title):
+    figure = draw_verification(found, recommend(found, 1e-3), title)
+    save_figure(figure, tmp_path / "plot.png")
+    assert figure.get_suptitle().startswith(printable(title))
+    assert Image.open(tmp_path / "plot.png").width > 100

@@ -1,6 +1,7 @@
 """results.json and results.md have the same numbers and say how they were made."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -199,3 +200,14 @@ def test_results_without_a_table_are_kept_too(tmp_path):
     ]
     assert (tmp_path / "results_1.json").read_text() == "{}"
     assert (tmp_path / "results_before_training.json").read_text() == "before"
+
+
+def test_names_of_targets_and_sources_cannot_change_the_markdown():
+    name = "a|b<script>\n| x | 99 |" + os.fsdecode(b"\xe9")
+    results = make_results(training={"sources": [name], "use_all": False})
+    results["targets"] = {name: results["targets"]["viper"]}
+    rows, remarks = read_markdown(results)
+    shown = "a&#124;b&lt;script&gt;\\n&#124; x &#124; 99 &#124;\\xe9"
+    assert [row[0] for row in rows] == ["target", "---", shown, "average"]
+    assert f"* trained on: {shown}" in remarks
+    to_markdown(results).encode("utf-8")

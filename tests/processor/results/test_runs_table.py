@@ -282,3 +282,17 @@ def test_table_has_command_environment_scoring_and_data(make_run, tmp_path):
     assert cells["versions"] == "python 3.11.7, torch 2.15.0, timm 1.0.31"
     assert cells["features"] == "L2-normalized, before the neck"
     assert (cells["notes"], cells["data sha256"]) == ("note on a", "a-data")
+
+
+def test_folder_names_are_neither_formulas_nor_markdown(make_run, tmp_path):
+    make_run("=1+1", mean_aps=(0.5,), command=["train.py", "a`b|c"])
+    groups = group_runs(find_runs([tmp_path]))
+    (row,) = csv.DictReader(io.StringIO(runs_csv(groups)))
+    assert row["mAP"] == "50.0"
+    markdown = runs_markdown(groups)
+    assert "1. `` python train.py 'a`b|c' ``" in markdown
+    make_run("@x|<b>", mean_aps=(0.5,), device="=cmd()", seed=2)
+    groups = group_runs(find_runs([tmp_path / "@x|<b>"]))
+    (row,) = csv.DictReader(io.StringIO(runs_csv(groups)))
+    assert row["hardware"] == "'=cmd()"
+    assert "| 1. @x&#124;&lt;b&gt; | a |" in runs_markdown(groups)

@@ -1,12 +1,16 @@
 """The log on the terminal and in its file, of a script and of another program that calls."""
 
+import io
 import logging
+import os
+import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from processor.runtime import log
-from processor.runtime.log import CONSOLE_WIDTH, program_log, run_log
+from processor.runtime.log import CONSOLE_WIDTH, Lines, program_log, run_log
 
 
 @contextmanager
@@ -168,3 +172,31 @@ def test_installed_copy_logs_by_its_own_name(caller, tmp_path, monkeypatch):
         logging.getLogger("datasets.x").info("of Hugging Face")
     assert lines_of(tmp_path / "log.txt") == ["DEBUG clipreid.processor.x: ours"]
     assert caller.received == ["INFO of Hugging Face"]
+
+
+def test_names_from_data_are_not_obeyed_by_terminal_and_file(tmp_path, capsys):
+    with script_log(tmp_path / "log.txt"):
+        name = "a\x1b[31m\nINFO x: mAP: 99%" + os.fsdecode(b"\xe9")
+        logging.getLogger("processor.x").info("%s: %d, %s", name, 1, Path("b\nc"))
+        shown = "a\\x1b[31m\\nINFO x: mAP: 99%\\xe9: 1, b\\nc"
+        assert capsys.readouterr().out == f"{shown}\n"
+        assert lines_of(tmp_path / "log.txt") == [f"INFO processor.x: {shown}"]
+
+
+def test_tables_and_errors_keep_their_lines(tmp_path, capsys):
+    with script_log(tmp_path / "log.txt"):
+        logging.getLogger("processor.x").info("title\n%s", Lines("head\n\trow \x1b"))
+        logging.getLogger("processor.x").error("%s", ValueError("tried:\n  a\x1b"))
+        table, error = "title\nhead\n\trow \\x1b", "tried:\n  a\\x1b"
+        assert capsys.readouterr().out == f"{table}\nerror: {error}\n"
+        file = (tmp_path / "log.txt").read_text(encoding="utf-8")
+        assert f"INFO processor.x: {table}\n" in file
+        assert file.endswith(f"ERROR processor.x: {error}\n")
+
+
+def test_terminal_without_unicode_shows_escapes(monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    with program_log():
+        logging.getLogger("processor.x").info("%s", "Özil")
+    assert terminal.buffer.getvalue() == b"\\xd6zil\n"

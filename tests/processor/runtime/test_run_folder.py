@@ -1,6 +1,7 @@
 """Files of a run other than checkpoints; an earlier run is never overwritten."""
 
 import json
+import os
 import sys
 
 import pytest
@@ -142,3 +143,26 @@ def test_failed_json_write_leaves_the_old_file(tmp_path):
         write_json(path, {"mAP": object()})
     assert json.loads(path.read_text()) == {"mAP": 0.5}
     assert names(tmp_path) == ["results.json"]
+
+
+def test_path_that_tensorboard_cannot_write_keeps_all_else(tmp_path, caplog):
+    path = tmp_path / os.fsdecode(b"\xe9")
+    try:
+        path.mkdir()
+    except OSError:
+        pytest.skip("this file system has only UTF-8 names")
+    folder = RunFolder(path)
+    for epoch in (1, 2):
+        folder.add_metrics({"stage": 1, "epoch": epoch, "loss": 2.0})
+    folder.close()
+    assert [line["epoch"] for line in folder.read_metrics()] == [1, 2]
+    assert names(path) == ["metrics.jsonl"]
+    assert [record.getMessage()[:18] for record in caplog.records] == ["no TensorBoard file"[:18]]
+
+
+def test_tensorboard_takes_the_name_of_any_target(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.add_metrics({"stage": 2, "epoch": 1, os.fsdecode(b"\xe9/mAP"): 0.5})
+    folder.close()
+    (file,) = tmp_path.glob("events*")
+    assert b"stage2/\\xe9/mAP" in file.read_bytes()
