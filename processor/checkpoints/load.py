@@ -90,6 +90,7 @@ def open_model(path: str, config_file: str | None = None, opts: Overrides = ()) 
     )
     report = load_state(model, file.state, path)
     logger.info("%s: %s", path, report)
+    _warn_of_bent_encoder(report, path)
     _check_side_information(model, report, file, path)
     _check_neck(report, path)
     named = config_file is not None or "DATASETS.NAMES" in opts[::2]
@@ -103,6 +104,25 @@ def open_model(path: str, config_file: str | None = None, opts: Overrides = ()) 
         before_prompts=file.meta.get("stage") == 0,
         missing_plugins=missing,
     )
+
+
+def _warn_of_bent_encoder(report: LoadReport, path: str) -> None:
+    """Warn if a part of the file's image encoder was resized or left out."""
+    if report.reshaped:
+        logger.warning(
+            "%s: position embeddings were resized (%s), so that features differ from those that "
+            "were trained; MODEL.STRIDE_SIZE and INPUT.SIZE_TEST should be those of training",
+            path,
+            ", ".join(report.reshaped),
+        )
+    left = [key for key in report.unexpected if key.startswith(("image_encoder.", "cv_embed"))]
+    if left:
+        logger.warning(
+            "%s: left out, as the configuration has no place for it: %s; features differ from "
+            "those that were trained",
+            path,
+            ", ".join(left),
+        )
 
 
 def _check_side_information(
