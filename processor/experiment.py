@@ -39,7 +39,9 @@ from processor.results.report import (
 )
 from processor.runtime import distributed
 from processor.runtime.device import choose_device, describe_device
+from processor.runtime.lock import locked_folder
 from processor.runtime.log import LogFile, run_log
+from processor.runtime.outputs import check_output_folder
 from processor.runtime.precision import Precision
 from processor.runtime.progress import clock
 from processor.runtime.run_folder import RunFolder
@@ -82,6 +84,9 @@ def _train(cfg: CfgNode, cleanup: ExitStack) -> EvaluationReport:
     device = choose_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
     precision = Precision.of(cfg.SOLVER.AMP, device)
     output = Path(cfg.OUTPUT_DIR or "runs/unnamed")
+    if distributed.is_first():
+        check_output_folder(output, "OUTPUT_DIR")
+        cleanup.enter_context(locked_folder(output, "OUTPUT_DIR"))
     check_extra_losses(cfg)
     start = find_starting_point(cfg, output)
     with distributed.first_process_first():  # it draws or extracts images that others find
@@ -263,6 +268,8 @@ def _evaluate(config_file: str | None, opts: list[str], log: LogFile) -> Evaluat
     cfg = loaded.cfg
     by_checkpoint = config_file is None and "OUTPUT_DIR" not in typed
     output = output_folder(weight) if by_checkpoint else Path(cfg.OUTPUT_DIR)
+    if distributed.is_first():
+        check_output_folder(output, "OUTPUT_DIR")
     log.open(output / "test_log.txt")
     opened = prepare_evaluation(loaded)
     targets = opened.evaluator.targets

@@ -17,6 +17,7 @@ from model.weights.load import load_state
 from model.weights.read import WeightsFile, read_weights_file
 from processor.checkpoints.cameras import read_cameras
 from processor.checkpoints.configuration import choose_configuration
+from processor.checkpoints.consistency import check_consistency
 from processor.checkpoints.meta import check_meta, describe_model, read_sizes
 from processor.checkpoints.plugins import explain_missing_plugins, warn_of_changed_plugins
 from processor.checkpoints.save import Meta
@@ -81,6 +82,7 @@ def open_model(path: str, config_file: str | None = None, opts: Overrides = ()) 
         raise ConfigError(f"MODEL.NAME: unknown encoder {cfg.MODEL.NAME!r}; {path}: {missing}")
     warn_of_changed_plugins(file, cfg)
     sizes = read_sizes(file, cfg)
+    check_consistency(file, cfg, sizes, path, own_name="MODEL.NAME" not in opts[::2])
     model = build_reid_model(
         cfg,
         sizes.num_classes,

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from processor.pictures.style import FAINT_INK
+from processor.runtime.files import atomic_file
 
 PIXELS_PER_INCH = 140
 
@@ -27,4 +28,5 @@ def tidy_axes(axes: Axes) -> None:
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure in the format that the path's suffix names; missing folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with atomic_file(path) as partial:
+        figure.savefig(partial)

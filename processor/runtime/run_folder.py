@@ -80,7 +80,7 @@ class RunFolder:
         """
         if not distributed.is_first():
             return
-        (self.path / "config.yml").write_text(config_text, encoding="utf-8")
+        write_text(self.path / "config.yml", config_text)
         number = 1 + sum(1 for _ in self.path.glob("run.json"))
         number += sum(1 for _ in self.path.glob("run_[0-9]*.json"))
         name = "run.json" if number == 1 else f"run_{number}.json"

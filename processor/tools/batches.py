@@ -26,6 +26,8 @@ from processor.checkpoints.place import output_folder
 from processor.checkpoints.resume import build_starting_model, find_starting_point
 from processor.pictures.batches import SampledBatch, draw_batches
 from processor.runtime.device import choose_device
+from processor.runtime.files import atomic_file
+from processor.runtime.outputs import check_output_file
 from processor.runtime.precision import Precision
 from processor.training.build import build_identity_features, build_identity_graph
 from processor.training.image_stage import all_text_features
@@ -71,6 +73,8 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         subject = open_configuration(arguments.config_file, opts)
         folder = Path(subject.cfg.OUTPUT_DIR)
+    path = arguments.output or folder / "batches.png"
+    check_output_file(path, "--output")
     cfg, data = subject.cfg, subject.data
     kind = arguments.features or ("text" if subject.has_prompts else "image")
     if kind == "text" and not subject.has_prompts:
@@ -86,7 +90,6 @@ def run(arguments: argparse.Namespace) -> None:
             cfg.DATALOADER.DFGS.NUM_NEIGHBOURS,
             batch.mean_distance,
         )
-    path = arguments.output or folder / "batches.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = min(cfg.DATALOADER.DFGS.NUM_NEIGHBOURS, len(features) - 1)
     nearest = nearest_identities(features, columns).tolist()
@@ -95,7 +98,8 @@ def run(arguments: argparse.Namespace) -> None:
         f"Which identities share a batch? {subject.name}, epoch {arguments.epoch}, first batch; "
         f"identities compared by {what}"
     )
-    draw_batches(batches, data, nearest, title, arguments.identities).save(path)
+    with atomic_file(path) as partial:
+        draw_batches(batches, data, nearest, title, arguments.identities).save(partial)
     logger.info("written: %s", path)
 
 

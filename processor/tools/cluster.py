@@ -18,7 +18,7 @@ from processor.clustering import OUTLIER, describe_clusters, group, jaccard_dist
 from processor.metrics.normalize import normalize_features
 from processor.pictures.sheet import Tile, write_sheets
 from processor.runtime.files import atomic_file, write_json
-from processor.tools.command_line import place_output
+from processor.tools.command_line import place_folder
 from processor.tools.extract import open_extractor, read_or_extract
 
 logger = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
         BadImageError, ConfigError, FileNotFoundError, ValueError: see `Extractor`,
             `read_image_lists`, `jaccard_distance` and `group`.
     """
+    output = place_folder(arguments.output, arguments.checkpoint, "clusters")
     extractor = open_extractor(arguments)
     options = extractor.cfg.DSGL
     stored = read_or_extract(extractor, arguments.images, "IMAGES", by_folder=True)
@@ -46,7 +47,6 @@ def run(arguments: argparse.Namespace) -> None:
     labels = group(distance, options.EPS, options.MIN_SAMPLES)
     identities = known_identities(stored.samples)
     statistics = describe_clusters(labels, identities)
-    output = place_output(arguments.output, arguments.checkpoint, "clusters")
     output.mkdir(parents=True, exist_ok=True)
     how = {"eps": options.EPS, "k1": options.K1, "k2": options.K2}
     how["min_samples"] = options.MIN_SAMPLES

@@ -31,7 +31,7 @@ from processor.pictures.plane import (
     share_of_right_prompts,
     without_gap,
 )
-from processor.tools.command_line import place_output
+from processor.tools.command_line import place_file
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
         ConfigError, FileNotFoundError, ValueError: see `open_model`, `build_targets`,
             `choose_identities`.
     """
+    path = place_file(arguments.output, arguments.checkpoint, f"embedding_{arguments.split}.png")
     train = arguments.split == "train"
     data = ["DATASETS.TARGETS", repr(tuple(arguments.data))] if arguments.data or train else []
     loaded = open_model(arguments.checkpoint, None, [*arguments.opts, *data])
@@ -79,7 +80,6 @@ def run(arguments: argparse.Namespace) -> None:
     kind = {"train": "training", "test": "test"}[arguments.split]
     title = f"{len(people)} identities of {', '.join(images)} ({kind} images)"
     figure = draw_embedding(scene, title=title, notes=notes)
-    path = place_output(arguments.output, arguments.checkpoint, f"embedding_{arguments.split}.png")
     save_figure(figure, path)
     logger.info("written: %s", path)
 

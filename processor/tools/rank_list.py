@@ -23,9 +23,7 @@ from processor.pictures.style import natural_order
 from processor.runtime import distributed
 from processor.runtime.files import make_folder, write_text
 from processor.tools.arguments.rank_list import ROWS_PER_SHEET
-from processor.tools.command_line import (
-    place_output,
-)
+from processor.tools.command_line import place_folder
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
             identity without a query.
     """
     _check(arguments)
+    output = place_folder(arguments.output, arguments.checkpoint, "rank_lists")
     opened = _open(arguments)
     evaluator = opened.evaluator
     if evaluator.protocol.multi_query:
@@ -52,7 +51,6 @@ def run(arguments: argparse.Namespace) -> None:
         _queries_of(
             target.splits[0].query, arguments.pid
         )  # fails before the features are extracted
-    output = place_output(arguments.output, arguments.checkpoint, "rank_lists")
     make_folder(output, "--output")
     for target in evaluator.targets:
         retrieval = evaluator.retrieval(opened.model, target)

@@ -19,9 +19,7 @@ from processor.runtime.files import write_json
 from processor.search.exact import Neighbours, search
 from processor.search.faiss_index import FaissIndex
 from processor.search.feature_file import StoredFeatures
-from processor.tools.command_line import (
-    place_output,
-)
+from processor.tools.command_line import place_folder
 from processor.tools.extract import (
     extract_places,
     features_file,
@@ -39,6 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
         BadImageError, ConfigError, FileNotFoundError, ValueError: see `Extractor`,
             `read_image_lists`, `read_features`, `read_threshold`, `search` and `FaissIndex`.
     """
+    output = place_folder(arguments.output, arguments.checkpoint, "search")
     extractor = open_extractor(arguments)
     threshold = None
     if arguments.threshold is not None:
@@ -66,7 +65,6 @@ def run(arguments: argparse.Namespace) -> None:
         how["threshold"] = {"distance": threshold.value, "origin": threshold.origin}
         found = int((neighbours.indices[:, 0] >= 0).sum())
         logger.info("%d of %d queries have a match", found, len(query.samples))
-    output = place_output(arguments.output, arguments.checkpoint, "search")
     write_findings(Findings(query, gallery, neighbours), output, how)
     logger.info(
         "%d queries in %d images, written: %s", len(query.samples), len(gallery.samples), output

@@ -32,7 +32,7 @@ from processor.results.threshold import (
 )
 from processor.runtime import distributed
 from processor.runtime.files import make_folder, write_json
-from processor.tools.command_line import place_output
+from processor.tools.command_line import place_folder
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +52,10 @@ def run(arguments: argparse.Namespace) -> None:
     """
     if not 0 < arguments.far < 1:
         raise ValueError(f"--far: expected above 0 and below 1, got {arguments.far}")
+    output = place_folder(arguments.output, arguments.checkpoint, "thresholds")
     opened = open_evaluation(arguments.checkpoint, [*IN_FLOAT32, *arguments.opts], arguments.data)
     protocol = replace(opened.evaluator.protocol, normalize=True, rerank=None, multi_query=False)
     evaluator = replace(opened.evaluator, protocol=protocol)
-    output = place_output(arguments.output, arguments.checkpoint, "thresholds")
     make_folder(output, "--output")
     unusable = []
     for target in evaluator.targets:
