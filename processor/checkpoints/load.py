@@ -76,7 +76,12 @@ def open_model(path: str, config_file: str | None = None, opts: Overrides = ()) 
     opts = list_overrides(opts or ())
     file = read_weights_file(path)
     check_meta(file, path)
-    cfg = choose_configuration(file, config_file, opts)
+    try:
+        cfg = choose_configuration(file, config_file, opts)
+    except ValueError as error:
+        if type(error) is not ValueError:  # of an option, which it names
+            raise
+        raise ValueError(f"{path}: {error}") from error
     missing = explain_missing_plugins(file, cfg)
     if missing and not is_model_config(cfg.MODEL.NAME) and cfg.MODEL.NAME not in ENCODERS:
         raise ConfigError(f"MODEL.NAME: unknown encoder {cfg.MODEL.NAME!r}; {path}: {missing}")

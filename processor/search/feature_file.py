@@ -34,7 +34,7 @@ from processor.search.feature_record import (
 from processor.search.stored_checks import (
     REDO,
     check_matrix,
-    first_line,
+    map_npy,
     parse_samples,
     read_npz,
 )
@@ -186,12 +186,12 @@ def read_record(path: Path) -> Record:
     """Read the record of a .npy or .npz; raises as `read_features`."""
     if not path.is_file() and not _json_of(path).is_file():
         raise FileNotFoundError(f"no features file {path}")
-    if path.suffix == ".npz":
-        text = str(read_npz(path).get("record", "{}"))
-    else:
-        sidecar = _json_of(path)
-        text = sidecar.read_text(encoding="utf-8") if sidecar.is_file() else "{}"
+    sidecar, text = _json_of(path), "{}"
     try:
+        if path.suffix == ".npz":
+            text = str(read_npz(path).get("record", text))
+        elif sidecar.is_file():
+            text = sidecar.read_text(encoding="utf-8")
         record = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: its record is not JSON ({error}); {REDO}") from error
@@ -222,10 +222,7 @@ def read_features(path: str | Path) -> StoredFeatures:
         if {len(column) for column in columns} != {len(samples)}:
             raise ValueError(f"{path}: columns of different lengths; {REDO}")
     else:
-        try:  # copy on write: torch warns about read-only memory
-            features = np.load(path, mmap_mode="c", allow_pickle=False)
-        except (ValueError, EOFError, SyntaxError, OverflowError) as error:
-            raise ValueError(f"{path}: not readable ({first_line(error)}); {REDO}") from error
+        features = map_npy(path, "c")  # copy on write: torch warns about read-only memory
         samples = read_samples(path)
     check_matrix(path, features, len(samples))
     check_shape(path, record, features.shape)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from processor.search.stored_checks import REDO, check_all, check_fields, check_matrix
+from processor.search.stored_checks import REDO, check_all, check_fields, check_matrix, map_npy
 
 FORMAT = "clipreid-gallery/1"
 _KINDS: dict[str, type] = {
@@ -40,10 +40,8 @@ def read_record(path: Path) -> dict[str, Any]:
 
 def read_features(path: Path, rows: int) -> np.ndarray:
     """(rows, D) features; raises ValueError if the file is damaged or of other rows."""
-    try:  # mapped first, as a damaged header may ask for any size
-        found = np.load(path, mmap_mode="r", allow_pickle=False) if rows else np.empty((0, 0), "f4")
-    except (ValueError, EOFError, SyntaxError, OverflowError) as error:
-        raise ValueError(f"{path} is damaged: {error}; {REDO}") from error
+    # mapped first, as a damaged header may ask for any size
+    found = map_npy(path, "r") if rows else np.empty((0, 0), "f4")
     check_matrix(path, found, rows)
     features = np.array(found)
     lengths = np.linalg.norm(features, axis=1)

@@ -8,7 +8,8 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from tokenize import TokenError
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,7 +18,10 @@ from model.weights.archive import check_archive_size
 
 REDO = "it is damaged or was changed; write it again"
 _ROWS_AT_ONCE = 2**16
-_DAMAGE = (zipfile.BadZipFile, zlib.error, NotImplementedError, OverflowError, struct.error)
+_DAMAGE = (  # what NumPy and zipfile raise for bytes that make no sense
+    *(ValueError, KeyError, TypeError, EOFError, MemoryError, OverflowError, SyntaxError),
+    *(NotImplementedError, TokenError, zipfile.BadZipFile, zlib.error, struct.error, OSError),
+)
 
 
 def check_fields(path: Path, record: Any, kinds: Mapping[str, type | tuple[type, ...]]) -> None:
@@ -53,14 +57,30 @@ def check_matrix(path: Path, features: np.ndarray, rows: int) -> None:
             raise ValueError(f"{path}: the features are not all finite; {REDO}")
 
 
+def map_npy(path: Path, mode: Literal["r", "c"]) -> np.ndarray:
+    """The mapped array of a .npy; raises ValueError if it is damaged."""
+    try:
+        return np.load(path, mmap_mode=mode, allow_pickle=False)
+    except _DAMAGE as error:
+        raise_from_system(error)
+        raise ValueError(f"{path} is damaged: {first_line(error)}; {REDO}") from error
+
+
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a .npz; raises ValueError if it is damaged or unpacks to more than it has."""
     try:
         check_archive_size(path)
         with np.load(path, allow_pickle=False) as content:
             return {name: content[name] for name in content.files}
-    except (ValueError, KeyError, EOFError, MemoryError, SyntaxError, *_DAMAGE) as error:
+    except _DAMAGE as error:
+        raise_from_system(error)
         raise ValueError(f"{path}: not a readable .npz ({first_line(error)}); {REDO}") from error
+
+
+def raise_from_system(error: BaseException) -> None:
+    """Raise an error of the system again: it is not the file's content that is at fault."""
+    if isinstance(error, OSError) and error.filename is not None:
+        raise error
 
 
 def first_line(error: BaseException) -> str:
