@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from processor.runtime.outputs import check_output_folder
+
 logger = logging.getLogger(__name__)
 
 LOCK_FILE = ".lock"
@@ -41,8 +43,9 @@ def locked_folder(folder: Path, option: str, *, wait: float = 0) -> Iterator[Non
 
     Raises:
         FolderInUseError: another process works in the folder; names it.
-        OSError: the folder cannot be written.
+        ValueError: the folder cannot be written; see `check_output_folder`.
     """
+    check_output_folder(folder, option)
     absent = [x for x in (folder, *folder.parents) if not x.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK_FILE

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from processor.runtime import distributed
 from processor.runtime.files import make_folder
+from processor.runtime.outputs import check_output_file
 
 CONSOLE_WIDTH = 110
 _PREFIX = __name__.removesuffix("processor.runtime.log")  # "clipreid." when installed
@@ -68,6 +69,7 @@ class LogFile(logging.Handler):
         if not distributed.is_first():
             return
         self._close_file()
+        check_output_file(path, "OUTPUT_DIR")
         make_folder(path.parent)
         self._file = logging.FileHandler(path, encoding="utf-8")
         self._file.setFormatter(logging.Formatter(_FILE_FORMAT, datefmt="%Y-%m-%d %H:%M:%S"))

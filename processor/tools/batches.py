@@ -67,14 +67,13 @@ def run(arguments: argparse.Namespace) -> None:
     checkpoint, opts = arguments.checkpoint, arguments.opts
     if checkpoint is None and arguments.config_file is None:
         raise ValueError("batches: name a CHECKPOINT, or a YAML file with --config_file")
-    if checkpoint is not None:
-        subject = open_checkpoint(checkpoint, arguments.config_file, opts)
-        folder = output_folder(checkpoint)
-    else:
-        subject = open_configuration(arguments.config_file, opts)
-        folder = Path(subject.cfg.OUTPUT_DIR)
+    folder = output_folder(checkpoint) if checkpoint else _run_folder(arguments.config_file, opts)
     path = arguments.output or folder / "batches.png"
     check_output_file(path, "--output")
+    if checkpoint is not None:
+        subject = open_checkpoint(checkpoint, arguments.config_file, opts)
+    else:
+        subject = open_configuration(arguments.config_file, opts)
     cfg, data = subject.cfg, subject.data
     kind = arguments.features or ("text" if subject.has_prompts else "image")
     if kind == "text" and not subject.has_prompts:
@@ -101,6 +100,10 @@ def run(arguments: argparse.Namespace) -> None:
     with atomic_file(path) as partial:
         draw_batches(batches, data, nearest, title, arguments.identities).save(partial)
     logger.info("written: %s", path)
+
+
+def _run_folder(config_file: str, opts: list[str]) -> Path:
+    return Path(load_cfg(config_file, [*opts, *P_X_K], quiet=True).OUTPUT_DIR)
 
 
 def open_checkpoint(path: str, config_file: str | None, opts: list[str]) -> Subject:

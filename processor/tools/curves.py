@@ -59,8 +59,11 @@ def read_run(folder: Path) -> list[dict[str, Any]]:
     evaluated = next((line for line in lines if "mAP" in line), None)
     before = folder / BEFORE_TRAINING_FILE
     if evaluated and before.is_file():
-        results = json.loads(before.read_text(encoding="utf-8"))
-        return [epoch_zero(results, evaluated), *lines]
+        try:
+            results = json.loads(before.read_text(encoding="utf-8"))
+            return [epoch_zero(results, evaluated), *lines]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            logger.warning("%s is damaged and left out: %r", before, error)
     return lines
 
 

@@ -142,3 +142,13 @@ def test_failed_json_write_leaves_the_old_file(tmp_path):
         write_json(path, {"mAP": object()})
     assert json.loads(path.read_text()) == {"mAP": 0.5}
     assert names(tmp_path) == ["results.json"]
+
+
+def test_damaged_lines_of_the_metrics_are_left_out_with_a_warning(used, caplog):
+    """After a power failure a file may hold zeros."""
+    metrics = used.path / "metrics.jsonl"
+    lines = metrics.read_bytes().splitlines(keepends=True)
+    metrics.write_bytes(lines[0] + bytes(40) + b"\n[1]\n\xff\xfe{\n" + lines[1])
+    folder = RunFolder(used.path, resume=True)
+    assert [line["epoch"] for line in folder.read_metrics()] == [1, 2]
+    assert "metrics.jsonl, line 2 is damaged and left out" in caplog.text
