@@ -95,6 +95,7 @@ _C.SOLVER.SEED = 1234  # seeds weights, sampling and augmentation
 _C.SOLVER.DETERMINISTIC = False  # True = deterministic, slower GPU kernels; a CPU always is
 _C.SOLVER.MARGIN = 0.3  # margin of the triplet loss
 _C.SOLVER.AMP = "auto"  # auto | off | fp16 | bf16; losses and distances are always float32
+_C.SOLVER.RESUME_CHANGED_DATA = False  # True = resume although training images have changed
 _C.SOLVER.RESUME = ""  # auto = resume OUTPUT_DIR/last.pth if it exists | path | empty = start
 
 _C.SOLVER.STAGE0 = CfgNode()  # optional prior stage: image encoder on P x K batches, without text

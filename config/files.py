@@ -17,6 +17,7 @@ from config.options import ACCEPTED, flatten, given_twice, is_block
 from config.text import read_text
 
 BASE_KEY = "_BASE_"
+MOST_STORED = 2**20  # characters of a configuration in a checkpoint
 
 
 class OptionLoader(yaml.SafeLoader):
@@ -127,13 +128,28 @@ def read_tree(text: str, source: str) -> dict[str, Any]:
         if isinstance(node, yaml.MappingNode):
             _check_keys(loader, node, source)
         tree = loader.construct_document(node)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ConfigError(f"{source} is not valid YAML: {error}") from error
     finally:
         loader.dispose()
     if not isinstance(tree, dict):
         raise ConfigError(f"{source} holds no options, but {type(tree).__name__}")
     return tree
+
+
+def refuse_aliases(text: str, source: str) -> None:
+    """Raise ConfigError if stored YAML is longer than any configuration or has aliases.
+
+    A few hundred bytes of nested aliases stand for billions of values; the program writes none.
+    """
+    if len(text) > MOST_STORED:
+        raise ConfigError(f"{source} has {len(text):,} characters, which is no configuration")
+    try:
+        aliases = any(isinstance(x, yaml.AliasEvent) for x in yaml.parse(text, OptionLoader))
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{source} is not valid YAML: {error}") from error
+    if aliases:
+        raise ConfigError(f"{source} has YAML aliases (*name), which no checkpoint needs")
 
 
 def _check_keys(loader: yaml.SafeLoader, root: yaml.Node, source: str) -> None:

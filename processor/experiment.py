@@ -28,13 +28,19 @@ from processor.checkpoints.configuration import NO_PRETRAINING
 from processor.checkpoints.load import open_model
 from processor.checkpoints.meta import describe_training
 from processor.checkpoints.place import output_folder
-from processor.checkpoints.resume import StartingPoint, build_starting_model, find_starting_point
+from processor.checkpoints.resume import (
+    StartingPoint,
+    build_starting_model,
+    check_same_images,
+    find_starting_point,
+)
 from processor.evaluation.build import build_evaluator, prepare_evaluation
 from processor.evaluation.evaluator import Evaluator
 from processor.results.files import save_evaluation, save_results
 from processor.results.report import EvaluationReport, closing_table, format_table, log_results
 from processor.runtime import distributed
 from processor.runtime.device import choose_device, describe_device
+from processor.runtime.lock import locked_folder
 from processor.runtime.log import Lines, LogFile, run_log
 from processor.runtime.precision import Precision
 from processor.runtime.progress import clock
@@ -78,10 +84,13 @@ def _train(cfg: CfgNode, cleanup: ExitStack) -> EvaluationReport:
     device = choose_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
     precision = Precision.of(cfg.SOLVER.AMP, device)
     output = Path(cfg.OUTPUT_DIR or "runs/unnamed")
+    if distributed.is_first():
+        cleanup.enter_context(locked_folder(output, "OUTPUT_DIR"))
     check_extra_losses(cfg)
     start = find_starting_point(cfg, output)
     with distributed.first_process_first():  # it draws or extracts images that others find
         plan = plan_run(cfg)
+    images_now = check_same_images(cfg, plan.data, start)
     stop = cleanup.enter_context(StopRequest())
     evaluator = build_evaluator(cfg, plan.targets, precision, stop)
     images = _build_images(cfg, plan.data, device, stop)
@@ -106,6 +115,7 @@ def _train(cfg: CfgNode, cleanup: ExitStack) -> EvaluationReport:
         meta=describe_training(cfg, plan.data),
         seed=cfg.SOLVER.SEED,
         evaluate=(lambda: evaluator(model)) if plan.targets else None,
+        images=images_now,
     )
     if cfg.TEST.BEFORE_TRAINING and not state:
         trainer.evaluate_before_training()
@@ -173,8 +183,7 @@ def _log_header(
     """Log the stages, the data and the output folder."""
     data = plan.data
     method = "DSGL" if cfg.DSGL.ENABLED else "CLIP-ReID" if cfg.MODEL.TEXT_TOWER else "baseline"
-    names = ", ".join(str(stage.name) for stage in stages)
-    which = f"stage{'s' if len(stages) > 1 else ''} {names}"
+    which = f"stage{'s' * (len(stages) > 1)} {', '.join(str(stage.name) for stage in stages)}"
     logger.info(
         "run      %s, %s, seed %d; writing to %s (log.txt, metrics.jsonl, TensorBoard)",
         method,
@@ -182,9 +191,8 @@ def _log_header(
         cfg.SOLVER.SEED,
         folder.path,
     )
-    identities = "without identity labels"
-    if not cfg.DSGL.ENABLED:
-        identities = f"of {data.num_classes:,} identities, {data.num_cameras} cameras"
+    counts = f"of {data.num_classes:,} identities, {data.num_cameras} cameras"
+    identities = "without identity labels" if cfg.DSGL.ENABLED else counts
     logger.info(
         "data     %s of %s: %s images %s; %s",
         "all images" if data.use_all else "training images",
@@ -204,15 +212,10 @@ def _describe_model(
 ) -> str:
     """Architecture, size, weights, device and number format."""
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-    weights = "random weights" if cfg.MODEL.PRETRAIN_CHOICE == "none" else "pretrained weights"
-    if cfg.MODEL.PRETRAIN_PATH:
-        weights = f"weights of {cfg.MODEL.PRETRAIN_PATH}"
-    if start.path is not None:
-        weights = f"{'resumed from' if start.resumed else 'prompts of'} {start.path}"
     processes = f"{distributed.size()} processes, " if distributed.size() > 1 else ""
     number_format = str(precision.dtype or "float32").removeprefix("torch.")
     return (
-        f"{cfg.MODEL.NAME}, {millions:.1f} M parameters, {weights}; {processes}"
+        f"{cfg.MODEL.NAME}, {millions:.1f} M parameters, {start.weights(cfg)}; {processes}"
         f"{describe_device(precision.device)}, {number_format}"
     )
 

@@ -67,6 +67,17 @@ def own_plugins(monkeypatch):
             del table[name]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Log lines with the names of files that are not UTF-8 cannot be sent between processes."""
+    report = yield
+    report.sections = [
+        (title, text.encode("utf-8", "backslashreplace").decode())
+        for title, text in report.sections
+    ]
+    return report
+
+
 class StopAfter:
     """A stop request that comes before batch number `count` + 1 of those it sees."""
 

@@ -36,6 +36,7 @@ from datasets.images.placement import (
     keep_plain,
     measure_memory,
 )
+from datasets.images.shared_memory import fit_workers, free_shared_memory
 from datasets.images.training_images import ProcessShare, TrainingImages, TrainingTransforms
 from datasets.images.transforms import (
     TRAINING_INTERPOLATION,
@@ -52,6 +53,7 @@ from datasets.records import Sample
 from datasets.samplers.build import needs_partners
 from datasets.sources import TrainingSet
 
+FLOAT_BYTES = 4
 _ALONE = ProcessShare()
 
 
@@ -112,8 +114,12 @@ def build_evaluation_loader(
 
 
 def build_loading(cfg: CfgNode, processes: int = 1, *, pin_memory: bool = False) -> Loading:
-    """DATALOADER.NUM_WORKERS worker processes, but at most one per core."""
-    return Loading(limit_workers(cfg.DATALOADER.NUM_WORKERS, processes), pin_memory)
+    """DATALOADER.NUM_WORKERS worker processes: at most one per core, as shared memory allows."""
+    views = 2 if cfg.DSGL.ENABLED else 1  # an image and its partner
+    images = max(cfg.TEST.IMS_PER_BATCH, views * cfg.SOLVER.STAGE2.IMS_PER_BATCH)
+    batch_bytes = images * FLOAT_BYTES * 3 * math.prod(cfg.INPUT.SIZE_TRAIN)
+    wanted = limit_workers(cfg.DATALOADER.NUM_WORKERS, processes)
+    return Loading(fit_workers(wanted, batch_bytes, free_shared_memory(), processes), pin_memory)
 
 
 def build_evaluation_transform(cfg: CfgNode, *, resized: bool = False) -> Transform:

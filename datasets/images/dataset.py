@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datasets.images.decode import BadImageError, read_image
+from datasets.images.shared_memory import LONGEST_WAIT
 from datasets.records import Batch, Sample, SeededIndex
 
 Transform = Callable[[Image.Image], Tensor]
@@ -142,6 +143,7 @@ def ordered_loader(
         collate_fn=collate,
         num_workers=loading.num_workers,
         worker_init_fn=outlive_signals,
+        timeout=LONGEST_WAIT if loading.num_workers else 0,
         pin_memory=loading.pin_memory,
         generator=generator,
     )

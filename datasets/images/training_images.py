@@ -20,6 +20,7 @@ from datasets.images.dataset import (
 )
 from datasets.images.device_augmentation import BatchAugmentation
 from datasets.images.device_batches import DeviceBatches
+from datasets.images.shared_memory import LONGEST_WAIT
 from datasets.samplers.epoch_batches import EpochBatches, Share
 from datasets.samplers.planner import EpochPlanner
 from datasets.sources import TrainingSet
@@ -106,6 +107,7 @@ class TrainingImages:
             collate_fn=collate,
             num_workers=self.loading.num_workers,
             worker_init_fn=outlive_signals,
+            timeout=LONGEST_WAIT if self.loading.num_workers else 0,
             persistent_workers=self.loading.num_workers > 0,
             pin_memory=self.loading.pin_memory,
             # Its own, so that dropout depends neither on workers nor on where a run is resumed.

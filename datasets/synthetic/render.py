@@ -7,6 +7,7 @@ import json
 import logging
 import multiprocessing
 import os
+import platform
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import psutil
 from PIL import Image
 
 from config.text import expand_home
@@ -52,6 +54,7 @@ class DatasetSize:
 
 
 DEFAULTS = DatasetSize()
+_END_OF_JPEG = b"\xff\xd9"
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +207,8 @@ def render_dataset(
     if _is_complete(folder, parameters, shots):
         return folder
     logger.info("drawing %d images of synthetic people into %s", len(shots), folder)
-    draft = root / f".{folder.name}.{uuid.uuid4().hex}"
+    _remove_abandoned(root, folder.name)
+    draft = root / f".{folder.name}.{_host()}-pid{os.getpid()}-{uuid.uuid4().hex}"
     try:
         for part in ("bounding_box_train", "query", "bounding_box_test"):
             (draft / part).mkdir(parents=True)
@@ -257,4 +261,26 @@ def _is_complete(folder: Path, parameters: str, shots: list[Shot]) -> bool:
     if not marker.is_file() or marker.read_text(encoding="utf-8") != parameters:
         return False
     found = {path.relative_to(folder).as_posix() for path in folder.glob("*/*.jpg")}
-    return found == {shot.path for shot in shots}
+    wanted = {shot.path for shot in shots}
+    return found == wanted and all(_is_whole(folder / path) for path in wanted)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a JPEG has its last two bytes; a power failure leaves empty or short files."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - len(_END_OF_JPEG), 0))
+        return file.read() == _END_OF_JPEG
+
+
+def _remove_abandoned(root: Path, name: str) -> None:
+    """Remove drafts of a data set whose processes have ended on this machine."""
+    for draft in root.glob(f".{name}.*"):
+        host, _, pid = draft.name.removeprefix(f".{name}.").partition("-pid")
+        pid = pid.partition("-")[0]
+        if host == _host() and pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _host() -> str:
+    return "".join(x for x in platform.node() if x.isalnum())

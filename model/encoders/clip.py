@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import nn
 
+from model.encoders.architecture import parse_architecture
 from model.encoders.clip_resnet import ClipResNet
 from model.encoders.clip_vit import ClipViT
 from model.encoders.image_encoder import ImageEncoder
@@ -47,16 +47,13 @@ def clip_architecture(name: str) -> dict[str, Any]:
         ValueError: no such architecture or file, or a config that lacks a part.
     """
     if is_model_config(name):
-        architecture = json.loads(architecture_text(name))
+        architecture = parse_architecture(architecture_text(name), f"MODEL.NAME: {name}")
     else:
         architecture = open_clip.get_model_config(name.removesuffix(QUICK_GELU) + QUICK_GELU)
         if architecture is None:
             raise ValueError(
                 f"MODEL.NAME: {name!r} is not an OpenAI CLIP; known: {', '.join(clip_names())}"
             )
-    missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(architecture)
-    if missing:
-        raise ValueError(f"MODEL.NAME: {name} lacks {', '.join(sorted(missing))}")
     return {"quick_gelu": True, **architecture}
 
 
@@ -104,12 +101,15 @@ def build_clip_encoder(tower: nn.Module, options: EncoderOptions) -> ImageEncode
 def build_clip(name: str) -> CLIP:
     """An open_clip model in float32 with random weights; raises as `clip_architecture`."""
     architecture = clip_architecture(name)
-    clip = CLIP(
-        embed_dim=architecture["embed_dim"],
-        vision_cfg=architecture["vision_cfg"],
-        text_cfg=architecture["text_cfg"],
-        quick_gelu=architecture["quick_gelu"],
-    )
+    try:
+        clip = CLIP(
+            embed_dim=architecture["embed_dim"],
+            vision_cfg=architecture["vision_cfg"],
+            text_cfg=architecture["text_cfg"],
+            quick_gelu=architecture["quick_gelu"],
+        )
+    except (AssertionError, TypeError, ZeroDivisionError, ValueError) as error:
+        raise ValueError(f"MODEL.NAME: {name} does not describe a CLIP: {error}") from error
     for module in clip.modules():
         if isinstance(module, ResidualAttentionBlock):
             _register_in_openai_order(module)

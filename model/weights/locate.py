@@ -9,6 +9,7 @@ from huggingface_hub import constants, snapshot_download
 
 HUB = "hf://"
 WEIGHTS, CONFIG = "model.safetensors", "config.yml"  # files of an exported folder
+_PICKLED = "pytorch_model.bin"  # in older folders of Hugging Face
 _HUB_NAME = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 
 
@@ -18,7 +19,7 @@ def locate_weights(name: str | Path) -> Path:
     Only WEIGHTS and CONFIG are downloaded, neither of which can hold code.
 
     Args:
-        name: a file, a folder that `run.py export --safetensors` wrote, or `hf://user/model`,
+        name: a file, a folder of `run.py export --safetensors` or of Hugging Face, or `hf://user/model`,
             optionally with `@` and a revision.
 
     Raises:
@@ -27,7 +28,11 @@ def locate_weights(name: str | Path) -> Path:
     """
     if str(name).startswith(HUB):
         return _download(str(name)) / WEIGHTS
-    return Path(name) / WEIGHTS if Path(name).is_dir() else Path(name)
+    path = Path(name)
+    if not path.is_dir():
+        return path
+    pickled = path / _PICKLED
+    return pickled if pickled.is_file() and not (path / WEIGHTS).is_file() else path / WEIGHTS
 
 
 def _download(name: str) -> Path:

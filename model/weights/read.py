@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,14 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from model.weights.archive import check_archive_size, is_torchscript, read_torchscript
+from model.weights.containers import check_tensor, find_state
+from model.weights.hugging_face import is_hugging_face, translate_hugging_face
 from model.weights.locate import CONFIG, locate_weights
 
 CHECKPOINT_FORMAT = "clipreid/1"
+# How torch and `read_torchscript` name the type of an object that they refuse.
+_OBJECT = re.compile(r"(?:GLOBAL|function|class|type) <?((?:[A-Za-z_]\w*\.)+\w+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +28,7 @@ class WeightsFile:
     """A weights file after reading.
 
     Attributes:
-        state: parameter names, without a leading `module.`, to tensors.
+        state: parameter names, without prefixes of wrappers, to tensors.
         config: the run's configuration as YAML text; "" in files of other projects.
         meta: num_classes, num_cameras, ... as written by this project; otherwise empty.
         training: optimizer, schedule and random states of a `last.pth`; otherwise empty.
@@ -40,9 +45,9 @@ class WeightsFile:
 def read_weights_file(path: str | Path, option: str = "") -> WeightsFile:
     """Read a checkpoint or weights file without executing pickled code.
 
-    Reads this project's checkpoints and exported folders, CLIP-ReID's state dicts (with or without
-    `module.`), OpenAI's TorchScript archives and state dicts, open_clip's `.bin` and
-    `.safetensors`.
+    Reads this project's checkpoints and exported folders, CLIP-ReID's state dicts, OpenAI's
+    TorchScript archives and state dicts, open_clip's `.bin` and `.safetensors`, Hugging Face's
+    CLIPModel (file or folder); see `find_state` for what may be wrapped around them.
 
     Args:
         path: the file, or what else `locate_weights` accepts.
@@ -60,31 +65,59 @@ def read_weights_file(path: str | Path, option: str = "") -> WeightsFile:
     except (MemoryError, PermissionError, FileNotFoundError):
         raise
     except Exception as error:  # every container raises its own errors for a damaged file
-        raise ValueError(
-            f"{path} cannot be read as weights: it is damaged or holds Python objects other than "
-            f"tensors, which are never executed ({type(error).__name__})"
-        ) from error
-    if isinstance(content, dict) and content.get("format") == CHECKPOINT_FORMAT:
-        return WeightsFile(
-            content["model"], content["config"], content["meta"], content.get("training", {})
+        raise ValueError(f"{path} cannot be read as weights: {_explain(error)}") from error
+    try:
+        if isinstance(content, dict) and content.get("format") == CHECKPOINT_FORMAT:
+            return _as_checkpoint(content)
+        state = find_state(content)
+        if is_hugging_face(state):
+            state = translate_hugging_face(state)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return WeightsFile(state, torchscript=is_torchscript(path))
+
+
+def _explain(error: Exception) -> str:
+    """Why a file was refused, with the type of a Python object in it and the remedy."""
+    named = _OBJECT.search(str(error))
+    if named is None:
+        return (
+            f"it is damaged or holds Python objects other than tensors, which are never executed "
+            f"({type(error).__name__}); copy or download it again"
         )
-    for wrapper in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    if not isinstance(content, dict) or not any(torch.is_tensor(v) for v in content.values()):
-        raise ValueError(f"{path}: not a state dict of tensors but a {type(content).__name__}")
-    state = {key.removeprefix("module."): v for key, v in content.items() if torch.is_tensor(v)}
-    return WeightsFile(state, torchscript=_is_torchscript(path))
+    return (
+        f"it holds a Python object of type {named[1]}, and objects are never executed; where it "
+        "was written, save the tensors alone: torch.save(model.state_dict(), FILE)"
+    )
+
+
+def _as_checkpoint(content: dict[str, Any]) -> WeightsFile:
+    """A checkpoint of this project; raises ValueError if one of its parts has another type."""
+    kinds = {"model": dict, "config": str, "meta": dict, "training": dict}
+    for part, kind in kinds.items():
+        if not isinstance(content.get(part, {} if part == "training" else None), kind):
+            raise ValueError(
+                f"its part {part!r} is damaged: expected {kind.__name__}, got "
+                f"{type(content.get(part)).__name__}"
+            )
+    for name, tensor in content["model"].items():
+        if not (isinstance(name, str) and isinstance(tensor, Tensor)):
+            raise ValueError(f"its part 'model' is damaged: {name!r} is not a tensor")
+        check_tensor(name, tensor)
+    return WeightsFile(
+        content["model"], content["config"], content["meta"], content.get("training", {})
+    )
 
 
 def _read_content(path: Path) -> Any:
     """The content of a file, whatever its container; pickled code is refused."""
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
+    check_archive_size(path)
+    if is_torchscript(path):
+        return read_torchscript(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # old formats are expected here
-        if _is_torchscript(path):
-            return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
@@ -95,6 +128,8 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         header = file.metadata() or {}
     if header.get("format") != CHECKPOINT_FORMAT:
         return state
+    if "meta" not in header:
+        raise ValueError("its header has no meta")
     config = path.with_name(CONFIG)
     if not config.is_file():
         raise FileNotFoundError(f"{path}: its configuration is missing: no file {config}")
@@ -104,10 +139,3 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         "config": config.read_text(encoding="utf-8"),
         "meta": dict(json.loads(header["meta"])),
     }
-
-
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from model.clip_reid import CLIPReID
@@ -14,6 +17,61 @@ _POSITIONS = {
     "vit": "image_encoder.positional_embedding",
     "resnet": "image_encoder.attnpool.positional_embedding",
 }
+
+PATCH = 16  # pixels, of CLIP-ReID's ViT; a ResNet reduces its input as much
+STRIDES = ((16, 16), (12, 12), (14, 14), (11, 11), (10, 10), (8, 8))  # most usual first
+SIZES = ((256, 128), (256, 256), (384, 128), (224, 224), (384, 384))
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The patches of an image: stride of the patches and (height, width) of the image."""
+
+    stride: tuple[int, int]
+    size: tuple[int, int]
+
+    @property
+    def rows(self) -> int:
+        """Number of patches, one row of a position embedding each."""
+        counts = [(s - PATCH) // t + 1 for s, t in zip(self.size, self.stride, strict=True)]
+        return counts[0] * counts[1]
+
+    def options(self) -> list[str]:
+        """Overrides `KEY VALUE ...`."""
+        size = str(list(self.size))
+        stride = ["MODEL.STRIDE_SIZE", str(list(self.stride))]
+        return [*stride, "INPUT.SIZE_TRAIN", size, "INPUT.SIZE_TEST", size]
+
+
+def find_grid(
+    rows: int, strides: Iterable[tuple[int, int]], sizes: Sequence[tuple[int, int]]
+) -> Grid | None:
+    """The first combination with that many patches, or None."""
+    grids = (Grid(stride, size) for stride in strides for size in sizes)
+    return next((grid for grid in grids if grid.rows == rows), None)
+
+
+def options_told(state: dict[str, Tensor], now: Grid, *, side_information: bool) -> dict[str, str]:
+    """Options that the shapes of a file without configuration contradict, with the file's values.
+
+    Args:
+        state: CLIP-ReID's parameter names to tensors.
+        now: stride and image size of the configuration; a file that fits them tells nothing.
+        side_information: whether the configuration has any.
+    """
+    told = []
+    positions = state.get(_POSITIONS["vit"])
+    conv = state.get("image_encoder.conv1.weight")
+    usual = conv is not None and conv.shape[2:] == (PATCH, PATCH)
+    if usual and positions is not None and len(positions) - 1 != now.rows:
+        rows = len(positions) - 1
+        grid = find_grid(rows, STRIDES, [now.size]) or find_grid(
+            rows, [now.stride, *STRIDES], SIZES
+        )
+        told += grid.options() if grid else []
+    if "cv_embed" in state and not side_information:
+        told += ["MODEL.SIE_CAMERA", "True"]
+    return dict(zip(told[::2], told[1::2], strict=True))
 
 
 def translate_names(state: dict[str, Tensor], model: ReIDModel) -> dict[str, Tensor]:
@@ -77,19 +135,15 @@ def infer_options(state: dict[str, Tensor]) -> list[str]:
     vit = "image_encoder.class_embedding" in state
     name = {(True, 768): "ViT-B-16", (False, 32): "RN50"}.get((vit, conv.shape[0]))
     rows = len(state[_POSITIONS["vit" if vit else "resnet"]]) - 1
-    strides = (16, 12, 14, 11, 10, 8) if vit else (16,)
-    for stride in strides:
-        for size in ((256, 128), (256, 256), (384, 128), (224, 224), (384, 384)):
-            grid = [(s - 16) // stride + 1 for s in size]
-            if name and grid[0] * grid[1] == rows:
-                mean = "[0.5, 0.5, 0.5]" if vit else "[0.485, 0.456, 0.406]"
-                deviation = "[0.5, 0.5, 0.5]" if vit else "[0.229, 0.224, 0.225]"
-                options = ["MODEL.NAME", name, "MODEL.STRIDE_SIZE", f"[{stride}, {stride}]"]
-                options += ["INPUT.SIZE_TRAIN", str(list(size)), "INPUT.SIZE_TEST", str(list(size))]
-                options += ["INPUT.PIXEL_MEAN", mean, "INPUT.PIXEL_STD", deviation]
-                options += ["MODEL.SIE_CAMERA", str("cv_embed" in state)]
-                options += ["MODEL.TEXT_TOWER", str("prompt_learner.cls_ctx" in state)]
-                return [*options, "TEST.NECK_FEAT", "before"]
+    grid = find_grid(rows, STRIDES if vit else STRIDES[:1], SIZES) if name else None
+    if name and grid:
+        mean = "[0.5, 0.5, 0.5]" if vit else "[0.485, 0.456, 0.406]"
+        deviation = "[0.5, 0.5, 0.5]" if vit else "[0.229, 0.224, 0.225]"
+        options = ["MODEL.NAME", name, *grid.options()]
+        options += ["INPUT.PIXEL_MEAN", mean, "INPUT.PIXEL_STD", deviation]
+        options += ["MODEL.SIE_CAMERA", str("cv_embed" in state)]
+        options += ["MODEL.TEXT_TOWER", str("prompt_learner.cls_ctx" in state)]
+        return [*options, "TEST.NECK_FEAT", "before"]
     raise ValueError(
         f"an image encoder with conv1 {tuple(conv.shape)} and {rows} positions is neither ViT-B-16 "
         "nor RN50 at a usual image size; describe it with --config_file"

@@ -14,7 +14,7 @@ from config.load import load_cfg_text
 from config.options import flatten
 from model.encoders.clip import architecture_text
 from model.weights.read import WeightsFile
-from model.weights.translate import infer_options
+from model.weights.translate import Grid, infer_options, options_told
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +57,10 @@ def choose_configuration(
         ValueError: see `infer_options`.
     """
     if not file.config:
-        if config_file is not None:
-            return load_cfg(config_file, [*opts, *NO_PRETRAINING])
-        return _infer_configuration(file, opts)
+        if config_file is None:
+            return _infer_configuration(file, opts)
+        told = _told_by_shapes(file, load_cfg(config_file, [*opts, *NO_PRETRAINING]), opts)
+        return load_cfg(config_file, [*told, *opts, *NO_PRETRAINING], quiet=True)
     architecture = str(file.meta.get("architecture", ""))
     name = ["MODEL.NAME", architecture] if architecture else []  # the JSON file may be gone
     if config_file is None:
@@ -77,6 +78,28 @@ def choose_configuration(
             logger.warning("%s: %s from the checkpoint replaces %s", key, value, given.get(key))
             kept += [key, json.dumps(value) if is_free(key) else str(value)]
     return load_cfg(config_file, [*own, *opts, *kept, *NO_PRETRAINING])
+
+
+def _told_by_shapes(file: WeightsFile, cfg: CfgNode, opts: Sequence[str]) -> list[str]:
+    """Overrides for what a file without configuration tells by its shapes; typed ones win."""
+    sides = cfg.MODEL.SIE_CAMERA or cfg.MODEL.SIE_VIEW
+    now = Grid(tuple(cfg.MODEL.STRIDE_SIZE), tuple(cfg.INPUT.SIZE_TEST))
+    told = options_told(file.state, now, side_information=sides)
+    values = dict(flatten(cfg))
+    kept: list[str] = []
+    for key, value in told.items():
+        if key not in opts[::2] and str(values[key]) != value:
+            logger.warning(
+                "%s: %s, by the shapes of the file, replaces %s", key, value, values[key]
+            )
+            kept += [key, value]
+    if "MODEL.SIE_CAMERA" in kept[::2]:
+        logger.warning(
+            "the file does not tell MODEL.SIE_COE (using %s; the published recipe has 1.0) or "
+            "whether its side information is about cameras or viewpoints",
+            cfg.MODEL.SIE_COE,
+        )
+    return kept
 
 
 def _infer_configuration(file: WeightsFile, opts: Sequence[str]) -> CfgNode:

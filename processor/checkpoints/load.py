@@ -17,6 +17,7 @@ from model.weights.load import load_state
 from model.weights.read import WeightsFile, read_weights_file
 from processor.checkpoints.cameras import read_cameras
 from processor.checkpoints.configuration import choose_configuration
+from processor.checkpoints.consistency import check_consistency
 from processor.checkpoints.meta import check_meta, describe_model, read_sizes
 from processor.checkpoints.plugins import explain_missing_plugins, warn_of_changed_plugins
 from processor.checkpoints.save import Meta
@@ -75,12 +76,18 @@ def open_model(path: str, config_file: str | None = None, opts: Overrides = ()) 
     opts = list_overrides(opts or ())
     file = read_weights_file(path)
     check_meta(file, path)
-    cfg = choose_configuration(file, config_file, opts)
+    try:
+        cfg = choose_configuration(file, config_file, opts)
+    except ValueError as error:
+        if type(error) is not ValueError:  # of an option, which it names
+            raise
+        raise ValueError(f"{path}: {error}") from error
     missing = explain_missing_plugins(file, cfg)
     if missing and not is_model_config(cfg.MODEL.NAME) and cfg.MODEL.NAME not in ENCODERS:
         raise ConfigError(f"MODEL.NAME: unknown encoder {cfg.MODEL.NAME!r}; {path}: {missing}")
     warn_of_changed_plugins(file, cfg)
     sizes = read_sizes(file, cfg)
+    check_consistency(file, cfg, sizes, path, own_name="MODEL.NAME" not in opts[::2])
     model = build_reid_model(
         cfg,
         sizes.num_classes,
@@ -90,6 +97,7 @@ def open_model(path: str, config_file: str | None = None, opts: Overrides = ()) 
     )
     report = load_state(model, file.state, path)
     logger.info("%s: %s", path, report)
+    _warn_of_bent_encoder(report, path)
     _check_side_information(model, report, file, path)
     _check_neck(report, path)
     named = config_file is not None or "DATASETS.NAMES" in opts[::2]
@@ -103,6 +111,25 @@ def open_model(path: str, config_file: str | None = None, opts: Overrides = ()) 
         before_prompts=file.meta.get("stage") == 0,
         missing_plugins=missing,
     )
+
+
+def _warn_of_bent_encoder(report: LoadReport, path: str) -> None:
+    """Warn if a part of the file's image encoder was resized or left out."""
+    if report.reshaped:
+        logger.warning(
+            "%s: position embeddings were resized (%s), so that features differ from those that "
+            "were trained; MODEL.STRIDE_SIZE and INPUT.SIZE_TEST should be those of training",
+            path,
+            ", ".join(report.reshaped),
+        )
+    left = [key for key in report.unexpected if key.startswith(("image_encoder.", "cv_embed"))]
+    if left:
+        logger.warning(
+            "%s: left out, as the configuration has no place for it: %s; features differ from "
+            "those that were trained",
+            path,
+            ", ".join(left),
+        )
 
 
 def _check_side_information(

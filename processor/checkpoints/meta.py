@@ -11,12 +11,14 @@ from yacs.config import CfgNode
 from config import ConfigError
 from config.plugins import describe_plugins
 from datasets.sources import TrainingSet
+from model.encoders.architecture import parse_architecture
 from model.encoders.clip import architecture_text
 from model.weights.read import WeightsFile
 from processor.checkpoints.save import Meta
 
 NAMES = ("names", "camera_names")
 VERI_VIEWPOINTS = 8  # of the only benchmark with viewpoints
+_TEXTS = (*NAMES, "plugins")
 SIZES = ("num_classes", "num_cameras", "num_views")
 MOST_ROWS = 10_000_000  # of a table in a file; more would fill the memory before it fails
 
@@ -81,16 +83,24 @@ def check_meta(file: WeightsFile, origin: str) -> None:
         return
     for key in SIZES:
         size = file.meta.get(key)
-        if not isinstance(size, int) or not 0 <= size <= MOST_ROWS:
+        if type(size) is not int or not 0 <= size <= MOST_ROWS:
             raise ValueError(f"{origin}: {key} is {size!r}, expected 0 to {MOST_ROWS:,}")
     architecture = str(file.meta.get("architecture", ""))
-    if "hf_model_name" in architecture or "timm_model_name" in architecture:
-        raise ValueError(f"{origin}: architecture names a model to download: {architecture}")
+    if architecture:
+        parse_architecture(architecture, f"{origin}: its architecture")
+    for key in _TEXTS:
+        try:
+            known = isinstance(json.loads(file.meta.get(key, "[]")), list)
+        except (TypeError, ValueError, RecursionError):
+            known = False
+        if not known:
+            raise ValueError(f"{origin}: {key} is damaged, expected a JSON list")
     try:
         cameras = dict(json.loads(file.meta["cameras"]))
         ends = [(0, *rows, file.meta["num_cameras"]) for rows in cameras.values()]
-        known = all(len(x) == 4 and list(x) == sorted(x) for x in ends)
-    except (KeyError, TypeError, ValueError):
+        whole = all(type(value) is int for x in ends for value in x)
+        known = whole and all(len(x) == 4 and list(x) == sorted(x) for x in ends)
+    except (KeyError, TypeError, ValueError, RecursionError, AttributeError):
         known = False
     if not known:
         raise ValueError(f"{origin}: cameras is {file.meta.get('cameras')!r}, not rows of a table")

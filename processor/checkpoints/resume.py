@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from yacs.config import CfgNode
 
 from config import ConfigError
 from config.load import load_cfg_text
 from config.options import flatten
+from datasets.checks.changes import compare_images, describe_images
 from datasets.registry import prompt_noun
 from datasets.sources import TrainingSet
 from model import ReIDModel, build_reid_model
 from model.encoders.registry import find_encoder_kind
 from model.weights.load import load_state
 from model.weights.read import WeightsFile, read_weights_file
+from processor.checkpoints.meta import check_meta
 from processor.checkpoints.plugins import warn_of_changed_plugins
+from processor.runtime import distributed
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +33,7 @@ logger = logging.getLogger(__name__)
 _FREE = (
     "OUTPUT_DIR",
     "SOLVER.RESUME",
+    "SOLVER.RESUME_CHANGED_DATA",
     "MODEL.DEVICE",
     "MODEL.DEVICE_ID",
     "MODEL.PRETRAIN_CHOICE",
@@ -56,6 +64,14 @@ class StartingPoint:
         """Stage, epoch and optimizer states of the stopped run; empty for a new one."""
         return self.file.training if self.file is not None and self.resumed else {}
 
+    def weights(self, cfg: CfgNode) -> str:
+        """Where the weights come from, for the log."""
+        if self.path is not None:
+            return f"{'resumed from' if self.resumed else 'prompts of'} {self.path}"
+        if cfg.MODEL.PRETRAIN_PATH:
+            return f"weights of {cfg.MODEL.PRETRAIN_PATH}"
+        return "random weights" if cfg.MODEL.PRETRAIN_CHOICE == "none" else "pretrained weights"
+
     def continues_in(self, folder: Path) -> bool:
         """Whether the run resumes in the folder it stopped in."""
         return self.resumed and self.path is not None and self.path.parent == folder.resolve()
@@ -74,13 +90,70 @@ def find_starting_point(cfg: CfgNode, output: Path) -> StartingPoint:
     prompts = cfg.SOLVER.STAGE1.WEIGHT
     if checkpoint is not None:
         file = read_weights_file(checkpoint)
+        check_meta(file, str(checkpoint))
         _check_resumable(cfg, file, checkpoint)
         _report_changed_options(cfg, file.config)
         warn_of_changed_plugins(file, cfg)
         return StartingPoint(checkpoint.resolve(), file, resumed=True)
     if prompts:
-        return StartingPoint(Path(prompts), read_weights_file(prompts, "SOLVER.STAGE1.WEIGHT"))
+        file = read_weights_file(prompts, "SOLVER.STAGE1.WEIGHT")
+        check_meta(file, prompts)
+        return StartingPoint(Path(prompts), file)
     return StartingPoint()
+
+
+def check_same_images(cfg: CfgNode, data: TrainingSet, start: StartingPoint) -> Tensor | None:
+    """Compare the training images with those of the stopped run.
+
+    Args:
+        cfg: with SOLVER.RESUME_CHANGED_DATA, changes are a warning.
+        data: the training images.
+        start: of the run.
+
+    Returns:
+        `describe_images` of them, to be kept; None on all processes but the first.
+
+    Raises:
+        ConfigError: they have changed; says how many.
+    """
+    if not distributed.is_first():
+        return None
+    now = describe_images(data)
+    before = start.training.get("images", now)
+    changes = compare_images(before, now)
+    if not changes:
+        return now
+    if cfg.SOLVER.RESUME_CHANGED_DATA:
+        logger.warning("the training images have changed since the run stopped: %s", changes)
+        return now
+    raise ConfigError(
+        f"SOLVER.RESUME: the training images are not those of {start.path}: {changes}; restore "
+        "them, train in another OUTPUT_DIR, or go on with SOLVER.RESUME_CHANGED_DATA True"
+    )
+
+
+def check_prompt_names(file: WeightsFile, path: Path | None, names: Sequence[str]) -> None:
+    """Check that learned prompts are those of these identities, in the order of their labels.
+
+    Raises:
+        ConfigError: they are of others; says how many.
+    """
+    stored = json.loads(file.meta.get("names", "[]"))
+    if not stored:
+        logger.warning(
+            "SOLVER.STAGE1.WEIGHT: %s does not name its identities; its prompts are taken for "
+            "those of this data in the order of the labels",
+            path,
+        )
+        return
+    differing = sum(a != b for a, b in zip_longest(stored, names))
+    if differing:
+        example = next((a, b) for a, b in zip_longest(stored, names) if a != b)
+        raise ConfigError(
+            f"SOLVER.STAGE1.WEIGHT: {path} has prompts of other identities: {differing:,} of "
+            f"{len(names):,} differ, e.g. {example[0]} there and {example[1]} here; train stage 1 "
+            "on this data"
+        )
 
 
 def build_starting_model(cfg: CfgNode, data: TrainingSet, start: StartingPoint) -> ReIDModel:
@@ -109,6 +182,8 @@ def build_starting_model(cfg: CfgNode, data: TrainingSet, start: StartingPoint) 
         logger.info("resumed: stage %s, epoch %s %s", state["stage"], state["epoch"], progress)
         return model
     logger.info("%s: %s", start.path, report)
+    if "prompt_learner.cls_ctx" in report.loaded:
+        check_prompt_names(start.file, start.path, data.identity_names)
     if "prompt_learner.cls_ctx" not in report.loaded:
         raise ConfigError(
             f"SOLVER.STAGE1.WEIGHT: {start.path} has no prompts for these {data.num_classes} "
@@ -156,5 +231,11 @@ def _report_changed_options(cfg: CfgNode, saved_text: str) -> None:
     now = dict(flatten(cfg))
     for key in dict.fromkeys([*now, *saved]):  # options below USER can be in one of them
         old, new = saved.get(key), now.get(key)
+        if key == "MODEL.PROMPT" and old != new and cfg.MODEL.TEXT_TOWER:
+            raise ConfigError(
+                f"SOLVER.RESUME: MODEL.PROMPT was {old!r} when the run stopped and is {new!r} now; "
+                "its words are part of the trained model: restore it, or train in another "
+                "OUTPUT_DIR"
+            )
         if old != new and key not in _FREE and not key.endswith(_FREE_ENDINGS):
             logger.warning("%s changed from %s to %s since the run stopped", key, old, new)

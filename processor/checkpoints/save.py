@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -40,4 +41,7 @@ def save_checkpoint(
         content["training"] = training
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as partial:
-        torch.save(content, partial)
+        try:
+            torch.save(content, partial)
+        except RuntimeError as error:  # torch's own writer; its text names neither file nor reason
+            raise OSError(errno.EIO, "not written completely, the disk may be full") from error

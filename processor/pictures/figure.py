@@ -10,6 +10,7 @@ from matplotlib.text import Text
 
 from config.text import printable
 from processor.pictures.style import FAINT_INK
+from processor.runtime.files import atomic_file
 
 PIXELS_PER_INCH = 140
 TICK = "$\\mathdefault{"  # how matplotlib begins the number at a logarithmic axis
@@ -38,4 +39,5 @@ def save_figure(figure: Figure, path: Path) -> None:
             text.set_text(printable(content, keep_lines=True))
             text.set_parse_math(False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with atomic_file(path) as partial:
+        figure.savefig(partial)

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from datasets.images.decode import read_image
 from processor.pictures.style import FAINT_INK, INK, MARKS, PAPER
 from processor.pictures.text import LINE, lines_height, load_font, wrap, write_lines
+from processor.runtime.files import atomic_file
 
 # all lengths are pixels
 MARGIN = 16  # around the sheet
@@ -246,5 +247,6 @@ def write_sheets(
         part = rows[start : start + rows_per_sheet]
         which = f" (rows {start + 1} to {start + len(part)})" if len(starts) > 1 else ""
         sheet = draw_sheet(part, title=title + which, notes=notes)
-        sheet.image.save(stem.with_name(f"{stem.name}_{number}.png"))
+        with atomic_file(stem.with_name(f"{stem.name}_{number}.png")) as partial:
+            sheet.image.save(partial)
     return len(starts)

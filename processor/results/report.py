@@ -160,10 +160,14 @@ def format_table(rows: Sequence[tuple[str, dict[str, Any]]]) -> str:
 def closing_table(report: EvaluationReport, before: Path) -> str:
     """The trained model's results, below those before training if they are on the same targets."""
     rows = [("trained", report.as_dict())]
-    if before.is_file():
+    try:
         earlier = json.loads(before.read_text(encoding="utf-8"))
         if list(earlier["targets"]) == [target.name for target in report.targets]:
-            rows.insert(0, ("before training", earlier))
+            return format_table([("before training", earlier), *rows])
+    except FileNotFoundError:
+        pass  # not evaluated before training
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        logger.warning("%s is damaged and left out of the table: %r", before, error)
     return format_table(rows)
 
 

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from processor.metrics.open_set import OpenSet
@@ -14,6 +15,7 @@ from processor.metrics.verification import FEWEST_ERRORS, Verification
 
 FORMAT = "clipreid-threshold/1"
 DISTANCE = "Euclidean distance of L2-normalized features, cameras unknown to the model"
+LARGEST_DISTANCE = 2  # of features of length 1
 MAX_EER = 0.4  # of a usable threshold; guessing has 0.5
 
 
@@ -56,11 +58,14 @@ def recommend(found: Verification, rate: float) -> Recommendation | None:
     """
     if found.eer > MAX_EER:
         return None
+    point = found.at_far[rate] if found.measures(rate) else found.equal_error
+    if point.threshold < 0:  # below every distance: equal images would be different
+        return None
     if found.measures(rate):
-        return Recommendation(to_euclidean(found.at_far[rate]), f"false accept rate {rate:g}")
+        return Recommendation(to_euclidean(point), f"false accept rate {rate:g}")
     needed = math.ceil(FEWEST_ERRORS / rate)
     return Recommendation(
-        to_euclidean(found.equal_error),
+        to_euclidean(point),
         f"equal error rate, as measuring a false accept rate of {rate:g} takes {needed:,} impostor "
         f"pairs and there are {found.num_impostor:,}",
     )
@@ -68,6 +73,11 @@ def recommend(found: Verification, rate: float) -> Recommendation | None:
 
 def explain_no_threshold(found: Verification) -> str:
     """Why `recommend` returned None."""
+    if found.eer <= MAX_EER:
+        return (
+            "cannot tell: the distances do not separate identities at this rate, as images of "
+            "different identities are at distance 0"
+        )
     return (
         f"the distances do not separate identities: the equal error rate is {found.eer:.1%}, and "
         "guessing has 50%"
@@ -139,8 +149,11 @@ def _read_file(path: Path, model: dict[str, str]) -> GivenThreshold:
         record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"--threshold: {path} is not a JSON file ({error})") from error
+    except RecursionError as error:
+        raise ValueError(f"--threshold: {path} is damaged: nested too deeply") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise ValueError(f"--threshold: {path} was not written by run.py threshold")
+    _check_fields(path, record)
     differing = [key for key, value in model.items() if record["model"].get(key) != value]
     if differing:
         raise ValueError(
@@ -154,5 +167,34 @@ def _read_file(path: Path, model: dict[str, str]) -> GivenThreshold:
             f"--threshold: {path} recommends no threshold, as the distances of this model do not "
             f"separate the identities of {record['data']} (equal error rate {eer:.1%})"
         )
+    value = recommended["threshold"]
+    if not 0 <= value <= LARGEST_DISTANCE:  # NaN fails too
+        raise ValueError(
+            f"--threshold: {path} holds the threshold {value}, and distances are 0 to "
+            f"{LARGEST_DISTANCE}: cannot tell identities apart, as the distances do not separate "
+            "them or the file is damaged; run run.py threshold again"
+        )
     origin = f"{path}: {recommended['criterion']} on {record['data']}"
     return GivenThreshold(recommended["threshold"], origin)
+
+
+def _check_fields(path: Path, record: dict[str, Any]) -> None:
+    """Raise ValueError, with file and field, unless the fields that are used have their types."""
+    kinds: list[tuple[Any, str, type | tuple[type, ...]]] = [
+        (record, "model", dict),
+        (record, "checkpoint", str),
+        (record, "data", str),
+        (record, "eer", dict),
+        (record, "recommended", (dict, NoneType)),
+        (record.get("eer"), "value", (int, float)),
+    ]
+    if record.get("recommended") is not None:
+        kinds.append((record["recommended"], "threshold", (int, float)))
+        kinds.append((record["recommended"], "criterion", str))
+    for block, name, kind in kinds:
+        value = block.get(name) if isinstance(block, dict) else None
+        if isinstance(value, bool) or not isinstance(value, kind):
+            raise ValueError(
+                f"--threshold: {path} is damaged: {name} is {str(value)[:60]!r}; run run.py "
+                "threshold again"
+            )

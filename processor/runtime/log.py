@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from config.text import printable
 from processor.runtime import distributed
 from processor.runtime.files import make_folder
+from processor.runtime.outputs import check_output_file
 
 CONSOLE_WIDTH = 110
 _PREFIX = __name__.removesuffix("processor.runtime.log")  # "clipreid." when installed
@@ -103,6 +104,7 @@ class LogFile(logging.Handler):
         if not distributed.is_first():
             return
         self._close_file()
+        check_output_file(path, "OUTPUT_DIR")
         make_folder(path.parent)
         self._file = logging.FileHandler(path, encoding="utf-8")
         self._file.setFormatter(_FileFormatter(_FILE_FORMAT, datefmt="%Y-%m-%d %H:%M:%S"))

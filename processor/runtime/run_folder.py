@@ -81,7 +81,7 @@ class RunFolder:
         """
         if not distributed.is_first():
             return
-        (self.path / "config.yml").write_text(config_text, encoding="utf-8")
+        write_text(self.path / "config.yml", config_text)
         number = 1 + sum(1 for _ in self.path.glob("run.json"))
         number += sum(1 for _ in self.path.glob("run_[0-9]*.json"))
         name = "run.json" if number == 1 else f"run_{number}.json"
@@ -91,7 +91,7 @@ class RunFolder:
         """The lines of metrics.jsonl so far, without one that a crash cut off."""
         path = self.path / METRICS_FILE
         mine = distributed.is_first() and path.is_file()
-        return distributed.broadcast(read_metrics_file(path) if mine else [])
+        return distributed.broadcast(_readable_metrics(path) if mine else [])
 
     def keep_metrics(self, lines: list[dict[str, Any]]) -> None:
         """Replace metrics.jsonl: a resumed run drops the lines of epochs that it repeats."""
@@ -146,6 +146,25 @@ def read_metrics_file(path: Path) -> list[dict[str, Any]]:
             lines.append(json.loads(text))
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}, line {number}: not JSON ({error.msg})") from error
+    return lines
+
+
+def _readable_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl; those that a power failure damaged are left out, aloud."""
+    lines = []
+    text = path.read_text(encoding="utf-8", errors="replace")
+    for number, line in enumerate(text.splitlines(keepends=True), 1):
+        if not line.endswith("\n"):
+            break
+        try:
+            found = json.loads(line)
+            known = {"stage", "epoch"} <= found.keys()
+        except (ValueError, AttributeError):
+            known = False
+        if known:
+            lines.append(found)
+        else:
+            logger.warning("%s, line %d is damaged and left out", path, number)
     return lines
 
 

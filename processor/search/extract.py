@@ -18,16 +18,18 @@ from processor.checkpoints.cameras import cameras_of
 from processor.extractor import Extractor
 from processor.features import FeatureTable, ids_of_model
 from processor.search.feature_file import (
-    FORMAT,
     FeatureFile,
-    Record,
     StoredFeatures,
-    check_complete,
-    check_same_record,
     pack_features,
     read_record,
     read_samples,
     unpack_features,
+)
+from processor.search.feature_record import (
+    FORMAT,
+    Record,
+    check_complete,
+    check_same_record,
 )
 
 logger = logging.getLogger(__name__)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
+from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +15,7 @@ import torch
 from torch import Tensor
 
 from processor.metrics.checks import FeatureArray, check_features
-from processor.runtime.files import atomic_file
+from processor.runtime.files import atomic_file, write_json
 from processor.search.exact import SPARE, Neighbours, nearest_of
 
 logger = logging.getLogger(__name__)
@@ -89,12 +91,12 @@ def _import_faiss(kind: str) -> ModuleType:
 
 def _open_coded_index(faiss: ModuleType, gallery: Tensor, file: Path | None) -> Any:
     """The index in the file if it has the shape of this gallery, else a new one."""
+    features = sha256(gallery.numpy().data).hexdigest() if file is not None else ""
     if file is not None and file.is_file():
-        index = faiss.read_index(str(file))
-        if (index.ntotal, index.d) == tuple(gallery.shape):
+        if _is_of(file, features):
             logger.info("index %s", file)
-            return index
-        logger.info("index %s belongs to other features and is rebuilt", file)
+            return faiss.read_index(str(file))
+        logger.info("index %s is damaged or belongs to other features, and is rebuilt", file)
     if len(gallery) < SMALLEST_GALLERY:
         raise ValueError(
             f"--index ivfpq: training an index takes {SMALLEST_GALLERY:,} gallery images, got "
@@ -104,8 +106,33 @@ def _open_coded_index(faiss: ModuleType, gallery: Tensor, file: Path | None) -> 
     if file is not None:
         with atomic_file(file) as partial:
             faiss.write_index(index, str(partial))
+        write_json(_record_of(file), {"features": features, "index": _hash_file(file)})
         logger.info("index written to %s", file)
     return index
+
+
+def _is_of(file: Path, features: str) -> bool:
+    """Whether an index file is whole and was made from features of this hash.
+
+    faiss itself trusts every length in a file, so a damaged one must not reach it.
+    """
+    try:
+        record = json.loads(_record_of(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return bool(record == {"features": features, "index": _hash_file(file)})
+
+
+def _record_of(file: Path) -> Path:
+    return file.with_name(f"{file.name}.json")
+
+
+def _hash_file(file: Path) -> str:
+    digest = sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _train_coded_index(faiss: ModuleType, gallery: np.ndarray) -> Any:

@@ -9,28 +9,40 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.lib import format as npy_format
 from torch import Tensor
 
-from datasets.records import UNKNOWN, Sample
+from datasets.records import Sample
 from processor.runtime.files import atomic_file, write_json
+from processor.search.feature_record import (
+    FORMAT,
+    NUMBERS_ONLY,
+    OF_A_PROCESS,
+    PROGRESS,
+    Record,
+    check_complete,
+    check_record,
+    check_same_record,
+    check_shape,
+)
+from processor.search.stored_checks import (
+    REDO,
+    check_matrix,
+    map_npy,
+    parse_samples,
+    read_npz,
+)
 
-Record: TypeAlias = dict[str, Any]
-
-FORMAT = "clipreid-features/2"
-NUMBERS_ONLY = "clipreid-features/1"  # without names
-COLUMNS = ("path", "pid", "camid", "name", "camera")
+NUMBER_COLUMNS = ("path", "pid", "camid")
+COLUMNS = (*NUMBER_COLUMNS, "name", "camera")
 ARRAYS = tuple(f"{column}s" for column in COLUMNS)  # of a .npz
-PROGRESS = {"rows": 0, "images_done": 0, "csv_bytes": 0, "bad_images": []}
-_OF_A_PROCESS = (*PROGRESS, "appending")  # entries of a record that say how far a process got
 HEADER_BYTES = 128  # of a .npy with a matrix; NumPy pads it for any number of rows
 ERRORS = "surrogateescape"  # file names on Linux need not be UTF-8
 
@@ -180,50 +192,21 @@ def read_record(path: Path) -> Record:
     """Read the record of a .npy or .npz; raises as `read_features`."""
     if not path.is_file() and not _json_of(path).is_file():
         raise FileNotFoundError(f"no features file {path}")
-    if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as content:
-            text = str(content["record"]) if "record" in content.files else "{}"
-    else:
-        sidecar = _json_of(path)
-        text = sidecar.read_text(encoding="utf-8") if sidecar.is_file() else "{}"
-    record = json.loads(text)
-    if record.get("format") not in (FORMAT, NUMBERS_ONLY):
+    sidecar, text = _json_of(path), "{}"
+    try:
+        if path.suffix == ".npz":
+            text = str(read_npz(path).get("record", text))
+        elif sidecar.is_file():
+            text = sidecar.read_text(encoding="utf-8")
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: its record is not JSON ({error}); {REDO}") from error
+    if not isinstance(record, dict) or record.get("format") not in (FORMAT, NUMBERS_ONLY):
         raise ValueError(
             f"{path}: not written by run.py extract, or its {_json_of(path).name} is missing"
         )
+    check_record(path, record)
     return record
-
-
-def check_same_record(path: Path, found: Record, wanted: Record) -> None:
-    """Raise ValueError if a file holds other features than those to be written.
-
-    Args:
-        path: of the file, for the message.
-        found: its record.
-        wanted: record of the new features; "checkpoint", which may have moved, is ignored.
-    """
-    check_same_model(path, found, wanted)
-    if found["format"] == NUMBERS_ONLY:
-        raise ValueError(
-            f"{path} was written by an earlier version: it can be searched, but not continued; "
-            "choose another --output"
-        )
-    for key, value in wanted.items():
-        if key not in ("checkpoint", "model") and found.get(key) != value:
-            raise ValueError(
-                f"{path} holds other features: {key} is {found.get(key)} there and {value} now; "
-                f"choose another --output, or remove {_all_of(path)}"
-            )
-
-
-def check_same_model(path: Path, found: Record, wanted: Record) -> None:
-    """Raise ValueError if a file holds features of another model."""
-    differ = [key for key, value in wanted["model"].items() if found["model"].get(key) != value]
-    if differ:
-        raise ValueError(
-            f"{path} holds features of {found['checkpoint']}, which cannot be compared with those "
-            f"of {wanted['checkpoint']}: {', '.join(differ)} differ; use one checkpoint for both"
-        )
 
 
 def read_features(path: str | Path) -> StoredFeatures:
@@ -237,20 +220,19 @@ def read_features(path: str | Path) -> StoredFeatures:
     record = read_record(path)
     check_complete(path, record)
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as content:
-            columns = [content[name].tolist() for name in ARRAYS if name in content.files]
-            return StoredFeatures(content["features"], _samples(zip(*columns, strict=True)), record)
-    # copy on write: torch warns about read-only memory
-    return StoredFeatures(np.load(path, mmap_mode="c"), read_samples(path), record)
-
-
-def check_complete(path: Path, record: Record) -> None:
-    """Raise ValueError if an extraction was interrupted."""
-    if record["images_done"] < record["images"]:
-        raise ValueError(
-            f"{path} is incomplete, with {record['images_done']:,} of {record['images']:,} images; "
-            "run the same extract command again"
-        )
+        content = read_npz(path)
+        columns = [content[name].tolist() for name in ARRAYS if name in content]
+        if len(columns) < len(NUMBER_COLUMNS) or "features" not in content:
+            raise ValueError(f"{path}: features or columns are missing; {REDO}")
+        features, samples = content["features"], parse_samples(path, zip(*columns, strict=False))
+        if {len(column) for column in columns} != {len(samples)}:
+            raise ValueError(f"{path}: columns of different lengths; {REDO}")
+    else:
+        features = map_npy(path, "c")  # copy on write: torch warns about read-only memory
+        samples = read_samples(path)
+    check_matrix(path, features, len(samples))
+    check_shape(path, record, features.shape)
+    return StoredFeatures(features, samples, record)
 
 
 def read_samples(path: Path) -> list[Sample]:
@@ -258,14 +240,7 @@ def read_samples(path: Path) -> list[Sample]:
     with _csv_of(path).open(newline="", encoding="utf-8", errors=ERRORS) as file:
         rows = csv.reader(file)
         next(rows, None)
-        return _samples(rows)
-
-
-def _samples(rows: Iterable[Sequence[Any]]) -> list[Sample]:
-    """The images of rows of COLUMNS; a file without names has only the first three."""
-    return [
-        Sample(path, int(pid), int(camid), UNKNOWN, *names) for path, pid, camid, *names in rows
-    ]
+        return parse_samples(_csv_of(path), rows)
 
 
 def pack_features(source: Path, target: Path) -> None:
@@ -283,7 +258,7 @@ def unpack_features(source: Path, target: Path) -> None:
     """Write the features of a .npz as a .npy with its sidecars; an interrupted one starts anew."""
     stored = read_features(source)
     _remove(target)
-    record = {key: value for key, value in stored.record.items() if key not in _OF_A_PROCESS}
+    record = {key: value for key, value in stored.record.items() if key not in OF_A_PROCESS}
     with FeatureFile(target, stored.features.shape[1], record) as file:
         file.append(torch.from_numpy(stored.features), stored.samples, stored.record["bad_images"])
 
@@ -297,11 +272,6 @@ def _remove(path: Path) -> None:
 def _cells(sample: Sample) -> tuple[str, int, int, str, str]:
     """The values of COLUMNS."""
     return sample.path, sample.pid, sample.camid, sample.identity, sample.camera
-
-
-def _all_of(path: Path) -> Path:
-    """A pattern that matches the features file and its sidecars."""
-    return path if path.suffix == ".npz" else path.with_suffix(".*")
 
 
 def _csv_of(path: Path) -> Path:

@@ -21,10 +21,11 @@ from processor.metrics.pair_threshold import Threshold
 from processor.runtime.files import atomic_file, make_folder, write_json
 from processor.search.exact import search
 from processor.search.faiss_index import FaissIndex
-from processor.search.feature_file import check_same_model
+from processor.search.feature_record import check_same_model
+from processor.search.gallery_file import FORMAT, read_features, read_record
 
-FORMAT = "clipreid-gallery/1"
 RECORD_FILE = "gallery.json"
+WAIT = 60.0  # seconds that a program waits for another one to finish its change
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,14 +276,12 @@ class Gallery:
         path = Path(folder) / RECORD_FILE
         if not path.is_file():
             raise FileNotFoundError(f"no gallery in {folder}: {RECORD_FILE} is missing")
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record.get("format") != FORMAT:
-            raise ValueError(f"{path} is not a gallery of this program")
+        record = read_record(path)
         if extractor is not None and record["model"]:
             check_same_model(path, record, _describe(extractor))
-        features = np.load(path.with_name(Path(record["features"]).name), allow_pickle=False)
         columns = [record["names"], record["keys"], record["cameras"]]
-        rising = all(a < b for a, b in pairwise([*record["keys"], record["next_key"]]))
+        features = read_features(path.with_name(Path(record["features"]).name), len(columns[0]))
+        rising = all(a < b for a, b in pairwise([-1, *record["keys"], record["next_key"]]))
         if {len(column) for column in columns} != {len(features)} or not rising:
             raise ValueError(f"{path} is damaged: its rows do not fit its features")
         gallery = cls(extractor)

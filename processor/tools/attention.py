@@ -21,10 +21,8 @@ from processor.features import ids_of_model
 from processor.pictures.attention import add_scale, overlay
 from processor.pictures.sheet import Tile, draw_sheet
 from processor.runtime.device import choose_device
-from processor.runtime.files import make_folder
-from processor.tools.command_line import (
-    place_output,
-)
+from processor.runtime.files import atomic_file, make_folder
+from processor.tools.command_line import place_folder
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
         BadImageError: an image cannot be decoded.
         ConfigError, FileNotFoundError, ValueError: no such file, or a model without such maps.
     """
+    folder = place_folder(arguments.output, arguments.checkpoint, "attention")
     loaded = open_model(arguments.checkpoint, None, arguments.opts)
     methods = attention_methods(loaded.model)
     if not methods:
@@ -59,7 +58,6 @@ def run(arguments: argparse.Namespace) -> None:
             f"{arguments.checkpoint}: a ViT whose patch tokens are pooled has no attention maps"
         )
     root = loaded.cfg.DATASETS.ROOT_DIR
-    folder = place_output(arguments.output, arguments.checkpoint, "attention")
     check_output(folder, "--output", arguments.images, root)
     lists = read_image_lists(arguments.images, root)
     method = arguments.method or methods[0]
@@ -69,7 +67,8 @@ def run(arguments: argparse.Namespace) -> None:
     for number, found in enumerate(maps, start=1):
         name = Path(found.path)
         file = folder / f"{number:03}_{name.stem}_{method}.png"
-        overlay(read_image(found.path), found.attention).save(file)
+        with atomic_file(file) as partial:
+            overlay(read_image(found.path), found.attention).save(partial)
         flat = bool(
             found.attention.max() == found.attention.min()
         )  # Grad-CAM drops negative values
@@ -83,7 +82,8 @@ def run(arguments: argparse.Namespace) -> None:
         notes=[f"{Path(arguments.checkpoint).name}, {NOTES[method]}"],
         tile_height=TILE_HEIGHT,
     )
-    add_scale(drawn.image).save(sheet)
+    with atomic_file(sheet) as partial:
+        add_scale(drawn.image).save(partial)
     logger.info("written: %s and %d overlays next to it", sheet, len(maps))
 
 

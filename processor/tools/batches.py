@@ -26,6 +26,8 @@ from processor.checkpoints.place import output_folder
 from processor.checkpoints.resume import build_starting_model, find_starting_point
 from processor.pictures.batches import SampledBatch, draw_batches
 from processor.runtime.device import choose_device
+from processor.runtime.files import atomic_file
+from processor.runtime.outputs import check_output_file
 from processor.runtime.precision import Precision
 from processor.training.build import build_identity_features, build_identity_graph
 from processor.training.image_stage import all_text_features
@@ -65,12 +67,13 @@ def run(arguments: argparse.Namespace) -> None:
     checkpoint, opts = arguments.checkpoint, arguments.opts
     if checkpoint is None and arguments.config_file is None:
         raise ValueError("batches: name a CHECKPOINT, or a YAML file with --config_file")
+    folder = output_folder(checkpoint) if checkpoint else _run_folder(arguments.config_file, opts)
+    path = arguments.output or folder / "batches.png"
+    check_output_file(path, "--output")
     if checkpoint is not None:
         subject = open_checkpoint(checkpoint, arguments.config_file, opts)
-        folder = output_folder(checkpoint)
     else:
         subject = open_configuration(arguments.config_file, opts)
-        folder = Path(subject.cfg.OUTPUT_DIR)
     cfg, data = subject.cfg, subject.data
     kind = arguments.features or ("text" if subject.has_prompts else "image")
     if kind == "text" and not subject.has_prompts:
@@ -86,7 +89,6 @@ def run(arguments: argparse.Namespace) -> None:
             cfg.DATALOADER.DFGS.NUM_NEIGHBOURS,
             batch.mean_distance,
         )
-    path = arguments.output or folder / "batches.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = min(cfg.DATALOADER.DFGS.NUM_NEIGHBOURS, len(features) - 1)
     nearest = nearest_identities(features, columns).tolist()
@@ -95,8 +97,13 @@ def run(arguments: argparse.Namespace) -> None:
         f"Which identities share a batch? {subject.name}, epoch {arguments.epoch}, first batch; "
         f"identities compared by {what}"
     )
-    draw_batches(batches, data, nearest, title, arguments.identities).save(path)
+    with atomic_file(path) as partial:
+        draw_batches(batches, data, nearest, title, arguments.identities).save(partial)
     logger.info("written: %s", path)
+
+
+def _run_folder(config_file: str, opts: list[str]) -> Path:
+    return Path(load_cfg(config_file, [*opts, *P_X_K], quiet=True).OUTPUT_DIR)
 
 
 def open_checkpoint(path: str, config_file: str | None, opts: list[str]) -> Subject:

@@ -20,7 +20,7 @@ from processor.clustering import OUTLIER, describe_clusters, group, jaccard_dist
 from processor.metrics.normalize import normalize_features
 from processor.pictures.sheet import Tile, write_sheets
 from processor.runtime.files import atomic_file, make_folder, write_json
-from processor.tools.command_line import place_output
+from processor.tools.command_line import place_folder
 from processor.tools.extract import open_extractor, read_or_extract
 
 logger = logging.getLogger(__name__)
@@ -40,11 +40,11 @@ def run(arguments: argparse.Namespace) -> None:
         BadImageError, ConfigError, FileNotFoundError, ValueError: see `Extractor`,
             `read_image_lists`, `jaccard_distance` and `group`.
     """
+    output = place_folder(arguments.output, arguments.checkpoint, "clusters")
     extractor = open_extractor(arguments)
     options = extractor.cfg.DSGL
-    output = place_output(arguments.output, arguments.checkpoint, "clusters")
-    make_folder(output, "--output")
     check_output(output, "--output", arguments.images, extractor.cfg.DATASETS.ROOT_DIR)
+    make_folder(output, "--output")
     stored = read_or_extract(extractor, arguments.images, "IMAGES", by_folder=True)
     features = normalize_features(torch.from_numpy(stored.features))
     distance = jaccard_distance(features, options.K1, options.K2, max_distance=options.EPS)

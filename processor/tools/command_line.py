@@ -19,6 +19,7 @@ from yacs.config import CfgNode
 from config import ConfigError, load_cfg, require_labels
 from config.overrides import is_key, typed_overrides
 from processor.checkpoints.place import output_folder
+from processor.runtime.outputs import check_output_file, check_output_folder
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 SHEET_SUFFIXES = (".png", ".jpg", ".webp")
@@ -215,6 +216,18 @@ def _checked_path(text: str, suffixes: tuple[str, ...]) -> Path:
     return path
 
 
-def place_output(given: str | Path | None, checkpoint: str, name: str) -> Path:
-    """The output path of a sub-command: --output, else `name` next to the checkpoint."""
-    return output_folder(checkpoint) / name if given is None else Path(given)
+def place_file(given: str | Path | None, checkpoint: str, name: str) -> Path:
+    """The output file of a sub-command: --output, else `name` next to the checkpoint.
+
+    Call it before any work: raises ValueError if the file cannot be written.
+    """
+    path = output_folder(checkpoint) / name if given is None else Path(given)
+    check_output_file(path, "--output")
+    return path
+
+
+def place_folder(given: str | Path | None, checkpoint: str, name: str) -> Path:
+    """The output folder of a sub-command; see `place_file`."""
+    path = output_folder(checkpoint) / name if given is None else Path(given)
+    check_output_folder(path, "--output")
+    return path

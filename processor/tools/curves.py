@@ -13,6 +13,7 @@ from processor.pictures.curve_panels import Lines, Run, default_keys, mean_of_ru
 from processor.pictures.curves import draw_curves
 from processor.pictures.figure import save_figure
 from processor.results.runs import find_runs
+from processor.runtime.outputs import check_output_file
 from processor.runtime.run_folder import BEFORE_TRAINING_FILE, METRICS_FILE, read_metrics_file
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,8 @@ def run(arguments: argparse.Namespace) -> None:
         FileNotFoundError: a folder holds no metrics.jsonl.
         ValueError: no epoch is finished yet, or a key is unknown.
     """
+    path = arguments.output or Path(arguments.runs[0]) / "curves.png"
+    check_output_file(path, "--output")
     folders = name_runs(arguments.runs)
     lines = {name: read_run(folder) for name, folder in folders.items()}
     runs = {name: Run(own) for name, own in lines.items()}
@@ -37,7 +40,6 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"--keys {' '.join(unknown)}: not in {METRICS_FILE}; known: {', '.join(known)}"
         )
-    path = arguments.output or Path(arguments.runs[0]) / "curves.png"
     save_figure(draw_curves(runs, keys), path)
     logger.info("written: %s", path)
 
@@ -57,8 +59,11 @@ def read_run(folder: Path) -> list[dict[str, Any]]:
     evaluated = next((line for line in lines if "mAP" in line), None)
     before = folder / BEFORE_TRAINING_FILE
     if evaluated and before.is_file():
-        results = json.loads(before.read_text(encoding="utf-8"))
-        return [epoch_zero(results, evaluated), *lines]
+        try:
+            results = json.loads(before.read_text(encoding="utf-8"))
+            return [epoch_zero(results, evaluated), *lines]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            logger.warning("%s is damaged and left out: %r", before, error)
     return lines
 
 

@@ -25,6 +25,7 @@ from datasets.records import DataSplits
 from datasets.registry import locate, num_splits, read_dataset
 from processor.runtime.files import make_folder, write_json
 from processor.runtime.log import Lines
+from processor.runtime.outputs import check_output_file
 from processor.runtime.signals import stop_between_steps
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ def run(arguments: argparse.Namespace) -> None:
         UnusableDataError: the data have faults that a run stops on.
         ConfigError, FileNotFoundError: see `load_cfg`.
     """
+    if arguments.json is not None:
+        check_output_file(arguments.json, "--json")
     findings = check(load_cfg(arguments.config_file, arguments.opts), arguments.names)
     logger.info("%s", Lines(format_report(findings)))
     if arguments.json is not None:

@@ -32,7 +32,7 @@ from processor.pictures.plane import (
     share_of_right_prompts,
     without_gap,
 )
-from processor.tools.command_line import place_output
+from processor.tools.command_line import place_file
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +44,10 @@ def run(arguments: argparse.Namespace) -> None:
         ConfigError, FileNotFoundError, ValueError: see `open_model`, `build_targets`,
             `choose_identities`.
     """
+    path = place_file(arguments.output, arguments.checkpoint, f"embedding_{arguments.split}.png")
     train = arguments.split == "train"
     data = ["DATASETS.TARGETS", repr(tuple(arguments.data))] if arguments.data or train else []
     loaded = open_model(arguments.checkpoint, None, [*arguments.opts, *data])
-    path = place_output(arguments.output, arguments.checkpoint, f"embedding_{arguments.split}.png")
     names = loaded.cfg.DATASETS.TARGETS or loaded.cfg.DATASETS.NAMES
     check_output(path, "--output", names, loaded.cfg.DATASETS.ROOT_DIR)
     opened = prepare_evaluation(loaded)

@@ -7,8 +7,11 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from processor.extractor import Extractor
+from processor.runtime.lock import locked_folder
+from processor.runtime.outputs import check_output_folder
 from processor.search.feature_file import StoredFeatures
-from processor.search.gallery import RECORD_FILE, Gallery
+from processor.search.gallery import RECORD_FILE, WAIT, Gallery
 from processor.tools.extract import extract_places, open_extractor
 
 logger = logging.getLogger(__name__)
@@ -24,14 +27,25 @@ def run(arguments: argparse.Namespace) -> None:
         BadImageError, ConfigError, FileNotFoundError, ValueError: see `Extractor`,
             `read_image_lists` and `Gallery.load`; an image without a name.
     """
-    extractor = open_extractor(arguments)
     folder = Path(arguments.gallery)
-    exists = (folder / RECORD_FILE).is_file()
-    gallery = Gallery.load(folder, extractor) if exists else Gallery(extractor)
+    check_output_folder(folder, "--gallery")
+    extractor = open_extractor(arguments)
+    _open_gallery(folder, extractor)  # another model's is refused before the images are read
     stored = extract_places(extractor, arguments.images, by_folder=True)
     names = [(arguments.name or name).strip() for name in stored.names]
+    _check_names(stored, names)
+    with locked_folder(folder, "--gallery", wait=WAIT):  # from reading to writing
+        _enrol(_open_gallery(folder, extractor), stored, names, folder)
+
+
+def _open_gallery(folder: Path, extractor: Extractor) -> Gallery:
+    exists = (folder / RECORD_FILE).is_file()
+    return Gallery.load(folder, extractor) if exists else Gallery(extractor)
+
+
+def _enrol(gallery: Gallery, stored: StoredFeatures, names: Sequence[str], folder: Path) -> None:
+    """Add the named images that the gallery does not have, and save it."""
     known = [row for row, name in enumerate(names) if name]
-    _check_names(stored, known)
     equal = {
         row: {match.name for match in matches if match.distance <= EQUAL}
         for row, matches in enumerate(gallery.search(stored.features, top=MOST_EQUAL))
@@ -63,9 +77,9 @@ def run(arguments: argparse.Namespace) -> None:
         )
 
 
-def _check_names(stored: StoredFeatures, known: Sequence[int]) -> None:
+def _check_names(stored: StoredFeatures, names: Sequence[str]) -> None:
     """Raise ValueError if no image has a name."""
-    if not known:
+    if not any(names):
         raise ValueError(
             f"{len(stored.samples)} images have no name, e.g. {stored.paths[0]}; put them into a "
             "subfolder named after the identity, give a CSV file with the column pid, or --name "

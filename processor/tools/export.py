@@ -36,8 +36,9 @@ from processor.checkpoints.export import (
 from processor.checkpoints.load import open_model
 from processor.checkpoints.slim import open_slim, save_folder, save_slim
 from processor.results.card import PublishedModel, find_results, write_card
+from processor.runtime.outputs import check_output_file
 from processor.tools.arguments.export import NUM_IMAGES
-from processor.tools.command_line import place_output
+from processor.tools.command_line import place_folder
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,9 @@ def run(arguments: argparse.Namespace) -> None:
             the model's, and it is not written.
     """
     _check_arguments(arguments)
+    for option, path in (("--onnx", arguments.onnx), ("--slim", arguments.slim)):
+        if path:
+            check_output_file(path, option)
     if arguments.slim:
         save_slim(
             arguments.slim,
@@ -88,12 +92,13 @@ def export_folder(arguments: argparse.Namespace) -> None:
     Results are looked for only if no option was changed, as they would be of other features.
     """
     checkpoint, opts = arguments.checkpoint, arguments.opts
+    file = Path(checkpoint)
+    folder = place_folder(arguments.output, checkpoint, f"{file.stem}_safetensors")
     slim = open_slim(checkpoint, arguments.config_file, opts)
-    cfg, file = slim.cfg, Path(checkpoint)
+    cfg = slim.cfg
     results = None
     if arguments.results or not (opts or arguments.config_file):
         results = find_results(file, cfg.TEST.NECK_FEAT, arguments.results)
-    folder = place_output(arguments.output, checkpoint, f"{file.stem}_safetensors")
     model = PublishedModel(
         title=folder.resolve().name,
         architecture="" if architecture_text(cfg.MODEL.NAME) else cfg.MODEL.NAME,

@@ -19,13 +19,9 @@ from processor.search.extract import (
     extract_to_file,
     join_lists,
 )
-from processor.search.feature_file import (
-    StoredFeatures,
-    check_same_model,
-    read_features,
-    read_record,
-)
-from processor.tools.command_line import place_output
+from processor.search.feature_file import StoredFeatures, read_features, read_record
+from processor.search.feature_record import check_same_model
+from processor.tools.command_line import place_file
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
         BadImageError, ConfigError, FileNotFoundError, ValueError: see `Extractor`,
             `read_image_lists` and `extract_to_file`.
     """
-    output = place_output(arguments.output, arguments.checkpoint, "features.npz")
+    output = place_file(arguments.output, arguments.checkpoint, "features.npz")
     if arguments.memmap and output.suffix == ".npz":
         output = output.with_suffix(".npy")
     extractor = open_extractor(arguments, normalize=not arguments.no_normalize)

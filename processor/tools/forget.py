@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+from pathlib import Path
 
-from processor.search.gallery import Gallery
+from processor.runtime.lock import locked_folder
+from processor.runtime.outputs import check_output_folder
+from processor.search.gallery import WAIT, Gallery
 
 logger = logging.getLogger(__name__)
 
@@ -16,9 +19,13 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         FileNotFoundError, ValueError: see `Gallery.load` and `Gallery.remove`.
     """
-    gallery = Gallery.load(arguments.gallery)
-    removed = gallery.remove(names=arguments.identities)
-    gallery.save(arguments.gallery)
+    folder = Path(arguments.gallery)
+    check_output_folder(folder, "--gallery")
+    Gallery.load(folder)  # before a folder is made for a name that is wrong
+    with locked_folder(folder, "--gallery", wait=WAIT):  # from reading to writing
+        gallery = Gallery.load(folder)
+        removed = gallery.remove(names=arguments.identities)
+        gallery.save(folder)
     logger.info(
         "%d images of %s removed; %s: %d images of %d identities",
         removed,

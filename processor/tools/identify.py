@@ -10,7 +10,7 @@ from typing import Any
 from processor.results.threshold import read_threshold
 from processor.runtime.files import write_json
 from processor.search.gallery import Gallery
-from processor.tools.command_line import place_output
+from processor.tools.command_line import place_file
 from processor.tools.extract import extract_places, open_extractor
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,7 @@ def run(arguments: argparse.Namespace) -> None:
         BadImageError, ConfigError, FileNotFoundError, ValueError: see `Extractor`,
             `read_image_lists`, `read_threshold` and `Gallery.load`.
     """
+    output = place_file(arguments.output, arguments.checkpoint, "identities.json")
     extractor = open_extractor(arguments)
     threshold = read_threshold(arguments.threshold, extractor.description)
     gallery = Gallery.load(arguments.gallery, extractor)
@@ -37,7 +38,6 @@ def run(arguments: argparse.Namespace) -> None:
         "threshold": {"distance": threshold.value, "origin": threshold.origin},
         "images": rows,
     }
-    output = place_output(arguments.output, arguments.checkpoint, "identities.json")
     output.parent.mkdir(parents=True, exist_ok=True)
     write_json(output, record)
     for row in rows[:SHOWN]:

@@ -11,6 +11,7 @@ from config import ConfigError, UnknownOptionError
 from datasets.images.decode import BadImageError
 from processor.runtime import distributed
 from processor.runtime.log import program_log
+from processor.runtime.shortages import explain_system_error
 from processor.runtime.signals import Interrupted, ProgramStop
 from processor.tools.environment import TRAINING_PACKAGES
 from processor.training.epoch import NonFiniteLossError
@@ -20,15 +21,13 @@ logger = logging.getLogger(__name__)
 LOST_WORKER = "DataLoader worker"  # in torch's error
 TRACEBACK_VARIABLE = "REID_TRACEBACK"
 
-# Errors that the user can fix, shown as one line. Anything else is a bug and keeps its traceback.
+# Errors that the user can fix, shown as one line, as are those that `explain_system_error` knows.
+# Anything else is a bug and keeps its traceback.
 USER_ERRORS = (
     ConfigError,
     UnknownOptionError,
     BadImageError,
     NonFiniteLossError,
-    FileNotFoundError,
-    NotADirectoryError,
-    PermissionError,
     MemoryError,
     ValueError,
 )
@@ -47,11 +46,23 @@ def run_program(action: Callable[[], object]) -> None:
         except Interrupted as request:
             logger.info("stopped by %s", request)
             sys.exit(request.status)
-        except USER_ERRORS as error:
+        except (*USER_ERRORS, OSError, RuntimeError) as error:
+            if stop.requested and LOST_WORKER in str(error):  # before it could ignore the signal
+                logger.info("stopped by %s; finished epochs are saved", stop.signal.name)
+                sys.exit(Interrupted(stop.signal).status)
+            known = explain_system_error(error)
+            if (
+                isinstance(error, RuntimeError)
+                and known is None
+                and distributed.is_lost_process(error)
+            ):
+                known = "another process of this run was killed or failed"
+            if known is None and not isinstance(error, USER_ERRORS):
+                raise
             if os.environ.get(TRACEBACK_VARIABLE):
                 raise
             distributed.let_first_process_speak()
-            logger.error("%s", error)
+            logger.error("%s", known or error)
             error.with_traceback(None)  # frees data loaders, whose workers then end immediately
             if type(error) is ValueError:  # of this program or of a library
                 logger.info("for the traceback set %s=1 in the environment", TRACEBACK_VARIABLE)
@@ -67,13 +78,4 @@ def run_program(action: Callable[[], object]) -> None:
                 name,
                 TRAINING_PACKAGES[name],
             )
-            sys.exit(1)
-        except RuntimeError as error:
-            if stop.requested and LOST_WORKER in str(error):  # before it could ignore the signal
-                logger.info("stopped by %s; finished epochs are saved", stop.signal.name)
-                sys.exit(Interrupted(stop.signal).status)
-            if not distributed.is_lost_process(error):
-                raise
-            distributed.let_first_process_speak()
-            logger.error("another process of this run was killed or failed")
             sys.exit(1)

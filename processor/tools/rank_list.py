@@ -23,7 +23,7 @@ from processor.pictures.sheet import write_sheets
 from processor.runtime import distributed
 from processor.runtime.files import make_folder, write_text
 from processor.tools.arguments.rank_list import ROWS_PER_SHEET
-from processor.tools.command_line import place_output
+from processor.tools.command_line import place_folder
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
             identity without a query.
     """
     _check(arguments)
+    output = place_folder(arguments.output, arguments.checkpoint, "rank_lists")
     opened = _open(arguments)
     evaluator = opened.evaluator
     if evaluator.protocol.multi_query:
@@ -48,7 +49,6 @@ def run(arguments: argparse.Namespace) -> None:
         )
     for target in evaluator.targets:  # fails before the features are extracted
         _queries_of(target.splits[0].query, arguments.pid)
-    output = place_output(arguments.output, arguments.checkpoint, "rank_lists")
     check_output(
         output, "--output", _places(arguments, opened), opened.loaded.cfg.DATASETS.ROOT_DIR
     )

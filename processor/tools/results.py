@@ -9,6 +9,7 @@ import sys
 from processor.results.runs import find_runs
 from processor.results.runs_table import group_runs, runs_csv, runs_markdown
 from processor.runtime.files import make_folder, write_text
+from processor.runtime.outputs import check_output_file
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +20,9 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         FileNotFoundError, ValueError: see `find_runs`.
     """
+    for option, file in (("--output", arguments.output), ("--csv", arguments.csv)):
+        if file is not None:
+            check_output_file(file, option)
     runs = find_runs(arguments.folders)
     groups = group_runs(runs)
     table = runs_markdown(groups)

@@ -20,7 +20,7 @@ from processor.runtime.files import write_json
 from processor.search.exact import Neighbours, search
 from processor.search.faiss_index import FaissIndex
 from processor.search.feature_file import StoredFeatures
-from processor.tools.command_line import place_output
+from processor.tools.command_line import place_folder
 from processor.tools.extract import (
     extract_places,
     features_file,
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
             `read_image_lists`, `read_features`, `read_threshold`, `search` and `FaissIndex`.
     """
     extractor = open_extractor(arguments)
-    output = place_output(arguments.output, arguments.checkpoint, "search")
+    output = place_folder(arguments.output, arguments.checkpoint, "search")
     places = [*arguments.query, *arguments.gallery]
     check_output(output, "--output", places, extractor.cfg.DATASETS.ROOT_DIR)
     threshold = None

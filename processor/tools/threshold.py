@@ -34,7 +34,7 @@ from processor.results.threshold import (
 )
 from processor.runtime import distributed
 from processor.runtime.files import make_folder, write_json
-from processor.tools.command_line import place_output
+from processor.tools.command_line import place_folder
 
 logger = logging.getLogger(__name__)
 
@@ -55,11 +55,11 @@ def run(arguments: argparse.Namespace) -> None:
     """
     if not 0 < arguments.far < 1:
         raise ValueError(f"--far: expected above 0 and below 1, got {arguments.far}")
+    output = place_folder(arguments.output, arguments.checkpoint, "thresholds")
     opts = [*IN_FLOAT32, *arguments.opts, *BY_DISTANCE]
     opened = open_evaluation(arguments.checkpoint, opts, arguments.data)
     protocol = replace(opened.evaluator.protocol, normalize=True)
     evaluator = replace(opened.evaluator, protocol=protocol)
-    output = place_output(arguments.output, arguments.checkpoint, "thresholds")
     data = opened.loaded.cfg.DATASETS
     check_output(output, "--output", data.TARGETS or data.NAMES, data.ROOT_DIR)
     make_folder(output, "--output")

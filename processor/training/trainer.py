@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
 
 from config.errors import ConfigError
@@ -54,6 +55,7 @@ class Trainer:
     seed: int
     evaluate: Callable[[], EvaluationReport] | None
     report: EvaluationReport | None = None
+    images: Tensor | None = None  # `describe_images`, to resume on the same data only
     _table: EpochTable = field(default_factory=lambda: EpochTable(0), init=False, repr=False)
 
     def evaluate_before_training(self) -> None:
@@ -160,6 +162,7 @@ class Trainer:
             "scaler": self.precision.state_dict(),
             "random": random_state(),
             "extra": stage.extra_state(),
+            **({} if self.images is None else {"images": self.images}),
             **progress,
         }
         self._save(self.folder.last, self._meta(stage, epoch), training)

@@ -230,12 +230,14 @@ def test_checkpoint_of_other_identities_is_an_error(straight, train_in, tmp_path
             path = tmp_path / "others" / f"{pid}" / f"a_c{number % 2}_{number}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (8, 16), (pid * 9, number * 30, 50)).save(path)
+    opts = [
+        *("DATASETS.ROOT_DIR", str(tmp_path), "DATASETS.NAMES", "others"),
+        *("SOLVER.RESUME", str(straight / "last.pth")),
+    ]
+    with pytest.raises(ValueError, match=r"of 144 images 144 are gone .* 40 are new"):
+        train_in(tmp_path / "run", *opts)
     with pytest.raises(ValueError, match=r"SOLVER\.RESUME: .* another run.*classifier") as error:
-        train_in(
-            tmp_path / "run",
-            *("DATASETS.ROOT_DIR", str(tmp_path), "DATASETS.NAMES", "others"),
-            *("SOLVER.RESUME", str(straight / "last.pth")),
-        )
+        train_in(tmp_path / "run", *opts, "SOLVER.RESUME_CHANGED_DATA", "True")
     assert "skipped" in str(error.value)
 
 

@@ -3,8 +3,10 @@
 import dataclasses
 import json
 import re
+import shutil
 from collections import defaultdict
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -172,3 +174,28 @@ def test_impossible_counts_are_refused(change, message, tmp_path):
 def test_impossible_size_is_refused(tmp_path):
     with pytest.raises(ValueError, match="size"):
         render_dataset("street", tmp_path, SMALL, size=(128, 0), num_workers=1)
+
+
+def test_drawing_with_a_short_or_empty_file_is_drawn_again(tmp_path):
+    """A power failure may leave names without content."""
+    counts = DatasetSize(2, 2, num_cameras=2, images_per_camera=2)
+    folder = render_dataset("street", tmp_path, counts, size=(32, 16), num_workers=1)
+    files = sorted(folder.glob("*/*.jpg"))
+    whole = [file.read_bytes() for file in files]
+    files[0].write_bytes(b"")
+    files[1].write_bytes(whole[1][:-2])
+    assert render_dataset("street", tmp_path, counts, size=(32, 16), num_workers=1) == folder
+    assert [file.read_bytes() for file in files] == whole
+
+
+def test_draft_of_a_killed_process_is_removed(tmp_path, monkeypatch):
+    counts = DatasetSize(2, 2, num_cameras=2, images_per_camera=2)
+    monkeypatch.setattr(render, "_is_complete", lambda *_: False)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_a, **_k: None)  # killed before the clean-up
+    monkeypatch.setattr(Path, "rename", lambda *_: None)
+    render_dataset("street", tmp_path, counts, size=(32, 16), num_workers=1)
+    assert len(list(tmp_path.iterdir())) == 1
+    monkeypatch.undo()
+    monkeypatch.setattr(render.psutil, "pid_exists", lambda _: False)
+    folder = render_dataset("street", tmp_path, counts, size=(32, 16), num_workers=1)
+    assert list(tmp_path.iterdir()) == [folder]

@@ -52,6 +52,38 @@ def test_original_file_with_a_config_file(saved, tmp_path, tiny_opts, assert_sam
     assert_same_features(loaded)
 
 
+def test_shapes_of_an_original_file_override_a_plain_recipe(
+    saved, tmp_path, tiny_opts, caplog, assert_same_features
+):
+    """Trained with side information and stride 12, evaluated with a recipe that has neither."""
+    state = torch.load(saved[0], weights_only=True)["model"]
+    torch.save(state, tmp_path / "plain.pth")
+    (tmp_path / "recipe.yml").write_text(load_cfg(None, tiny_opts).dump())
+    opts = ["MODEL.SIE_COE", "1.5"]  # the only thing that shapes do not tell
+    loaded = open_model(str(tmp_path / "plain.pth"), str(tmp_path / "recipe.yml"), opts)
+    assert_same_features(loaded)
+    assert (
+        "MODEL.STRIDE_SIZE: [12, 12], by the shapes of the file, replaces [16, 16]" in caplog.text
+    )
+    assert "MODEL.SIE_CAMERA: True, by the shapes of the file, replaces False" in caplog.text
+    assert "does not tell MODEL.SIE_COE (using 1.5" in caplog.text
+
+
+def test_encoder_that_is_bent_or_cut_by_typed_options_is_a_warning(
+    saved, tmp_path, tiny_opts, caplog
+):
+    state = torch.load(saved[0], weights_only=True)["model"]
+    torch.save(state, tmp_path / "plain.pth")
+    (tmp_path / "recipe.yml").write_text(load_cfg(None, tiny_opts).dump())
+    typed = ["MODEL.STRIDE_SIZE", "[16, 16]", "MODEL.SIE_CAMERA", "False"]
+    open_model(str(tmp_path / "plain.pth"), str(tmp_path / "recipe.yml"), typed)
+    warnings = [x.getMessage() for x in caplog.records if x.levelname == "WARNING"]
+    assert any("position embeddings were resized" in x for x in warnings)
+    assert any(
+        "left out, as the configuration has no place for it: cv_embed" in x for x in warnings
+    )
+
+
 def test_original_file_alone_tells_its_architecture(tmp_path, monkeypatch):
     """Architecture, stride, image size and cameras of an original file come from its shapes."""
     shapes = {

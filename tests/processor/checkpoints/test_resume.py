@@ -1,5 +1,8 @@
 """Starting points of a run: pre-trained or random weights, or a stopped run."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -8,10 +11,13 @@ from datasets import registry
 from datasets.readers.benchmark import Benchmark
 from datasets.sources import TrainingSet
 from model import UnsupervisedReID, build_reid_model
+from model.weights.read import WeightsFile
 from processor.checkpoints import resume
 from processor.checkpoints.resume import (
     StartingPoint,
     build_starting_model,
+    check_prompt_names,
+    check_same_images,
     find_starting_point,
 )
 from processor.checkpoints.save import save_checkpoint
@@ -31,7 +37,7 @@ def stopped(tmp_path):
         cfg = load_cfg(None, OPTS)
         torch.manual_seed(0)
         model = build_reid_model(cfg, 0, 3, 1)
-        meta = {"num_classes": 0, "num_cameras": 3, "num_views": 1}
+        meta = {"num_classes": 0, "num_cameras": 3, "num_views": 1, "cameras": "{}"}
         training = {"stage": stage, "epoch": 2, "finished": True}
         save_checkpoint(tmp_path / "last.pth", model, dump_cfg(cfg), meta, training)
         return tmp_path, model
@@ -98,3 +104,61 @@ def test_noun_of_a_new_data_set_comes_from_its_record(monkeypatch, noun, names):
     names = repr(tuple(names.split(",")))
     build_starting_model(load_cfg(None, [*OPTS, "DATASETS.NAMES", names]), DATA, StartingPoint())
     assert passed == [noun]
+
+
+@pytest.fixture
+def resumed():
+    """A starting point whose training part knows two images."""
+    images = torch.tensor([[1, 10], [2, 20]])
+    file = WeightsFile({}, training={"images": images})
+    return StartingPoint(Path("last.pth"), file, resumed=True)
+
+
+def test_changed_images_are_refused_with_their_number(resumed, monkeypatch, caplog):
+    monkeypatch.setattr(resume, "describe_images", lambda _: torch.tensor([[1, 11], [3, 30]]))
+    with pytest.raises(ConfigError, match=r"last.pth: of 2 images 1 are gone and 1 have") as error:
+        check_same_images(load_cfg(), DATA, resumed)
+    assert "SOLVER.RESUME_CHANGED_DATA True" in str(error.value)
+    now = check_same_images(load_cfg(None, ["SOLVER.RESUME_CHANGED_DATA", "True"]), DATA, resumed)
+    assert now.tolist() == [[1, 11], [3, 30]]
+    assert "training images have changed since the run stopped: of 2 images" in caplog.text
+
+
+def test_new_runs_and_equal_images_pass(resumed, monkeypatch):
+    monkeypatch.setattr(resume, "describe_images", lambda _: torch.tensor([[1, 10], [2, 20]]))
+    for start in (StartingPoint(), resumed):
+        assert check_same_images(load_cfg(), DATA, start).tolist() == [[1, 10], [2, 20]]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["b", "a"], "2 of 2 differ, e.g. b there and a here"),
+        (["a", "b", "c"], "1 of 2 differ, e.g. c there and None here"),
+        (["a"], "1 of 2 differ"),
+    ],
+)
+def test_prompts_of_other_identities_are_refused(names, message):
+    file = WeightsFile({}, meta={"names": json.dumps(names)})
+    with pytest.raises(ConfigError, match=f"SOLVER.STAGE1.WEIGHT: x.pth has prompts .*{message}"):
+        check_prompt_names(file, Path("x.pth"), ["a", "b"])
+
+
+def test_prompts_of_the_same_identities_pass_and_nameless_ones_warn(caplog):
+    check_prompt_names(WeightsFile({}, meta={"names": '["a", "b"]'}), None, ["a", "b"])
+    assert not caplog.records
+    check_prompt_names(WeightsFile({}), Path("x.pth"), ["a", "b"])
+    assert "x.pth does not name its identities" in caplog.text
+
+
+def test_changed_prompt_is_refused_on_resume(tmp_path):
+    opts = ["MODEL.NAME", "RN50", "MODEL.PROMPT", "cow"]
+    meta = {"num_classes": 0, "num_cameras": 3, "num_views": 1, "cameras": "{}"}
+    training = {"stage": 2, "epoch": 2, "finished": True}
+    text = dump_cfg(load_cfg(None, opts))
+    save_checkpoint(tmp_path / "last.pth", torch.nn.Linear(1, 1), text, meta, training)
+    now = ["MODEL.NAME", "RN50", "MODEL.PROMPT", "horse", "SOLVER.RESUME", "auto"]
+    with pytest.raises(
+        ConfigError, match=r"MODEL.PROMPT was 'cow' .* and is 'horse' now; .*restore"
+    ):
+        find_starting_point(load_cfg(None, now), tmp_path)

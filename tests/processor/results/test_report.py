@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from processor.metrics.ranking import RetrievalMetrics
-from processor.results.report import EvaluationReport, TargetResult, format_table, result_lines
+from processor.results.report import (
+    EvaluationReport,
+    TargetResult,
+    closing_table,
+    format_table,
+    result_lines,
+)
 
 
 def metrics(mean_ap, cmc, queries=10, valid=8):
@@ -99,3 +105,16 @@ def test_identities_of_own_data_are_listed_by_name():
     assert (
         "mAP_of_identities" not in EvaluationReport([benchmark]).as_dict()["targets"]["market1501"]
     )
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"targets": {"a": 1}}', "null"])
+def test_damaged_results_before_training_are_left_out_with_a_warning(
+    report, tmp_path, caplog, content
+):
+    before = tmp_path / "results_before_training.json"
+    expected = closing_table(report, before)
+    assert not caplog.records
+    before.write_text(content)
+    assert closing_table(report, before) == expected
+    if content != '{"targets": {"a": 1}}':  # of other targets
+        assert f"{before} is damaged and left out" in caplog.text

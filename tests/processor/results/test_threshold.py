@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -142,3 +143,38 @@ def test_decision_gives_distance_threshold_and_origin():
         "DIFFERENT identities: Euclidean distance 0.7500 exceeds the threshold 0.5000 (as given)"
     )
     assert decide(0.75, None).startswith("Euclidean distance 0.7500; for a decision give --thresh")
+
+
+@pytest.mark.parametrize(
+    ("block", "change", "message"),
+    [
+        ("recommended", {"threshold": float("nan")}, "threshold nan.*do not separate"),
+        ("recommended", {"threshold": float("inf")}, "threshold inf"),
+        ("recommended", {"threshold": -1.0}, "threshold -1.0.*cannot tell identities apart"),
+        ("recommended", {"threshold": 2.1}, "threshold 2.1"),
+        ("recommended", {"threshold": "0.5"}, "is damaged: threshold is '0.5'"),
+        ("recommended", {"threshold": True}, "is damaged: threshold is 'True'"),
+        ("recommended", {"criterion": None}, "is damaged: criterion is 'None'"),
+        ("eer", {"value": []}, "is damaged: value is"),
+        (None, {"recommended": 5}, "is damaged: recommended is '5'"),
+        (None, {"eer": None}, "is damaged: eer is"),
+        (None, {"model": "a"}, "is damaged: model is 'a'"),
+        (None, {"data": 7}, "is damaged: data is '7'"),
+        (None, {"checkpoint": None}, "is damaged: checkpoint is"),
+    ],
+)
+def test_damaged_field_is_named(file, block, change, message):
+    record = json.loads(file.read_text(encoding="utf-8"))
+    record = {**record, **(change if block is None else {block: {**record[block], **change}})}
+    file.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"^--threshold: {file} .*{message}"):
+        read_threshold(str(file), MODEL)
+
+
+def test_threshold_below_every_distance_is_not_recommended():
+    """All impostors at distance 0: equal images would be called different."""
+    verification = found(10**6)
+    point = replace(verification.at_far[0.001], threshold=-1.0)
+    verification = replace(verification, at_far={0.001: point})
+    assert recommend(verification, 0.001) is None
+    assert explain_no_threshold(verification).startswith("cannot tell: the distances do not")

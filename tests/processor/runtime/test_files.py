@@ -1,8 +1,12 @@
 """Atomic file writes: a complete file or none."""
 
+import errno
+import os
+import stat
+
 import pytest
 
-from processor.runtime.files import atomic_file
+from processor.runtime.files import atomic_file, write_text
 
 
 def test_file_appears_when_its_writing_ends(tmp_path):
@@ -28,3 +32,47 @@ def test_failed_write_leaves_the_old_file(tmp_path):
         fail_in_the_middle()
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_planted_link_at_the_target_is_replaced_not_followed(tmp_path):
+    victim, path = tmp_path / "victim", tmp_path / "a.txt"
+    victim.write_text("precious")
+    path.symlink_to(victim)
+    write_text(path, "new")
+    assert victim.read_text() == "precious"
+    assert (path.is_symlink(), path.read_text()) == (False, "new")
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    path = tmp_path / "a.txt"
+    with atomic_file(path) as first, atomic_file(path) as second:
+        assert first != second
+        first.write_text("one")
+        second.write_text("two")
+    assert path.read_text() == "one"  # the last to end
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_file_and_folder_are_flushed_before_and_after_the_rename(tmp_path, monkeypatch):
+    steps = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: steps.append(os.fstat(descriptor).st_mode))
+    replace = type(tmp_path).replace
+    monkeypatch.setattr(
+        type(tmp_path), "replace", lambda *paths: (steps.append("rename"), replace(*paths))
+    )
+    write_text(tmp_path / "a.txt", "new")
+    assert [x if x == "rename" else stat.S_ISDIR(x) for x in steps] == [False, "rename", True]
+
+
+def test_error_names_the_file_and_not_the_temporary_one(tmp_path):
+    with pytest.raises(OSError, match=rf"No such file.*: '{tmp_path}/no/a.txt'"):
+        write_text(tmp_path / "no" / "a.txt", "new")
+    with pytest.raises(OSError, match="No space left") as full, atomic_file(tmp_path / "a.txt"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert full.value.filename == str(tmp_path / "a.txt")
+
+
+def test_longest_name_can_be_written(tmp_path):
+    path = tmp_path / ("n" * 251 + ".txt")
+    write_text(path, "new")
+    assert path.read_text() == "new"

@@ -166,3 +166,13 @@ def test_tensorboard_takes_the_name_of_any_target(tmp_path):
     folder.close()
     (file,) = tmp_path.glob("events*")
     assert b"stage2/\\xe9/mAP" in file.read_bytes()
+
+
+def test_damaged_lines_of_the_metrics_are_left_out_with_a_warning(used, caplog):
+    """After a power failure a file may hold zeros."""
+    metrics = used.path / "metrics.jsonl"
+    lines = metrics.read_bytes().splitlines(keepends=True)
+    metrics.write_bytes(lines[0] + bytes(40) + b"\n[1]\n\xff\xfe{\n" + lines[1])
+    folder = RunFolder(used.path, resume=True)
+    assert [line["epoch"] for line in folder.read_metrics()] == [1, 2]
+    assert "metrics.jsonl, line 2 is damaged and left out" in caplog.text

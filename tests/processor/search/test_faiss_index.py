@@ -75,3 +75,30 @@ def test_error_without_faiss_says_what_to_install(data, monkeypatch):
 def test_error_of_an_unknown_index_lists_the_known(data):
     with pytest.raises(ValueError, match="--index: 'hnsw'; known: flat, ivfpq"):
         FaissIndex(data[1], "hnsw").search(data[0], 10)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "no record", "other rows"])
+def test_damaged_index_or_one_of_other_rows_is_built_again(data, tmp_path, damage, caplog):
+    """faiss would trust every length in the file."""
+    pytest.importorskip("faiss")
+    file = tmp_path / "gallery.faiss"
+    query, gallery = data
+    expected = FaissIndex(gallery, "ivfpq", file).search(query, 10)
+    content, record = bytearray(file.read_bytes()), file.with_name(f"{file.name}.json")
+    if damage == "flip":
+        content[40] ^= 255
+        file.write_bytes(content)
+    elif damage == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    elif damage == "no record":
+        record.unlink()
+    else:
+        gallery = gallery.flip(0) if isinstance(gallery, torch.Tensor) else gallery[::-1].copy()
+    caplog.set_level("INFO")
+    found = FaissIndex(gallery, "ivfpq", file).search(query, 10)
+    assert "is damaged or belongs to other features, and is rebuilt" in caplog.text
+    if damage != "other rows":
+        assert torch.equal(found.indices, expected.indices)
+    caplog.clear()
+    FaissIndex(gallery, "ivfpq", file)
+    assert "rebuilt" not in caplog.text

@@ -9,14 +9,12 @@ import torch
 from datasets.records import Sample
 from processor.search import feature_file
 from processor.search.feature_file import (
-    FORMAT,
-    NUMBERS_ONLY,
     FeatureFile,
-    check_same_model,
     pack_features,
     read_features,
     read_record,
 )
+from processor.search.feature_record import FORMAT, NUMBERS_ONLY, check_same_model
 
 RECORD = {
     "format": FORMAT,

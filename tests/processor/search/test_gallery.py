@@ -227,7 +227,7 @@ def test_damaged_gallery_is_refused(tmp_path):
     record = json.loads((tmp_path / "gallery.json").read_text())
     for change in ({"names": ["a"]}, {"keys": [1, 0]}, {"next_key": 1}, {"format": "other"}):
         (tmp_path / "gallery.json").write_text(json.dumps({**record, **change}))
-        with pytest.raises(ValueError, match=r"gallery\.json is (damaged|not a gallery)"):
+        with pytest.raises(ValueError, match=r"damaged|gallery\.json is not a gallery"):
             Gallery.load(tmp_path)
     shutil.rmtree(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"gallery\.json is missing"):

@@ -9,7 +9,7 @@ from processor.evaluation.identity_sample import SPLITS
 from processor.metrics.rank_lists import ORDERS
 from processor.pictures.plane import METHODS
 from processor.search.faiss_index import INDEXES
-from processor.tools.command_line import parse_anywhere, place_output
+from processor.tools.command_line import parse_anywhere, place_folder
 from run import TOOLS, build_parser, load_tool
 
 NO_CHECKPOINT = {"batches", "curves", "data-check", "forget", "protocol", "results"}
@@ -84,8 +84,8 @@ def test_overrides_may_stand_anywhere(typed):
 
 
 def test_output_is_next_to_the_checkpoint_by_default():
-    assert place_output(None, "runs/demo/last.pth", "search") == Path("runs/demo/search")
-    assert place_output("here", "runs/demo/last.pth", "search") == Path("here")
+    assert place_folder(None, "runs/demo/last.pth", "search") == Path("runs/demo/search")
+    assert place_folder("here", "runs/demo/last.pth", "search") == Path("here")
 
 
 @pytest.mark.parametrize(

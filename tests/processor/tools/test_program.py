@@ -39,6 +39,41 @@ def test_user_error_is_one_line_and_status_1(error, capsys, monkeypatch):
     assert ("REID_TRACEBACK=1" in printed) == (type(error) is ValueError)
 
 
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (MemoryError(), "error: not enough memory; close other programs"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "error: not enough memory:"),
+        (
+            OSError(28, "No space left on device", "/out/a"),
+            "error: /out/a: No space left on device;",
+        ),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
+            "error: a worker",
+        ),
+    ],
+)
+def test_shortage_is_one_line_and_status_1(error, line, capsys):
+    def action():
+        raise error
+
+    with pytest.raises(SystemExit) as exit_:
+        run_program(action)
+    assert exit_.value.code == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith(line)
+    assert printed.count("\n") == 1
+
+
+def test_other_runtime_error_keeps_its_traceback():
+    def action():
+        raise RuntimeError("shape mismatch")
+
+    with pytest.raises(RuntimeError):
+        run_program(action)
+
+
 def test_traceback_on_request(monkeypatch):
     monkeypatch.setenv("REID_TRACEBACK", "1")
 

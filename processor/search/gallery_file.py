@@ -1,0 +1,50 @@
+"""The files of a saved gallery, checked before they are used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+import numpy as np
+
+from processor.search.stored_checks import REDO, check_all, check_fields, check_matrix, map_npy
+
+FORMAT = "clipreid-gallery/1"
+_KINDS: dict[str, type] = {
+    "checkpoint": str,
+    "model": dict,
+    "features": str,
+    "names": list,
+    "keys": list,
+    "cameras": list,
+    "next_key": int,
+}
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The content of gallery.json; raises ValueError if a field is damaged."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: not JSON ({error}); {REDO}") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise ValueError(f"{path} is not a gallery of this program")
+    check_fields(path, record, _KINDS)
+    check_all(path, "names", record["names"], (str,))
+    check_all(path, "keys", record["keys"], (int,))
+    check_all(path, "cameras", record["cameras"], (str, int, NoneType))
+    return record
+
+
+def read_features(path: Path, rows: int) -> np.ndarray:
+    """(rows, D) features; raises ValueError if the file is damaged or of other rows."""
+    # mapped first, as a damaged header may ask for any size
+    found = map_npy(path, "r") if rows else np.empty((0, 0), "f4")
+    check_matrix(path, found, rows)
+    features = np.array(found)
+    lengths = np.linalg.norm(features, axis=1)
+    if not np.allclose(lengths, 1, atol=1e-3):
+        raise ValueError(f"{path} is damaged: features of another length than 1; {REDO}")
+    return features

@@ -1,0 +1,106 @@
+"""Checks of stored records and matrices before they are used."""
+
+from __future__ import annotations
+
+import csv
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any, Literal
+
+import numpy as np
+
+from datasets.records import UNKNOWN, Sample
+from model.weights.archive import check_archive_size
+
+REDO = "it is damaged or was changed; write it again"
+_ROWS_AT_ONCE = 2**16
+_DAMAGE = (  # what NumPy and zipfile raise for bytes that make no sense
+    *(ValueError, KeyError, TypeError, EOFError, MemoryError, OverflowError, SyntaxError),
+    *(NotImplementedError, TokenError, zipfile.BadZipFile, zlib.error, struct.error, OSError),
+)
+
+
+def check_fields(path: Path, record: Any, kinds: Mapping[str, type | tuple[type, ...]]) -> None:
+    """Raise ValueError, with file and field, unless every field has its type.
+
+    A bool is not taken for a number.
+    """
+    if not isinstance(record, dict):
+        raise ValueError(f"{path}: expected a block of fields, got {type(record).__name__}; {REDO}")
+    for name, kind in kinds.items():
+        value = record.get(name)
+        mistaken = isinstance(value, bool) and kind is not bool
+        if mistaken or not isinstance(value, kind):
+            raise ValueError(f"{path}: {name} is {str(value)[:60]!r}; {REDO}")
+
+
+def check_all(path: Path, name: str, values: list[Any], kinds: tuple[type, ...]) -> None:
+    """Raise ValueError if an entry of a list has another type."""
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            raise ValueError(f"{path}: an entry of {name} is {str(value)[:60]!r}; {REDO}")
+
+
+def check_matrix(path: Path, features: np.ndarray, rows: int) -> None:
+    """Raise ValueError unless these are finite float32 features of that many rows."""
+    if features.ndim != 2 or features.dtype != np.float32:
+        shape = f"{features.dtype} {features.shape}"
+        raise ValueError(f"{path}: the features are {shape}, not a float32 matrix; {REDO}")
+    if len(features) != rows:
+        raise ValueError(f"{path}: {len(features):,} rows of features for {rows:,} images; {REDO}")
+    for start in range(0, rows, _ROWS_AT_ONCE):
+        if not np.isfinite(features[start : start + _ROWS_AT_ONCE]).all():
+            raise ValueError(f"{path}: the features are not all finite; {REDO}")
+
+
+def map_npy(path: Path, mode: Literal["r", "c"]) -> np.ndarray:
+    """The mapped array of a .npy; raises ValueError if it is damaged."""
+    try:
+        return np.load(path, mmap_mode=mode, allow_pickle=False)
+    except _DAMAGE as error:
+        raise_from_system(error)
+        raise ValueError(f"{path} is damaged: {first_line(error)}; {REDO}") from error
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz; raises ValueError if it is damaged or unpacks to more than it has."""
+    try:
+        check_archive_size(path)
+        with np.load(path, allow_pickle=False) as content:
+            return {name: content[name] for name in content.files}
+    except _DAMAGE as error:
+        raise_from_system(error)
+        raise ValueError(f"{path}: not a readable .npz ({first_line(error)}); {REDO}") from error
+
+
+def raise_from_system(error: BaseException) -> None:
+    """Raise an error of the system again: it is not the file's content that is at fault."""
+    if isinstance(error, OSError) and error.filename is not None:
+        raise error
+
+
+def first_line(error: BaseException) -> str:
+    """The text of an error in one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def parse_samples(file: Path, rows: Iterable[Sequence[Any]]) -> list[Sample]:
+    """The images of rows of COLUMNS; a file without names has only the first three.
+
+    Raises:
+        ValueError: a row is not one of these; names the file.
+    """
+    samples = []
+    try:
+        for path, pid, camid, *names in rows:
+            if len(names) not in (0, 2) or not all(isinstance(x, str) for x in (path, *names)):
+                raise ValueError(f"{len(names) + 3} columns")
+            samples.append(Sample(path, int(pid), int(camid), UNKNOWN, *names))
+    except (ValueError, TypeError, csv.Error) as error:
+        row = len(samples) + 1
+        raise ValueError(f"{file}: row {row} is not an image ({error}); {REDO}") from error
+    return samples
