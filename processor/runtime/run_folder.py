@@ -15,7 +15,13 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from processor.runtime import distributed
-from processor.runtime.files import make_folder, replace_non_finite, write_json, write_text
+from processor.runtime.files import (
+    errors_named,
+    make_folder,
+    replace_non_finite,
+    write_json,
+    write_text,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +108,8 @@ class RunFolder:
         """Append one epoch's line to metrics.jsonl and its numbers to TensorBoard."""
         if not distributed.is_first():
             return
-        with (self.path / METRICS_FILE).open("a", encoding="utf-8") as file:
+        path = self.path / METRICS_FILE
+        with errors_named(path), path.open("a", encoding="utf-8") as file:
             file.write(_json_line(replace_non_finite(line)))
         if self._tensorboard is None:
             self._tensorboard = SummaryWriter(str(self.path))
