@@ -69,8 +69,11 @@ def _refuse_downloads(found: dict[str, Any], origin: str) -> None:
 
 
 def _check_number(key: str, value: Any, name: str) -> None:
-    """Raise ValueError if a size is not a whole number in range; a ResNet has four `layers`."""
-    if key not in _MOST:
+    """Raise ValueError if a size is not a whole number in range.
+
+    A ResNet has four `layers`, and open_clip's configs give it the patch size null.
+    """
+    if key not in _MOST or (key == "patch_size" and value is None):
         return
     values = value if key == "layers" and isinstance(value, list) and len(value) == 4 else [value]
     for number in values:

@@ -44,6 +44,17 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def errors_named(path: Path) -> Iterator[None]:
+    """Give errors of the system the file that an open one was written to; they name none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def _create(path: Path) -> tuple[Path, int | None]:
     """A new file next to `path`, and the descriptor that marks it as being written."""
     while True:

@@ -17,7 +17,13 @@ from torch.utils.tensorboard import SummaryWriter
 
 from config.text import is_unicode, printable
 from processor.runtime import distributed
-from processor.runtime.files import make_folder, replace_non_finite, write_json, write_text
+from processor.runtime.files import (
+    errors_named,
+    make_folder,
+    replace_non_finite,
+    write_json,
+    write_text,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +109,8 @@ class RunFolder:
         """Append one epoch's line to metrics.jsonl and its numbers to TensorBoard."""
         if not distributed.is_first():
             return
-        with (self.path / METRICS_FILE).open("a", encoding="utf-8") as file:
+        path = self.path / METRICS_FILE
+        with errors_named(path), path.open("a", encoding="utf-8") as file:
             file.write(_json_line(replace_non_finite(line)))
         if self._tensorboard is None:
             return

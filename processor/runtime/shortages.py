@@ -19,6 +19,7 @@ _ELSEWHERE = "or name another place"
 _REMEDIES = {
     errno.ENOSPC: f"free space there, {_ELSEWHERE}",
     errno.EDQUOT: f"free space within your quota, {_ELSEWHERE}",
+    errno.EFBIG: f"raise the limit of file sizes (ulimit -f), {_ELSEWHERE}",
     errno.EROFS: f"mount it for writing, {_ELSEWHERE}",
     errno.EACCES: f"change the permissions, {_ELSEWHERE}",
     errno.EPERM: f"change the permissions, {_ELSEWHERE}",

@@ -12,7 +12,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from numpy.lib import format as npy_format
 from torch import Tensor
 
 from datasets.records import Sample
-from processor.runtime.files import atomic_file, write_json
+from processor.runtime.files import atomic_file, errors_named, write_json
 from processor.search.feature_record import (
     FORMAT,
     NUMBERS_ONLY,
@@ -158,6 +157,12 @@ class FeatureFile:
         self, features: Tensor, samples: Sequence[Sample], bad_images: Sequence[str] = ()
     ) -> None:
         """Append (n, D) features of `samples`, and the broken images among them."""
+        with errors_named(self.path):
+            self._append(features, samples, bad_images)
+
+    def _append(
+        self, features: Tensor, samples: Sequence[Sample], bad_images: Sequence[str]
+    ) -> None:
         self._matrix.write(features.numpy().astype("<f4", copy=False).tobytes())
         rows = self.rows + len(samples)
         end = self._matrix.tell()
@@ -178,14 +183,10 @@ class FeatureFile:
     def __enter__(self) -> FeatureFile:
         return self
 
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
-        self._matrix.close()
-        self._table.close()
+    def __exit__(self, *_: object) -> None:
+        with errors_named(self.path):
+            self._matrix.close()
+            self._table.close()
 
 
 def read_record(path: Path) -> Record:

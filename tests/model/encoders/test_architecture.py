@@ -27,6 +27,7 @@ def parse(**changes):
 
 def test_plain_configs_pass():
     assert parse() == PLAIN
+    assert parse(vision_cfg__patch_size=None)["vision_cfg"]["patch_size"] is None  # a ResNet's
     assert parse(vision_cfg__layers=[1, 2, 1, 2])["vision_cfg"]["layers"] == [1, 2, 1, 2]
 
 

@@ -1,10 +1,13 @@
 """Feature files: reading returns the written features, and interrupted writing resumes."""
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
 import torch
+from numpy.lib import format as npy_format
 
 from datasets.records import Sample
 from processor.search import feature_file
@@ -210,3 +213,22 @@ def test_file_names_need_not_be_utf8(tmp_path):
     assert stored.paths == [name]
     assert stored.record["bad_images"] == [name]
     assert json.dumps(stored.record)
+
+
+def test_full_disk_is_named_by_the_file_and_loses_no_earlier_rows(tmp_path, monkeypatch):
+    path = tmp_path / "features.npy"
+    record = {"format": FORMAT, "model": {}, "checkpoint": "a", "images": 2}
+    samples = [Sample("a.jpg", 0, 0)]
+    with FeatureFile(path, 4, record) as file:
+        file.append(torch.ones(1, 4), samples)
+        with monkeypatch.context() as patch:
+            patch.setattr(npy_format, "write_array_header_1_0", _no_space)
+            with pytest.raises(OSError, match="No space left") as error:
+                file.append(torch.ones(1, 4), samples)
+    assert error.value.filename == str(path)
+    with FeatureFile(path, 4, record) as file:
+        assert file.rows == 1
+
+
+def _no_space(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
