@@ -46,7 +46,7 @@ from processor.runtime.precision import Precision
 from processor.runtime.progress import clock
 from processor.runtime.run_folder import RunFolder
 from processor.runtime.seeding import seed_everything, use_deterministic_kernels
-from processor.runtime.signals import StopRequest
+from processor.runtime.signals import Interrupted, StopRequest
 from processor.runtime.wrapping import compile_encoder
 from processor.training.build import build_stages
 from processor.training.plan import RunPlan, add_remarks, plan_run
@@ -72,7 +72,11 @@ def train(cfg: CfgNode) -> EvaluationReport:
         Interrupted: a signal; `last.pth` holds the state.
     """
     with ExitStack() as cleanup:
-        return _train(cfg, cleanup)
+        try:
+            return _train(cfg, cleanup)
+        except Interrupted:
+            logger.info("to continue from last.pth, if there is one: SOLVER.RESUME auto")
+            raise
 
 
 def _train(cfg: CfgNode, cleanup: ExitStack) -> EvaluationReport:

@@ -466,7 +466,7 @@ def test_sigterm_to_torchrun_saves(run_cases, base_opts, straight, train_in, tmp
     assert_no_traceback(finished.stdout)
     text = (folder / "ended.0.txt").read_text()
     assert text.splitlines()[-1].endswith("stopped by SIGTERM")
-    assert "resume with SOLVER.RESUME auto" in text
+    assert "from last.pth, if there is one: SOLVER.RESUME auto" in text
     assert (folder / "ended.1.txt").read_text() == ""
     saved = training_of(tmp_path)
     assert (saved["stage"], saved["epoch"], saved["finished"]) == (2, 1, True)

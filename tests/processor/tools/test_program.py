@@ -155,12 +155,14 @@ def test_worker_lost_to_the_signal_does_not_hide_it(capsys):
     assert capsys.readouterr().out == "stopped by SIGTERM; finished epochs are saved\n"
 
 
-def test_worker_lost_without_a_signal_keeps_its_error():
+def test_worker_lost_without_a_signal_is_an_error_with_its_likely_cause(capsys):
     def action():
         raise RuntimeError("DataLoader worker (pid 5) is killed by signal: Killed.")
 
-    with pytest.raises(RuntimeError, match="Killed"):
+    with pytest.raises(SystemExit) as exit_:
         run_program(action)
+    assert exit_.value.code == 1
+    assert "a worker process was killed, probably as memory ran out" in capsys.readouterr().out
 
 
 def test_handlers_of_before_are_restored():
