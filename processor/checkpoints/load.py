@@ -79,7 +79,8 @@ def open_model(path: str, config_file: str | None = None, opts: Overrides = ()) 
     try:
         cfg = choose_configuration(file, config_file, opts)
     except ValueError as error:
-        if type(error) is not ValueError:  # of an option, which it names
+        typed = config_file is not None or opts
+        if typed and type(error) is not ValueError:  # of an option, which it names
             raise
         raise ValueError(f"{path}: {error}") from error
     missing = explain_missing_plugins(file, cfg)

@@ -10,7 +10,7 @@ from processor.metrics.junk_rule import Candidates
 from processor.metrics.working_memory import WorkingMemory
 
 ROUNDING = 1e-4  # of a distance between equal images, relative to the features' length
-WORKSPACE_MB = 64
+WORKSPACE_MB = 16
 
 
 @torch.no_grad()

@@ -75,8 +75,8 @@ def explain_no_threshold(found: Verification) -> str:
     """Why `recommend` returned None."""
     if found.eer <= MAX_EER:
         return (
-            "cannot tell: the distances do not separate identities at this rate, as images of "
-            "different identities are at distance 0"
+            "the distances do not separate identities at this rate: images of different identities "
+            "are at distance 0"
         )
     return (
         f"the distances do not separate identities: the equal error rate is {found.eer:.1%}, and "

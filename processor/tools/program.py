@@ -61,7 +61,7 @@ def run_program(action: Callable[[], object]) -> None:
                 raise
             if os.environ.get(TRACEBACK_VARIABLE):
                 raise
-            distributed.let_first_process_speak()
+            _let_first_process_speak()
             logger.error("%s", known or error)
             error.with_traceback(None)  # frees data loaders, whose workers then end immediately
             if type(error) is ValueError:  # of this program or of a library
@@ -71,7 +71,7 @@ def run_program(action: Callable[[], object]) -> None:
             name = (error.name or "").partition(".")[0]
             if name not in TRAINING_PACKAGES:
                 raise
-            distributed.let_first_process_speak()
+            _let_first_process_speak()
             logger.error(
                 "this command needs %s, which is not installed: pip install %s; a light install "
                 "only extracts and searches",
@@ -79,3 +79,11 @@ def run_program(action: Callable[[], object]) -> None:
                 TRAINING_PACKAGES[name],
             )
             sys.exit(1)
+
+
+def _let_first_process_speak() -> None:
+    """Wait for the first process's report; torchrun may end this one meanwhile."""
+    try:
+        distributed.let_first_process_speak()
+    except Interrupted as request:
+        sys.exit(request.status)

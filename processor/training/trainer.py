@@ -139,7 +139,7 @@ class Trainer:
     def _stop(self, stage: Stage, epoch: int, meters: EpochMeters) -> None:
         self._save_last(stage, epoch, {"finished": False, "meters": meters.state_dict()})
         logger.info(
-            "saved inside stage %s, epoch %d, after %d batches",
+            "stopped in stage %s, epoch %d after %d batches",
             stage.name,
             epoch,
             meters.iteration,

@@ -53,9 +53,9 @@ def rewritten(saved, tmp_path, tiny_clip_json, monkeypatch):
         ({"architecture": {"embed_dim": 8000}}, "embed_dim is 8000, the tensors have 64"),
         (
             {"config": {"INPUT.SIZE_TRAIN": [99999, 32], "INPUT.SIZE_TEST": [99999, 32]}},
-            r"INPUT.SIZE_TRAIN \[99999, 32\]",
+            r"INPUT.SIZE_TRAIN: \[99999, 32\] should be",
         ),
-        ({"config": {"DSGL.EMBED_DIM": 10**9}}, "no embedding of 1000000000"),
+        ({"config": {"DSGL.EMBED_DIM": 10**9}}, "DSGL.EMBED_DIM: 1000000000 should be"),
         ({"meta": {"plugins": "{"}}, "plugins is damaged"),
         ({"meta": {"names": "5"}}, "names is damaged"),
     ],
