@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Sequence
@@ -274,9 +273,9 @@ def _evaluate(
     targets = opened.evaluator.targets
     if loaded.use_all:
         check_names(loaded.cameras, [target.name for target in targets])
-    names = json.loads(str(loaded.meta.get("names", "[]")))
     splits = [target.splits for target in targets]
-    notes = {**note_same_names(names, splits), **note_same_people(loaded.cameras, splits)}
+    notes = note_same_names(loaded.identity_names, splits)
+    notes |= note_same_people(loaded.cameras, splits)
     evaluator = replace(opened.evaluator, targets=add_remarks(targets, notes), stop=stop)
     evaluator.check()
     report = evaluator(opened.model)

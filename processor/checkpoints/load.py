@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass, field
 
@@ -46,6 +47,12 @@ class LoadedModel:
     meta: Meta = field(default_factory=dict)
     before_prompts: bool = False
     missing_plugins: str = ""
+
+    @property
+    def identity_names(self) -> list[str]:
+        """The identity behind every label; empty if the file does not tell."""
+        names: list[str] = json.loads(str(self.meta.get("names", "[]")))
+        return names
 
     def has_prompts_of(self, data: TrainingSet) -> bool:
         """Whether the model has learned prompts for these identities, under their labels."""
