@@ -143,7 +143,9 @@ def refuse_aliases(text: str, source: str) -> None:
     A few hundred bytes of nested aliases stand for billions of values; the program writes none.
     """
     if len(text) > MOST_STORED:
-        raise ConfigError(f"{source} has {len(text):,} characters, which is no configuration")
+        raise ConfigError(
+            f"{source} has {len(text):,} characters, more than any configuration ({MOST_STORED:,})"
+        )
     try:
         aliases = any(isinstance(x, yaml.AliasEvent) for x in yaml.parse(text, OptionLoader))
     except (yaml.YAMLError, RecursionError) as error:

@@ -10,7 +10,7 @@ import codecs
 import re
 from pathlib import Path
 
-ERRORS = "surrogateescape"
+ERRORS = "surrogateescape"  # file names on Linux need not be UTF-8
 
 # UTF-32 comes first: its little-endian mark begins with that of UTF-16.
 _MARKS = {

@@ -27,7 +27,7 @@ from datasets.images.dataset import (
 )
 from datasets.images.decode import BadImageError
 from datasets.images.given import CHANNEL_ORDERS, GivenImage, GivenImages
-from datasets.records import Batch, Sample
+from datasets.records import UNKNOWN, Batch, Sample
 from processor.checkpoints.description import describe_features
 from processor.checkpoints.load import open_model
 from processor.features import FeatureTable, feature_batches
@@ -36,7 +36,6 @@ from processor.runtime.device import choose_device
 from processor.runtime.precision import Precision
 from processor.runtime.progress import Progress
 
-UNKNOWN = -1
 ON_BAD_IMAGE = ("error", "skip")
 
 

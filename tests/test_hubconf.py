@@ -20,7 +20,7 @@ import datasets, torch
 
 checkout, checkpoint, image, *ours = sys.argv[1:]
 extractor = torch.hub.load(checkout, "clip_reid", source="local", checkpoint=checkpoint)
-import clipreid  # checkout is no longer in sys.path
+import clipreid  # hub.load has removed the checkout from sys.path
 
 found = {
     "features": extractor(image)[0].tolist(),

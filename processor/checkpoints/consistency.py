@@ -23,7 +23,7 @@ _MOST_PATCHES = 2**16
 def check_consistency(
     file: WeightsFile, cfg: CfgNode, sizes: ModelSizes, origin: str, *, own_name: bool
 ) -> None:
-    """Check that the described model is no larger than what the file holds.
+    """Check that the sizes that the file describes are those of its tensors.
 
     Args:
         file: read, of this project; other files describe nothing.

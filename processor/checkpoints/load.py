@@ -51,7 +51,15 @@ class LoadedModel:
     @property
     def identity_names(self) -> list[str]:
         """The identity behind every label; empty if the file does not tell."""
-        names: list[str] = json.loads(str(self.meta.get("names", "[]")))
+        return self._names("names")
+
+    @property
+    def camera_names(self) -> list[str]:
+        """The camera behind every row of the camera table; empty if the file does not tell."""
+        return self._names("camera_names")
+
+    def _names(self, key: str) -> list[str]:
+        names: list[str] = json.loads(str(self.meta.get(key, "[]")))
         return names
 
     def has_prompts_of(self, data: TrainingSet) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -89,7 +88,7 @@ def prepare_evaluation(loaded: LoadedModel, targets: list[Target] | None = None)
 
 def _check_cameras(loaded: LoadedModel, targets: Sequence[Target]) -> None:
     """Raise ConfigError if a target's cameras are not those that the model knows by these rows."""
-    names = json.loads(str(loaded.meta.get("camera_names", "[]")))
+    names = loaded.camera_names
     for target in targets:
         if names and target.cameras is not None:
             images = [x for split in target.splits for x in (*split.query, *split.gallery)]

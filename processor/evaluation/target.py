@@ -71,7 +71,7 @@ class Retrieval:
 def identities_of(
     query: Sequence[Sample], gallery: Sequence[Sample], *, ignore_same_camera: bool
 ) -> Identities:
-    """Ids of query and gallery images; an image that is both is no match of itself."""
+    """Ids of query and gallery images; an image that is both does not match itself."""
     columns = [
         [getattr(sample, name) for sample in side]
         for name in ("pid", "camid")

@@ -18,6 +18,7 @@ import torch
 from numpy.lib import format as npy_format
 from torch import Tensor
 
+from config.text import ERRORS
 from datasets.records import Sample
 from processor.runtime.files import atomic_file, errors_named, write_json
 from processor.search.feature_record import (
@@ -43,7 +44,6 @@ NUMBER_COLUMNS = ("path", "pid", "camid")
 COLUMNS = (*NUMBER_COLUMNS, "name", "camera")
 ARRAYS = tuple(f"{column}s" for column in COLUMNS)  # of a .npz
 HEADER_BYTES = 128  # of a .npy with a matrix; NumPy pads it for any number of rows
-ERRORS = "surrogateescape"  # file names on Linux need not be UTF-8
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,7 @@ def test_subfolders_name_identities_where_asked(tmp_path):
     assert names == {"1.jpg": (1, "Özil"), "2.jpg": (0, "Moby"), "loose.jpg": (-1, "")}
 
 
-def test_what_is_not_read_of_a_folder_is_counted_by_ending(tmp_path, caplog):
+def test_unread_files_of_a_folder_are_counted_by_suffix(tmp_path, caplog):
     make_files(
         tmp_path, "a.gif", "b.jfif", "c.dib", "1.heic", "2.HEIC", "film.mp4", "README", "x.csv"
     )

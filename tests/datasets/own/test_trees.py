@@ -155,7 +155,7 @@ def test_numbers_that_are_no_cameras_are_doubted(tmp_path, caplog, form, reason)
     assert f"are not taken as cameras: {reason}" in caplog.text
 
 
-def test_what_was_understood_is_one_line(tmp_path, caplog):
+def test_layout_understood_is_logged_in_one_line(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         splits = read_images(tmp_path, "{n}_c{i}.jpg")
     assert splits.ignore_same_camera
