@@ -27,7 +27,7 @@ _REMEDIES = {
     errno.ENOTDIR: f"part of the path is a file: move that file, {_ELSEWHERE}",
     errno.EEXIST: f"move what is there, {_ELSEWHERE}",
     errno.EISDIR: "that is a folder: name a file",
-    errno.ELOOP: "that is a symbolic link, which is not followed here: remove it",
+    errno.ELOOP: f"a link that leads to itself, or is not followed here: remove it, {_ELSEWHERE}",
     errno.ENOENT: "check the name",
     errno.EMFILE: _FILES,
     errno.ENFILE: _FILES,
@@ -35,7 +35,7 @@ _REMEDIES = {
     errno.ENOMEM: _MEMORY,
     errno.EIO: "check the disk and its free space",
 }
-# Words in errors of torch -> what was short, and the remedy; the first match counts.
+# Words in a RuntimeError, mostly of torch -> the reason and the remedy; the first match counts.
 _SHORTAGES = (
     ("Bus error", "a worker process had too little shared memory", _SHARED),
     ("shared memory object", "too little shared memory or too few open files", _SHARED),
@@ -54,6 +54,8 @@ _SHORTAGES = (
     ("bad alloc", "not enough memory", _MEMORY),
     ("bad_alloc", "not enough memory", _MEMORY),
     ("Unable to allocate", "not enough memory", _MEMORY),
+    # Python below 3.13, of a path whose links lead back to themselves
+    ("Symlink loop", "a path cannot be followed", _REMEDIES[errno.ELOOP]),
 )
 
 

@@ -57,6 +57,8 @@ def run(arguments: argparse.Namespace) -> None:
     for option, path in (("--onnx", arguments.onnx), ("--slim", arguments.slim)):
         if path:
             check_output_file(path, option)
+            if path.exists() and path.samefile(arguments.checkpoint):
+                raise ConfigError(f"{option}: {path} is the checkpoint itself; name another file")
     if arguments.slim:
         save_slim(
             arguments.slim,
@@ -82,8 +84,6 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
         raise ConfigError("--output, --results: only with --safetensors")
     if not arguments.onnx and (arguments.preprocess or arguments.normalize or arguments.images):
         raise ConfigError("--preprocess, --normalize, --images: only with --onnx FILE")
-    if arguments.slim and arguments.slim.resolve() == Path(arguments.checkpoint).resolve():
-        raise ConfigError(f"--slim: {arguments.slim} is the checkpoint itself; name another file")
 
 
 def export_folder(arguments: argparse.Namespace) -> None:
