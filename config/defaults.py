@@ -178,7 +178,7 @@ _C.TEST.NECK_FEAT = "after"  # retrieval features before | after the BNNecks
 _C.TEST.FEAT_NORM = True  # compare L2-normalized features
 _C.TEST.IGNORE_SAME_CAMERA = True  # drop gallery images of the query's identity and camera
 _C.TEST.MULTI_QUERY = False  # True = average the queries of each identity and camera
-_C.TEST.BEFORE_TRAINING = False  # True = training also evaluates the untrained model
+_C.TEST.BEFORE_TRAINING = False  # True = training also evaluates the model it starts from
 _C.TEST.CHUNK_MB = 512  # memory limit for a block of the distance matrix, in MB
 _C.TEST.RE_RANKING = False  # True = k-reciprocal re-ranking
 _C.TEST.RE_RANKING_K1 = 50  # size of the reciprocal neighbour sets

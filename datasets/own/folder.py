@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 from datasets.own.cameras import doubt_cameras, find_camera
 from datasets.own.entries import Entry, assemble_splits
 from datasets.own.table import UNKNOWN_NAME, is_table, read_csv
-from datasets.readers.image_files import describe_unread, find_files, is_image
+from datasets.readers.image_files import describe_unread, find_files
 from datasets.readers.market1501 import SPLIT_FOLDERS, read_market_tree
 from datasets.records import DataSplits
 
@@ -45,10 +46,9 @@ def read_own_data(path: Path, *, tested_only: bool = False) -> DataSplits:
     """
     if is_table(path):
         return read_csv(path, tested_only=tested_only)
-    if all((path / folder).is_dir() for folder in SPLIT_FOLDERS):
-        splits = read_market_tree(own_data_name(path), path)
-    else:
-        splits = read_folder(path, tested_only=tested_only)
+    if not all((path / folder).is_dir() for folder in SPLIT_FOLDERS):
+        return read_folder(path, tested_only=tested_only)
+    splits = read_market_tree(own_data_name(path), path)
     return replace(splits, unread=tuple(map(str, find_files(path).unread)))
 
 
@@ -69,14 +69,15 @@ def read_folder(folder: Path, *, tested_only: bool = False) -> DataSplits:
         ValueError: an identity's folder holds only folders; see `assemble_splits`.
     """
     name = own_data_name(folder)
-    split_folders = _find_split_folders(folder) or [(folder, "")]
+    found = find_files(folder)
+    split_folders = _find_split_folders(folder, found.images) or [(folder, "")]
     entries = [
         replace(entry, split=split)
         for subfolder, split in split_folders
-        for entry in _list_identities(name, subfolder)
+        for entry in _list_identities(name, subfolder, found.images)
     ]
     if not entries:
-        unread = describe_unread(find_files(folder).unread)
+        unread = describe_unread(found.unread)
         raise FileNotFoundError(
             f"own data {name}: no images in subfolders of {folder}"
             f"{unread and f' ({unread})'}; expected "
@@ -84,6 +85,9 @@ def read_folder(folder: Path, *, tested_only: bool = False) -> DataSplits:
             f"{folder}/{{train,query,gallery}}/<identity>/<image>.jpg or, to train without labels "
             f"(train_dsgl.py), {folder}/train/unknown/<image>.jpg"
         )
+    loose = sum(image.parent in (folder, *dict(split_folders)) for image in found.images)
+    if loose:
+        logger.warning("own data %s: ignored %d images outside identity folders", folder, loose)
     _doubt_identities(folder, sorted({entry.identity for entry in entries}))
     entries = doubt_cameras(name, entries)
     cameras = {entry.camera for entry in entries}
@@ -94,7 +98,8 @@ def read_folder(folder: Path, *, tested_only: bool = False) -> DataSplits:
         len(entries),
         "cameras unknown" if "" in cameras else f"{len(cameras)} cameras from file names",
     )
-    return assemble_splits(name, entries, tested_only=tested_only)
+    splits = assemble_splits(name, entries, tested_only=tested_only)
+    return replace(splits, unread=tuple(map(str, found.unread)))
 
 
 def _doubt_identities(folder: Path, names: list[str]) -> None:
@@ -110,9 +115,13 @@ def _doubt_identities(folder: Path, names: list[str]) -> None:
         )
 
 
-def _find_split_folders(folder: Path) -> list[tuple[Path, str]]:
+def _find_split_folders(folder: Path, images: Sequence[Path]) -> list[tuple[Path, str]]:
     """Split folders and their splits; empty if the folder holds identities."""
-    subfolders = {path: path.name.lower() for path in _list_folders(folder)}
+    subfolders = {
+        path: path.name.lower()
+        for path in sorted(folder.iterdir())
+        if path.is_dir() and not path.name.startswith(".")
+    }
     names = set(subfolders.values())
     splits = {FOLDER_SPLITS.get(name, "") for name in names}
     if not {"query", "gallery"} <= splits and not names <= {*FOLDER_SPLITS, *OTHER_SPLITS}:
@@ -121,27 +130,25 @@ def _find_split_folders(folder: Path) -> list[tuple[Path, str]]:
         return []
     for path, name in subfolders.items():
         if name not in FOLDER_SPLITS:
-            count = len(find_files(path).images)
+            count = sum(path in image.parents for image in images)
             logger.warning("own data %s: left out %s/ with %d images", folder, path.name, count)
     return [(p, FOLDER_SPLITS[name]) for p, name in subfolders.items() if name in FOLDER_SPLITS]
 
 
-def _list_folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _list_identities(name: str, folder: Path) -> list[Entry]:
+def _list_identities(name: str, folder: Path, images: Sequence[Path]) -> list[Entry]:
     """The images of a folder's subfolders, each named after an identity."""
-    loose = sum(is_image(path) for path in folder.iterdir() if path.is_file())
-    if loose:
-        logger.warning("own data %s: ignored %d images outside identity folders", folder, loose)
-    entries = []
-    for identity in _list_folders(folder):
-        images = find_files(identity).images
-        if images and identity.name != UNKNOWN_NAME:
-            _check_depth(name, identity, images)
-        entries += [Entry(image, identity.name, find_camera(image)) for image in images]
-    return entries
+    by_identity: dict[Path, list[Path]] = defaultdict(list)
+    for image in images:
+        if image.is_relative_to(folder) and image.parent != folder:
+            by_identity[folder / image.relative_to(folder).parts[0]].append(image)
+    for identity, own in by_identity.items():
+        if identity.name != UNKNOWN_NAME:
+            _check_depth(name, identity, own)
+    return [
+        Entry(image, identity.name, find_camera(image))
+        for identity, own in by_identity.items()
+        for image in own
+    ]
 
 
 def _check_depth(name: str, identity: Path, images: Sequence[Path]) -> None:

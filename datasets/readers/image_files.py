@@ -75,12 +75,15 @@ class FoundFiles:
 
 
 def find_files(folder: Path) -> FoundFiles:
-    """The files in and below a folder; links are followed, but not to a folder around them."""
+    """The files in and below a folder, without those of hidden folders.
+
+    Links are followed, but not to a folder around them.
+    """
     found = FoundFiles([], [])
     for path in sorted(_walk(folder, ())):
         if is_image(path):
             found.images.append(path)
-        elif not _is_side_file(path.relative_to(folder)):
+        elif not _is_side_file(path):
             found.unread.append(path)
     return found
 
@@ -92,15 +95,15 @@ def _walk(folder: Path, around: tuple[Path, ...]) -> Iterator[Path]:
         return
     for path in folder.iterdir():
         if path.is_dir():
-            yield from _walk(path, (*around, real))
+            if not path.name.startswith("."):
+                yield from _walk(path, (*around, real))
         elif path.is_file():
             yield path
 
 
 def _is_side_file(path: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.parts)
-    known = path.suffix.lower() in _SIDE_SUFFIXES or path.name.lower().startswith(_SIDE_NAMES)
-    return hidden or known
+    name = path.name.lower()
+    return name.startswith((".", *_SIDE_NAMES)) or path.suffix.lower() in _SIDE_SUFFIXES
 
 
 def describe_unread(paths: Iterable[Path | str]) -> str:

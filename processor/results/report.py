@@ -96,7 +96,7 @@ def _target_dict(target: TargetResult) -> dict[str, Any]:
     by_name = {target.names.get(pid, str(pid)): mAP for pid, mAP in first.by_pid.items()}
     return {
         **_nested(target.scores()),
-        "std": _nested(target.deviations()),
+        "std": _nested(target.deviations()) if len(target.splits) > 1 else None,
         "num_queries": first.num_queries,
         "num_valid_queries": first.num_valid_queries,
         "splits": len(target.splits),

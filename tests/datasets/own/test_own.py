@@ -54,7 +54,7 @@ def test_folder_reads_images_recursively_and_skips_other_files(tmp_path):
         tmp_path,
         *("a/1.JPG", "a/day1/2.jpeg", "a/day1/x/3.png", "b/1.bmp", "c/1.WebP", "c/2.jpg"),
         *("d/1.jpg", "d/notes.txt", "a/Thumbs.db", "loose.jpg", ".cache/x/1.jpg", "b/._1.jpg"),
-        *("query.txt", "d/2.jpg"),
+        *("query.txt", "d/2.jpg", "d/.thumbnails/2.jpg"),
     )
     names = sorted(Path(s.path).name for s in every(read_folder(tmp_path)))
     assert names == sorted(
@@ -127,6 +127,14 @@ def test_folder_may_be_for_training_or_testing_only(tmp_path):
     training, test = read_folder(tmp_path / "one"), read_folder(tmp_path / "two")
     assert [len(part) for part in (training.train, training.query, training.gallery)] == [1, 0, 0]
     assert [len(part) for part in (test.train, test.query, test.gallery)] == [0, 1, 1]
+
+
+def test_images_outside_split_and_identity_folders_are_counted(tmp_path, caplog):
+    names = [f"{split}/{pid}/{i}.jpg" for split in ("query", "test") for pid in "xy" for i in "12"]
+    make_files(tmp_path, *names, "a.jpg", "query/b.jpg", "test/c.jpg")
+    splits = read_folder(tmp_path)
+    assert len(every(splits)) == 8
+    assert "ignored 3 images outside identity folders" in caplog.text
 
 
 def test_gallery_without_query_is_an_error(tmp_path):

@@ -41,6 +41,7 @@ def test_json_has_targets_and_their_average(report):
     assert own["mINP"] == pytest.approx(0.25)
     assert own["cmc"] == {"1": 0.5, "5": 0.75, "10": 0.75}
     assert (own["num_queries"], own["num_valid_queries"], own["splits"]) == (10, 8, 2)
+    assert content["targets"]["market1501"]["std"] is None  # a single split has no deviation
     assert own["std"]["mAP"] == pytest.approx(0.1)
     assert own["std"]["cmc"] == {"1": 0, "5": 0, "10": 0}
     assert own["notes"] == ["a remark"]
