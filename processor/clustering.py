@@ -178,11 +178,9 @@ def group(distance: sparse.csr_array, eps: float, min_samples: int = 4) -> np.nd
     graph = _sorted_graph(distance, eps)
     labels = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed").fit_predict(graph)
     if labels.max() == OUTLIER:
-        nearest = _closest_core(distance, min_samples)  # min_samples > 1, else each image is a core
         raise PoorClusteringError(
-            f"no cluster: all {len(labels)} images are outliers at DSGL.EPS {eps}; raise it "
-            f"above {nearest:.2f}, where the first {min_samples} images form a cluster, or lower "
-            "DSGL.MIN_SAMPLES"
+            f"no cluster: all {len(labels)} images are outliers at DSGL.EPS {eps}; raise "
+            "it, or lower DSGL.MIN_SAMPLES"
         )
     return labels.astype(np.int64)
 
@@ -202,17 +200,6 @@ def _sorted_graph(distance: sparse.csr_array, largest: float) -> sparse.csr_arra
         parts.append(sparse.csr_array((values, (rows, columns)), shape=block.shape))
     graph = sparse.vstack(parts, format="csr")
     return sort_graph_by_row_values(graph, copy=False, warn_when_not_sorted=False)
-
-
-def _closest_core(distance: sparse.csr_array, min_samples: int) -> float:
-    """The smallest eps with a core image; 1 if no image has enough stored neighbours."""
-    closest = 1.0
-    for i in range(distance.shape[0]):
-        mine = slice(distance.indptr[i], distance.indptr[i + 1])
-        others = distance.data[mine][distance.indices[mine] != i]
-        if len(others) >= min_samples - 1:
-            closest = min(closest, float(np.partition(others, min_samples - 2)[min_samples - 2]))
-    return closest
 
 
 @dataclass(frozen=True, slots=True)

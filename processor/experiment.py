@@ -93,7 +93,7 @@ def _train(cfg: CfgNode, cleanup: ExitStack) -> EvaluationReport:
     start = find_starting_point(cfg, output)
     with distributed.first_process_first():  # it draws or extracts images that others find
         plan = plan_run(cfg)
-    images_now = check_same_images(cfg, plan.data, start)
+    hashes = check_same_images(cfg, plan.data, start)
     stop = cleanup.enter_context(StopRequest())
     evaluator = build_evaluator(cfg, plan.targets, precision, stop)
     images = _build_images(cfg, plan.data, device, stop)
@@ -118,7 +118,7 @@ def _train(cfg: CfgNode, cleanup: ExitStack) -> EvaluationReport:
         meta=describe_training(cfg, plan.data),
         seed=cfg.SOLVER.SEED,
         evaluate=(lambda: evaluator(model)) if plan.targets else None,
-        images=images_now,
+        image_hashes=hashes,
     )
     if cfg.TEST.BEFORE_TRAINING and not state:
         trainer.evaluate_before_training()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -9,10 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from datasets.records import Sample
+from config.text import encode
+from datasets.checks.equal_files import FileMemory
 from datasets.sources import TrainingSet
-
-_MIDDLE = 1024  # bytes of a file that are compared, besides its size
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,21 @@ class Changes:
 def describe_images(data: TrainingSet) -> Tensor:
     """(N, 2) int64: per image, a hash of its place and one of its identity, camera and content.
 
-    The place is the source with the last two parts of the path, so that a data root may move. Of
-    the content, size and 1 KB in the middle count.
+    The place is the source with the last two parts of the path, so that a data root may move; of
+    equal places, the second is another one. Of the content, size and 4 KB in the middle count.
     """
-    rows = {}
-    for sample, domain in zip(data.samples, data.domains, strict=True):
+    images = sorted(zip(data.samples, data.domains, strict=True), key=lambda pair: pair[0].path)
+    paths = [sample.path for sample, _ in images]
+    memory = FileMemory()
+    contents = zip(memory.sizes(paths), memory.middles(paths), strict=True)
+    seen = Counter[str]()
+    rows = []
+    for (sample, domain), content in zip(images, contents, strict=True):
         place = f"{data.names[domain]}/{'/'.join(Path(sample.path).parts[-2:])}"
-        rows[_hash(place.encode(errors="surrogateescape"))] = _hash(_describe(sample))
-    return torch.tensor(sorted(rows.items()), dtype=torch.long).view(-1, 2)
+        seen[place] += 1
+        facts = (sample.identity, sample.camera, sample.viewid, *content)
+        rows.append((_hash(f"{place}\n{seen[place]}"), _hash("\n".join(map(str, facts)))))
+    return torch.tensor(sorted(rows), dtype=torch.long).view(-1, 2)
 
 
 def compare_images(before: Tensor, now: Tensor) -> Changes:
@@ -61,18 +68,5 @@ def compare_images(before: Tensor, now: Tensor) -> Changes:
     return Changes(len(old.keys() - new.keys()), len(new.keys() - old.keys()), changed, len(old))
 
 
-def _describe(sample: Sample) -> bytes:
-    names = f"{sample.identity}\n{sample.camera}\n{sample.viewid}\n".encode(
-        errors="surrogateescape"
-    )
-    try:
-        size = Path(sample.path).stat().st_size
-        with Path(sample.path).open("rb") as file:
-            file.seek(max(size - _MIDDLE, 0) // 2)
-            return names + f"{size}\n".encode() + file.read(_MIDDLE)
-    except OSError:  # a missing file is an error of the run or left out, as the options say
-        return names
-
-
-def _hash(content: bytes) -> int:
-    return int.from_bytes(sha256(content).digest()[:8], "little", signed=True)
+def _hash(text: str) -> int:
+    return int.from_bytes(sha256(encode(text)).digest()[:8], "little", signed=True)

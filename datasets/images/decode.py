@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 import zlib
 from typing import BinaryIO
@@ -17,6 +18,9 @@ DECODING_ERRORS = (
     *(OSError, EOFError, SyntaxError, ValueError, RuntimeError, LookupError, TypeError),
     *(AttributeError, ArithmeticError, struct.error, zlib.error, Image.DecompressionBombError),
 )
+
+# Too many open files, no memory, a network that lost the file: no reason to leave an image out.
+_NOT_OF_THE_FILE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ESTALE)
 
 BACKGROUND = (255, 255, 255)
 """RGB, 0..255: what transparent images are laid on."""
@@ -53,11 +57,14 @@ def read_image(
 
     Raises:
         BadImageError: names the file and the remedy.
+        OSError: the system is short of something.
     """
     try:
         with Image.open(file, formats=image_formats()) as image:
             return to_rgb(image)
     except DECODING_ERRORS as error:
+        if isinstance(error, OSError) and error.errno in _NOT_OF_THE_FILE:
+            raise
         raise BadImageError(
             f"cannot decode the image {printable(name or str(file))} ({printable(str(error))}); "
             f"replace or remove it, or {remedy} to leave such files out"

@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 SPLITS = ("train", "query", "gallery")
 BOTH = "both"  # query and gallery
 JUNK = "-1"  # the identity of images that nobody should use
+UNKNOWN_NAME = "unknown"  # the identity of images that nobody has told apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ def assemble_splits(name: str, entries: list[Entry], *, tested_only: bool) -> Da
     Identities and cameras keep their names. If an image has no camera, all cameras count as
     unknown. As in the benchmarks, images of identity -1 are junk and left out, and those of
     identity 0 (or 0000) are distractors, which are in the gallery only; but where the identities
-    are 0, 1, 2, ... without a gap, 0 is one of them.
+    are 0, 1, 2, ... without a gap, 0 is one of them. Images of identity "unknown" are left out,
+    unless there is no other to train on.
 
     Args:
         name: of the data.
@@ -48,22 +50,43 @@ def assemble_splits(name: str, entries: list[Entry], *, tested_only: bool) -> Da
     Raises:
         ValueError: nothing but junk; see `_check_given_split` and `split_own_data`.
     """
-    kept = [entry for entry in entries if entry.identity != JUNK]
-    if not kept:
+    people = [entry for entry in entries if entry.identity != JUNK]
+    if not people:
         raise ValueError(f"own data {name}: all {len(entries)} images are junk (identity {JUNK})")
+    kept = _without_unknown(name, people)
     samples = _number_entries(kept)
     distractors = _find_distractors(samples)
     if kept[0].split:
         splits = _take_given_split(name, kept, samples, distractors)
     else:
         draw = draw_test_only if tested_only else split_own_data
-        people = [sample for sample in samples if sample.pid not in distractors]
-        splits = draw(people, name=name, encounters=_number_encounters(name, kept, samples))
-        others = [sample for sample in samples if sample.pid in distractors]
-        splits = replace(splits, gallery=[*splits.gallery, *others])
+        others = [sample for sample in samples if sample.pid not in distractors]
+        splits = draw(others, name=name, encounters=_number_encounters(name, kept, samples))
+        background = [sample for sample in samples if sample.pid in distractors]
+        splits = replace(splits, gallery=[*splits.gallery, *background])
     splits = replace(splits, distractors=distractors)
-    notes = [*splits.notes, *_describe(kept, splits, len(entries) - len(kept))]
+    notes = [*splits.notes, *_describe(kept, splits, len(entries) - len(people))]
     return replace(splits, notes=tuple(notes))
+
+
+def is_unknown(identity: str) -> bool:
+    """Whether a name stands for all images that nobody has told apart."""
+    return identity.lower() == UNKNOWN_NAME
+
+
+def _without_unknown(name: str, entries: Sequence[Entry]) -> list[Entry]:
+    """The entries whose identity is known; training images without it stay if they are alone."""
+    trained = [entry for entry in entries if entry.split in ("", "train")]
+    alone = all(is_unknown(entry.identity) for entry in trained)
+    kept = [
+        entry
+        for entry in entries
+        if not is_unknown(entry.identity) or (alone and entry.split in ("", "train"))
+    ]
+    if len(kept) < len(entries):
+        count = len(entries) - len(kept)
+        logger.warning("own data %s: %d images of identity unknown left out", name, count)
+    return kept
 
 
 def _number_entries(entries: Sequence[Entry]) -> list[Sample]:

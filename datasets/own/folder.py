@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from datasets.own.cameras import doubt_cameras, find_camera
-from datasets.own.entries import Entry, assemble_splits
-from datasets.own.table import UNKNOWN_NAME, is_table, read_csv
+from datasets.own.entries import Entry, assemble_splits, is_unknown
+from datasets.own.table import is_table, read_csv
 from datasets.readers.image_files import describe_unread, find_files
 from datasets.readers.market1501 import SPLIT_FOLDERS, read_market_tree
 from datasets.records import DataSplits
@@ -142,7 +142,7 @@ def _list_identities(name: str, folder: Path, images: Sequence[Path]) -> list[En
         if image.is_relative_to(folder) and image.parent != folder:
             by_identity[folder / image.relative_to(folder).parts[0]].append(image)
     for identity, own in by_identity.items():
-        if identity.name != UNKNOWN_NAME:
+        if not is_unknown(identity.name):
             _check_depth(name, identity, own)
     return [
         Entry(image, identity.name, find_camera(image))

@@ -46,7 +46,6 @@ _OTHER_DATE = re.compile(  # 31.1.2026, 1/31/26, 31 Jan 2026, January 31, 2026
 )
 DELIMITERS = ",;\t"
 MISSING = ("None", "nan", "NaT", "<NA>")  # cells without a value, in DataFrames
-UNKNOWN_NAME = "unknown"  # of animals that nobody has told apart, in wildlife-datasets
 
 
 @runtime_checkable
@@ -88,7 +87,7 @@ def read_csv(file: Path, *, tested_only: bool = False) -> DataSplits:
     Raises:
         ValueError: the header or a row is wrong; names file and line.
     """
-    entries = _labelled(str(file), read_csv_entries(file))
+    entries = _check_splits(str(file), read_csv_entries(file))
     return assemble_splits(file.stem, entries, tested_only=tested_only)
 
 
@@ -106,7 +105,7 @@ def read_frame(frame: DataFrame, folder: Path, *, tested_only: bool = False) -> 
     )
     source = "the table"
     table = Table(source, folder, "columns", [str(column) for column in frame.columns], rows)
-    entries = _labelled(source, read_entries(table))
+    entries = _check_splits(source, read_entries(table))
     return assemble_splits("table", entries, tested_only=tested_only)
 
 
@@ -266,17 +265,9 @@ class _Row:
         return ValueError(printable(f"{self.place}: {text}"))
 
 
-def _labelled(source: str, entries: Mapping[str, Entry]) -> list[Entry]:
-    """The entries to make splits of: without identity "unknown", unless there is no other.
-
-    Raises:
-        ValueError: only some rows have a split.
-    """
+def _check_splits(source: str, entries: Mapping[str, Entry]) -> list[Entry]:
+    """The entries; raises ValueError if only some rows have a split."""
     missing = [number for number, entry in entries.items() if not entry.split]
     if 0 < len(missing) < len(entries):
         raise ValueError(f"{source}, {missing[0]}: split is empty; give it in every row or in none")
-    known = [entry for entry in entries.values() if entry.identity.lower() != UNKNOWN_NAME]
-    if known and len(known) < len(entries):
-        count = len(entries) - len(known)
-        logger.warning("%s: %d images of identity %r left out", source, count, UNKNOWN_NAME)
-    return known or list(entries.values())
+    return list(entries.values())

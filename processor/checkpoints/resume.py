@@ -119,7 +119,7 @@ def check_same_images(cfg: CfgNode, data: TrainingSet, start: StartingPoint) -> 
     if not distributed.is_first():
         return None
     now = describe_images(data)
-    before = start.training.get("images", now)
+    before = start.training.get("image_hashes", now)
     changes = compare_images(before, now)
     if not changes:
         return now

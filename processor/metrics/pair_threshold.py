@@ -62,7 +62,8 @@ def find_threshold(
         far: above 0 and below 1.
 
     Raises:
-        ValueError: lengths that differ, `far` out of range, no pair of one kind.
+        ValueError: lengths that differ, `far` out of range, no pair of one kind, or more than
+            `far` of the pairs of two names are at distance 0.
     """
     if not 0 < far < 1:
         raise ValueError(f"far: expected above 0 and below 1, got {far}")
@@ -94,12 +95,17 @@ def find_threshold(
             raise ValueError(f"find_threshold: no two images of {kind}{apart}")
     verified = count_exactly(totals, count, (far,), unit.device)
     point, counts = verified.at_far[far], verified.counts
+    if point.threshold < 0:
+        raise ValueError(
+            f"find_threshold: more than {far:.2%} of the pairs of two names are at distance 0, so "
+            "no threshold separates them: look for equal images under two names"
+        )
     # Between the last accepted pair and the first one that would be too many, whose predecessor the
     # limit is: rounding must not move a pair across.
     accepted = counts.limits[counts.limits <= point.threshold]
     occupied = np.flatnonzero((counts.genuine + counts.impostor)[: len(accepted)])
     last = float(accepted[occupied[-1]]) if len(occupied) else 0.0
-    distance = (last**0.5 + max(point.threshold, 0.0) ** 0.5) / 2
+    distance = (last**0.5 + point.threshold**0.5) / 2
     return Threshold(
         distance, point.far, point.tar, verified.eer, verified.num_genuine, verified.num_impostor
     )

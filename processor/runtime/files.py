@@ -80,7 +80,7 @@ def _remove_leftovers(folder: Path) -> None:
         except OSError:  # another process was faster, or it belongs to another user
             continue
         try:
-            abandoned = try_lock(descriptor)
+            abandoned = try_lock(descriptor, without_locks=False)
         finally:
             os.close(descriptor)
         if abandoned:

@@ -47,16 +47,19 @@ def locked_folder(folder: Path, option: str, *, wait: float = 0) -> Iterator[Non
     """
     check_output_folder(folder, option)
     absent = [x for x in (folder, *folder.parents) if not x.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK_FILE
     descriptor = _lock(path, option, time.monotonic() + wait)
     _HELD.add(descriptor)
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
         _HELD.discard(descriptor)
-        os.close(descriptor)
+        if sys.platform == "win32":  # which does not remove an open file
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+        else:  # before another process can take it
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
         with suppress(OSError):  # in use
             for made in absent:
                 made.rmdir()
@@ -65,7 +68,11 @@ def locked_folder(folder: Path, option: str, *, wait: float = 0) -> Iterator[Non
 def _lock(path: Path, option: str, end: float) -> int:
     """Create and lock a file; raises as `locked_folder`."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINKS, 0o666)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINKS, 0o666)
+        except FileNotFoundError:  # its owner has just removed the folder
+            continue
         if try_lock(descriptor):
             if _is_open_at(descriptor, path):
                 _write_owner(descriptor)
@@ -93,10 +100,12 @@ def open_exclusively(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINKS, 0o666)
 
 
-def try_lock(descriptor: int) -> bool:
+def try_lock(descriptor: int, *, without_locks: bool = True) -> bool:
     """Lock an open file until it is closed; False if another process has locked it.
 
-    On a file system without locks nothing is locked; the log says so.
+    Args:
+        descriptor: of the file.
+        without_locks: the answer on a file system that has no locks; the log says so.
     """
     try:
         if sys.platform == "win32":
@@ -112,6 +121,7 @@ def try_lock(descriptor: int) -> bool:
         if error.errno in _BUSY:
             return False
         logger.debug("no locks on this file system: %s", error)
+        return without_locks
     return True
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch import Tensor
 from config.text import ERRORS
 from datasets.records import Sample
 from processor.runtime.files import atomic_file, errors_named, write_json
+from processor.runtime.lock import try_lock
 from processor.search.feature_record import (
     FORMAT,
     NUMBERS_ONLY,
@@ -93,7 +95,8 @@ class FeatureFile:
         record: of the features; an existing file must have the same record.
 
     Raises:
-        ValueError: the file exists with other features, or was not written by this class.
+        ValueError: the file exists with other features, was not written by this class, or is being
+            written by another process.
     """
 
     def __init__(self, path: Path, dim: int, record: Record) -> None:
@@ -101,19 +104,37 @@ class FeatureFile:
         self._dim = dim
         self._record: Record = {**PROGRESS, "bad_images": []}
         sidecars = (_csv_of(path), _json_of(path))
-        if sidecars[1].is_file():
-            found = read_record(path)
-            check_same_record(path, found, record)
-            self._record = found
-        else:
+        if not sidecars[1].is_file():
             for file in (path, *sidecars):
                 if file.exists():
                     raise ValueError(f"{file} exists and would be overwritten; choose another name")
             path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        self._matrix = path.open("r+b")
+        try:
+            if not try_lock(self._matrix.fileno()):
+                raise ValueError(
+                    f"{path} is being written by another process; wait for its end, or choose "
+                    "another name"
+                )
+            self._continue(sidecars[1], record)
+            _go_to(self._matrix, HEADER_BYTES + 4 * dim * self.rows, self.rows)
+            sidecars[0].touch()
+            self._table = sidecars[0].open("r+b")
+            _go_to(self._table, self._record["csv_bytes"], self.rows)
+        except BaseException:
+            self._matrix.close()
+            raise
+
+    def _continue(self, sidecar: Path, record: Record) -> None:
+        """Take over the record of an interrupted extraction that had come to its first batch."""
+        found = read_record(self.path) if sidecar.is_file() else self._record
+        if found["images_done"]:
+            check_same_record(self.path, found, record)
+            self._record = found
+        else:
             self._record |= record
-            write_json(sidecars[1], self._record)
-        self._matrix = _open_at(path, HEADER_BYTES + 4 * dim * self.rows)
-        self._table = _open_at(sidecars[0], self._record["csv_bytes"])
+            write_json(sidecar, self._record)
 
     @property
     def rows(self) -> int:
@@ -171,9 +192,10 @@ class FeatureFile:
         npy_format.write_array_header_1_0(self._matrix, header)
         assert self._matrix.tell() == HEADER_BYTES
         self._matrix.seek(end)
-        self._matrix.flush()
         self._table.write(_csv_lines(samples, with_header=not self._table.tell()))
-        self._table.flush()
+        for file in (self._matrix, self._table):  # on the disk before the record counts them
+            file.flush()
+            os.fsync(file.fileno())
         self._record["rows"] = rows
         self._record["images_done"] += len(samples) + len(bad_images)
         self._record["csv_bytes"] = self._table.tell()
@@ -283,13 +305,17 @@ def _json_of(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def _open_at(path: Path, size: int) -> io.BufferedRandom:
-    """Open a file, cut to `size` bytes, for writing at its end."""
-    path.touch()
-    file = path.open("r+b")
+def _go_to(file: io.BufferedRandom, size: int, rows: int) -> None:
+    """Cut an open file to `size` bytes, which hold `rows`, and go to its end.
+
+    Raises:
+        ValueError: the file is shorter than that.
+    """
+    found = file.seek(0, io.SEEK_END)
+    if rows and found < size:
+        raise ValueError(f"{file.name}: {found:,} bytes, its record counts {size:,}; {REDO}")
     file.truncate(size)
     file.seek(size)
-    return file
 
 
 def _csv_lines(samples: Sequence[Sample], *, with_header: bool) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,9 +21,10 @@ from processor.runtime.files import atomic_file, make_folder, write_json
 from processor.search.exact import search
 from processor.search.faiss_index import FaissIndex
 from processor.search.feature_record import check_same_model
-from processor.search.gallery_file import FORMAT, read_features, read_record
+from processor.search.gallery_file import FORMAT, read_gallery, read_record
 
 RECORD_FILE = "gallery.json"
+DIGITS = 16  # of the hash in the name of the features' file
 WAIT = 60.0  # seconds that a program waits for another one to finish its change
 
 
@@ -65,14 +65,12 @@ def _as_name(name: Any) -> str:
     return str(name)
 
 
-def _features_of(folder: Path) -> str:
-    """The name of the file of features of the gallery in a folder; empty without one."""
-    path = folder / RECORD_FILE
-    return (
-        Path(json.loads(path.read_text(encoding="utf-8"))["features"]).name
-        if path.is_file()
-        else ""
-    )
+def _as_camera(camera: Any) -> str | int | None:
+    value = camera.item() if isinstance(camera, np.generic | Tensor) else camera
+    whole = int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(whole, bool) or not isinstance(whole, str | int | None):
+        raise ValueError(f"cameras: {camera!r} is neither a name nor a whole number")
+    return whole
 
 
 class Gallery:
@@ -123,16 +121,14 @@ class Gallery:
             The keys of the new rows; a key is never used again.
 
         Raises:
-            ValueError: lengths or widths that differ, features that are not finite.
+            ValueError: lengths or widths that differ, features that are not finite, a name that
+                is missing, a camera that is neither text nor a whole number.
         """
         features = self._as_features(images_or_features)
         count = len(features)
-        labels = [names] * count if isinstance(names, str) else list(map(_as_name, names))
-        places = (
-            [None] * count
-            if cameras is None
-            else [place.item() if isinstance(place, np.generic) else place for place in cameras]
-        )
+        given = [names] * count if isinstance(names, str) else names
+        labels = list(map(_as_name, given))
+        places = list(map(_as_camera, [None] * count if cameras is None else cameras))
         for option, values in (("names", labels), ("cameras", places)):
             if len(values) != count:
                 raise ValueError(f"{option}: {len(values)} for {count} rows")
@@ -240,11 +236,17 @@ class Gallery:
         return [x[0].name if x and x[0].distance <= limit else None for x in found]
 
     def save(self, folder: str | Path) -> None:
-        """Write gallery.json and the features; a gallery of that folder is replaced atomically."""
+        """Write gallery.json and the features; a gallery of that folder is replaced atomically.
+
+        Raises:
+            ValueError: the gallery of that folder is damaged.
+        """
         folder = Path(folder)
         make_folder(folder, "gallery")
+        if (folder / RECORD_FILE).is_file():
+            read_record(folder / RECORD_FILE)  # not overwritten if it is something else
         used = self._features[: len(self)].contiguous().numpy()
-        name = f"features_{sha256(used.tobytes()).hexdigest()[:16]}.npy"
+        name = f"features_{sha256(used.tobytes()).hexdigest()[:DIGITS]}.npy"
         with atomic_file(folder / name) as partial, partial.open("wb") as file:
             np.save(file, used, allow_pickle=False)
         record = {
@@ -256,10 +258,10 @@ class Gallery:
             "cameras": self._cameras,
             "next_key": self._next_key,
         }
-        former = _features_of(folder)
         write_json(folder / RECORD_FILE, record)
-        if former not in ("", name):
-            (folder / former).unlink(missing_ok=True)
+        for former in folder.glob(f"features_{'[0-9a-f]' * DIGITS}.npy"):
+            if former.name != name:
+                former.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, folder: str | Path, extractor: FeatureExtractor | None = None) -> Gallery:
@@ -274,13 +276,10 @@ class Gallery:
             ValueError: a damaged gallery, or one of another model; names both.
         """
         path = Path(folder) / RECORD_FILE
-        if not path.is_file():
-            raise FileNotFoundError(f"no gallery in {folder}: {RECORD_FILE} is missing")
-        record = read_record(path)
+        record, features = read_gallery(path)
         if extractor is not None and record["model"]:
             check_same_model(path, record, _describe(extractor))
         columns = [record["names"], record["keys"], record["cameras"]]
-        features = read_features(path.with_name(Path(record["features"]).name), len(columns[0]))
         rising = all(a < b for a, b in pairwise([-1, *record["keys"], record["next_key"]]))
         if {len(column) for column in columns} != {len(features)} or not rising:
             raise ValueError(f"{path} is damaged: its rows do not fit its features")

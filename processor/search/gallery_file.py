@@ -23,6 +23,28 @@ _KINDS: dict[str, type] = {
 }
 
 
+def read_gallery(path: Path) -> tuple[dict[str, Any], np.ndarray]:
+    """The content of gallery.json and the (rows, D) features that it names.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a file is damaged.
+    """
+    while True:
+        if not path.is_file():
+            raise FileNotFoundError(f"no gallery in {path.parent}: {path.name} is missing")
+        record = read_record(path)
+        try:
+            features = path.with_name(Path(record["features"]).name)
+            return record, _read_features(features, len(record["names"]))
+        except FileNotFoundError as error:
+            if read_record(path)["features"] == record["features"]:
+                raise ValueError(
+                    f"{path} is damaged: {features.name} is missing; {REDO}"
+                ) from error
+            # else another program has replaced the gallery in between
+
+
 def read_record(path: Path) -> dict[str, Any]:
     """The content of gallery.json; raises ValueError if a field is damaged."""
     try:
@@ -38,7 +60,7 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def read_features(path: Path, rows: int) -> np.ndarray:
+def _read_features(path: Path, rows: int) -> np.ndarray:
     """(rows, D) features; raises ValueError if the file is damaged or of other rows."""
     # mapped first, as a damaged header may ask for any size
     found = map_npy(path, "r") if rows else np.empty((0, 0), "f4")

@@ -16,7 +16,7 @@ import numpy as np
 from datasets.records import UNKNOWN, Sample
 from model.weights.archive import check_archive_size
 
-REDO = "it is damaged or was changed; write it again"
+REDO = "write it again"
 _ROWS_AT_ONCE = 2**16
 _DAMAGE = (  # what NumPy and zipfile raise for bytes that make no sense
     *(ValueError, KeyError, TypeError, EOFError, MemoryError, OverflowError, SyntaxError),

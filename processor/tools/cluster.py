@@ -14,7 +14,7 @@ import torch
 
 from config.text import ERRORS
 from datasets.checks.outputs import check_output
-from datasets.own.table import UNKNOWN_NAME
+from datasets.own.entries import UNKNOWN_NAME
 from datasets.records import Sample
 from processor.clustering import OUTLIER, describe_clusters, group, jaccard_distance
 from processor.metrics.normalize import normalize_features

@@ -57,7 +57,8 @@ def run(arguments: argparse.Namespace) -> None:
     for option, path in (("--onnx", arguments.onnx), ("--slim", arguments.slim)):
         if path:
             check_output_file(path, option)
-            if path.exists() and path.samefile(arguments.checkpoint):
+            checkpoint = Path(arguments.checkpoint)
+            if path.exists() and checkpoint.exists() and path.samefile(checkpoint):
                 raise ConfigError(f"{option}: {path} is the checkpoint itself; name another file")
     if arguments.slim:
         save_slim(

@@ -19,7 +19,7 @@ from processor.search.extract import (
     extract_to_file,
     join_lists,
 )
-from processor.search.feature_file import StoredFeatures, read_features, read_record
+from processor.search.feature_file import StoredFeatures, read_features
 from processor.search.feature_record import check_same_model
 from processor.tools.command_line import place_file
 
@@ -59,27 +59,12 @@ def run(arguments: argparse.Namespace) -> None:
         output = output.with_suffix(".npy")
     extractor = open_extractor(arguments, normalize=not arguments.no_normalize)
     images = read_places(extractor, arguments.images)
-    _forget_empty(output)
     write = append_to_file if arguments.append else extract_to_file
     try:
         write(extractor, images, output, on_bad_image=extractor.cfg.INPUT.ON_BAD_IMAGE)
     except Interrupted:
         logger.info("%s: to continue, run the same command again", output)
         raise
-
-
-def _forget_empty(output: Path) -> None:
-    """Remove what an extraction that stopped before its first batch has left.
-
-    There is nothing to continue, and it would refuse other images.
-    """
-    growing = output
-    if output.suffix == ".npz":
-        growing = output.with_name(f".{output.stem}.partial.npy")
-    parts = [growing.with_suffix(suffix) for suffix in (".json", ".csv", ".npy")]
-    if parts[0].is_file() and not read_record(growing)["images_done"]:
-        for part in parts:
-            part.unlink(missing_ok=True)
 
 
 def read_places(extractor: Extractor, places: Sequence[str], *, by_folder: bool = False) -> Images:

@@ -59,6 +59,12 @@ class Findings:
             if row >= 0:
                 yield row, distance
 
+    def has_another(self, number: int) -> bool:
+        """Whether a query has a neighbour other than itself."""
+        own = self.query.samples[number].path
+        rows = (row for row, _ in self.of_query(number))
+        return any(not is_same_file(self.gallery.samples[row].path, own) for row in rows)
+
 
 def run(arguments: argparse.Namespace) -> None:
     """Search, and write the neighbours.
@@ -95,28 +101,21 @@ def run(arguments: argparse.Namespace) -> None:
     if threshold is not None:
         neighbours = neighbours.within(threshold.value)
         how["threshold"] = {"distance": threshold.value, "origin": threshold.origin}
-        rows = neighbours.indices.tolist()
-        paths = gallery.paths
-        found = sum(
-            any(row >= 0 and paths[row] != sample.path for row in own)
-            for sample, own in zip(query.samples, rows, strict=True)
-        )
-        logger.info("%d of %d queries have a match other than themselves", found, len(rows))
-    write_findings(Findings(query, gallery, neighbours), output, how)
+    findings = Findings(query, gallery, neighbours)
+    if threshold is not None:
+        found = sum(map(findings.has_another, range(len(query.samples))))
+        total = len(query.samples)
+        logger.info("%d of %d queries have a match other than themselves", found, total)
+    write_findings(findings, output, how)
     logger.info(
         "%d queries in %d images, written: %s", len(query.samples), len(gallery.samples), output
     )
 
 
 def _index_file(places: Sequence[str]) -> Path | None:
-    """The file of the gallery's index; an index older than the features is removed."""
+    """Where the index of a gallery of stored features is kept."""
     features = features_file(places)
-    if features is None:
-        return None
-    file = features.with_name(f"{features.name}.ivfpq.faiss")
-    if file.is_file() and file.stat().st_mtime_ns < features.stat().st_mtime_ns:
-        file.unlink()
-    return file
+    return None if features is None else features.with_name(f"{features.name}.ivfpq.faiss")
 
 
 def write_findings(findings: Findings, folder: Path, how: dict[str, Any]) -> None:
@@ -177,6 +176,11 @@ def _describe_neighbours(findings: Findings, number: int) -> Iterator[dict[str, 
         }
 
 
+def is_same_file(first: str, second: str) -> bool:
+    """Whether two paths, relative or by links, lead to one place."""
+    return first == second or Path(first).resolve() == Path(second).resolve()
+
+
 def _known(sample: Sample) -> dict[str, int | str]:
     """Numbers and names of identity and camera, where they are known."""
     known: dict[str, int | str] = {}
@@ -191,10 +195,9 @@ def _tiles(findings: Findings, number: int) -> list[Tile]:
     """A query and its nearest; the query itself, where the gallery holds it, is framed like it."""
     query = findings.query.samples[number]
     tiles = [Tile(query.path, ("query", *_name_image(query)), "query")]
-    itself = Path(query.path).resolve()
     for rank, (row, distance) in enumerate(findings.of_query(number), start=1):
         sample = findings.gallery.samples[row]
-        same = Path(sample.path).resolve() == itself
+        same = is_same_file(sample.path, query.path)
         marked = ("the query itself",) if same else ()
         caption = (f"rank {rank}", *marked, f"distance {distance:.3f}", *_name_image(sample))
         tiles.append(Tile(sample.path, caption, "query" if same else None))

@@ -43,6 +43,7 @@ class Trainer:
         seed: with stage and epoch, seeds every epoch.
         evaluate: scores the model on the targets; None = there are none.
         report: the latest evaluation.
+        image_hashes: `describe_images` of the training images, saved to resume on the same ones.
     """
 
     model: ReIDModel
@@ -55,7 +56,7 @@ class Trainer:
     seed: int
     evaluate: Callable[[], EvaluationReport] | None
     report: EvaluationReport | None = None
-    images: Tensor | None = None  # `describe_images`, to resume on the same data only
+    image_hashes: Tensor | None = None
     _table: EpochTable = field(default_factory=lambda: EpochTable(0), init=False, repr=False)
 
     def evaluate_before_training(self) -> None:
@@ -162,7 +163,7 @@ class Trainer:
             "scaler": self.precision.state_dict(),
             "random": random_state(),
             "extra": stage.extra_state(),
-            **({} if self.images is None else {"images": self.images}),
+            **({} if self.image_hashes is None else {"image_hashes": self.image_hashes}),
             **progress,
         }
         self._save(self.folder.last, self._meta(stage, epoch), training)

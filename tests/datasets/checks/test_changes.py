@@ -44,6 +44,22 @@ def test_deleted_and_added_images_are_counted(samples):
     assert changes(before, samples[1:]) == (1, 1, 0)
 
 
+def test_places_that_look_alike_are_two(tmp_path):
+    """Their last two parts are equal."""
+    samples = []
+    for identity in "ab":
+        path = tmp_path / identity / "day1" / "1.jpg"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(identity.encode() * 3000)
+        samples.append(Sample(str(path), 0, 0, -1, identity))
+    before = described(samples)
+    assert len(before) == 2
+    for sample in samples:
+        Path(sample.path).write_bytes(b"c")
+        assert changes(before, samples)[2] >= 1
+    assert changes(before, samples) == (0, 0, 2)
+
+
 @pytest.mark.parametrize("field", [{"pid_name": "x"}, {"camid_name": "x"}, {"viewid": 3}])
 def test_other_identity_camera_or_viewpoint_is_a_change(samples, field):
     before = described(samples)

@@ -1,5 +1,7 @@
 """Every kind of image file becomes the RGB image that viewers show, or a named error."""
 
+import errno
+import os
 import random
 from pathlib import Path
 
@@ -186,6 +188,16 @@ def test_broken_file_is_named_with_the_remedy(tmp_path, name):
         read_image(str(tmp_path / name))
     assert str(tmp_path / name) in str(error.value)
     assert "INPUT.ON_BAD_IMAGE skip" in str(error.value)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM, errno.ESTALE])
+def test_shortage_of_the_system_is_no_fault_of_the_file(monkeypatch, number):
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number), "a.jpg")
+
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        read_image("a.jpg")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::RuntimeWarning:PIL")

@@ -511,15 +511,26 @@ def test_incomplete_encounters_are_not_used_and_counted(tmp_path, caplog):
 
 
 def test_unknown_animals_are_left_out_and_counted(tmp_path, caplog):
-    rows = ["1.jpg,a,query", "2.jpg,a,gallery", "3.jpg,unknown,train", "4.jpg,Unknown,gallery"]
-    text = "\n".join(["path,pid,split", *rows])
-    images = [f"{number}.jpg" for number in range(1, 5)]
-    splits = read_csv(write_csv(tmp_path, text, *images))
-    assert [s.identity for s in every(splits)] == ["a", "a"]
-    assert "2 images of identity 'unknown' left out" in caplog.text
-    text = "path,pid,split\n1.jpg,unknown,train\n2.jpg,unknown,train"
-    splits = read_csv(write_csv(tmp_path, text))
-    assert len(splits.train) == 2  # to train on without labels
+    tests = ["1.jpg,a,query", "2.jpg,a,gallery", "4.jpg,Unknown,gallery"]
+    images = [f"{number}.jpg" for number in range(1, 6)]
+
+    def read(*rows):
+        return read_csv(write_csv(tmp_path, "\n".join(["path,pid,split", *rows]), *images))
+
+    splits = read(*tests, "3.jpg,unknown,train", "5.jpg,b,train")
+    assert [s.identity for s in every(splits)] == ["b", "a", "a"]
+    assert "2 images of identity unknown left out" in caplog.text
+    for rows in (tests[:0], tests):  # to train on without labels
+        splits = read(*rows, "3.jpg,unknown,train", "5.jpg,Unknown,train")
+        assert len(splits.train) == 2
+        assert len(splits.gallery) == bool(rows)
+
+
+def test_folder_of_unknown_images_is_no_identity(tmp_path, caplog):
+    make_files(tmp_path, *(f"{pid}/{i}.jpg" for pid in ("a", "b", "Unknown") for i in range(3)))
+    splits = read_own_data(tmp_path, tested_only=True)
+    assert {s.identity for s in every(splits)} == {"a", "b"}
+    assert "3 images of identity unknown left out" in caplog.text
 
 
 class Frame:

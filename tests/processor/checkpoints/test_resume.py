@@ -110,7 +110,7 @@ def test_noun_of_a_new_data_set_comes_from_its_record(monkeypatch, noun, names):
 def resumed():
     """A starting point whose training part knows two images."""
     images = torch.tensor([[1, 10], [2, 20]])
-    file = WeightsFile({}, training={"images": images})
+    file = WeightsFile({}, training={"image_hashes": images})
     return StartingPoint(Path("last.pth"), file, resumed=True)
 
 

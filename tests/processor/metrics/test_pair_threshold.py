@@ -65,3 +65,9 @@ def test_pairs_of_one_camera_do_not_count():
 def test_unusable_pairs_are_an_error(names, cameras, far, message):
     with pytest.raises(ValueError, match=message):
         find_threshold(np.eye(3), names, cameras, far)
+
+
+def test_equal_images_of_two_names_have_no_threshold():
+    same = np.ones((4, 3))
+    with pytest.raises(ValueError, match=r"more than 10.00% of the pairs of two names are at dis"):
+        find_threshold(same, ["a", "a", "b", "b"], far=0.1)

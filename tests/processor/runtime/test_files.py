@@ -76,3 +76,15 @@ def test_longest_name_can_be_written(tmp_path):
     path = tmp_path / ("n" * 251 + ".txt")
     write_text(path, "new")
     assert path.read_text() == "new"
+
+
+def test_nothing_is_taken_for_a_leftover_without_locks(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with atomic_file(tmp_path / "a.txt") as first:
+        first.write_text("one")
+        with atomic_file(tmp_path / "b.txt") as second:
+            second.write_text("two")
+    assert [(tmp_path / x).read_text() for x in ("a.txt", "b.txt")] == ["one", "two"]

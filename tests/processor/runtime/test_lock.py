@@ -102,3 +102,17 @@ def test_planted_link_is_not_followed(tmp_path):
     with pytest.raises(OSError, match="symbolic links"), locked_folder(run, "OUTPUT_DIR"):
         raise AssertionError
     assert victim.read_text() == "precious"
+
+
+def test_folder_that_its_owner_removes_can_be_waited_for(tmp_path):
+    folder = tmp_path / "new"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD.replace("60", "0.5"), str(folder)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "locked\n"
+        with locked_folder(folder, "--gallery", wait=60):
+            assert (folder / LOCK_FILE).is_file()
+    assert not (folder / LOCK_FILE).exists()

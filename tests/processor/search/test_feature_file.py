@@ -232,3 +232,43 @@ def test_full_disk_is_named_by_the_file_and_loses_no_earlier_rows(tmp_path, monk
 
 def _no_space(*_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_file_that_lost_rows_is_refused(tmp_path):
+    path = tmp_path / "f.npy"
+    write(path, BATCHES[:2])
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 1)
+    with pytest.raises(ValueError, match=r"f\.npy: 223 bytes, its record counts 224; write it aga"):
+        write(path)
+
+
+def test_rows_are_on_the_disk_before_the_record_counts_them(tmp_path, monkeypatch):
+    path = tmp_path / "f.npy"
+    synced = []
+    with FeatureFile(path, 3, RECORD) as file:
+        fsync = os.fsync
+        monkeypatch.setattr(
+            os, "fsync", lambda number: synced.append(os.fstat(number).st_ino) or fsync(number)
+        )
+        file.append(FEATURES[:4], SAMPLES[:4])
+    assert synced[:2] == [path.stat().st_ino, path.with_suffix(".csv").stat().st_ino]
+    assert path.with_suffix(".json").stat().st_ino in synced[2:]
+
+
+def test_file_that_another_process_writes_is_refused(tmp_path):
+    path = tmp_path / "f.npy"
+    with FeatureFile(path, 3, RECORD) as file:
+        for record in (RECORD, {**RECORD, "images": 4}):  # nothing is written yet
+            with pytest.raises(ValueError, match="is being written by another process; wait"):
+                FeatureFile(path, 3, record)
+        file.append(FEATURES, SAMPLES)
+    assert_complete(read_features(path))
+
+
+def test_file_without_a_batch_is_started_anew(tmp_path):
+    path = tmp_path / "f.npy"
+    with FeatureFile(path, 3, {**RECORD, "images": 4}):
+        pass
+    write(path)
+    assert_complete(read_features(path))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processor.metrics.pair_threshold import find_threshold
+from processor.search import gallery_file
 from processor.search.gallery import Gallery, Match
 
 DIM = 3
@@ -294,3 +296,64 @@ def test_names_cameras_and_thresholds_may_be_those_of_numpy_and_of_find_threshol
     for bad in (None, float("nan"), " "):
         with pytest.raises(ValueError, match="is not a name"):
             gallery.add(np.eye(3)[:1], [bad])
+    with pytest.raises(ValueError, match="is not a name"):
+        gallery.add(np.eye(3)[:1], " ")
+
+
+@pytest.mark.parametrize(
+    "cameras", [torch.tensor([1, 2, 3]), np.array([1, 2, 3]), [1.0, 2.0, 3.0], [1, 2, 3]]
+)
+def test_cameras_that_are_added_can_be_loaded(tmp_path, cameras):
+    gallery = Gallery()
+    gallery.add(np.eye(3), ["a", "b", "c"], cameras)
+    gallery.save(tmp_path)
+    assert Gallery.load(tmp_path)._cameras == [1, 2, 3]
+
+
+@pytest.mark.parametrize("camera", [1.5, float("nan"), True, ["door"]])
+def test_camera_that_is_neither_text_nor_a_whole_number_is_refused(camera):
+    gallery = Gallery()
+    with pytest.raises(ValueError, match="neither a name nor a whole number"):
+        gallery.add(np.eye(3)[:1], ["a"], [camera])
+    assert len(gallery) == 0
+
+
+def test_features_that_a_killed_save_left_go_with_the_next_one(tmp_path, monkeypatch):
+    gallery = Gallery()
+    gallery.add(np.eye(3), ["a", "b", "c"])
+    gallery.save(tmp_path)
+    gallery.remove("b")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "glob", lambda *_: [])  # killed before it removes the former file
+        gallery.save(tmp_path)
+    assert len(list(tmp_path.glob("*.npy"))) == 2
+    gallery.save(tmp_path)
+    assert len(list(tmp_path.glob("*.npy"))) == 1
+
+
+def test_gallery_that_is_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    gallery = Gallery()
+    gallery.add(np.eye(3), ["a", "b", "c"])
+    gallery.save(tmp_path)
+    load = gallery_file.map_npy
+
+    def replace_first(path, mode):
+        monkeypatch.setattr(gallery_file, "map_npy", load)
+        gallery.remove("b")
+        gallery.save(tmp_path)
+        return load(path, mode)
+
+    monkeypatch.setattr(gallery_file, "map_npy", replace_first)
+    assert Gallery.load(tmp_path).names == ["a", "c"]
+    next(tmp_path.glob("*.npy")).unlink()
+    with pytest.raises(ValueError, match=r"gallery.json is damaged: features_\w+.npy is missing"):
+        Gallery.load(tmp_path)
+
+
+def test_damaged_gallery_is_not_saved_over(tmp_path):
+    gallery = Gallery()
+    gallery.add(np.eye(3), ["a", "b", "c"])
+    (tmp_path / "gallery.json").write_text("{}")
+    with pytest.raises(ValueError, match="is not a gallery of this program"):
+        gallery.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["gallery.json"]
