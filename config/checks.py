@@ -253,9 +253,10 @@ def patch_size(name: str) -> int | None:
         text = name if name.startswith("{") else read_text(Path(name))
         try:
             vision = json.loads(text)["vision_cfg"]
-        except (json.JSONDecodeError, TypeError, KeyError) as error:
+            layers, size = vision.get("layers"), vision.get("patch_size", 16)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigError(f"MODEL.NAME: {name} is not a JSON model config: {error!r}") from None
-        return None if isinstance(vision.get("layers"), list) else vision.get("patch_size", 16)
+        return None if isinstance(layers, list) else size
     match = re.search(r"ViT-\w+-(\d+)", name)
     return int(match[1]) if match else None
 

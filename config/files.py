@@ -137,7 +137,7 @@ def read_tree(text: str, source: str) -> dict[str, Any]:
     return tree
 
 
-def refuse_aliases(text: str, source: str) -> None:
+def check_stored_yaml(text: str, source: str) -> None:
     """Raise ConfigError if stored YAML is longer than any configuration or has aliases.
 
     A few hundred bytes of nested aliases stand for billions of values; the program writes none.
@@ -183,7 +183,7 @@ def read_value(text: str, source: str) -> Any:
     """The value that YAML text spells; raises ConfigError if it is not valid YAML."""
     try:
         return yaml.load(text, OptionLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # 2020-13-45 is no date
         raise ConfigError(f"{source} is not a YAML value: {error}") from error
 
 

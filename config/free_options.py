@@ -28,8 +28,7 @@ def set_free_option(cfg: CfgNode, name: str, value: Any, source: str) -> None:
     Raises:
         ConfigError: a value that a checkpoint cannot hold, such as a date.
     """
-    parts = value if isinstance(value, list | tuple) else [value]
-    if not all(isinstance(x, str | int | float | list | tuple | dict | None) for x in parts):
+    if not _is_plain(value):
         raise ConfigError(
             f"{name}: {value!r} (from {source}) is of type {type(value).__name__}; give a number, "
             "text (in quotes), True, False, null, a list or a block"
@@ -45,6 +44,15 @@ def set_free_option(cfg: CfgNode, name: str, value: Any, source: str) -> None:
             node[block] = CfgNode()
         node = node[block]
     node[leaf] = value
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value consists of numbers, text, lists and blocks."""
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, str | int | float | None)
 
 
 def free_options(cfg: CfgNode) -> dict[str, Any]:

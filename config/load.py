@@ -15,12 +15,12 @@ from config.checks import check_cfg, check_pretraining
 from config.defaults import default_cfg
 from config.files import (
     Layer,
+    check_stored_yaml,
     find_model_config,
     make_layer,
     read_layers,
     read_tree,
     read_value,
-    refuse_aliases,
 )
 from config.free_options import is_free
 from config.legacy import NO_EFFECT, PRESET, check_preset, translate_model_name
@@ -86,7 +86,7 @@ def load_cfg_text(text: str, opts: Sequence[str] = ()) -> CfgNode:
     The text may therefore name a sampler that is unknown here.
     """
     source = "the checkpoint's configuration"
-    refuse_aliases(text, source)
+    check_stored_yaml(text, source)
     layer = make_layer(read_tree(text, source), source)
     pairs = [(key, value) for key, value in layer.pairs if key != "PLUGINS"]
     cfg = build_cfg([replace(layer, pairs=pairs)], opts, trained=True)

@@ -75,13 +75,14 @@ def nearest_options(key: str) -> list[str]:
 
 
 def check_unique(pairs: Iterable[tuple[str, Any]], source: str) -> None:
-    """Raise ConfigError if an option is given twice, under one name or two."""
+    """Raise ConfigError if an option is given twice: under one name or two, or as a block, too."""
     seen: dict[str, str] = {}
     for key, value in pairs:
         name = translate_key(key, ACCEPTED)
         written = f"{key} {value}"
-        if name in seen:
-            raise given_twice(key, seen[name], written, source)
+        for other, earlier in seen.items():
+            if f"{other}.".startswith(f"{name}.") or f"{name}.".startswith(f"{other}."):
+                raise given_twice(key, earlier, written, source)
         seen[name] = written
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,18 +28,26 @@ def is_key(word: str) -> bool:
 
 
 def list_overrides(given: Overrides) -> list[str]:
-    """Overrides in either form as `KEY VALUE KEY VALUE ...`."""
+    """Overrides in either form as `KEY VALUE KEY VALUE ...`, in pairs.
+
+    Raises:
+        ConfigError: as `pair_overrides`; a dict that gives an option twice.
+    """
     if not isinstance(given, Mapping):
-        return [str(word) for word in given]
-    words: list[str] = []
+        return [word for pair in pair_overrides([str(word) for word in given]) for word in pair]
+    pairs = list(_flatten(given))
+    check_unique(pairs, "the overrides")
+    return [word for pair in pairs for word in pair]
+
+
+def _flatten(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, value in given.items():
         if is_free(str(key)):
-            words += [str(key), _as_yaml(str(key), value)]
+            yield str(key), _as_yaml(str(key), value)
         elif isinstance(value, Mapping):
-            words += list_overrides({f"{key}.{name}": inner for name, inner in value.items()})
+            yield from _flatten({f"{key}.{name}": inner for name, inner in value.items()})
         else:
-            words += [str(key), str(value)]
-    return words
+            yield str(key), str(value)
 
 
 def _as_yaml(key: str, value: Any) -> str:

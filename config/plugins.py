@@ -96,10 +96,18 @@ def _find_file(name: str, folders: Sequence[Path]) -> Path:
 
 
 def _module_file(name: str) -> Path:
+    first = len(_REGISTERED)
     try:
-        spec = find_spec(name)
-    except (ImportError, ValueError):  # a package around it does not exist, or a malformed name
+        spec = find_spec(name)  # imports the packages around it
+    except ValueError:  # a malformed name
         spec = None
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            spec = None
+        else:
+            _remove(_REGISTERED[first:])
+            what = f"{type(error).__name__}: {error}"
+            raise ConfigError(f"PLUGINS: importing the package of {name}: {what}") from error
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         raise ConfigError(
             f"PLUGINS: no module {name!r}; name one that can be imported, or a file that ends "

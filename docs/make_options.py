@@ -25,7 +25,8 @@ INTRODUCTION = """\
 
 All options, as `KEY VALUE` on a command line or in a YAML file. A value outside its bounds is
 refused before anything is read or written. `python docs/make_options.py` writes this page from
-`config/defaults.py` and `config/ranges.py`.
+`config/defaults.py` and `config/ranges.py`; `config/checks.py` refuses
+combinations that contradict each other.
 """
 HEADER = "| option | default | bounds | meaning |\n|---|---|---|---|"
 

@@ -20,8 +20,11 @@ from loss.image_stage import LossInputs, WeightedLoss
 FEATURES = ("last", "final", "projected", "all")
 # Keys of metrics.jsonl and of a checkpoint's training state.
 _RESERVED = (
-    *("id", "triplet", "i2t", "center", "loss", "accuracy", "lr", "stage", "epoch", "mAP", "graph"),
-    *("images", "seconds", "images_per_second", "bad_images", "batches", "hits", "domains"),
+    *("id", "triplet", "i2t", "center", "loss", "accuracy", "lr", "stage", "epoch", "graph"),
+    *("images", "seconds", "images_per_second", "bad_images", "without_negatives"),
+    *("batches", "restarts", "hits", "random_hits", "plan_seconds", "graph_seconds"),
+    *("identity_coverage", "image_coverage", "dropped_images", "repeated_images"),
+    *("domains", "domains_per_batch", "mAP", "mINP", "rank1", "rank5", "rank10"),
 )
 
 

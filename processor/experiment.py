@@ -60,7 +60,8 @@ FEW_IDENTITIES = 10
 def train(cfg: CfgNode) -> EvaluationReport:
     """Train as the configuration says, evaluate, and write everything into OUTPUT_DIR.
 
-    Nothing is written or moved before configuration, data and weights have been checked.
+    Nothing is written or moved, and OUTPUT_DIR stays empty, before configuration, data and weights
+    have been checked.
 
     Returns:
         The last epoch's evaluation.

@@ -150,7 +150,7 @@ class Extractor:
             boxes: (N, 4) left, top, right, bottom in pixels; see `crop_boxes`.
 
         Returns:
-            (N, D) float32 on the CPU, the bits of `extractor(list of the boxes' pixels)`.
+            (N, D) float32 on the CPU, bit-identical to `extractor(list of the boxes' pixels)`.
 
         Raises:
             ValueError: a box that is not finite or has no pixel of the frame, by number.

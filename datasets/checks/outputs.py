@@ -9,7 +9,7 @@ from datasets.own.entries import SPLITS
 from datasets.registry import locate
 
 
-def check_output(output: Path, option: str, places: Iterable[str], root: str) -> None:
+def refuse_inside_data(output: Path, option: str, places: Iterable[str], root: str) -> None:
     """Refuse an output below a folder of images, which the next command would read as data.
 
     Args:

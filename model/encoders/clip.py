@@ -13,6 +13,7 @@ from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import nn
 
+from config.text import read_text
 from model.encoders.architecture import parse_architecture
 from model.encoders.clip_resnet import ClipResNet
 from model.encoders.clip_vit import ClipViT
@@ -71,7 +72,7 @@ def architecture_text(name: str) -> str:
         return ""
     if not Path(name).is_file():
         raise ValueError(f"MODEL.NAME: no file {name}")
-    return Path(name).read_text(encoding="utf-8")
+    return read_text(Path(name))
 
 
 def build_clip_backbone(name: str, options: EncoderOptions) -> Backbone:

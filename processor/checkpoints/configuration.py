@@ -94,11 +94,7 @@ def _told_by_shapes(file: WeightsFile, cfg: CfgNode, opts: Sequence[str]) -> lis
             )
             kept += [key, value]
     if "MODEL.SIE_CAMERA" in kept[::2]:
-        logger.warning(
-            "the file does not tell MODEL.SIE_COE (using %s; the published recipe has 1.0) or "
-            "whether its side information is about cameras or viewpoints",
-            cfg.MODEL.SIE_COE,
-        )
+        _warn_of_side_information(cfg)
     return kept
 
 
@@ -107,9 +103,13 @@ def _infer_configuration(file: WeightsFile, opts: Sequence[str]) -> CfgNode:
     cfg = load_cfg(None, [*infer_options(file.state), *opts, *NO_PRETRAINING])
     logger.info("the file has no configuration; its shapes are those of %s", cfg.MODEL.NAME)
     if cfg.MODEL.SIE_CAMERA or cfg.MODEL.SIE_VIEW:
-        logger.warning(
-            "the file does not tell MODEL.SIE_COE (using %s; the published recipe has 1.0) or "
-            "whether its side information is about cameras or viewpoints",
-            cfg.MODEL.SIE_COE,
-        )
+        _warn_of_side_information(cfg)
     return cfg
+
+
+def _warn_of_side_information(cfg: CfgNode) -> None:
+    logger.warning(
+        "the file does not tell MODEL.SIE_COE (using %s; the published recipe has 1.0) or whether "
+        "its side information is about cameras or viewpoints",
+        cfg.MODEL.SIE_COE,
+    )

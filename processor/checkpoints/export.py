@@ -88,7 +88,6 @@ def write_onnx(
     """
     onnx = _import("onnx")
     tower.eval()
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as partial:
         with torch.no_grad(), _traceable():
             torch.onnx.export(

@@ -113,7 +113,7 @@ def open_model(path: str, config_file: str | None = None, opts: Overrides = ()) 
     )
     report = load_state(model, file.state, path)
     logger.info("%s: %s", path, report)
-    _warn_of_bent_encoder(report, path)
+    _warn_of_changed_encoder(report, path)
     _check_side_information(model, report, file, path)
     _check_neck(report, path)
     named = config_file is not None or "DATASETS.NAMES" in opts[::2]
@@ -129,7 +129,7 @@ def open_model(path: str, config_file: str | None = None, opts: Overrides = ()) 
     )
 
 
-def _warn_of_bent_encoder(report: LoadReport, path: str) -> None:
+def _warn_of_changed_encoder(report: LoadReport, path: str) -> None:
     """Warn if a part of the file's image encoder was resized or left out."""
     if report.reshaped:
         logger.warning(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from yacs.config import CfgNode
@@ -18,9 +20,23 @@ from processor.checkpoints.save import Meta
 
 NAMES = ("names", "camera_names")
 VERI_VIEWPOINTS = 8  # of the only benchmark with viewpoints
-_TEXTS = (*NAMES, "plugins")
 SIZES = ("num_classes", "num_cameras", "num_views")
 MOST_ROWS = 10_000_000  # of a table in a file; more would fill the memory before it fails
+
+
+def _is_text(entry: Any) -> bool:
+    return isinstance(entry, str)
+
+
+def _is_plugin(entry: Any) -> bool:
+    return isinstance(entry, dict) and all(_is_text(entry.get(key)) for key in ("path", "sha256"))
+
+
+# Facts that are JSON lists -> what an entry is.
+_LISTS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(NAMES, _is_text),
+    "plugins": _is_plugin,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +104,10 @@ def check_meta(file: WeightsFile, origin: str) -> None:
     architecture = str(file.meta.get("architecture", ""))
     if architecture:
         parse_architecture(architecture, f"{origin}: its architecture")
-    for key in _TEXTS:
+    for key, is_entry in _LISTS.items():
         try:
-            known = isinstance(json.loads(file.meta.get(key, "[]")), list)
+            found = json.loads(file.meta.get(key, "[]"))
+            known = isinstance(found, list) and all(map(is_entry, found))
         except (TypeError, ValueError, RecursionError):
             known = False
         if not known:

@@ -43,7 +43,7 @@ def warn_of_changed_plugins(file: WeightsFile, cfg: CfgNode) -> None:
         sha = stored.get(Path(plugin["path"]).name)
         if sha and sha != plugin["sha256"]:
             logger.warning(
-                "PLUGINS: %s has changed since the model was trained: sha256 %s, then %s",
+                "PLUGINS: %s has changed since the model was trained: sha256 %s now, %s then",
                 plugin["path"],
                 plugin["sha256"],
                 sha,

@@ -182,13 +182,12 @@ def build_starting_model(cfg: CfgNode, data: TrainingSet, start: StartingPoint) 
         logger.info("resumed: stage %s, epoch %s %s", state["stage"], state["epoch"], progress)
         return model
     logger.info("%s: %s", start.path, report)
-    if "prompt_learner.cls_ctx" in report.loaded:
-        check_prompt_names(start.file, start.path, data.identity_names)
     if "prompt_learner.cls_ctx" not in report.loaded:
         raise ConfigError(
             f"SOLVER.STAGE1.WEIGHT: {start.path} has no prompts for these {data.num_classes} "
             "identities; train stage 1 on this data"
         )
+    check_prompt_names(start.file, start.path, data.identity_names)
     return model
 
 

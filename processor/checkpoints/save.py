@@ -39,7 +39,6 @@ def save_checkpoint(
     }
     if training is not None:
         content["training"] = training
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as partial:
         try:
             torch.save(content, partial)

@@ -18,7 +18,7 @@ from model.weights.read import CHECKPOINT_FORMAT, read_weights_file
 from processor.checkpoints.load import LoadedModel, open_model
 from processor.checkpoints.meta import NAMES
 from processor.checkpoints.save import save_checkpoint
-from processor.runtime.files import atomic_file, make_folder, write_text
+from processor.runtime.files import atomic_file, write_text
 
 # Training options that need text, at values that are valid for a baseline.
 _BASELINE = (
@@ -83,18 +83,17 @@ def save_folder(folder: Path, slim: LoadedModel, card: str) -> None:
         card: the text of README.md.
 
     Raises:
-        ValueError: the folder cannot be created or is not empty.
+        ValueError: the folder is not empty.
     """
-    make_folder(folder, "--output")
-    if any(folder.iterdir()):
+    if folder.is_dir() and any(folder.iterdir()):
         raise ValueError(f"--output: {folder} is not empty; name another folder")
     write_text(folder / "README.md", card)
     write_text(folder / CONFIG, dump_cfg(_for_any_machine(slim)))
     meta = {key: value for key, value in slim.meta.items() if key != "trained_with"}
     header = {"format": CHECKPOINT_FORMAT, "meta": json.dumps(meta)}
     state = {name: tensor.contiguous() for name, tensor in slim.model.state_dict().items()}
-    with atomic_file(folder / WEIGHTS) as partial:
-        partial.write_bytes(safetensors.torch.save(state, header))  # save_file hides it from others
+    with atomic_file(folder / WEIGHTS) as partial:  # save_file lets only the owner read its file
+        partial.write_bytes(safetensors.torch.save(state, header))
 
 
 def _for_any_machine(slim: LoadedModel) -> CfgNode:

@@ -19,7 +19,7 @@ from processor.metrics.identities import Identities
 from processor.metrics.junk_rule import Candidates
 from processor.metrics.working_memory import WorkingMemory
 
-FALSE_ACCEPT_RATES = (0.1, 0.01, 0.001)
+FALSE_IDENTIFICATION_RATES = (0.1, 0.01, 0.001)
 NUM_REPEATS = 20  # of the draw of identities
 FEWEST_IDENTITIES = 8  # two of each kind
 
@@ -109,7 +109,7 @@ def nearest_by_identity(
 
 def identify_open_set(
     nearest: NearestByIdentity,
-    rates: Sequence[float] = FALSE_ACCEPT_RATES,
+    rates: Sequence[float] = FALSE_IDENTIFICATION_RATES,
     *,
     num_repeats: int = NUM_REPEATS,
     seed: int = 0,

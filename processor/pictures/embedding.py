@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
-from matplotlib.text import Text
 
 from datasets.records import natural_order
 from processor.evaluation.identity_sample import Identity
@@ -98,8 +97,6 @@ def draw_embedding(scene: Scene, *, title: str, notes: Sequence[str] = ()) -> Fi
     figure.suptitle(title, x=0.01, ha="left", fontsize="x-large")
     axes.set_title("\n".join(notes), loc="left", fontsize="medium", color=FAINT_INK)
     _add_legend(figure, shapes, prompts=bool(scene.prompts))
-    for text in figure.findobj(Text):
-        text.set_parse_math(False)  # a name may contain dollar signs
     return figure
 
 

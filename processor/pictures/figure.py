@@ -38,6 +38,5 @@ def save_figure(figure: Figure, path: Path) -> None:
         if content and not content.startswith(TICK):
             text.set_text(printable(content, keep_lines=True))
             text.set_parse_math(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as partial:
         figure.savefig(partial)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ import yaml
 from config.errors import ConfigError
 from processor.results.escaping import escape_markdown
 from processor.results.files import to_markdown
+
+logger = logging.getLogger(__name__)
 
 USAGE = """\
 ```python
@@ -98,15 +101,24 @@ def find_results(checkpoint: Path, neck: str, given: Path | None = None) -> dict
         The content of the file, or None.
 
     Raises:
-        ConfigError: the given file does not exist or is of another checkpoint or neck.
+        ConfigError: the given file does not exist, holds no results or is of another checkpoint or
+            neck.
     """
     path = given or checkpoint.with_name("results.json")
     if not path.is_file():
         if given:
             raise ConfigError(f"--results: no file {given}")
         return None
-    results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    evaluated = (Path(results["checkpoint"]).stem, results["neck_feature"])
+    try:
+        results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        evaluated = (Path(results["checkpoint"]).stem, results["neck_feature"])
+        list(_entries(results))
+        to_markdown(results)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        if given:
+            raise ConfigError(f"--results: {given} holds no results: {error!r}") from error
+        logger.warning("%s holds no results, so none are published: %r", path, error)
+        return None
     if evaluated == (checkpoint.stem, neck):
         return results
     if given:

@@ -12,6 +12,7 @@ from typing import Any
 from processor.metrics.open_set import OpenSet
 from processor.metrics.pair_counts import OperatingPoint
 from processor.metrics.verification import FEWEST_ERRORS, Verification
+from processor.runtime.stored import check_fields
 
 FORMAT = "clipreid-threshold/1"
 DISTANCE = "Euclidean distance of L2-normalized features, cameras unknown to the model"
@@ -180,21 +181,9 @@ def _read_file(path: Path, model: dict[str, str]) -> GivenThreshold:
 
 def _check_fields(path: Path, record: dict[str, Any]) -> None:
     """Raise ValueError, with file and field, unless the fields that are used have their types."""
-    kinds: list[tuple[Any, str, type | tuple[type, ...]]] = [
-        (record, "model", dict),
-        (record, "checkpoint", str),
-        (record, "data", str),
-        (record, "eer", dict),
-        (record, "recommended", (dict, NoneType)),
-        (record.get("eer"), "value", (int, float)),
-    ]
-    if record.get("recommended") is not None:
-        kinds.append((record["recommended"], "threshold", (int, float)))
-        kinds.append((record["recommended"], "criterion", str))
-    for block, name, kind in kinds:
-        value = block.get(name) if isinstance(block, dict) else None
-        if isinstance(value, bool) or not isinstance(value, kind):
-            raise ValueError(
-                f"--threshold: {path} is damaged: {name} is {str(value)[:60]!r}; run run.py "
-                "threshold again"
-            )
+    source = f"--threshold: {path}"
+    kinds = {"model": dict, "checkpoint": str, "data": str, "eer": dict}
+    check_fields(source, record, {**kinds, "recommended": (dict, NoneType)})
+    check_fields(source, record["eer"], {"value": (int, float)})
+    if record["recommended"] is not None:
+        check_fields(source, record["recommended"], {"threshold": (int, float), "criterion": str})

@@ -21,11 +21,13 @@ _LEFTOVER = ".partial"  # first part of a temporary name
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder, which replaces `path` at the end.
 
+    Missing folders are made.
     File and folder are flushed to the disk, so that even after a power failure `path` is the old
     file or the new one. The temporary name is new and has the ending of `path`. After an error the
     temporary file is removed and `path` is unchanged; that of a killed process is removed by the
     next write into the folder.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path.parent)
     temporary, descriptor = _create(path)
     try:
@@ -95,18 +97,6 @@ def sync_folder(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def make_folder(path: Path, option: str = "OUTPUT_DIR") -> None:
-    """Create a folder and its parents.
-
-    Raises:
-        ValueError: it cannot be created; names the option.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"{option}: cannot write into {path}: {error.strerror}") from error
 
 
 def write_json(path: Path, content: Any) -> None:

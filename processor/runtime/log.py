@@ -11,7 +11,6 @@ from pathlib import Path, PurePath
 
 from config.text import printable
 from processor.runtime import distributed
-from processor.runtime.files import make_folder
 from processor.runtime.outputs import check_output_file
 
 CONSOLE_WIDTH = 110
@@ -105,7 +104,7 @@ class LogFile(logging.Handler):
             return
         self._close_file()
         check_output_file(path, "OUTPUT_DIR")
-        make_folder(path.parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._file = logging.FileHandler(path, encoding="utf-8")
         self._file.setFormatter(_FileFormatter(_FILE_FORMAT, datefmt="%Y-%m-%d %H:%M:%S"))
         for record in self._early:

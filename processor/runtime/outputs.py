@@ -11,7 +11,7 @@ from pathlib import Path
 from processor.runtime.shortages import remedy_for
 
 LEAST_FREE = 2**20  # bytes; less counts as a full disk
-_LONGEST_NAME = 255  # bytes, where the file system does not tell
+_LONGEST_NAME = 255  # bytes, of most file systems
 
 
 def check_output_file(path: Path, option: str) -> None:

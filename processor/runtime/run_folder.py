@@ -19,7 +19,6 @@ from config.text import is_unicode, printable
 from processor.runtime import distributed
 from processor.runtime.files import (
     errors_named,
-    make_folder,
     replace_non_finite,
     write_json,
     write_text,
@@ -66,7 +65,7 @@ class RunFolder:
         self.path = path
         distributed.wait_for_all()  # no process may still be reading the files moved now
         if distributed.is_first():
-            make_folder(path)
+            path.mkdir(parents=True, exist_ok=True)
             if not resume:
                 _set_aside(path)
 
@@ -157,7 +156,7 @@ def read_metrics_file(path: Path) -> list[dict[str, Any]]:
 
 
 def _readable_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; those that a power failure damaged are left out, aloud."""
+    """The lines of a metrics.jsonl; damaged ones are left out with a warning."""
     lines = []
     text = path.read_text(encoding="utf-8", errors="replace")
     for number, line in enumerate(text.splitlines(keepends=True), 1):

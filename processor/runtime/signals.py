@@ -42,11 +42,11 @@ class Interrupted(KeyboardInterrupt):
 class StopRequest:
     """Records the first of SIGNALS, so that a loop can stop between two steps.
 
-    Use as a context manager, which restores the handlers of before. It never fires outside the
+    Use as a context manager, which restores the previous handlers. It never fires outside the
     main thread, where Python delivers no signals. Signals that are ignored, as under nohup, stay
     ignored, and worker processes that inherit the handlers ignore all of SIGNALS.
 
-    A second SIGINT goes to the handler of before: in most programs it raises KeyboardInterrupt.
+    A second SIGINT goes to the previous handler: in most programs it raises KeyboardInterrupt.
     """
 
     def __init__(self) -> None:

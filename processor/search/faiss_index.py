@@ -90,7 +90,7 @@ def _import_faiss(kind: str) -> ModuleType:
 
 
 def _open_coded_index(faiss: ModuleType, gallery: Tensor, file: Path | None) -> Any:
-    """The index in the file if it has the shape of this gallery, else a new one."""
+    """The index in the file if it was made of exactly these features, else a new one."""
     features = sha256(gallery.numpy().data).hexdigest() if file is not None else ""
     if file is not None and file.is_file():
         if _is_of(file, features):

@@ -23,6 +23,7 @@ from config.text import ERRORS
 from datasets.records import Sample
 from processor.runtime.files import atomic_file, errors_named, write_json
 from processor.runtime.lock import try_lock
+from processor.runtime.stored import REDO
 from processor.search.feature_record import (
     FORMAT,
     NUMBERS_ONLY,
@@ -35,7 +36,6 @@ from processor.search.feature_record import (
     check_shape,
 )
 from processor.search.stored_checks import (
-    REDO,
     check_matrix,
     map_npy,
     parse_samples,

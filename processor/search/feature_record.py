@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from processor.search.stored_checks import REDO, check_all, check_fields
+from processor.runtime.stored import REDO, check_all, check_fields
 
 Record: TypeAlias = dict[str, Any]
 

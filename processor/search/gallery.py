@@ -17,7 +17,7 @@ from torch import Tensor
 from processor.metrics.checks import check_finite
 from processor.metrics.normalize import normalize_features
 from processor.metrics.pair_threshold import Threshold
-from processor.runtime.files import atomic_file, make_folder, write_json
+from processor.runtime.files import atomic_file, write_json
 from processor.search.exact import search
 from processor.search.faiss_index import FaissIndex
 from processor.search.feature_record import check_same_model
@@ -242,7 +242,6 @@ class Gallery:
             ValueError: the gallery of that folder is damaged.
         """
         folder = Path(folder)
-        make_folder(folder, "gallery")
         if (folder / RECORD_FILE).is_file():
             read_record(folder / RECORD_FILE)  # not overwritten if it is something else
         used = self._features[: len(self)].contiguous().numpy()

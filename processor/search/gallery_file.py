@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from processor.search.stored_checks import REDO, check_all, check_fields, check_matrix, map_npy
+from processor.runtime.stored import REDO, check_all, check_fields
+from processor.search.stored_checks import check_matrix, map_npy
 
 FORMAT = "clipreid-gallery/1"
 _KINDS: dict[str, type] = {

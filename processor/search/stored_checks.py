@@ -1,4 +1,4 @@
-"""Checks of stored records and matrices before they are used."""
+"""Checks of stored matrices and tables before they are used."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, Literal
@@ -15,34 +15,13 @@ import numpy as np
 
 from datasets.records import UNKNOWN, Sample
 from model.weights.archive import check_archive_size
+from processor.runtime.stored import REDO
 
-REDO = "write it again"
 _ROWS_AT_ONCE = 2**16
 _DAMAGE = (  # what NumPy and zipfile raise for bytes that make no sense
     *(ValueError, KeyError, TypeError, EOFError, MemoryError, OverflowError, SyntaxError),
     *(NotImplementedError, TokenError, zipfile.BadZipFile, zlib.error, struct.error, OSError),
 )
-
-
-def check_fields(path: Path, record: Any, kinds: Mapping[str, type | tuple[type, ...]]) -> None:
-    """Raise ValueError, with file and field, unless every field has its type.
-
-    A bool is not taken for a number.
-    """
-    if not isinstance(record, dict):
-        raise ValueError(f"{path}: expected a block of fields, got {type(record).__name__}; {REDO}")
-    for name, kind in kinds.items():
-        value = record.get(name)
-        mistaken = isinstance(value, bool) and kind is not bool
-        if mistaken or not isinstance(value, kind):
-            raise ValueError(f"{path}: {name} is {str(value)[:60]!r}; {REDO}")
-
-
-def check_all(path: Path, name: str, values: list[Any], kinds: tuple[type, ...]) -> None:
-    """Raise ValueError if an entry of a list has another type."""
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, kinds):
-            raise ValueError(f"{path}: an entry of {name} is {str(value)[:60]!r}; {REDO}")
 
 
 def check_matrix(path: Path, features: np.ndarray, rows: int) -> None:

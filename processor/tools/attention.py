@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from datasets.checks.outputs import check_output
+from datasets.checks.outputs import refuse_inside_data
 from datasets.image_lists import ImageList, read_image_lists
 from datasets.images.build import build_evaluation_loader
 from datasets.images.decode import read_image
@@ -21,7 +21,7 @@ from processor.features import ids_of_model
 from processor.pictures.attention import add_scale, overlay
 from processor.pictures.sheet import Tile, draw_sheet
 from processor.runtime.device import choose_device
-from processor.runtime.files import atomic_file, make_folder
+from processor.runtime.files import atomic_file
 from processor.tools.command_line import place_folder
 
 logger = logging.getLogger(__name__)
@@ -58,11 +58,10 @@ def run(arguments: argparse.Namespace) -> None:
             f"{arguments.checkpoint}: a ViT whose patch tokens are pooled has no attention maps"
         )
     root = loaded.cfg.DATASETS.ROOT_DIR
-    check_output(folder, "--output", arguments.images, root)
+    refuse_inside_data(folder, "--output", arguments.images, root)
     lists = read_image_lists(arguments.images, root)
     method = arguments.method or methods[0]
     maps = make_maps(loaded, limit_images(lists, arguments.limit), method)
-    make_folder(folder, "--output")
     tiles = []
     for number, found in enumerate(maps, start=1):
         name = Path(found.path)

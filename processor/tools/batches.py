@@ -15,6 +15,7 @@ from yacs.config import CfgNode
 
 from config import load_cfg, require_labels
 from config.samplers import sampler_kind
+from datasets.checks.outputs import refuse_inside_data
 from datasets.images.build import build_training_images
 from datasets.samplers import nearest_identities
 from datasets.samplers.build import build_train_sampler
@@ -75,12 +76,15 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         subject = open_configuration(arguments.config_file, opts)
     cfg, data = subject.cfg, subject.data
+    refuse_inside_data(path, "--output", cfg.DATASETS.NAMES, cfg.DATASETS.ROOT_DIR)
     kind = arguments.features or ("text" if subject.has_prompts else "image")
     if kind == "text" and not subject.has_prompts:
         raise ValueError(f"--features text: {subject.name} has no learned prompts; use image")
     model = subject.model.to(choose_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID))
     features = extract_identity_features(cfg, model, data, kind, arguments.epoch)
-    batches = sample_batches(cfg, data, features, arguments.epoch)
+    columns = min(cfg.DATALOADER.DFGS.NUM_NEIGHBOURS, len(features) - 1)
+    nearest = nearest_identities(features, columns).tolist()
+    batches = sample_batches(cfg, data, features, nearest, arguments.epoch)
     for batch in batches:
         logger.info(
             "%s: hits %.2f of %d, mean distance to the nearest identity in the batch %.4g",
@@ -89,9 +93,6 @@ def run(arguments: argparse.Namespace) -> None:
             cfg.DATALOADER.DFGS.NUM_NEIGHBOURS,
             batch.mean_distance,
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    columns = min(cfg.DATALOADER.DFGS.NUM_NEIGHBOURS, len(features) - 1)
-    nearest = nearest_identities(features, columns).tolist()
     what = "learned prompts" if kind == "text" else "image features"
     title = (
         f"Which identities share a batch? {subject.name}, epoch {arguments.epoch}, first batch; "
@@ -141,7 +142,7 @@ def extract_identity_features(
         cfg: DATALOADER and, for images, INPUT and SOLVER count.
         model: on its device.
         data: the training images; for "text", those that the prompts were learned on.
-        kind: one of `FEATURES`.
+        kind: text or image.
         epoch: for "image", decides which images stand for their identities.
     """
     device = next(model.parameters()).device
@@ -157,7 +158,11 @@ def extract_identity_features(
 
 
 def sample_batches(
-    cfg: CfgNode, data: TrainingSet, features: Tensor, epoch: int
+    cfg: CfgNode,
+    data: TrainingSet,
+    features: Tensor,
+    nearest: Sequence[Sequence[int]],
+    epoch: int,
 ) -> list[SampledBatch]:
     """First batches of random P x K, DFGS and GS, as training would draw them in an epoch.
 
@@ -165,13 +170,12 @@ def sample_batches(
         cfg: DATALOADER, SOLVER.STAGE2.IMS_PER_BATCH and SOLVER.SEED count.
         data: the training images.
         features: of `extract_identity_features`.
+        nearest: labels that count as hits, per label.
         epoch: counted from 1.
 
     Raises:
         ValueError: the identities do not fill a batch.
     """
-    columns = min(cfg.DATALOADER.DFGS.NUM_NEIGHBOURS, len(features) - 1)
-    nearest = nearest_identities(features, columns).tolist()
     sampled = []
     for name, sampler in SAMPLERS.items():
         own = _with_options(cfg, "DATALOADER.SAMPLER", sampler)

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 
 from config.text import ERRORS
-from datasets.checks.outputs import check_output
+from datasets.checks.outputs import refuse_inside_data
 from datasets.own.entries import UNKNOWN_NAME
 from datasets.records import Sample
 from processor.clustering import OUTLIER, describe_clusters, group, jaccard_distance
 from processor.metrics.normalize import normalize_features
 from processor.pictures.sheet import Tile, write_sheets
-from processor.runtime.files import atomic_file, make_folder, write_json
+from processor.runtime.files import atomic_file, write_json
 from processor.tools.command_line import place_folder
 from processor.tools.extract import open_extractor, read_or_extract
 
@@ -43,8 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     output = place_folder(arguments.output, arguments.checkpoint, "clusters")
     extractor = open_extractor(arguments)
     options = extractor.cfg.DSGL
-    check_output(output, "--output", arguments.images, extractor.cfg.DATASETS.ROOT_DIR)
-    make_folder(output, "--output")
+    refuse_inside_data(output, "--output", arguments.images, extractor.cfg.DATASETS.ROOT_DIR)
     stored = read_or_extract(extractor, arguments.images, "IMAGES", by_folder=True)
     features = normalize_features(torch.from_numpy(stored.features))
     distance = jaccard_distance(features, options.K1, options.K2, max_distance=options.EPS)
@@ -69,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def known_identities(samples: Sequence[Sample]) -> np.ndarray | None:
-    """(N,) numbers of the identities, or None unless all images have one of several."""
+    """(N,) numbers of the identities, or None if an image has none, or all share one."""
     pids = np.array([sample.pid for sample in samples])
     known = all(sample.identity for sample in samples)
     return pids if known and len(set(pids.tolist())) > 1 else None

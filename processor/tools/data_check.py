@@ -23,7 +23,7 @@ from datasets.checks.report import ERROR, Fault, Findings, format_report
 from datasets.images.dataset import limit_workers
 from datasets.records import DataSplits
 from datasets.registry import locate, num_splits, read_dataset
-from processor.runtime.files import make_folder, write_json
+from processor.runtime.files import write_json
 from processor.runtime.log import Lines
 from processor.runtime.outputs import check_output_file
 from processor.runtime.signals import stop_between_steps
@@ -47,7 +47,6 @@ def run(arguments: argparse.Namespace) -> None:
     findings = check(load_cfg(arguments.config_file, arguments.opts), arguments.names)
     logger.info("%s", Lines(format_report(findings)))
     if arguments.json is not None:
-        make_folder(arguments.json.parent)
         write_json(arguments.json, asdict(findings))
         logger.info("written: %s", arguments.json)
     if findings.errors:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from datasets.checks.outputs import check_output
+from datasets.checks.outputs import refuse_inside_data
 from datasets.sources import join_sources
 from model import CLIPReID
 from processor.checkpoints.load import LoadedModel, open_model
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
     data = ["DATASETS.TARGETS", repr(tuple(arguments.data))] if arguments.data or train else []
     loaded = open_model(arguments.checkpoint, None, [*arguments.opts, *data])
     names = loaded.cfg.DATASETS.TARGETS or loaded.cfg.DATASETS.NAMES
-    check_output(path, "--output", names, loaded.cfg.DATASETS.ROOT_DIR)
+    refuse_inside_data(path, "--output", names, loaded.cfg.DATASETS.ROOT_DIR)
     opened = prepare_evaluation(loaded)
     images = {
         target.name: images_of_split(target.splits[0], arguments.split, use_all=loaded.use_all)

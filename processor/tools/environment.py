@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 
-# as Python imports them
-PACKAGES = [  # what every command needs
+PACKAGES = [  # what every command needs, by the names that Python imports
     *("torch", "torchvision", "yacs", "timm", "ftfy", "regex", "tqdm", "open_clip"),
     *("safetensors", "numpy", "PIL", "yaml", "huggingface_hub", "psutil"),
 ]

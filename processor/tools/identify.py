@@ -38,7 +38,6 @@ def run(arguments: argparse.Namespace) -> None:
         "threshold": {"distance": threshold.value, "origin": threshold.origin},
         "images": rows,
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
     write_json(output, record)
     for row in rows[:SHOWN]:
         distance = "" if row["distance"] is None else f", nearest at {row['distance']:.3f}"

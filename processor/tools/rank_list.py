@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from config.errors import ConfigError
-from datasets.checks.outputs import check_output
+from datasets.checks.outputs import refuse_inside_data
 from datasets.image_lists import read_image_lists
 from datasets.records import DataSplits, Sample, natural_order
 from processor.checkpoints.load import open_model
@@ -21,7 +21,7 @@ from processor.pictures.rank_list import RankRow, rank_row
 from processor.pictures.rank_page import render_page
 from processor.pictures.sheet import write_sheets
 from processor.runtime import distributed
-from processor.runtime.files import make_folder, write_text
+from processor.runtime.files import write_text
 from processor.tools.arguments.rank_list import ROWS_PER_SHEET
 from processor.tools.command_line import place_folder
 
@@ -49,10 +49,9 @@ def run(arguments: argparse.Namespace) -> None:
         )
     for target in evaluator.targets:  # fails before the features are extracted
         _queries_of(target.splits[0].query, arguments.pid)
-    check_output(
+    refuse_inside_data(
         output, "--output", _places(arguments, opened), opened.loaded.cfg.DATASETS.ROOT_DIR
     )
-    make_folder(output, "--output")
     for target in evaluator.targets:
         retrieval = evaluator.retrieval(opened.model, target)
         if distributed.is_first():

@@ -8,7 +8,7 @@ import sys
 
 from processor.results.runs import find_runs
 from processor.results.runs_table import group_runs, runs_csv, runs_markdown
-from processor.runtime.files import make_folder, write_text
+from processor.runtime.files import write_text
 from processor.runtime.outputs import check_output_file
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,5 @@ def run(arguments: argparse.Namespace) -> None:
     sys.stdout.write(f"\n{table}")  # not through the log, which wraps long lines
     for path, text in ((arguments.output, table), (arguments.csv, runs_csv(groups))):
         if path is not None:
-            make_folder(path.parent)
             write_text(path, text)
             logger.info("written: %s", path)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from datasets.checks.outputs import check_output
+from datasets.checks.outputs import refuse_inside_data
 from datasets.records import Sample
 from processor.metrics.normalize import normalize_features
 from processor.pictures.sheet import Tile, write_sheets
@@ -73,10 +73,10 @@ def run(arguments: argparse.Namespace) -> None:
         BadImageError, ConfigError, FileNotFoundError, ValueError: see `Extractor`,
             `read_image_lists`, `read_features`, `read_threshold`, `search` and `FaissIndex`.
     """
-    extractor = open_extractor(arguments)
     output = place_folder(arguments.output, arguments.checkpoint, "search")
+    extractor = open_extractor(arguments)
     places = [*arguments.query, *arguments.gallery]
-    check_output(output, "--output", places, extractor.cfg.DATASETS.ROOT_DIR)
+    refuse_inside_data(output, "--output", places, extractor.cfg.DATASETS.ROOT_DIR)
     threshold = None
     if arguments.threshold is not None:
         threshold = read_threshold(arguments.threshold, extractor.description)
@@ -126,7 +126,6 @@ def write_findings(findings: Findings, folder: Path, how: dict[str, Any]) -> Non
         folder: created if absent.
         how: description of the search, for the JSON.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     queries = [
         {
             "query": sample.path,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.checks.outputs import check_output
+from datasets.checks.outputs import refuse_inside_data
 from processor.checkpoints.description import describe_features
 from processor.evaluation.build import open_evaluation
 from processor.evaluation.protocol import Protocol
@@ -33,7 +33,7 @@ from processor.results.threshold import (
     to_euclidean,
 )
 from processor.runtime import distributed
-from processor.runtime.files import make_folder, write_json
+from processor.runtime.files import write_json
 from processor.tools.command_line import place_folder
 
 logger = logging.getLogger(__name__)
@@ -61,8 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
     protocol = replace(opened.evaluator.protocol, normalize=True)
     evaluator = replace(opened.evaluator, protocol=protocol)
     data = opened.loaded.cfg.DATASETS
-    check_output(output, "--output", data.TARGETS or data.NAMES, data.ROOT_DIR)
-    make_folder(output, "--output")
+    refuse_inside_data(output, "--output", data.TARGETS or data.NAMES, data.ROOT_DIR)
     unusable = []
     for target in evaluator.targets:
         retrieval = evaluator.retrieval(opened.model, replace(target, cameras=None))
@@ -120,7 +119,7 @@ def describe_open_set(found: OpenSet | None) -> list[str]:
     """Log lines of an open-set identification."""
     if found is None:
         return [f"no open-set rates: they take {FEWEST_IDENTITIES} identities with a match"]
-    lines = ["open set: half of the identities are unknown; thresholds are of other identities"]
+    lines = ["open set: half of the identities are unknown; thresholds chosen on others"]
     for rate, point in found.at_far.items():
         remark = "" if found.measures(rate) else " (too few unknown queries to measure it)"
         lines.append(

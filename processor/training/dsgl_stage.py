@@ -30,12 +30,12 @@ MOST_POOR = 5
 class Clustering:
     """The current clusters and the schedule of new ones.
 
-    A poor clustering is a passing condition: the clusters of before stay, up to MOST_POOR times in
+    A poor clustering is a passing condition: the previous clusters stay, up to MOST_POOR times in
     a row. In the first epoch there are none, so it is an error.
 
     Args:
         make: embeds and clusters the training images. It calls its argument, which frees the
-            clusters of before, once it has found clusters to take their place.
+            previous clusters, once it has found clusters to take their place.
         restore: rebuilds the clusters from a checkpoint.
         period: epochs between clusterings.
     """
@@ -85,7 +85,7 @@ class Clustering:
         self.current = None
 
     def _count_poor(self, error: PoorClusteringError) -> None:
-        """Warn that the clusters of before stay; raises the error after MOST_POOR times."""
+        """Warn that the previous clusters stay; raises the error after MOST_POOR times."""
         self.poor += 1
         if self.poor > MOST_POOR:
             raise PoorClusteringError(
@@ -93,7 +93,7 @@ class Clustering:
                 "by SOLVER.RESUME auto"
             ) from error
         logger.warning(
-            "%s. The clusters of before stay (%d of at most %d times in a row)",
+            "%s. The previous clusters stay (%d of at most %d times in a row)",
             error,
             self.poor,
             MOST_POOR,

@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 
 from config.errors import ConfigError
 from datasets.checks.leakage import check_leakage
-from datasets.checks.outputs import check_output
+from datasets.checks.outputs import refuse_inside_data
 from datasets.records import DataSplits
 from datasets.registry import BENCHMARKS, read_dataset
 from datasets.samplers.build import build_train_sampler
@@ -54,7 +54,7 @@ def plan_run(cfg: CfgNode) -> RunPlan:
     named, use_all = cfg.DATASETS, cfg.DATASETS.USE_ALL
     if cfg.OUTPUT_DIR:
         names = [*named.NAMES, *named.TARGETS]
-        check_output(Path(cfg.OUTPUT_DIR), "OUTPUT_DIR", names, named.ROOT_DIR)
+        refuse_inside_data(Path(cfg.OUTPUT_DIR), "OUTPUT_DIR", names, named.ROOT_DIR)
     sources = build_sources(cfg)
     data = join_sources(sources, use_all=use_all)
     if cfg.MODEL.SIE_CAMERA and data.num_cameras < 2:

@@ -5,6 +5,7 @@ import pytest
 from config import ConfigError, UnknownOptionError, dump_cfg, load_cfg
 from config.free_options import free_options
 from config.load import load_cfg_text
+from config.overrides import typed_overrides
 
 
 @pytest.mark.parametrize(
@@ -43,8 +44,31 @@ def test_there_are_none_by_default():
 def test_values_that_a_checkpoint_cannot_hold_are_refused():
     with pytest.raises(ConfigError, match=r"USER\.DAY: .*command line.* type date; give a number"):
         load_cfg(None, ["USER.DAY", "2020-01-01"])
-    with pytest.raises(ConfigError, match=r"USER\.X is not a YAML value"):
-        load_cfg(None, ["USER.X", "[1"])
+    with pytest.raises(ConfigError, match=r"USER\.DAYS: .* type list; give a number"):
+        load_cfg(None, ["USER.DAYS", "[[2020-01-01]]"])
+    for text in ("[1", "2020-13-45"):
+        with pytest.raises(ConfigError, match=r"USER\.X is not a YAML value"):
+            load_cfg(None, ["USER.X", text])
+
+
+def test_value_and_block_of_one_name_are_refused():
+    with pytest.raises(
+        ConfigError, match=r"USER\.A\.B is given twice .*USER\.A 1 and USER\.A\.B 2"
+    ):
+        typed_overrides(["USER.A", "1", "USER.A.B", "2"])
+
+
+@pytest.mark.parametrize(
+    "opts",
+    [
+        {"DATASETS": {"NAMES": "a"}, "DATASETS.NAMES": "b"},
+        {"USER.A": 1, "USER": {"A": 2}},
+        {"SOLVER.MAX_EPOCHS": 1, "SOLVER": {"STAGE2": {"MAX_EPOCHS": 2}}},
+    ],
+)
+def test_option_given_twice_in_a_dict_is_refused(opts):
+    with pytest.raises(ConfigError, match="is given twice"):
+        load_cfg(None, opts)
 
 
 @pytest.mark.parametrize("key", ["USER", "USERS.MARGIN", "MODEL.USER.MARGIN"])

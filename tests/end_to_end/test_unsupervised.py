@@ -292,7 +292,7 @@ def test_clusters_of_before_stay_after_a_poor_clustering(
     lines = metrics_of(tmp_path)
     assert [line["poor_clusterings"] for line in lines] == [0, 1, 2, 3, 4, 5, 0, 0]
     assert len({(line["clusters"], line["outliers"]) for line in lines[:6]}) == 1
-    assert caplog.text.count("The clusters of before stay") == MOST_POOR
+    assert caplog.text.count("The previous clusters stay") == MOST_POOR
     assert "no cluster: all 144 images are outliers at DSGL.EPS 0.6" in caplog.text
 
 

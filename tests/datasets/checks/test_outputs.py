@@ -2,7 +2,7 @@
 
 import pytest
 
-from datasets.checks.outputs import check_output
+from datasets.checks.outputs import refuse_inside_data
 
 
 @pytest.fixture
@@ -17,15 +17,19 @@ def root(tmp_path):
 @pytest.mark.parametrize("output", ["shop/sheets", "shop", "shop/anna/out.png", "link/deep/down"])
 def test_output_below_a_folder_that_is_read_is_refused(root, place, output):
     with pytest.raises(ValueError) as error:
-        check_output(root / output, "--output", ["market1501", place.format(root=root)], str(root))
+        refuse_inside_data(
+            root / output, "--output", ["market1501", place.format(root=root)], str(root)
+        )
     assert str(error.value).startswith(f"--output: {root / output} lies in {root / 'shop'}, ")
     assert str(error.value).endswith("choose a folder outside")
 
 
 @pytest.mark.parametrize("output", ["runs/1", "shop_sheets", "shop2/x.png", "anna"])
 def test_output_elsewhere_is_accepted(root, output):
-    check_output(root / output, "--output", ["shop", "shop.csv", "market1501", "x.jpg"], str(root))
+    refuse_inside_data(
+        root / output, "--output", ["shop", "shop.csv", "market1501", "x.jpg"], str(root)
+    )
 
 
 def test_output_beside_a_table_of_images_is_accepted(root):
-    check_output(root / "sheets", "--output", [str(root / "shop.csv")], str(root))
+    refuse_inside_data(root / "sheets", "--output", [str(root / "shop.csv")], str(root))

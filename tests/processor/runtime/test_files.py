@@ -65,8 +65,9 @@ def test_file_and_folder_are_flushed_before_and_after_the_rename(tmp_path, monke
 
 
 def test_error_names_the_file_and_not_the_temporary_one(tmp_path):
-    with pytest.raises(OSError, match=rf"No such file.*: '{tmp_path}/no/a.txt'"):
-        write_text(tmp_path / "no" / "a.txt", "new")
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=rf"File exists.*: '{tmp_path}/file'"):
+        write_text(tmp_path / "file" / "a.txt", "new")
     with pytest.raises(OSError, match="No space left") as full, atomic_file(tmp_path / "a.txt"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert full.value.filename == str(tmp_path / "a.txt")

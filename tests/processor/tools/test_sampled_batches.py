@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from config import load_cfg
 from datasets.records import DataSplits, Sample
 from datasets.samplers.build import build_train_sampler
+from datasets.samplers.neighbours import nearest_identities
 from datasets.sources import join_sources
 from processor.tools.batches import nearest_in_batch, sample_batches
 
@@ -32,7 +33,9 @@ def ring():
 
 def sampled(ring, *opts, epoch=1):
     features, data = ring
-    batches = sample_batches(load_cfg(None, [*OPTS, *opts]), data, features, epoch)
+    cfg = load_cfg(None, [*OPTS, *opts])
+    nearest = nearest_identities(features, cfg.DATALOADER.DFGS.NUM_NEIGHBOURS).tolist()
+    batches = sample_batches(cfg, data, features, nearest, epoch)
     return {batch.sampler: batch for batch in batches}
 
 
