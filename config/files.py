@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from config.errors import ConfigError
+from config.free_options import BLOCK
 from config.legacy import translate_key
 from config.options import ACCEPTED, flatten, given_twice, is_block
 from config.text import read_text
@@ -24,6 +25,7 @@ class OptionLoader(yaml.SafeLoader):
     """YAML with the floats of YAML 1.2: 1e-3 is a number, not text."""
 
 
+_TEXT, _NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
 OptionLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
@@ -117,6 +119,9 @@ def read_file(path: Path, role: str) -> dict[str, Any]:
 def read_tree(text: str, source: str) -> dict[str, Any]:
     """The tree of options in YAML text; empty text is an empty tree.
 
+    Numbers and words stay text, as on a command line: 007 may be the name of a folder. Only the
+    values of free options are those of YAML.
+
     Raises:
         ConfigError: not YAML, not a tree, or an option is given twice, under one name or two.
     """
@@ -126,6 +131,7 @@ def read_tree(text: str, source: str) -> dict[str, Any]:
         if node is None:
             return {}
         if isinstance(node, yaml.MappingNode):
+            _keep_text(node)
             _check_keys(loader, node, source)
         tree = loader.construct_document(node)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -135,6 +141,23 @@ def read_tree(text: str, source: str) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ConfigError(f"{source} holds no options, but {type(tree).__name__}")
     return tree
+
+
+def _keep_text(root: yaml.MappingNode) -> None:
+    """Make text of all scalars outside the block of free options."""
+    nodes = [value for key, value in root.value if key.value.partition(".")[0] != BLOCK]
+    seen = set()
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            nodes += [value for _, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+        elif node.tag != _NULL:
+            node.tag = _TEXT
 
 
 def check_stored_yaml(text: str, source: str) -> None:

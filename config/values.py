@@ -26,6 +26,10 @@ _KINDS = {
 }
 
 
+WORDS = {"true": "True", "yes": "True", "on": "True"}
+WORDS |= {"false": "False", "no": "False", "off": "False"}
+
+
 def set_value(cfg: CfgNode, name: str, value: Any, source: str) -> None:
     """Set one option.
 
@@ -60,9 +64,18 @@ def set_value(cfg: CfgNode, name: str, value: Any, source: str) -> None:
 
 
 def read_literal(value: Any, default: Any) -> Any:
-    """Read a string as the Python literal it spells, unless the option is a plain string."""
+    """Read a string as the Python literal it spells, unless the option is a plain string.
+
+    For an option that is True or False, the words of YAML count as well. Of a list, every item is
+    read like the first one of the default.
+    """
+    if isinstance(value, list | tuple):
+        like = default[0] if isinstance(default, list | tuple) and default else ""
+        return type(value)(read_literal(item, like) for item in value)
     if not isinstance(value, str) or (isinstance(default, str) and value[:1] not in "'\"("):
         return value
+    if isinstance(default, bool):
+        value = WORDS.get(value.lower(), value)
     try:
         return ast.literal_eval(value)
     except (ValueError, SyntaxError):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from datasets.own.entries import SPLITS, is_unknown, number_names
+from datasets.own.entries import SPLITS, is_nobody, number_names
 from datasets.own.table import is_table, read_csv_entries
 from datasets.readers.image_files import TABLE_SUFFIXES, describe_unread, find_files
 from datasets.records import UNKNOWN, Sample
@@ -104,7 +104,7 @@ def _read_folder(folder: Path) -> list[Sample]:
 def _name_by_folder(samples: Sequence[Sample], folder: Path) -> list[Sample]:
     """The images, those in subfolders with the name of the subfolder as their identity."""
     parts = [Path(sample.path).relative_to(folder).parts for sample in samples]
-    names = [part[0] if len(part) > 1 and not is_unknown(part[0]) else "" for part in parts]
+    names = [part[0] if len(part) > 1 and not is_nobody(part[0]) else "" for part in parts]
     pids = {"": UNKNOWN, **number_names(name for name in names if name)}
     return [
         replace(sample, pid=pids[name], pid_name=name)
@@ -119,7 +119,7 @@ def _unknown(path: Path) -> Sample:
 def _read_csv(file: Path) -> list[Sample]:
     """The rows in order; identities and cameras keep their names."""
     entries = [
-        replace(entry, identity="") if is_unknown(entry.identity) else entry
+        replace(entry, identity="") if is_nobody(entry.identity) else entry
         for entry in read_csv_entries(file, required=("path",)).values()
     ]
     pids = _number(file, "identities", {entry.identity for entry in entries} - {""})

@@ -265,7 +265,10 @@ def _ids(name: str, given: Iterable[int] | None, images: Sequence[GivenImage]) -
     """One number per image, UNKNOWN if not given; raises ValueError."""
     if given is None:
         return [UNKNOWN] * len(images)
-    numbers = [operator.index(number) for number in given]
+    try:
+        numbers = [operator.index(number) for number in given]
+    except TypeError as error:
+        raise ValueError(f"{name}: expected one whole number per image ({error})") from error
     if len(numbers) != len(images):
         raise ValueError(f"{name}: {len(numbers)} numbers for {len(images)} images")
     return numbers

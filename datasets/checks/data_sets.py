@@ -18,7 +18,7 @@ from datasets.checks.identities import (
 from datasets.checks.images import (
     Facts,
     find_broken_files,
-    find_equal_files,
+    find_equal_images,
     find_size_faults,
     find_unread_files,
 )
@@ -70,7 +70,7 @@ def _check(split: DataSplits, facts: Facts, use: Use) -> Iterator[Fault]:
     yield from find_identity_faults(split, labelled=use.labelled)
     yield from find_camera_faults(split)
     yield from find_query_faults(split, ignore_same_camera=use.ignore_same_camera)
-    yield from find_equal_files(split, facts, ignore_same_camera=use.ignore_same_camera)
+    yield from find_equal_images(split, facts, ignore_same_camera=use.ignore_same_camera)
     yield from find_size_faults(split, facts, use.image_size)
     for remark in check_sizes(split, BENCHMARKS):
         what = remark.removeprefix(f"{split.name}: ")

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 from statistics import median
 
 from tqdm.auto import tqdm
@@ -31,7 +30,7 @@ class FileFacts:
     Attributes:
         height: in pixels; 0 if the file cannot be decoded.
         width: likewise.
-        content: SHA-256 of its bytes; empty if it cannot be decoded.
+        content: SHA-256 of its pixels; empty if it cannot be decoded.
         error: why it cannot be decoded; empty if it can.
     """
 
@@ -120,10 +119,10 @@ def _factor(aspect: float, other: float) -> float:
     return max(aspect / other, other / aspect)
 
 
-def find_equal_files(
+def find_equal_images(
     splits: DataSplits, facts: Facts, *, ignore_same_camera: bool
 ) -> Iterator[Fault]:
-    """Files of equal content that distort scores or labels.
+    """Images of equal pixels that distort scores or labels.
 
     Args:
         splits: the data set.
@@ -136,7 +135,7 @@ def find_equal_files(
     training = _by_content(splits.train, facts)
     rule = ignore_same_camera and splits.ignore_same_camera
     yield from _twins(
-        "equal files in training and test",
+        "equal images in training and test",
         splits.name,
         "test images are training images too",
         [
@@ -163,7 +162,7 @@ def find_equal_files(
     )
     people = [image for image in test if image.pid not in splits.distractors]
     yield from _twins(
-        "equal files of different identities",
+        "equal images of different identities",
         splits.name,
         "images are equal to an image of another identity",
         [
@@ -176,6 +175,24 @@ def find_equal_files(
     )
 
 
+def find_shared_images(sources: Sequence[DataSplits], facts: Facts) -> Iterator[Fault]:
+    """Training images of several data sets that are equal; their identities would be two."""
+    first: dict[str, tuple[Sample, str]] = {}
+    twins = []
+    for source in sources:
+        for content, images in _by_content(source.train, facts).items():
+            image, name = first.setdefault(content, (images[0], source.name))
+            if name != source.name:
+                twins.append((images[0], image))
+    yield from _twins(
+        "equal images in two training sets",
+        ", ".join(source.name for source in sources),
+        "training images are in two data sets, under two identities",
+        twins,
+        "losses would push an identity away from itself: leave one of the data sets out",
+    )
+
+
 def _twins(
     kind: str, data: str, what: str, twins: Sequence[tuple[Sample, Sample]], remedy: str
 ) -> Iterator[Fault]:
@@ -185,7 +202,7 @@ def _twins(
 
 
 def _by_content(images: Sequence[Sample], facts: Facts) -> dict[str, list[Sample]]:
-    """Readable images by the content of their files."""
+    """Readable images by their pixels."""
     groups = defaultdict(list)
     for image in images:
         if facts[image.path].content:
@@ -235,7 +252,8 @@ def _read_all(paths: Sequence[str]) -> list[FileFacts]:
 def read_file(path: str) -> FileFacts:
     """Decode a file completely."""
     try:
-        width, height = read_image(path).size
-        return FileFacts(height, width, sha256(Path(path).read_bytes()).hexdigest())
+        image = read_image(path)
+        content = sha256(image.tobytes() + repr(image.size).encode()).hexdigest()
+        return FileFacts(image.height, image.width, content)
     except BadImageError as error:
         return FileFacts(0, 0, "", str(error.__cause__).replace(f"{path!r}", "the file"))

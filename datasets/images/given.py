@@ -75,9 +75,13 @@ class GivenImages:
 
 def _find_problem(image: GivenImage) -> str:
     """Why an image cannot be used; empty if it can. Files are not opened."""
-    if isinstance(image, str | os.PathLike | bytes | io.BytesIO | Image.Image):
+    if isinstance(image, str | os.PathLike | bytes | io.BytesIO):
         return ""
+    if isinstance(image, Image.Image):
+        return "" if all(image.size) else f"a PIL image of {image.width} x {image.height} pixels"
     if isinstance(image, Tensor):
+        if image.layout != torch.strided or image.is_meta:
+            return f"a tensor of layout {image.layout} on {image.device}; {TENSORS}"
         fits = image.ndim == 3 and image.shape[0] in (1, 3, 4) and image.numel() > 0
         fits &= image.dtype == torch.uint8 or image.is_floating_point()
         if not fits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,19 +34,26 @@ class Entry:
     encounter: str = ""
 
 
-def assemble_splits(name: str, entries: list[Entry], *, tested_only: bool) -> DataSplits:
+def assemble_splits(
+    name: str,
+    entries: Sequence[Entry],
+    *,
+    tested_only: bool = False,
+    zero_is_background: bool = False,
+) -> DataSplits:
     """Number identities and cameras, then take the given split, draw one, or test all identities.
 
     Identities and cameras keep their names. If an image has no camera, all cameras count as
     unknown. As in the benchmarks, images of identity -1 are junk and left out, and those of
     identity 0 (or 0000) are distractors, which are in the gallery only; but where the identities
-    are 0, 1, 2, ... without a gap, 0 is one of them. Images of identity "unknown" are left out,
-    unless there is no other to train on.
+    are 0, 1, 2, ... (or 000, 001, ...) without a gap, 0 is one of them. Images of identity
+    "unknown" are left out, unless there is no other to train on.
 
     Args:
         name: of the data.
         entries: the images, all with a split or all without.
         tested_only: no model was trained on the data, so it needs no training split.
+        zero_is_background: identity 0 means distractors in any case.
 
     Raises:
         ValueError: nothing but junk; see `_check_given_split` and `split_own_data`.
@@ -55,7 +63,14 @@ def assemble_splits(name: str, entries: list[Entry], *, tested_only: bool) -> Da
         raise ValueError(f"own data {name}: all {len(entries)} images are junk (identity {JUNK})")
     kept = _without_unknown(name, people)
     samples = _number_entries(kept)
-    distractors = _find_distractors(samples)
+    distractors = _find_distractors(samples, always=zero_is_background)
+    if distractors and not zero_is_background:
+        logger.warning(
+            "own data %s: identity 0 means background (distractors), as in the benchmarks; if it "
+            "is an identity, give it another name",
+            name,
+        )
+    _warn_of_alike(name, {sample.identity for sample in samples})
     if kept[0].split:
         splits = _take_given_split(name, kept, samples, distractors)
     else:
@@ -67,6 +82,11 @@ def assemble_splits(name: str, entries: list[Entry], *, tested_only: bool) -> Da
     splits = replace(splits, distractors=distractors)
     notes = [*splits.notes, *_describe(kept, splits, len(entries) - len(people))]
     return replace(splits, notes=tuple(notes))
+
+
+def is_nobody(identity: str) -> bool:
+    """Whether a name stands for no identity: unknown, or junk."""
+    return is_unknown(identity) or identity == JUNK
 
 
 def is_unknown(identity: str) -> bool:
@@ -107,10 +127,11 @@ def _number_entries(entries: Sequence[Entry]) -> list[Sample]:
     ]
 
 
-def _find_distractors(samples: Sequence[Sample]) -> frozenset[int]:
+def _find_distractors(samples: Sequence[Sample], *, always: bool) -> frozenset[int]:
     """The pids of identity 0 or 0000, unless the identities are numbered from 0."""
     names = {sample.identity for sample in samples}
-    if names == {str(number) for number in range(len(names))}:
+    digits = len(min(names, key=len))
+    if not always and names == {f"{number:0{digits}}" for number in range(len(names))}:
         return frozenset()
     return frozenset(sample.pid for sample in samples if not sample.identity.strip("0"))
 
@@ -131,12 +152,10 @@ def _describe(entries: Sequence[Entry], splits: DataSplits, junk: int) -> Iterat
     if junk:
         yield f"{junk:,} images of identity {JUNK} left out: junk"
     background = sum(x.pid in splits.distractors for x in splits.gallery)
+    elsewhere = sum(not entry.identity.strip("0") for entry in entries) - background
+    if splits.distractors and elsewhere:
+        yield f"{elsewhere:,} images of identity 0 left out of training and queries: distractors"
     if background:
-        logger.warning(
-            "own data %s: identity 0 means background (distractors), as in the benchmarks; if it "
-            "is an identity, give it another name",
-            splits.name,
-        )
         yield f"{background:,} gallery images of identity 0: distractors"
     both = sum(entry.split == BOTH for entry in entries)
     if both:
@@ -172,6 +191,31 @@ def number_names(names: Iterable[str]) -> dict[str, int]:
     if all(name.isdecimal() for name in distinct):
         distinct.sort(key=int)
     return {name: number for number, name in enumerate(distinct)}
+
+
+def alike_names(names: Iterable[str]) -> list[tuple[str, ...]]:
+    """Groups of distinct names that look the same to people.
+
+    They differ only by Unicode's forms of a letter, invisible characters, case or spaces.
+    """
+    groups: dict[str, set[str]] = {}
+    for name in names:
+        text = unicodedata.normalize("NFKC", name)
+        text = "".join(x for x in text if unicodedata.category(x) != "Cf")
+        groups.setdefault(" ".join(text.casefold().split()), set()).add(name)
+    return [tuple(sorted(group)) for group in groups.values() if len(group) > 1]
+
+
+def _warn_of_alike(name: str, identities: Iterable[str]) -> None:
+    alike = alike_names(identities)
+    if alike:
+        logger.warning(
+            "own data %s: names that look the same are different identities: %s; rename one if "
+            "they are one identity",
+            name,
+            "; ".join(" and ".join(map(ascii, group)) for group in alike[:3])
+            + ("; ..." if len(alike) > 3 else ""),
+        )
 
 
 def _number_encounters(

@@ -8,15 +8,15 @@ from __future__ import annotations
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from datasets.own.cameras import doubt_cameras, find_camera
-from datasets.own.entries import Entry, assemble_splits, is_unknown
+from datasets.own.entries import SPLITS, Entry, assemble_splits, is_unknown
 from datasets.own.table import is_table, read_csv
-from datasets.readers.image_files import describe_unread, find_files
-from datasets.readers.market1501 import SPLIT_FOLDERS, read_market_tree
+from datasets.readers.image_files import describe_unread, find_files, is_hidden
+from datasets.readers.market1501 import SPLIT_FOLDERS, parse_file_name
 from datasets.records import DataSplits
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,12 @@ FOLDER_SPLITS = {
     "probe": "query",
     "gallery": "gallery",
     "test": "gallery",
+}
+MARKET_FOLDERS = {
+    **dict(zip(SPLIT_FOLDERS, SPLITS, strict=True)),
+    "image_train": "train",
+    "image_query": "query",
+    "image_test": "gallery",
 }
 OTHER_SPLITS = ("val", "valid", "validation", "dev", "train_all", "multi-query", "multi_query")
 _CAMERA_FOLDER = re.compile(r"(?:c|cam|camera)[ _-]?\d+", re.IGNORECASE)
@@ -46,10 +52,32 @@ def read_own_data(path: Path, *, tested_only: bool = False) -> DataSplits:
     """
     if is_table(path):
         return read_csv(path, tested_only=tested_only)
-    if not all((path / folder).is_dir() for folder in SPLIT_FOLDERS):
-        return read_folder(path, tested_only=tested_only)
-    splits = read_market_tree(own_data_name(path), path)
-    return replace(splits, unread=tuple(map(str, find_files(path).unread)))
+    parts = {part: MARKET_FOLDERS.get(part.name.lower(), "") for part in _list_folders(path)}
+    if set(SPLITS) <= set(parts.values()):
+        return _read_market_tree(path, parts)
+    return read_folder(path, tested_only=tested_only)
+
+
+def _read_market_tree(folder: Path, parts: Mapping[Path, str]) -> DataSplits:
+    """Read a tree whose file names give identity and camera.
+
+    Args:
+        folder: the tree.
+        parts: its folders and their splits; "" = another folder.
+    """
+    name = own_data_name(folder)
+    found = find_files(folder)
+    entries = []
+    for image in found.images:
+        split = parts.get(folder / image.relative_to(folder).parts[0], "")
+        if split:
+            identity, camera = parse_file_name(name, image)
+            entries.append(Entry(image, identity, camera, split=split))
+    others = len(found.images) - len(entries)
+    if others:
+        logger.warning("own data %s: ignored %d images outside these splits", folder, others)
+    splits = assemble_splits(name, entries, zero_is_background=True)
+    return replace(splits, unread=tuple(map(str, found.unread)))
 
 
 def read_folder(folder: Path, *, tested_only: bool = False) -> DataSplits:
@@ -117,11 +145,7 @@ def _doubt_identities(folder: Path, names: list[str]) -> None:
 
 def _find_split_folders(folder: Path, images: Sequence[Path]) -> list[tuple[Path, str]]:
     """Split folders and their splits; empty if the folder holds identities."""
-    subfolders = {
-        path: path.name.lower()
-        for path in sorted(folder.iterdir())
-        if path.is_dir() and not path.name.startswith(".")
-    }
+    subfolders = {path: path.name.lower() for path in _list_folders(folder)}
     names = set(subfolders.values())
     splits = {FOLDER_SPLITS.get(name, "") for name in names}
     if not {"query", "gallery"} <= splits and not names <= {*FOLDER_SPLITS, *OTHER_SPLITS}:
@@ -133,6 +157,10 @@ def _find_split_folders(folder: Path, images: Sequence[Path]) -> list[tuple[Path
             count = sum(path in image.parents for image in images)
             logger.warning("own data %s: left out %s/ with %d images", folder, path.name, count)
     return [(p, FOLDER_SPLITS[name]) for p, name in subfolders.items() if name in FOLDER_SPLITS]
+
+
+def _list_folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path))
 
 
 def _list_identities(name: str, folder: Path, images: Sequence[Path]) -> list[Entry]:

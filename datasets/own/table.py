@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -45,6 +46,8 @@ _OTHER_DATE = re.compile(  # 31.1.2026, 1/31/26, 31 Jan 2026, January 31, 2026
     re.IGNORECASE,
 )
 DELIMITERS = ",;\t"
+LONGEST_NAME = 255  # characters of an identity, camera or encounter
+LARGEST_VIEW = 999  # a model with side information has a row per viewpoint
 MISSING = ("None", "nan", "NaT", "<NA>")  # cells without a value, in DataFrames
 
 
@@ -131,12 +134,32 @@ def read_csv_entries(file: Path, required: Sequence[str] = ("path", "pid")) -> d
     try:
         text = decode(file.read_bytes())
         delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        header = [check_text(cell, f"{file}, line 1") for cell in next(reader, [])]
-        rows = ((f"line {reader.line_num}", row) for row in reader)
-        return read_entries(Table(str(file), file.parent, "line 1", header, rows), required)
-    except (UnicodeDecodeError, csv.Error) as error:
+        lines = io.StringIO(text, newline="")
+        reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+        numbered = _number_lines(str(file), reader)
+        header = [check_text(cell, f"{file}, line 1") for cell in next(numbered, ("", []))[1]]
+        return read_entries(Table(str(file), file.parent, "line 1", header, numbered), required)
+    except UnicodeDecodeError as error:
         raise ValueError(f"{file}: {error}; save it as a CSV file in UTF-8") from error
+
+
+def _number_lines(source: str, reader: Any) -> Iterator[tuple[str, list[str]]]:
+    """The rows of a CSV reader, each with the line that it begins on.
+
+    Raises:
+        ValueError: a row cannot be read; names its line.
+    """
+    while True:
+        line = f"line {reader.line_num + 1}"
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            raise ValueError(
+                f"{source}, {line}: {error}; is a quote not closed? Save it as a CSV file in UTF-8"
+            ) from error
+        if row is None:
+            return
+        yield line, row
 
 
 def read_entries(table: Table, required: Sequence[str] = ("path", "pid")) -> dict[str, Entry]:
@@ -155,23 +178,33 @@ def read_entries(table: Table, required: Sequence[str] = ("path", "pid")) -> dic
     """
     header = [column.strip().lower() for column in table.header]
     columns = _find_columns(table, header, required)
+    others = {} if "split" in columns else {header.index(name): name for name in header}
     entries: dict[str, Entry] = {}
-    seen: dict[Path, str] = {}
+    seen: dict[str, str] = {}
     for number, row in table.rows:
         if not any(cell.strip() for cell in row):
             continue
         parser = _Row(f"{table.source}, {number}", table.folder, required)
         if len(row) != len(header):
             raise parser.error(f"{len(header)} fields expected, {len(row)} found")
+        others = {i: name for i, name in others.items() if row[i].strip().lower() in SPLIT_NAMES}
         cells = {column: row[place].strip() for column, place in columns.items()}
         parser.check_encoding(cells)
         entry = parser.parse(cells)
-        if entry.path in seen:
-            raise parser.error(f"{entry.path} is already on {seen[entry.path]}")
-        seen[entry.path] = number
+        place = os.path.abspath(entry.path)  # noqa: PTH100 - without ".."
+        if place in seen:
+            raise parser.error(f"{entry.path} is already on {seen[place]}")
+        seen[place] = number
         entries[number] = entry
     if not entries:
         raise ValueError(f"{table.source}: no rows below the header")
+    for name in others.values():
+        logger.warning(
+            "%s: the column %s holds words such as train and query, but is not used; name it split "
+            "to use it",
+            table.source,
+            name,
+        )
     return entries
 
 
@@ -217,6 +250,9 @@ class _Row:
         path = self.folder / cells["path"]
         if not cells["path"] or not path.is_file():
             raise self.error(f"no such file: {path}")
+        for column in ("pid", "camid", "encounter"):
+            if len(cells.get(column, "")) > LONGEST_NAME:
+                raise self.error(f"{column} has more than {LONGEST_NAME} characters")
         if "pid" in self.required and not cells["pid"]:
             raise self.error("pid is empty; write unknown if nobody knows the identity")
         split = cells.get("split", "").lower()
@@ -256,8 +292,10 @@ class _Row:
             number = int(text or UNKNOWN)
         except ValueError:
             number = UNKNOWN - 1
-        if number < UNKNOWN:
-            raise self.error(f"viewid is {text!r}; expected a whole number from {UNKNOWN}")
+        if not UNKNOWN <= number <= LARGEST_VIEW:
+            raise self.error(
+                f"viewid is {text[:20]!r}; expected a whole number from {UNKNOWN} to {LARGEST_VIEW}"
+            )
         return number
 
     def error(self, text: str) -> ValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ _SIDE_SUFFIXES = frozenset(
     | {".py", ".sh", ".url", ".lnk"}
 )
 _SIDE_NAMES = ("readme", "license", "licence", "copying", "changelog", "makefile", "authors")
+# Made by systems, beside hidden ones: waste baskets, thumbnails, copies of attributes.
+_SYSTEM_FOLDERS = ("$recycle.bin", "lost+found", "__macosx", "@eadir", "system volume information")
 
 
 def image_formats() -> list[str]:
@@ -66,8 +69,8 @@ class FoundFiles:
 
     Attributes:
         images: image files, by path.
-        unread: other files, by path, but hidden ones and side files such as README, Thumbs.db,
-            text, tables and annotations.
+        unread: other files and broken links, by path, but hidden ones and side files such as
+            README, Thumbs.db, text, tables and annotations.
     """
 
     images: list[Path]
@@ -75,13 +78,13 @@ class FoundFiles:
 
 
 def find_files(folder: Path) -> FoundFiles:
-    """The files in and below a folder, without those of hidden folders.
+    """The files in and below a folder, without those of hidden and of systems' folders.
 
     Links are followed, but not to a folder around them.
     """
     found = FoundFiles([], [])
     for path in sorted(_walk(folder, ())):
-        if is_image(path):
+        if is_image(path) and not is_broken_link(path):
             found.images.append(path)
         elif not _is_side_file(path):
             found.unread.append(path)
@@ -95,23 +98,40 @@ def _walk(folder: Path, around: tuple[Path, ...]) -> Iterator[Path]:
         return
     for path in folder.iterdir():
         if path.is_dir():
-            if not path.name.startswith("."):
+            if not is_hidden(path):
                 yield from _walk(path, (*around, real))
-        elif path.is_file():
+        elif path.is_file() or is_broken_link(path):
             yield path
 
 
+def is_hidden(folder: Path) -> bool:
+    """Whether a folder is hidden, or one that systems make for themselves."""
+    return folder.name.startswith(".") or folder.name.lower() in _SYSTEM_FOLDERS
+
+
+def is_broken_link(path: Path) -> bool:
+    """Whether a path is a link to nowhere."""
+    return path.is_symlink() and not os.path.exists(path)  # noqa: PTH110 - False for a loop
+
+
 def _is_side_file(path: Path) -> bool:
-    name = path.name.lower()
-    return name.startswith((".", *_SIDE_NAMES)) or path.suffix.lower() in _SIDE_SUFFIXES
+    suffix = path.suffix.lower()
+    bare = not suffix and path.name.lower() in _SIDE_NAMES
+    return path.name.startswith(".") or bare or suffix in _SIDE_SUFFIXES
 
 
 def describe_unread(paths: Iterable[Path | str]) -> str:
     """The number of files not read, and of each ending, the most frequent first; "" if none."""
-    endings = Counter(Path(path).suffix.lower().strip(".") for path in paths)
+    endings = Counter(map(_ending, paths))
     if not endings:
         return ""
     total = sum(endings.values())
     ordered = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
-    counts = ", ".join(f"{f'.{ending}' if ending else 'none'} {n:,}" for ending, n in ordered)
+    counts = ", ".join(f"{ending} {n:,}" for ending, n in ordered)
     return f"{total:,} file{'s' if total > 1 else ''} not read: {counts}"
+
+
+def _ending(path: Path | str) -> str:
+    if is_broken_link(Path(path)):
+        return "broken links"
+    return Path(path).suffix.lower() or "none"

@@ -64,10 +64,16 @@ def read_named_images(name: str, folder: Path) -> list[Sample]:
 
 
 def _parse_name(name: str, path: Path) -> Sample:
+    pid, camera = parse_file_name(name, path)
+    return Sample(str(path), pid=int(pid), camid=int(camera) - 1)
+
+
+def parse_file_name(name: str, path: Path) -> tuple[str, str]:
+    """Identity, as written, and camera, counted from 1; raises ValueError for another form."""
     match = _FILE_NAME.match(path.name)
     if match is None:
         raise ValueError(f"data set {name}: cannot read {path}: expected a name like {EXAMPLE}")
-    return Sample(str(path), pid=int(match[1]), camid=int(match[2]) - 1)
+    return match[1], match[2]
 
 
 BENCHMARK = Benchmark(

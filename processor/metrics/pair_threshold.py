@@ -57,13 +57,13 @@ def find_threshold(
 
     Args:
         features: (N, D), scaled to unit length here.
-        names: (N,) identities.
-        cameras: (N,) cameras, or None.
+        names: (N,) identities; None, NaN, "" and -1 are missing.
+        cameras: (N,) cameras, likewise, or None.
         far: above 0 and below 1.
 
     Raises:
-        ValueError: lengths that differ, `far` out of range, no pair of one kind, or more than
-            `far` of the pairs of two names are at distance 0.
+        ValueError: lengths that differ, missing names or cameras, `far` out of range, no pair of
+            one kind, or more than `far` of the pairs of two names are at distance 0.
     """
     if not 0 < far < 1:
         raise ValueError(f"far: expected above 0 and below 1, got {far}")
@@ -117,7 +117,7 @@ def _numbers(option: str, values: Sequence[Any], features: Tensor) -> Tensor:
         raise ValueError(f"{option}: {len(values)} for {len(features)} features")
     numbers: dict[Any, int] = {}
     plain = values.tolist() if isinstance(values, np.ndarray | Tensor) else values
-    missing = sum(value is None or value != value for value in plain)
+    missing = sum(value in (None, "", -1, "-1") or value != value for value in plain)
     if missing:
         raise ValueError(f"{option}: {missing} are missing; leave these images out")
     found = [numbers.setdefault(value, len(numbers)) for value in plain]

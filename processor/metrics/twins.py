@@ -47,5 +47,5 @@ def describe_twins(count: int, num_queries: int) -> str:
     return (
         f"{count:,} of {num_queries:,} queries have a gallery image at distance 0, of equal "
         "content: the scores are too high. Remove these images from query or gallery; run.py "
-        "data-check lists equal files"
+        "data-check lists equal images"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
@@ -127,6 +127,8 @@ class Gallery:
         features = self._as_features(images_or_features)
         count = len(features)
         given = [names] * count if isinstance(names, str) else names
+        if isinstance(given, Set) or not isinstance(given, Iterable):
+            raise ValueError(f"names: expected one name per row, got {type(names).__name__}")
         labels = list(map(_as_name, given))
         places = list(map(_as_camera, [None] * count if cameras is None else cameras))
         for option, values in (("names", labels), ("cameras", places)):

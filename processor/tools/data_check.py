@@ -18,7 +18,7 @@ from datasets.checks.data_sets import (
     find_training_faults,
     summarize,
 )
-from datasets.checks.images import read_files
+from datasets.checks.images import find_shared_images, read_files
 from datasets.checks.report import ERROR, Fault, Findings, format_report
 from datasets.images.dataset import limit_workers
 from datasets.records import DataSplits
@@ -80,6 +80,7 @@ def check(cfg: CfgNode, names: Sequence[str] = ()) -> Findings:
     trained = [data[name][0] for name in sources if name in data and data[name][0].train]
     runs = [[source] for source in trained] if names else [trained]
     for together in filter(None, runs):
+        faults += find_shared_images(together, facts)
         faults += find_training_faults(
             together,
             batch_shape(cfg),

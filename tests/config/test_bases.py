@@ -192,7 +192,7 @@ def test_circular_bases_are_refused_with_both_files(write):
         assert str(error.value) == message
 
 
-@pytest.mark.parametrize("value", ["", "[base.yml]", "3", "''", "{a: b}"])
+@pytest.mark.parametrize("value", ["", "[base.yml]", "''", "{a: b}"])
 def test_base_that_is_not_a_path_is_refused(write, value):
     with pytest.raises(ConfigError, match=r"_BASE_ of .*file\.yml: .*should be the path of one"):
         load_cfg(write("file.yml", f"_BASE_: {value}\n"))

@@ -1,6 +1,4 @@
-"""Image faults: broken files, odd shapes, equal files."""
-
-import hashlib
+"""Image faults: broken files, odd shapes, equal images."""
 
 import numpy as np
 import pytest
@@ -9,7 +7,7 @@ from PIL import ExifTags, Image
 from datasets.checks.images import (
     FileFacts,
     find_broken_files,
-    find_equal_files,
+    find_equal_images,
     find_size_faults,
     find_unread_files,
     read_file,
@@ -31,8 +29,13 @@ def save_image(path, seed, size=(64, 32)):
 
 def test_readable_file_gives_size_and_hash(tmp_path):
     path = save_image(tmp_path / "a.png", 0, (50, 20))
-    content = hashlib.sha256((tmp_path / "a.png").read_bytes()).hexdigest()
-    assert read_file(path) == FileFacts(50, 20, content)
+    facts = read_file(path)
+    assert (facts.height, facts.width, facts.error) == (50, 20, "")
+    with Image.open(path) as image:
+        image.save(tmp_path / "a.bmp")  # the same pixels
+        image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png")
+    assert read_file(str(tmp_path / "a.bmp")) == facts
+    assert read_file(str(tmp_path / "turned.png")).content != facts.content
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png"])
@@ -127,14 +130,14 @@ def test_broken_files_have_no_size_faults():
 
 
 def equal_files(splits, facts, **rule):
-    found = find_equal_files(splits, facts, **({"ignore_same_camera": True} | rule))
+    found = find_equal_images(splits, facts, **({"ignore_same_camera": True} | rule))
     return {fault.kind: list(fault.where) for fault in found}
 
 
 def test_test_image_equal_to_a_training_image_is_found():
     splits = data([("a", 1, 0), ("b", 2, 0)], [("c", 3, 0)], [("d", 2, 1), ("e", 3, 1)])
     assert equal_files(splits, facts_of(a="1", b="2", c="3", d="2", e="5")) == {
-        "equal files in training and test": [
+        "equal images in training and test": [
             "d (identity 2, camera 2) = b (identity 2, camera 1)",
         ]
     }
@@ -144,7 +147,7 @@ def test_equal_files_of_different_identities_are_found():
     splits = data([("a", 1, 0), ("b", 2, 0), ("c", 1, 1)], [("d", 3, 0)], [("e", 4, 0)])
     facts = facts_of(a="1", b="1", c="1", d="2", e="2")
     assert equal_files(splits, facts) == {
-        "equal files of different identities": [
+        "equal images of different identities": [
             "b (identity 2, camera 1) = a (identity 1, camera 1)",
             "e (identity 4, camera 1) = d (identity 3, camera 1)",
         ]
@@ -157,8 +160,8 @@ def test_separately_numbered_test_identities_are_other_people():
     splits = data([("a", 0, 0)], [("b", 0, 0)], [("c", 1, 1)], separate_test_ids=True)
     found = equal_files(splits, facts_of(a="1", b="1", c="3"))
     assert list(found) == [
-        "equal files in training and test",
-        "equal files of different identities",
+        "equal images in training and test",
+        "equal images of different identities",
     ]
 
 

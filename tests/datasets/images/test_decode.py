@@ -3,6 +3,8 @@
 import errno
 import os
 import random
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -191,13 +193,13 @@ def test_broken_file_is_named_with_the_remedy(tmp_path, name):
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM, errno.ESTALE])
-def test_shortage_of_the_system_is_no_fault_of_the_file(monkeypatch, number):
+def test_shortage_of_the_system_is_no_fault_of_the_file(tmp_path, monkeypatch, number):
     def refuse(*_, **__):
         raise OSError(number, os.strerror(number), "a.jpg")
 
     monkeypatch.setattr(Image, "open", refuse)
     with pytest.raises(OSError, match=os.strerror(number)):
-        read_image("a.jpg")
+        read_image(save(PIXELS, tmp_path / "a.jpg"))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::RuntimeWarning:PIL")
@@ -224,3 +226,64 @@ def test_damaged_bytes_decode_or_are_bad_images(tmp_path, monkeypatch, kind):
         except BadImageError:
             failed += 1
     assert failed > 10
+
+
+def write_tiff(path, bits, photometric, content, size, sample_format=1):
+    """An uncompressed gray TIFF, which Pillow cannot write for all of these."""
+    tags = {256: size[0], 257: size[1], 258: bits, 259: 1, 262: photometric, 273: 134, 277: 1}
+    tags |= {278: size[1], 279: len(content), 339: sample_format}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    start = struct.pack("<2sHIH", b"II", 42, 8, len(tags))
+    path.write_bytes(start + entries + struct.pack("<I", 0) + content)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("bits", "photometric", "sample_format", "levels", "gray"),
+    [
+        (16, 1, 1, [0, 255, 256, 65535], [0, 0, 1, 255]),
+        (16, 0, 1, [0, 255, 256, 65535], [255, 255, 254, 0]),  # white is 0
+        (16, 1, 2, [0, 255, 100, 200], [0, 0, 0, 0]),  # signed
+        (12, 1, 1, [0, 16, 2048, 4095], [0, 1, 128, 255]),
+    ],
+)
+def test_tiff_is_scaled_by_its_own_bits(tmp_path, bits, photometric, sample_format, levels, gray):
+    stream = "".join(
+        f"{level:0{bits}b}"
+        if bits == 12
+        else "".join(f"{x:08b}" for x in level.to_bytes(2, "little"))
+        for level in levels
+    )
+    content = bytes(int(stream[i : i + 8], 2) for i in range(0, len(stream), 8))
+    file = write_tiff(tmp_path / "a.tif", bits, photometric, content, (4, 1), sample_format)
+    assert np.asarray(read_image(file))[0, :, 0].tolist() == gray
+
+
+@pytest.mark.parametrize(
+    ("depth", "key", "levels"), [(4, 5, [0, 17, 85, 255]), (2, 1, [0, 85, 170, 255])]
+)
+def test_transparent_gray_of_few_bits_is_white(tmp_path, depth, key, levels):
+    packed = int("".join(f"{x * (2**depth - 1) // 255:0{depth}b}" for x in levels), 2)
+    rows = b"\0" + packed.to_bytes(4 * depth // 8, "big")
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", 4, 1, depth, 0, 0, 0, 0))]
+    parts += [(b"tRNS", struct.pack(">H", key)), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    chunks = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    ]
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    shown = np.asarray(read_image(str(tmp_path / "a.png")))[0, :, 0].tolist()
+    assert shown == [255 if x == key * 255 // (2**depth - 1) else x for x in levels]
+
+
+def test_picture_whose_opacity_was_never_set_is_shown(tmp_path):
+    pixels = np.dstack([PIXELS, np.zeros(PIXELS.shape[:2], np.uint8)])
+    file = save(pixels, tmp_path / "a.png")
+    np.testing.assert_array_equal(np.asarray(read_image(file)), PIXELS)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+def test_pipe_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(BadImageError, match=r"a\.jpg \(not a regular file\)"):
+        read_image(str(tmp_path / "a.jpg"))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from datasets.own.draw import draw_test_only, split_own_data
 from datasets.own.folder import read_folder, read_own_data
 from datasets.own.table import read_csv, read_csv_entries
+from datasets.readers.image_files import describe_unread
 from datasets.records import Sample
 from datasets.registry import read_dataset
 
@@ -165,7 +166,80 @@ def test_market_layout_is_recognized(tmp_path):
     )
     splits = read_own_data(tmp_path / "mine")
     assert splits.name == "mine"
-    assert [(s.pid, s.camid) for s in splits.gallery] == [(2, 1)]
+    assert [(s.identity, s.camera) for s in splits.gallery] == [("0002", "2")]
+    assert splits.query[0].pid == splits.gallery[0].pid != splits.train[0].pid
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("bounding_box_train", "query", "bounding_box_test"),
+        ("Bounding_Box_Train", "Query", "BOUNDING_BOX_TEST"),
+        ("image_train", "image_query", "image_test"),
+    ],
+)
+def test_names_of_the_market_layout_stay_and_its_special_identities_are_counted(
+    tmp_path, caplog, folders
+):
+    train, query, gallery = folders
+    make_files(
+        tmp_path / "mine",
+        *(f"{train}/{pid}_c{camera}_0.jpg" for pid in ("007", "7", "0001") for camera in (1, 4)),
+        *(f"{train}/0000_c1_2.jpg", f"{train}/-1_c1_0.jpg", f"{train}/sub/0001_c1_9.jpg"),
+        *(f"{query}/0099_c1_1.jpg", f"{query}/0000_c2_2.jpg", f"{gallery}/0000_c1_0.jpg"),
+        *(f"{gallery}/0099_c2_1.jpg", "loose.jpg"),
+    )
+    (tmp_path / "mine" / gallery / "0777_c1_1.jpg").mkdir()
+    splits = read_own_data(tmp_path / "mine")
+    assert sorted({s.identity for s in splits.train}) == ["0001", "007", "7"]
+    assert len(splits.train) == 7
+    assert len({s.pid for s in splits.train}) == 3
+    assert [s.identity for s in splits.query] == ["0099"]
+    assert sorted(s.identity for s in splits.gallery) == ["0000", "0099"]
+    assert {s.camera for s in splits.train} == {"1", "4"}
+    assert "1 images of identity -1 left out: junk" in splits.notes
+    assert "2 images of identity 0 left out of training and queries: distractors" in splits.notes
+    assert "1 gallery images of identity 0: distractors" in splits.notes
+    assert "ignored 1 images outside these splits" in caplog.text
+
+
+@pytest.mark.parametrize("form", ["{}", "{:03}"])
+def test_identities_numbered_from_0_include_0_unless_one_is_missing(tmp_path, form):
+    def read(numbers):
+        rows = [f"{i}_{j}.jpg,{form.format(i)},train" for i in numbers for j in range(2)]
+        images = [row.partition(",")[0] for row in rows]
+        return read_csv(write_csv(tmp_path, "\n".join(["path,pid,split", *rows]), *images))
+
+    assert len({s.pid for s in read(range(4)).train}) == 4
+    splits = read((0, 2, 3))
+    assert len({s.pid for s in splits.train}) == 2
+    assert "2 images of identity 0 left out of training and queries: distractors" in splits.notes
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("Jose\u0301", "José"), ("p0", "p0\u200b"), ("p  p", "p p"), ("Ann", "ann")],
+)
+def test_names_that_look_the_same_are_doubted(tmp_path, caplog, first, second):
+    rows = [f"{i}.jpg,{name},train" for i, name in enumerate((first, second, "x"))]
+    images = [f"{i}.jpg" for i in range(3)]
+    splits = read_csv(write_csv(tmp_path, "\n".join(["path,pid,split", *rows]), *images))
+    assert len({s.pid for s in splits.train}) == 3
+    shown = f"{first!a} and {second!a}"
+    assert f"names that look the same are different identities: {shown}; " in caplog.text
+
+
+def test_folders_of_systems_and_broken_links_are_no_images(tmp_path):
+    names = [f"{pid}/{i}.jpg" for pid in "abcd" for i in range(3)]
+    hidden = ["a/.ipynb_checkpoints/0.jpg", "a/@eaDir/0.jpg/T.jpg", ".Trash-1000/files/x.jpg"]
+    hidden += ["$RECYCLE.BIN/x.jpg", "lost+found/x.jpg", "__MACOSX/x.jpg"]
+    make_files(tmp_path, *names, *hidden, "a/license_plate.heic", "a/LICENSE", "a/copying.cr2")
+    (tmp_path / "b" / "9.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    splits = read_own_data(tmp_path, tested_only=True)
+    assert len(every(splits)) == 12
+    assert {s.identity for s in every(splits)} == set("abcd")
+    unread = describe_unread(splits.unread)
+    assert unread == "3 files not read: .cr2 1, .heic 1, broken links 1"
 
 
 # CSV
@@ -611,7 +685,7 @@ def test_damaged_utf_16_table_is_named(tmp_path):
 
 
 def test_endless_cell_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"people.csv: field larger than field limit"):
+    with pytest.raises(ValueError, match=r"people.csv, line 2: field larger than field limit"):
         read_csv(write_people(tmp_path, b'path,pid\n"' + b"a" * 200_000))
 
 
@@ -636,7 +710,7 @@ def test_files_of_own_data_that_are_not_read_are_listed(tmp_path, caplog, market
     splits = read_dataset(str(tmp_path), "")
     unread = [Path(path).relative_to(tmp_path).as_posix() for path in splits.unread]
     assert unread == [f"{first}/3.heic", f"{first}/blob", "film.mp4"]
-    assert "3 files not read: none 1, .heic 1, .mp4 1" in caplog.text
+    assert "3 files not read: .heic 1, .mp4 1, none 1" in caplog.text
 
 
 def test_folder_without_images_says_what_was_not_read(tmp_path):
@@ -645,3 +719,33 @@ def test_folder_without_images_says_what_was_not_read(tmp_path):
         (tmp_path / "a" / f"{number}.heic").touch()
     with pytest.raises(FileNotFoundError, match=r"no images .* \(3 files not read: .heic 3\)"):
         read_own_data(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["1.jpg,a,20231101"], r"line 2: viewid is '20231101'; expected .* from -1 to 999"),
+        ([f"1.jpg,{'7' * 300},0"], r"line 2: pid has more than 255 characters"),
+        (["1.jpg,a,0", "./x/../1.jpg,b,0"], r"line 3: .*1.jpg is already on line 2"),
+        (["1.jpg,a,0", '2.jpg,"b,0', "3.jpg,c,0"], r"line 3: unexpected end of data; is a quote"),
+    ],
+)
+def test_odd_cells_are_named_by_their_line(tmp_path, rows, message):
+    text = "\n".join(["path,pid,viewid", *rows])
+    file = write_csv(tmp_path, text, "1.jpg", "2.jpg", "3.jpg", "x/1.jpg")
+    with pytest.raises(ValueError, match=message):
+        read_csv(file)
+
+
+def test_space_before_a_quote_is_no_part_of_the_name(tmp_path):
+    file = write_csv(tmp_path, 'path,pid,split\n1.jpg, "p0", train', "1.jpg")
+    assert read_csv(file).train[0].identity == "p0"
+
+
+def test_column_of_splits_under_another_name_is_named(tmp_path, caplog):
+    rows = [f"{i}.jpg,{i % 4},{'train' if i % 4 < 2 else 'test'}" for i in range(8)]
+    file = write_csv(
+        tmp_path, "\n".join(["path,pid,subset", *rows]), *(f"{i}.jpg" for i in range(8))
+    )
+    read_csv(file, tested_only=True)
+    assert "the column subset holds words such as train and query, but is not used" in caplog.text
