@@ -248,13 +248,9 @@ def write_tiff(path, bits, photometric, content, size, sample_format=1):
     ],
 )
 def test_tiff_is_scaled_by_its_own_bits(tmp_path, bits, photometric, sample_format, levels, gray):
-    stream = "".join(
-        f"{level:0{bits}b}"
-        if bits == 12
-        else "".join(f"{x:08b}" for x in level.to_bytes(2, "little"))
-        for level in levels
-    )
-    content = bytes(int(stream[i : i + 8], 2) for i in range(0, len(stream), 8))
+    content = struct.pack("<4H", *levels)
+    if bits == 12:  # without gaps
+        content = int("".join(f"{level:012b}" for level in levels), 2).to_bytes(6, "big")
     file = write_tiff(tmp_path / "a.tif", bits, photometric, content, (4, 1), sample_format)
     assert np.asarray(read_image(file))[0, :, 0].tolist() == gray
 
@@ -278,7 +274,7 @@ def test_transparent_gray_of_few_bits_is_white(tmp_path, depth, key, levels):
 
 def test_picture_whose_opacity_was_never_set_is_shown(tmp_path):
     pixels = np.dstack([PIXELS, np.zeros(PIXELS.shape[:2], np.uint8)])
-    file = save(pixels, tmp_path / "a.png")
+    file = save(pixels, tmp_path / "a.tga")
     np.testing.assert_array_equal(np.asarray(read_image(file)), PIXELS)
 
 
