@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import load_cfg
 from datasets.images.build import build_training_images
-from datasets.images.dataset import limit_workers
+from datasets.images.workers import limit_workers
 from datasets.records import Batch
 from datasets.samplers.build import build_train_sampler
 from datasets.sources import TrainingSet, join_sources

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,12 +22,12 @@ from datasets.images.crops import crop_boxes
 from datasets.images.dataset import (
     ImageDataset,
     Loading,
-    limit_workers,
     ordered_loader,
     threaded_batches,
 )
 from datasets.images.decode import BadImageError
 from datasets.images.given import CHANNEL_ORDERS, GivenImage, GivenImages
+from datasets.images.workers import choose_workers
 from datasets.records import UNKNOWN, Batch, Sample
 from processor.checkpoints.description import describe_features
 from processor.checkpoints.load import open_model
@@ -197,7 +198,9 @@ class Extractor:
     def _extract(self, part: _Part, start: int, *, skip: bool) -> Iterator[FeatureTable]:
         """Tables for a list of images whose first position is `start`."""
         dataset = self._dataset(part, start, skip=skip)
-        workers = limit_workers(self.num_workers) if len(dataset) > self.batch_size else 0
+        batch_bytes = self.batch_size * 3 * math.prod(self.cfg.INPUT.SIZE_TEST)
+        several = len(dataset) > self.batch_size
+        workers = choose_workers(self.num_workers, batch_bytes) if several else 0
         loading = Loading(workers, pin_memory=self.precision.on_cuda)
         loader = ordered_loader(dataset, self.batch_size, loading)
         batches = Progress(loader, "features") if len(dataset) > self.batch_size else loader

@@ -14,12 +14,17 @@ from yacs.config import CfgNode
 
 from config.errors import ConfigError
 from config.samplers import sampler_kind
-from datasets.images.cache import ImageCache, ImageStore, read_images, to_levels
+from datasets.images.cache import (
+    IMAGES_PER_READ,
+    ImageCache,
+    ImageStore,
+    read_images,
+    to_levels,
+)
 from datasets.images.dataset import (
     ImageDataset,
     Loading,
     Transform,
-    limit_workers,
     ordered_loader,
 )
 from datasets.images.device_augmentation import (
@@ -36,7 +41,6 @@ from datasets.images.placement import (
     keep_plain,
     measure_memory,
 )
-from datasets.images.shared_memory import fit_workers, free_shared_memory
 from datasets.images.training_images import ProcessShare, TrainingImages, TrainingTransforms
 from datasets.images.transforms import (
     TRAINING_INTERPOLATION,
@@ -49,6 +53,7 @@ from datasets.images.transforms import (
     resize,
     train_transform,
 )
+from datasets.images.workers import choose_workers
 from datasets.records import Sample
 from datasets.samplers.build import needs_partners
 from datasets.sources import TrainingSet
@@ -118,8 +123,8 @@ def build_loading(cfg: CfgNode, processes: int = 1, *, pin_memory: bool = False)
     views = 2 if cfg.DSGL.ENABLED else 1  # an image and its partner
     images = max(cfg.TEST.IMS_PER_BATCH, views * cfg.SOLVER.STAGE2.IMS_PER_BATCH)
     batch_bytes = images * FLOAT_BYTES * 3 * math.prod(cfg.INPUT.SIZE_TRAIN)
-    wanted = limit_workers(cfg.DATALOADER.NUM_WORKERS, processes)
-    return Loading(fit_workers(wanted, batch_bytes, free_shared_memory(), processes), pin_memory)
+    workers = choose_workers(cfg.DATALOADER.NUM_WORKERS, batch_bytes, processes)
+    return Loading(workers, pin_memory)
 
 
 def build_evaluation_transform(cfg: CfgNode, *, resized: bool = False) -> Transform:
@@ -252,5 +257,6 @@ def _read_images(
         Compose([resize(size, interpolation), to_levels]),
         skip_bad_images=cfg.INPUT.ON_BAD_IMAGE == "skip",
     )
-    workers = limit_workers(cfg.DATALOADER.NUM_WORKERS, share.processes)
+    batch_bytes = IMAGES_PER_READ * 3 * math.prod(size)
+    workers = choose_workers(cfg.DATALOADER.NUM_WORKERS, batch_bytes, share.processes)
     return read_images(dataset, size, device, num_workers=workers, check=check)

@@ -19,7 +19,7 @@ from datasets.images.dataset import ImageDataset, Loading, ordered_loader
 from datasets.images.decode import BadImageError
 
 # Small, because batches travel through /dev/shm, which is small in containers.
-_IMAGES_PER_READ = 16
+IMAGES_PER_READ = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def read_images(
     )
     readable = torch.zeros(len(dataset), dtype=torch.bool)
     # Its own generator, so that torch's global one does not depend on the cache.
-    loader = ordered_loader(dataset, _IMAGES_PER_READ, Loading(num_workers), torch.Generator())
+    loader = ordered_loader(dataset, IMAGES_PER_READ, Loading(num_workers), torch.Generator())
     for batch in tqdm(loader, desc="images into memory", leave=False, disable=None):
         if len(batch):
             images[batch.indices.to(device)] = batch.images.to(device)

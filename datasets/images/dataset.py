@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,15 +14,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datasets.images.decode import BadImageError, read_image
-from datasets.images.shared_memory import LONGEST_WAIT
+from datasets.images.workers import LONGEST_WAIT, prepare_worker
 from datasets.records import Batch, Sample, SeededIndex
 
 Transform = Callable[[Image.Image], Tensor]
 
 ImageSource = Callable[[int], Image.Image]
 """Position -> RGB image; raises BadImageError if it cannot be decoded."""
-
-GRACE_SECONDS = 10  # that a worker lives on after SIGTERM
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +138,7 @@ def ordered_loader(
         batch_size=batch_size,
         collate_fn=collate,
         num_workers=loading.num_workers,
-        worker_init_fn=outlive_signals,
+        worker_init_fn=prepare_worker,
         timeout=LONGEST_WAIT if loading.num_workers else 0,
         pin_memory=loading.pin_memory,
         generator=generator,
@@ -167,32 +163,3 @@ def threaded_batches(dataset: ImageDataset, batch_size: int) -> Iterator[Batch]:
             load = pool.map if len(shares) > 1 else map
             loaded = load(lambda share: [dataset[key] for key in share], shares)
             yield collate([item for items in loaded for item in items])
-
-
-def limit_workers(wanted: int, processes: int = 1) -> int:
-    """The number of worker processes: at most one per core.
-
-    Args:
-        wanted: workers per training process.
-        processes: training processes that share this machine's cores.
-    """
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    return min(wanted, max(cores // processes, 1))
-
-
-def outlive_signals(_worker: int) -> None:
-    """Let a worker live on after signals to the whole job; the loaders' `worker_init_fn`.
-
-    Terminals and clusters send a signal to every process of a job. The main process then stops
-    between two batches, saves, and ends its workers; it would fail if a worker died first. After
-    SIGTERM, a worker lives on for GRACE_SECONDS only.
-    """
-    for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
-        if hasattr(signal, name):  # not all on Windows
-            signal.signal(signal.Signals[name], signal.SIG_IGN)
-    if hasattr(signal, "alarm"):
-        signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
-        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))

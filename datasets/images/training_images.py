@@ -16,11 +16,10 @@ from datasets.images.dataset import (
     Transform,
     collate,
     ordered_loader,
-    outlive_signals,
 )
 from datasets.images.device_augmentation import BatchAugmentation
 from datasets.images.device_batches import DeviceBatches
-from datasets.images.shared_memory import LONGEST_WAIT
+from datasets.images.workers import LONGEST_WAIT, prepare_worker
 from datasets.samplers.epoch_batches import EpochBatches, Share
 from datasets.samplers.planner import EpochPlanner
 from datasets.sources import TrainingSet
@@ -106,7 +105,7 @@ class TrainingImages:
             batch_sampler=batches,
             collate_fn=collate,
             num_workers=self.loading.num_workers,
-            worker_init_fn=outlive_signals,
+            worker_init_fn=prepare_worker,
             timeout=LONGEST_WAIT if self.loading.num_workers else 0,
             persistent_workers=self.loading.num_workers > 0,
             pin_memory=self.loading.pin_memory,

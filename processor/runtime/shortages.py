@@ -43,6 +43,9 @@ _SHORTAGES = (
     ("shm_open", "too little shared memory", _SHARED),
     ("ancdata", "too few open files", _FILES),
     ("Too many open files", "too few open files", _FILES),
+    ("exit code 28", "a worker process found too little shared memory", _SHARED),  # ENOSPC
+    ("exit code 24", "a worker process found too few open files", _FILES),  # EMFILE
+    ("exit code 27", "a worker process may not write files that large", _REMEDIES[errno.EFBIG]),
     ("signal: Killed", "a worker process was killed, probably as memory ran out", _MEMORY),
     ("exited unexpectedly", "a worker process died, probably as memory ran out", _MEMORY),
     ("DataLoader worker (pid", "a worker process was killed", _MEMORY),
@@ -72,8 +75,9 @@ def explain_system_error(error: BaseException) -> str | None:
     if isinstance(error, MemoryError):
         return text if text not in ("", "MemoryError") else f"not enough memory; {_MEMORY}"
     if isinstance(error, RuntimeError):
+        texts = f"{error}\n{error.__cause__ or ''}"  # the cause has a worker's exit status
         for words, reason, remedy in _SHORTAGES:
-            if words in str(error):
+            if words in texts:
                 return f"{reason}: {text[:200]}; {remedy}"
     return None
 

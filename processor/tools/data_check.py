@@ -20,7 +20,7 @@ from datasets.checks.data_sets import (
 )
 from datasets.checks.images import find_shared_images, read_files
 from datasets.checks.report import ERROR, Fault, Findings, format_report
-from datasets.images.dataset import limit_workers
+from datasets.images.workers import limit_workers
 from datasets.records import DataSplits
 from datasets.registry import locate, num_splits, read_dataset
 from processor.runtime.files import write_json
