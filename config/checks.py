@@ -112,8 +112,9 @@ def check_losses(cfg: CfgNode) -> None:
             "MODEL.METRIC_LOSS_TYPE to none"
         )
     metric = cfg.MODEL.METRIC_LOSS_TYPE
-    triplet = "triplet" in metric and sampler_kind(cfg).p_x_k
+    triplet = "triplet" in metric and sampler_kind(cfg).p_x_k and cfg.MODEL.TRIPLET_LOSS_WEIGHT
     center = "center" in metric or cfg.MODEL.IF_WITH_CENTER
+    center = center and cfg.SOLVER.STAGE2.CENTER_LOSS_WEIGHT
     text = cfg.MODEL.TEXT_TOWER and cfg.MODEL.I2T_LOSS_WEIGHT and not cfg.SOLVER.STAGE0.MAX_EPOCHS
     if not (cfg.MODEL.ID_LOSS_WEIGHT or triplet or center or text or extra_losses(cfg)):
         raise ConfigError(
@@ -144,6 +145,11 @@ def check_batch(cfg: CfgNode) -> None:
         raise ConfigError(
             f"SOLVER.STAGE2.IMS_PER_BATCH: {size} is not divisible by DATALOADER.NUM_INSTANCE "
             f"{num_instances}; a batch holds P identities x {num_instances} images"
+        )
+    if num_instances < 2 and "triplet" in cfg.MODEL.METRIC_LOSS_TYPE:
+        raise ConfigError(
+            "DATALOADER.NUM_INSTANCE: 1 image per identity leaves the triplet loss no positives; "
+            "raise it, or set MODEL.METRIC_LOSS_TYPE to none"
         )
     if size // num_instances < 2:
         raise ConfigError(

@@ -28,6 +28,7 @@ from config.options import OPTIONS, find_option, lookup
 from config.overrides import COMMAND_LINE, Overrides, list_overrides, pair_overrides
 from config.plugins import import_plugins
 from config.samplers import SAMPLERS
+from config.text import expand_home
 from config.values import set_value
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ def load_cfg(
     if config_file and not cfg.OUTPUT_DIR:
         file = Path(config_file).resolve()
         cfg.OUTPUT_DIR = f"runs/{file.parent.name}/{file.stem}"
+    cfg.OUTPUT_DIR = str(expand_home(cfg.OUTPUT_DIR)) if cfg.OUTPUT_DIR else ""
     cfg.freeze()
     return cfg
 

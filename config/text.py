@@ -101,6 +101,8 @@ def _show(found: re.Match[str]) -> str:
 
 def expand_home(path: str | Path) -> Path:
     """The path with `~` and `~user` as shells expand them: an unknown user's stays as it is."""
+    if not str(path).startswith("~"):  # Path would drop the ./ of ./~name
+        return Path(path)
     try:
         return Path(path).expanduser()
     except RuntimeError:

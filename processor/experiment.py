@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -39,6 +40,7 @@ from processor.results.files import save_evaluation, save_results
 from processor.results.report import EvaluationReport, closing_table, format_table, log_results
 from processor.runtime import distributed
 from processor.runtime.device import choose_device, describe_device
+from processor.runtime.guest import own_globals
 from processor.runtime.lock import locked_folder
 from processor.runtime.log import Lines, LogFile, run_log
 from processor.runtime.precision import Precision
@@ -72,6 +74,7 @@ def train(cfg: CfgNode) -> EvaluationReport:
         Interrupted: a signal; `last.pth` holds the state.
     """
     with ExitStack() as cleanup:
+        cleanup.enter_context(own_globals())
         try:
             return _train(cfg, cleanup)
         except Interrupted:
@@ -132,7 +135,7 @@ def _train(cfg: CfgNode, cleanup: ExitStack) -> EvaluationReport:
         _write_results(cfg, plan.data, folder, evaluator, report)
     logger.info("done     in %s", clock(time.monotonic() - started))
     tool = "rank-list {}" if report.targets else "extract {} IMAGES"
-    logger.info("next     python run.py %s", tool.format(folder.last))
+    logger.info("next     python run.py %s", tool.format(shlex.quote(str(folder.last))))
     return report
 
 
@@ -254,7 +257,7 @@ def evaluate(config_file: str | None = None, opts: Overrides = ()) -> Evaluation
         ConfigError, FileNotFoundError, ValueError: see `open_model` and `read_dataset`.
         Interrupted: a signal; no results are written.
     """
-    with run_log() as log, StopRequest() as stop:
+    with own_globals(), run_log() as log, StopRequest() as stop:
         return _evaluate(config_file, list_overrides(opts), log, stop)
 
 

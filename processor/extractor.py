@@ -34,6 +34,7 @@ from processor.checkpoints.load import open_model
 from processor.features import FeatureTable, feature_batches
 from processor.metrics.normalize import normalize_features
 from processor.runtime.device import choose_device
+from processor.runtime.guest import own_defaults, own_globals
 from processor.runtime.precision import Precision
 from processor.runtime.progress import Progress
 
@@ -91,7 +92,8 @@ class Extractor:
         if channels not in CHANNEL_ORDERS:
             raise ValueError(f"channels: {channels!r}; known: {', '.join(CHANNEL_ORDERS)}")
         self.checkpoint = os.fspath(checkpoint)
-        loaded = open_model(self.checkpoint, opts=opts)
+        with own_globals():
+            loaded = open_model(self.checkpoint, opts=opts)
         cfg = loaded.cfg
         name, _, number = str(device or cfg.MODEL.DEVICE).partition(":")
         chosen = choose_device(name, number or cfg.MODEL.DEVICE_ID)
@@ -138,9 +140,10 @@ class Extractor:
             ValueError: wrong kind, type or shape of an image; names its position.
         """
         given = list(_as_many(images))
-        features = torch.empty(len(given), self.dim)
-        for table in self.stream(given, camids, viewids):
-            features[table.indices] = table.features
+        with own_defaults():
+            features = torch.empty(len(given), self.dim)
+            for table in self.stream(given, camids, viewids):
+                features[table.indices] = table.features
         return features
 
     def crops(self, frame: np.ndarray, boxes: Any) -> Tensor:
@@ -158,9 +161,10 @@ class Extractor:
         """
         crops = crop_boxes(frame, boxes)
         dataset = self._dataset(_Part(crops, [UNKNOWN] * len(crops), [UNKNOWN] * len(crops)))
-        features = torch.empty(len(crops), self.dim)
-        for table in self._tables(threaded_batches(dataset, self.batch_size)):
-            features[table.indices] = table.features
+        with own_defaults():
+            features = torch.empty(len(crops), self.dim)
+            for table in self._tables(threaded_batches(dataset, self.batch_size)):
+                features[table.indices] = table.features
         return features
 
     def stream(
@@ -202,7 +206,8 @@ class Extractor:
         several = len(dataset) > self.batch_size
         workers = choose_workers(self.num_workers, batch_bytes) if several else 0
         loading = Loading(workers, pin_memory=self.precision.on_cuda)
-        loader = ordered_loader(dataset, self.batch_size, loading)
+        # Its own generator, so that torch's global one stays as it is.
+        loader = ordered_loader(dataset, self.batch_size, loading, torch.Generator())
         batches = Progress(loader, "features") if len(dataset) > self.batch_size else loader
         try:
             yield from self._tables(batches)

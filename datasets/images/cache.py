@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import mmap
-import multiprocessing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +16,7 @@ from tqdm.auto import tqdm
 
 from datasets.images.dataset import ImageDataset, Loading, ordered_loader
 from datasets.images.decode import BadImageError
+from datasets.images.workers import start_method
 
 # Small, because batches travel through /dev/shm, which is small in containers.
 IMAGES_PER_READ = 16
@@ -162,4 +162,4 @@ def shared_levels(shape: tuple[int, ...]) -> Tensor:
 
 def forks() -> bool:
     """Whether worker processes inherit this process's memory."""
-    return multiprocessing.get_start_method() == "fork"
+    return start_method() == "fork"

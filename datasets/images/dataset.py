@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datasets.images.decode import BadImageError, read_image
-from datasets.images.workers import LONGEST_WAIT, prepare_worker
+from datasets.images.workers import LONGEST_WAIT, prepare_worker, start_method
 from datasets.records import Batch, Sample, SeededIndex
 
 Transform = Callable[[Image.Image], Tensor]
@@ -139,6 +139,7 @@ def ordered_loader(
         collate_fn=collate,
         num_workers=loading.num_workers,
         worker_init_fn=prepare_worker,
+        multiprocessing_context=start_method() if loading.num_workers else None,
         timeout=LONGEST_WAIT if loading.num_workers else 0,
         pin_memory=loading.pin_memory,
         generator=generator,

@@ -19,7 +19,7 @@ from datasets.images.dataset import (
 )
 from datasets.images.device_augmentation import BatchAugmentation
 from datasets.images.device_batches import DeviceBatches
-from datasets.images.workers import LONGEST_WAIT, prepare_worker
+from datasets.images.workers import LONGEST_WAIT, prepare_worker, start_method
 from datasets.samplers.epoch_batches import EpochBatches, Share
 from datasets.samplers.planner import EpochPlanner
 from datasets.sources import TrainingSet
@@ -106,6 +106,7 @@ class TrainingImages:
             collate_fn=collate,
             num_workers=self.loading.num_workers,
             worker_init_fn=prepare_worker,
+            multiprocessing_context=start_method() if self.loading.num_workers else None,
             timeout=LONGEST_WAIT if self.loading.num_workers else 0,
             persistent_workers=self.loading.num_workers > 0,
             pin_memory=self.loading.pin_memory,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import multiprocessing
 import os
 import re
 import shutil
@@ -73,6 +74,15 @@ def choose_workers(wanted: int, batch_bytes: int, processes: int = 1) -> int:
     """The number of workers: at most one per core, as shared memory allows; see `fit_workers`."""
     most = limit_workers(wanted, processes)
     return fit_workers(most, batch_bytes, free_shared_memory(), processes)
+
+
+def start_method() -> str:
+    """How worker processes start, as the program has chosen or by default.
+
+    Python's own function would choose the default for the whole program.
+    """
+    chosen = multiprocessing.get_start_method(allow_none=True)
+    return chosen or multiprocessing.get_all_start_methods()[0]
 
 
 def prepare_worker(_worker: int) -> None:

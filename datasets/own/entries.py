@@ -39,7 +39,7 @@ def assemble_splits(
     entries: Sequence[Entry],
     *,
     tested_only: bool = False,
-    zero_is_background: bool = False,
+    as_benchmark: bool = False,
 ) -> DataSplits:
     """Number identities and cameras, then take the given split, draw one, or test all identities.
 
@@ -53,7 +53,8 @@ def assemble_splits(
         name: of the data.
         entries: the images, all with a split or all without.
         tested_only: no model was trained on the data, so it needs no training split.
-        zero_is_background: identity 0 means distractors in any case.
+        as_benchmark: identity 0 means distractors, and matches from the query's camera are junk,
+            in any case.
 
     Raises:
         ValueError: nothing but junk; see `_check_given_split` and `split_own_data`.
@@ -63,8 +64,8 @@ def assemble_splits(
         raise ValueError(f"own data {name}: all {len(entries)} images are junk (identity {JUNK})")
     kept = _without_unknown(name, people)
     samples = _number_entries(kept)
-    distractors = _find_distractors(samples, always=zero_is_background)
-    if distractors and not zero_is_background:
+    distractors = _find_distractors(samples, always=as_benchmark)
+    if distractors and not as_benchmark:
         logger.warning(
             "own data %s: identity 0 means background (distractors), as in the benchmarks; if it "
             "is an identity, give it another name",
@@ -79,7 +80,8 @@ def assemble_splits(
         splits = draw(others, name=name, encounters=_number_encounters(name, kept, samples))
         background = [sample for sample in samples if sample.pid in distractors]
         splits = replace(splits, gallery=[*splits.gallery, *background])
-    splits = replace(splits, distractors=distractors)
+    junk_rule = as_benchmark or splits.ignore_same_camera
+    splits = replace(splits, distractors=distractors, ignore_same_camera=junk_rule)
     notes = [*splits.notes, *_describe(kept, splits, len(entries) - len(people))]
     return replace(splits, notes=tuple(notes))
 

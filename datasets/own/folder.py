@@ -76,7 +76,7 @@ def _read_market_tree(folder: Path, parts: Mapping[Path, str]) -> DataSplits:
     others = len(found.images) - len(entries)
     if others:
         logger.warning("own data %s: ignored %d images outside these splits", folder, others)
-    splits = assemble_splits(name, entries, zero_is_background=True)
+    splits = assemble_splits(name, entries, as_benchmark=True)
     return replace(splits, unread=tuple(map(str, found.unread)))
 
 

@@ -83,6 +83,7 @@ def load_state(
                 raise ValueError(_shape_message(key, tensor, target[key], origin))
             skipped.append(key)
             continue
+        _check_values(key, tensor, target[key], origin)
         copied[key] = tensor.to(target[key].dtype)
     suffix = copied.get("prompt_learner.token_suffix")
     if suffix is not None and isinstance(model, CLIPReID) and model.prompt_learner is not None:
@@ -118,6 +119,20 @@ def _check_encoder(source: dict[str, Tensor], target: dict[str, Tensor], origin:
         raise ValueError(
             f"{origin}: its image encoder is not the one of MODEL.NAME; only one of the two has "
             f"{', '.join(sorted(odd)[:4])}"
+        )
+
+
+def _check_values(key: str, found: Tensor, wanted: Tensor, origin: str) -> None:
+    """Raise ValueError for numbers of another kind, or that are not finite."""
+    if found.is_floating_point() != wanted.is_floating_point():
+        raise ValueError(
+            f"{origin}: {key} holds {found.dtype} numbers, the model {wanted.dtype}; weights of "
+            "integers or complex numbers cannot be used: save them as floats"
+        )
+    if found.is_floating_point() and not bool(found.to(wanted.dtype).isfinite().all()):
+        raise ValueError(
+            f"{origin}: {key} has values that are NaN or infinite; use a checkpoint from before "
+            "the training diverged, or copy the file again"
         )
 
 

@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from config.text import read_text
 from model.weights.archive import check_archive_size, is_torchscript, read_torchscript
 from model.weights.containers import check_tensor, find_state
 from model.weights.hugging_face import is_hugging_face, translate_hugging_face
@@ -65,6 +66,8 @@ def read_weights_file(path: str | Path, option: str = "") -> WeightsFile:
     except (MemoryError, PermissionError, FileNotFoundError):
         raise
     except Exception as error:  # every container raises its own errors for a damaged file
+        if isinstance(error, RuntimeError) and "allocate memory" in str(error):
+            raise  # not the file's fault
         raise ValueError(f"{path} cannot be read as weights: {_explain(error)}") from error
     try:
         if isinstance(content, dict) and content.get("format") == CHECKPOINT_FORMAT:
@@ -136,6 +139,6 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     return {
         "format": CHECKPOINT_FORMAT,
         "model": state,
-        "config": config.read_text(encoding="utf-8"),
+        "config": read_text(config),
         "meta": dict(json.loads(header["meta"])),
     }

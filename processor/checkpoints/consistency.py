@@ -11,6 +11,7 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from model.encoders.clip import clip_architecture, is_model_config
+from model.encoders.positions import patch_grid
 from model.weights.read import WeightsFile
 from processor.checkpoints.meta import ModelSizes
 
@@ -21,7 +22,13 @@ _MOST_PATCHES = 2**16
 
 
 def check_consistency(
-    file: WeightsFile, cfg: CfgNode, sizes: ModelSizes, origin: str, *, own_name: bool
+    file: WeightsFile,
+    cfg: CfgNode,
+    sizes: ModelSizes,
+    origin: str,
+    *,
+    own_name: bool,
+    own_size: bool,
 ) -> None:
     """Check that the sizes that the file describes are those of its tensors.
 
@@ -32,6 +39,8 @@ def check_consistency(
         origin: names the file in errors.
         own_name: MODEL.NAME is the file's; a typed one is compared when the tensors are loaded.
 
+        own_size: sizes of images and strides are the file's, too.
+
     Raises:
         ValueError: a size that the tensors contradict; names both values.
     """
@@ -41,6 +50,8 @@ def check_consistency(
     claims = [*_claims_of_sizes(state, sizes)]
     if own_name and is_model_config(cfg.MODEL.NAME) and f"{_ENCODER}conv1.weight" in state:
         claims += _claims_of_architecture(state, clip_architecture(cfg.MODEL.NAME))
+    if own_size:
+        claims += _claims_of_images(state, cfg)
     for name, described, found in claims:
         if described != found:
             raise ValueError(
@@ -80,6 +91,18 @@ def _claims_of_sizes(state: dict[str, Tensor], sizes: ModelSizes) -> Iterator[tu
         rows = len(state["cv_embed"])
         if rows not in (cameras, views, cameras * views):
             yield "num_cameras", cameras, rows
+
+
+def _claims_of_images(state: dict[str, Tensor], cfg: CfgNode) -> Iterator[tuple[str, int, int]]:
+    """Name, described and found number of patches of a ViT's images."""
+    positions = state.get(f"{_ENCODER}positional_embedding")
+    conv = state.get(f"{_ENCODER}conv1.weight")
+    if positions is None or conv is None or positions.ndim != 2 or conv.ndim != 4:
+        return
+    for key in ("SIZE_TRAIN", "SIZE_TEST"):
+        patch = (conv.shape[2], conv.shape[3])
+        grid = patch_grid(cfg.INPUT[key], patch, tuple(cfg.MODEL.STRIDE_SIZE))
+        yield f"the number of patches by INPUT.{key}", math.prod(grid), len(positions) - 1
 
 
 def _claims_of_architecture(

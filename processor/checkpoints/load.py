@@ -25,6 +25,8 @@ from processor.checkpoints.save import Meta
 
 logger = logging.getLogger(__name__)
 
+_SIZES = {"MODEL.STRIDE_SIZE", "INPUT.SIZE_TRAIN", "INPUT.SIZE_TEST"}
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
@@ -103,7 +105,15 @@ def open_model(path: str, config_file: str | None = None, opts: Overrides = ()) 
         raise ConfigError(f"MODEL.NAME: unknown encoder {cfg.MODEL.NAME!r}; {path}: {missing}")
     warn_of_changed_plugins(file, cfg)
     sizes = read_sizes(file, cfg)
-    check_consistency(file, cfg, sizes, path, own_name="MODEL.NAME" not in opts[::2])
+    sizes_typed = _SIZES.intersection(opts[::2])
+    check_consistency(
+        file,
+        cfg,
+        sizes,
+        path,
+        own_name="MODEL.NAME" not in opts[::2],
+        own_size=config_file is None and not sizes_typed,
+    )
     model = build_reid_model(
         cfg,
         sizes.num_classes,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path, PurePath
+from typing import Any
 
 from config.text import printable
 from processor.runtime import distributed
@@ -122,6 +124,28 @@ class LogFile(logging.Handler):
             self._file = None
 
 
+class _Console(logging.StreamHandler[Any]):
+    """Standard output; after an error nothing more is written to it.
+
+    Attributes:
+        lost: text could not be written. A reader that left, as `| head` does, loses nothing.
+    """
+
+    lost = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Say on standard error what failed."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        if not isinstance(error, BrokenPipeError):
+            self.lost = True
+            sys.stderr.write(f"error: standard output: {error.strerror}\n")
+        with suppress(OSError, ValueError):  # not a file of the system
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+
+
 @contextmanager
 def program_log() -> Iterator[None]:
     """Show the log on standard output; `run_log` in the block writes all of it to a file as well.
@@ -134,7 +158,7 @@ def program_log() -> Iterator[None]:
     levels = {root: logging.INFO if first else logging.ERROR}
     levels |= dict.fromkeys(_own_loggers(), logging.DEBUG if first else logging.NOTSET)
     levels[logging.getLogger("timm")] = logging.ERROR  # remarks on schedules of one epoch
-    console = logging.StreamHandler(sys.stdout)
+    console = _Console(sys.stdout)
     console.setLevel(logging.INFO)
     console.setFormatter(_ConsoleFormatter())
     with ExitStack() as stack:
@@ -146,6 +170,8 @@ def program_log() -> Iterator[None]:
             stack.callback(handler.close)
             stack.callback(root.removeHandler, handler)
         yield
+        if console.lost:
+            sys.exit(1)
 
 
 @contextmanager

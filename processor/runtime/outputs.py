@@ -10,6 +10,7 @@ from pathlib import Path
 
 from processor.runtime.shortages import remedy_for
 
+_OF_THE_SYSTEM = ("/proc", "/sys", "/dev/fd")
 LEAST_FREE = 2**20  # bytes; less counts as a full disk
 _LONGEST_NAME = 255  # bytes, of most file systems
 
@@ -18,6 +19,10 @@ def check_output_file(path: Path, option: str) -> None:
     """Raise ValueError, with place, reason and remedy, if a file cannot be written."""
     _check_names(path, option)
     _refuse(os.path.isdir(path), path, errno.EISDIR, option)  # noqa: PTH112 - never raises
+    if os.path.lexists(path) and not path.is_symlink() and not os.path.isfile(path):  # noqa: PTH113
+        raise ValueError(f"{option}: cannot write to {path}: it is a device or a pipe; name a file")
+    if any(Path(os.path.realpath(path.parent)).is_relative_to(x) for x in _OF_THE_SYSTEM):
+        raise ValueError(f"{option}: cannot write to {path}: a folder of the system; name a file")
     _check_folder(path.parent, option)
 
 

@@ -63,6 +63,7 @@ class RunFolder:
 
     def __init__(self, path: Path, *, resume: bool = False) -> None:
         self.path = path
+        self._record: tuple[str, dict[str, Any]] | None = None
         distributed.wait_for_all()  # no process may still be reading the files moved now
         if distributed.is_first():
             path.mkdir(parents=True, exist_ok=True)
@@ -86,6 +87,7 @@ class RunFolder:
         """
         if not distributed.is_first():
             return
+        self._record = (config_text, record)
         write_text(self.path / "config.yml", config_text)
         number = 1 + sum(1 for _ in self.path.glob("run.json"))
         number += sum(1 for _ in self.path.glob("run_[0-9]*.json"))
@@ -108,6 +110,7 @@ class RunFolder:
         """Append one epoch's line to metrics.jsonl and its numbers to TensorBoard."""
         if not distributed.is_first():
             return
+        self._restore_record()
         path = self.path / METRICS_FILE
         with errors_named(path), path.open("a", encoding="utf-8") as file:
             file.write(_json_line(replace_non_finite(line)))
@@ -119,6 +122,16 @@ class RunFolder:
                     printable(f"stage{line['stage']}/{key}"), value, line["epoch"]
                 )
         self._tensorboard.flush()
+
+    def _restore_record(self) -> None:
+        """Write config.yml and run.json anew if somebody has removed them during the run."""
+        if self._record is not None and not (self.path / "config.yml").is_file():
+            logger.warning(
+                "%s was removed or emptied during the run: its configuration is written anew, but "
+                "the log and the numbers of earlier epochs are lost",
+                self.path,
+            )
+            self.write_record(*self._record)
 
     def close(self) -> None:
         """Close the TensorBoard file."""

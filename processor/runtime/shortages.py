@@ -50,7 +50,7 @@ _SHORTAGES = (
     ("exited unexpectedly", "a worker process died, probably as memory ran out", _MEMORY),
     ("DataLoader worker (pid", "a worker process was killed", _MEMORY),
     ("DataLoader timed out", "no batch arrived: workers wait for files or memory", _SHARED),
-    ("can't start new thread", "too few threads", _PROCESSES),
+    ("can't start new thread", "too few threads, or too little memory for one", _PROCESSES),
     ("can't allocate memory", "not enough memory", _MEMORY),
     ("not enough memory", "not enough memory", _MEMORY),
     ("out of memory", "not enough memory", _MEMORY),

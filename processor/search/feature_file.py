@@ -253,7 +253,7 @@ def read_features(path: str | Path) -> StoredFeatures:
     else:
         features = map_npy(path, "c")  # copy on write: torch warns about read-only memory
         samples = read_samples(path)
-    check_matrix(path, features, len(samples))
+    check_matrix(path, features, len(samples), normalized=bool(record.get("normalized")))
     check_shape(path, record, features.shape)
     return StoredFeatures(features, samples, record)
 

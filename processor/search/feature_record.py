@@ -47,7 +47,10 @@ def check_same_record(path: Path, found: Record, wanted: Record) -> None:
         found: its record.
         wanted: record of the new features; "checkpoint", which may have moved, is ignored.
     """
-    check_same_model(path, found, wanted)
+    try:
+        check_same_model(path, found, wanted)
+    except ValueError as error:
+        raise ValueError(f"{error}, choose another --output, or remove {_all_of(path)}") from None
     if found["format"] == NUMBERS_ONLY:
         raise ValueError(
             f"{path} was written by an earlier version: it can be searched, but not continued; "

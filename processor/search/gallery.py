@@ -311,6 +311,8 @@ class Gallery:
         features = normalize_features(features.detach().cpu())
         if features.numel():
             check_finite("features", features)
+            if not bool(features.any(1).all()):
+                raise ValueError("features: a row of zeros has no direction to compare")
         width = self._features.shape[1]
         if len(self) and len(features) and features.shape[1] != width:
             raise ValueError(f"features of width {features.shape[1]}, the gallery has {width}")

@@ -65,9 +65,5 @@ def _read_features(path: Path, rows: int) -> np.ndarray:
     """(rows, D) features; raises ValueError if the file is damaged or of other rows."""
     # mapped first, as a damaged header may ask for any size
     found = map_npy(path, "r") if rows else np.empty((0, 0), "f4")
-    check_matrix(path, found, rows)
-    features = np.array(found)
-    lengths = np.linalg.norm(features, axis=1)
-    if not np.allclose(lengths, 1, atol=1e-3):
-        raise ValueError(f"{path} is damaged: features of another length than 1; {REDO}")
-    return features
+    check_matrix(path, found, rows, normalized=True)
+    return np.array(found)

@@ -24,16 +24,26 @@ _DAMAGE = (  # what NumPy and zipfile raise for bytes that make no sense
 )
 
 
-def check_matrix(path: Path, features: np.ndarray, rows: int) -> None:
-    """Raise ValueError unless these are finite float32 features of that many rows."""
+def check_matrix(path: Path, features: np.ndarray, rows: int, *, normalized: bool) -> None:
+    """Raise ValueError unless these are finite float32 features of that many rows.
+
+    Args:
+        path: of the file, for the error.
+        features: (N, D).
+        rows: N.
+        normalized: the features must have length 1.
+    """
     if features.ndim != 2 or features.dtype != np.float32:
         shape = f"{features.dtype} {features.shape}"
         raise ValueError(f"{path}: the features are {shape}, not a float32 matrix; {REDO}")
     if len(features) != rows:
         raise ValueError(f"{path}: {len(features):,} rows of features for {rows:,} images; {REDO}")
     for start in range(0, rows, _ROWS_AT_ONCE):
-        if not np.isfinite(features[start : start + _ROWS_AT_ONCE]).all():
+        block = features[start : start + _ROWS_AT_ONCE]
+        if not np.isfinite(block).all():
             raise ValueError(f"{path}: the features are not all finite; {REDO}")
+        if normalized and not np.allclose(np.linalg.norm(block, axis=1), 1, atol=1e-3):
+            raise ValueError(f"{path}: features of another length than 1; {REDO}")
 
 
 def map_npy(path: Path, mode: Literal["r", "c"]) -> np.ndarray:
@@ -67,6 +77,14 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def _whole(value: Any) -> int:
+    """A 64-bit number; raises ValueError for another one."""
+    number = int(value)
+    if number != float(value) or not -(2**63) <= number < 2**63:
+        raise ValueError(f"{value} is not a whole number of 64 bits")
+    return number
+
+
 def parse_samples(file: Path, rows: Iterable[Sequence[Any]]) -> list[Sample]:
     """The images of rows of COLUMNS; a file without names has only the first three.
 
@@ -78,7 +96,9 @@ def parse_samples(file: Path, rows: Iterable[Sequence[Any]]) -> list[Sample]:
         for path, pid, camid, *names in rows:
             if len(names) not in (0, 2) or not all(isinstance(x, str) for x in (path, *names)):
                 raise ValueError(f"{len(names) + 3} columns")
-            samples.append(Sample(path, int(pid), int(camid), UNKNOWN, *names))
+            if "\0" in path:
+                raise ValueError("a zero byte in its path")
+            samples.append(Sample(path, _whole(pid), _whole(camid), UNKNOWN, *names))
     except (ValueError, TypeError, csv.Error) as error:
         row = len(samples) + 1
         raise ValueError(f"{file}: row {row} is not an image ({error}); {REDO}") from error

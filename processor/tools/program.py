@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from config import ConfigError, UnknownOptionError
 from datasets.images.decode import BadImageError
@@ -63,7 +65,7 @@ def run_program(action: Callable[[], object]) -> None:
                 raise
             _let_first_process_speak()
             logger.error("%s", known or error)
-            error.with_traceback(None)  # frees data loaders, whose workers then end immediately
+            _free(error)
             if type(error) is ValueError:  # of this program or of a library
                 logger.info("for the traceback set %s=1 in the environment", TRACEBACK_VARIABLE)
             sys.exit(1)
@@ -79,6 +81,23 @@ def run_program(action: Callable[[], object]) -> None:
                 TRAINING_PACKAGES[name],
             )
             sys.exit(1)
+
+
+def _free(error: BaseException) -> None:
+    """Free the data loaders in an error's traceback, whose workers then end immediately.
+
+    A loader whose start was interrupted prints errors of its own, which tell nothing.
+    """
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        with suppress(Interrupted):  # the program ends anyway
+            error.with_traceback(None)
+            for cause in (error.__cause__, error.__context__):
+                if cause is not None:
+                    cause.with_traceback(None)
+            gc.collect()
+    finally:
+        sys.unraisablehook = hook
 
 
 def _let_first_process_speak() -> None:

@@ -181,8 +181,11 @@ def _queries_of(queries: Sequence[Sample], names: Sequence[str] | None) -> list[
 
 
 def _as_written(name: str, present: set[str]) -> str:
-    """A name; a number such as 0007 may be called 7."""
-    return str(int(name)) if name not in present and name.isdecimal() else name
+    """A name; a number such as 0007 may be called 7, and 7 may be called 0007."""
+    if name in present or not name.isdecimal():
+        return name
+    equal = [x for x in present if x.isdecimal() and int(x) == int(name)]
+    return equal[0] if len(equal) == 1 else name
 
 
 def describe_order(order: str, count: int, out_of: int, names: Sequence[str] | None) -> str:

@@ -1,8 +1,11 @@
 """`train` and `evaluate`, called by a program with a log of its own."""
 
 import logging
+import random
 
 import pytest
+import torch
+from PIL import Image
 
 import clipreid
 from config import load_cfg
@@ -67,6 +70,29 @@ def test_calls_log_once_and_to_their_files(caller, base_opts, tmp_path, capsys, 
     assert (tmp_path / "log.txt").read_text(encoding="utf-8") == log
     assert state_of_logging() == before
     assert capsys.readouterr().out == ""
+
+
+def test_program_s_own_modes_and_generators_neither_count_nor_change(base_opts, tmp_path):
+    """Its default type, autocast and gradient mode, and its random numbers."""
+    one_epoch = ["SOLVER.STAGE1.MAX_EPOCHS", "1", "SOLVER.STAGE2.MAX_EPOCHS", "1"]
+    cfg = load_cfg(None, [*base_opts, *one_epoch, "OUTPUT_DIR", str(tmp_path / "plain")])
+    plain = clipreid.train(cfg).as_dict()
+    options = ["OUTPUT_DIR", str(tmp_path / "guest"), "SOLVER.DETERMINISTIC", "True"]
+    cfg = load_cfg(None, [*base_opts, *one_epoch, *options])
+    random.seed(5)
+    before = (random.getstate(), torch.get_rng_state())
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            assert clipreid.train(cfg).as_dict() == plain
+            extractor = clipreid.Extractor(tmp_path / "guest" / "last.pth")
+            features = extractor([Image.new("RGB", (8, 8))])
+        assert features.dtype == torch.float32
+        assert random.getstate() == before[0]
+        assert torch.equal(torch.get_rng_state(), before[1])
+        assert not torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_failed_run_closes_its_files(caller, base_opts, tmp_path, monkeypatch):

@@ -105,15 +105,16 @@ def test_first_right_rank_of_a_query_is_that_of_the_evaluation(opened):
 
 
 def test_queries_of_an_identity(straight, opened, script, tmp_path):
-    pid = opened.retrieval.query[0].pid
-    count = sum(sample.pid == pid for sample in opened.retrieval.query)
+    pid = opened.retrieval.query[0].identity
+    count = sum(sample.identity == pid for sample in opened.retrieval.query)
     arguments = ("run.py", "rank-list", straight / "last.pth", "--output", tmp_path)
-    done = script(*arguments, "--order", "random", "--queries", 99, "--pid", pid, *OVERRIDE)
+    called = int(pid)  # 25 of 0025
+    done = script(*arguments, "--order", "random", "--queries", 99, "--pid", called, *OVERRIDE)
     assert done.status == 0, done.output
     (page,) = tmp_path.glob("*_random.html")
     text = page.read_text(encoding="utf-8")
     assert text.count('<section class="row"') == text.count(f'data-pid="{pid}"') == count
-    assert f"all {count} queries of identity {pid}" in text
+    assert f"all {count} queries of identity {called}" in text
 
 
 def test_folders_without_identities(straight, people, script, tmp_path):

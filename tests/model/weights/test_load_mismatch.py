@@ -70,3 +70,22 @@ def test_prompt_that_ends_elsewhere_is_refused(tiny_opts, tiny_clip_file, tmp_pa
         load_weights(other, tmp_path / "person.pth")
     same = build_model(load_cfg(None, [*opts, "MODEL.PROMPT", "vehicle"]), 4, 1, 1)
     load_weights(same, tmp_path / "person.pth")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x.fill_(float("nan")), "has values that are NaN or infinite"),
+        (lambda x: x.view(-1)[:1].fill_(float("inf")) is x or x, "has values that are NaN or inf"),
+        (lambda x: x.double() * 1e300, "has values that are NaN or infinite"),
+        (lambda x: x.to(torch.int8), r"holds torch\.int8 numbers, the model torch\.float32"),
+        (lambda x: x.to(torch.complex64), r"holds torch\.complex64 numbers"),
+    ],
+)
+def test_numbers_that_cannot_be_weights_are_refused(
+    tmp_path, build, reid_state, change, message, save
+):
+    key = "image_encoder.ln_post.weight"
+    path = save(tmp_path, reid_state | {key: change(reid_state[key].clone())})
+    with pytest.raises(ValueError, match=rf"{path}: {key} {message}"):
+        load_weights(build(), path)

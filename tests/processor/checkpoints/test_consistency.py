@@ -55,9 +55,16 @@ def rewritten(saved, tmp_path, tiny_clip_json, monkeypatch):
             {"config": {"INPUT.SIZE_TRAIN": [99999, 32], "INPUT.SIZE_TEST": [99999, 32]}},
             r"INPUT.SIZE_TRAIN: \[99999, 32\] should be",
         ),
+        (
+            {"config": {"INPUT.SIZE_TRAIN": [512, 512], "INPUT.SIZE_TEST": [512, 512]}},
+            "number of patches by INPUT.SIZE_TRAIN is 1764, the tensors have ",
+        ),
         ({"config": {"DSGL.EMBED_DIM": 10**9}}, "DSGL.EMBED_DIM: 1000000000 should be"),
         ({"meta": {"plugins": "{"}}, "plugins is damaged"),
         ({"meta": {"names": "5"}}, "names is damaged"),
+        ({"meta": {"names": "[1]"}}, "names is damaged"),
+        ({"meta": {"plugins": "[1]"}}, "plugins is damaged"),
+        ({"meta": {"plugins": '[{"path": "a.py"}]'}}, "plugins is damaged"),
     ],
 )
 def test_description_beyond_the_tensors_is_refused_before_building(rewritten, changes, message):

@@ -167,7 +167,7 @@ def test_damaged_field_is_named(file, block, change, message):
     record = json.loads(file.read_text(encoding="utf-8"))
     record = {**record, **(change if block is None else {block: {**record[block], **change}})}
     file.write_text(json.dumps(record), encoding="utf-8")
-    with pytest.raises(ValueError, match=rf"^--threshold: {file} .*{message}"):
+    with pytest.raises(ValueError, match=rf"^--threshold: {file}.* {message}"):
         read_threshold(str(file), MODEL)
 
 

@@ -200,3 +200,29 @@ def test_terminal_without_unicode_shows_escapes(monkeypatch):
     with program_log():
         logging.getLogger("processor.x").info("%s", "Özil")
     assert terminal.buffer.getvalue() == b"\\xd6zil\n"
+
+
+class Full(io.StringIO):
+    """Standard output on a full disk, or to a reader that has left."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def flush(self):
+        raise self.error
+
+
+def test_output_that_is_lost_is_one_line_and_a_failure(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", Full(OSError(28, "No space left on device")))
+    with pytest.raises(SystemExit) as ended, program_log():
+        logging.getLogger("processor.x").info("the answer")
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "error: standard output: No space left on device\n"
+
+
+def test_reader_that_leaves_is_no_failure(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", Full(BrokenPipeError(32, "Broken pipe")))
+    with program_log():
+        logging.getLogger("processor.x").info("the rest")
+    assert capsys.readouterr().err == ""

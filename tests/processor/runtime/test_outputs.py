@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 
@@ -71,6 +72,16 @@ def test_full_disk_is_refused_before_it_fails(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9 - 4096, 4096))
     with pytest.raises(ValueError, match="No space left on device; free space there"):
         check_output_file(tmp_path / "a.json", "--output")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(ValueError, match=r"--json: cannot write to .*: it is a device or a pipe"):
+        check_output_file(tmp_path / "pipe.json", "--json")
+    for path in ("/dev/full", "/proc/self/fd/1"):
+        with pytest.raises(ValueError, match=f"--csv: cannot write to {path}: "):
+            check_output_file(Path(path), "--csv")
 
 
 def test_link_to_nowhere_is_refused(tmp_path):

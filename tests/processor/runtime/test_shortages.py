@@ -67,7 +67,10 @@ IN_WORKER = "Caught {} in DataLoader worker process 0.\nOriginal Traceback (most
             "too",
         ),
         (RuntimeError("received 0 items of ancdata"), "too few open files: received"),
-        (RuntimeError("can't start new thread"), "too few threads: can't"),
+        (
+            RuntimeError("can't start new thread"),
+            "too few threads, or too little memory",
+        ),
     ],
 )
 def test_line_names_place_reason_and_remedy(error, line):

@@ -23,7 +23,7 @@ RECORD = {
     "format": FORMAT,
     "checkpoint": "one.pth",
     "model": {"weights": "abc", "INPUT.SIZE_TEST": "[8, 4]"},
-    "normalized": True,
+    "normalized": False,
     "images": 10,
 }
 FEATURES = torch.arange(30.0).view(10, 3) / 7
@@ -147,7 +147,7 @@ def test_incomplete_file_is_rejected(tmp_path):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"normalized": False}, "normalized is True there and False now"),
+        ({"normalized": True}, "normalized is False there and True now"),
         ({"images": 11}, "images is 10 there and 11 now"),
         (
             {"model": {**RECORD["model"], "weights": "xyz"}, "checkpoint": "two.pth"},

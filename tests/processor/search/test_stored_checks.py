@@ -16,7 +16,7 @@ RECORD = {
     "format": FORMAT,
     "model": {"weights": "a"},
     "checkpoint": "one.pth",
-    "normalized": True,
+    "normalized": False,
     "dim": 4,
     "images": 5,
     "images_sha256": "b",
@@ -73,7 +73,23 @@ def test_matrix_that_does_not_fit_is_refused(features, matrix, message):
         read_features(features)
 
 
-@pytest.mark.parametrize("line", ["a.jpg", "a.jpg,x,0,n,c", "a.jpg,1,2,n", "a.jpg,1,2,n,c,d"])
+def test_features_said_to_have_length_1_are_measured(features):
+    sidecar = features.with_suffix(".json")
+    sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "normalized": True}))
+    np.save(features, np.full((5, 4), 0.5, "f4"))
+    assert len(read_features(features).features) == 5
+    np.save(features, np.full((5, 4), 0.6, "f4"))
+    with pytest.raises(ValueError, match=r"features of another length than 1; write it again"):
+        read_features(features)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("a.jpg", "a.jpg,x,0,n,c", "a.jpg,1,2,n", "a.jpg,1,2,n,c,d", "a.jpg,0.5,2,n,c"),
+        *(f"a.jpg,{2**63},2,n,c", "a\0.jpg,1,2,n,c"),
+    ],
+)
 def test_damaged_row_of_the_table_is_named(features, line):
     table = features.with_suffix(".csv")
     lines = table.read_text().splitlines()
