@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 
 import pytest
@@ -176,3 +177,15 @@ def test_damaged_lines_of_the_metrics_are_left_out_with_a_warning(used, caplog):
     folder = RunFolder(used.path, resume=True)
     assert [line["epoch"] for line in folder.read_metrics()] == [1, 2]
     assert "metrics.jsonl, line 2 is damaged and left out" in caplog.text
+
+
+def test_folder_that_is_removed_during_a_run_is_written_anew_with_a_warning(tmp_path, caplog):
+    folder = RunFolder(tmp_path / "run")
+    folder.write_record("SEED: 1\n", {"seed": 1})
+    shutil.rmtree(folder.path)
+    folder.path.mkdir()
+    folder.add_metrics({"stage": 2, "epoch": 1})
+    folder.close()
+    assert "was removed or emptied during the run" in caplog.text
+    assert (folder.path / "config.yml").read_text() == "SEED: 1\n"
+    assert json.loads((folder.path / "run.json").read_text())["seed"] == 1
