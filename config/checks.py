@@ -35,6 +35,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "DSGL.MEMORY": ("CM", "CMhard", "DLhybrid", "DLhybrid_v2"),
     "DSGL.MEM_LOSS": ("hard", "mean", "both"),
     "SOLVER.AMP": ("auto", "off", "fp16", "bf16"),
+    "TEST.AMP": ("auto", "off", "fp16", "bf16"),
     "SOLVER.STAGE1.OPTIMIZER_NAME": ("Adam", "AdamW", "SGD"),
     "SOLVER.STAGE2.OPTIMIZER_NAME": ("Adam", "AdamW", "SGD"),
     "SOLVER.STAGE2.WARMUP_METHOD": ("linear", "constant"),

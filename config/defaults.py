@@ -174,6 +174,7 @@ _C.DSGL.FAITHFUL = False  # True = as published, where results depend on the ord
 _C.TEST = CfgNode()
 _C.TEST.WEIGHT = ""  # checkpoint to evaluate
 _C.TEST.IMS_PER_BATCH = 128  # images per batch
+_C.TEST.AMP = "off"  # number format of evaluation features: off = float32 | auto | fp16 | bf16
 _C.TEST.NECK_FEAT = "after"  # retrieval features before | after the BNNecks
 _C.TEST.FEAT_NORM = True  # compare L2-normalized features
 _C.TEST.IGNORE_SAME_CAMERA = True  # drop gallery images of the query's identity and camera

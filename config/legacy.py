@@ -51,7 +51,7 @@ NAMES = ("DATASETS.NAMES", "DATASETS.TARGETS", "PLUGINS")
 _NAME = re.compile(r"""\s*(?:(['"])(.+?)\1\s*(?=,|$)|([^,]+))""")
 
 # YAML reads the words `off` and `no` as False.
-_FALSE = {"SOLVER.AMP": "off", "MODEL.NECK": "no"}
+_FALSE = {"SOLVER.AMP": "off", "TEST.AMP": "off", "MODEL.NECK": "no"}
 
 
 def translate_key(key: str, known: Collection[str]) -> str:

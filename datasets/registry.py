@@ -158,6 +158,11 @@ def family(name: str) -> str:
     return (BENCHMARKS[name].family if name in BENCHMARKS else "") or name
 
 
+def people(name: str) -> str:
+    """The data set whose people `name` shows, perhaps under other numbers."""
+    return (BENCHMARKS[name].people if name in BENCHMARKS else "") or family(name)
+
+
 def share_training_split(name: str) -> bool:
     """Whether all data sets of the family have the same training split."""
     return name in BENCHMARKS and BENCHMARKS[name].one_training_split

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from datasets.records import DataSplits, Sample
-from datasets.registry import family
+from datasets.registry import people
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,8 @@ def join_sources(sources: Sequence[DataSplits], *, use_all: bool = False) -> Tra
         use_all: train on query and gallery images too.
 
     Raises:
-        ValueError: no source, one without training images, or two of one name or family.
+        ValueError: no source, one without training images, or two of one name or of the same
+            people.
     """
     if not sources:
         raise ValueError("DATASETS.NAMES: no data set to train on")
@@ -84,8 +85,11 @@ def join_sources(sources: Sequence[DataSplits], *, use_all: bool = False) -> Tra
     names = tuple(source.name for source in sources)
     if len(set(names)) < len(names):
         raise ValueError(f"DATASETS.NAMES: two data sets have one name: {', '.join(names)}")
-    if len(set(map(family, names))) < len(names):
-        raise ValueError(f"DATASETS.NAMES: two data sets of the same people: {', '.join(names)}")
+    if len(set(map(people, names))) < len(names):
+        raise ValueError(
+            f"DATASETS.NAMES: two data sets show the same people: {', '.join(names)}; a person "
+            "would have two labels, so leave one of them out"
+        )
     samples: list[Sample] = []
     labels: list[int] = []
     domains: list[int] = []

@@ -99,14 +99,14 @@ def _train(cfg: CfgNode, cleanup: ExitStack) -> EvaluationReport:
         plan = plan_run(cfg)
     hashes = check_same_images(cfg, plan.data, start)
     stop = cleanup.enter_context(StopRequest())
-    evaluator = build_evaluator(cfg, plan.targets, precision, stop)
+    evaluator = build_evaluator(cfg, plan.targets, device, stop)
     images = _build_images(cfg, plan.data, device, stop)
     model = _build_model(cfg, plan.data, start, device)
     stages = build_stages(cfg, model, images, plan.sampler, precision, stop)
     folder = RunFolder(output, resume=start.continues_in(output))
     cleanup.callback(folder.close)
     log.open(folder.path / "log.txt")
-    _record_run(cfg, plan, folder, device)
+    _record_run(cfg, plan, folder, precision, evaluator.precision)
     _log_header(cfg, plan, folder, stages)
     logger.info("model    %s", _describe_model(cfg, model, start, precision))
     logger.info("images   %s", images.summary)
@@ -167,11 +167,14 @@ def _build_model(
     return model
 
 
-def _record_run(cfg: CfgNode, plan: RunPlan, folder: RunFolder, device: torch.device) -> None:
+def _record_run(
+    cfg: CfgNode, plan: RunPlan, folder: RunFolder, training: Precision, evaluation: Precision
+) -> None:
     """Write config.yml and run.json."""
     record = {
         "seed": cfg.SOLVER.SEED,
-        "device": describe_device(device),
+        "device": describe_device(training.device),
+        "number_format": {"training": training.name, "evaluation": evaluation.name},
         "processes": distributed.size(),
         "plugins": describe_plugins(cfg.PLUGINS),
         "data": [
@@ -220,10 +223,9 @@ def _describe_model(
     """Architecture, size, weights, device and number format."""
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     processes = f"{distributed.size()} processes, " if distributed.size() > 1 else ""
-    number_format = str(precision.dtype or "float32").removeprefix("torch.")
     return (
         f"{cfg.MODEL.NAME}, {millions:.1f} M parameters, {start.weights(cfg)}; {processes}"
-        f"{describe_device(precision.device)}, {number_format}"
+        f"{describe_device(precision.device)}, {precision.name}"
     )
 
 
@@ -300,7 +302,7 @@ def _how(cfg: CfgNode, evaluator: Evaluator, checkpoint: str) -> dict[str, Any]:
         "checkpoint": checkpoint,
         "protocol": evaluator.protocol.as_dict(),
         "neck_feature": cfg.TEST.NECK_FEAT,
-        "autocast": str(evaluator.precision.dtype or "off"),
+        "number_format": evaluator.precision.name,
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from datasets.checks.equal_files import FileMemory, equal_files
 from datasets.records import DataSplits
-from datasets.registry import family, share_training_split
+from datasets.registry import family, people, share_training_split
 from datasets.sources import number_test_images, training_images
 
 logger = logging.getLogger(__name__)
@@ -46,6 +46,11 @@ def check_leakage(
     for splits in targets:
         name = splits[0].name
         for source in sources:
+            if people(source.name) == people(name) and family(source.name) != family(name):
+                raise LeakageError(
+                    f"target {name}: it shows people of {source.name}, which is trained on, under "
+                    f"other numbers, so that they cannot be told apart; {remedy}"
+                )
             pids = shared_identities(source, splits, use_all=use_all)
             if pids:
                 names = {x.pid: x.identity for split in splits for x in number_test_images(split)}
@@ -71,12 +76,12 @@ def check_names(sources: Iterable[str], targets: Iterable[str]) -> None:
     Raises:
         LeakageError: names the target and the source.
     """
-    trained = {family(name): name for name in sources}
+    trained = {people(name): name for name in sources}
     for target in targets:
-        if family(target) in trained:
+        if people(target) in trained:
             raise LeakageError(
                 f"target {target}: the checkpoint was trained on all images of "
-                f"{trained[family(target)]}, including its test images; leave it out of "
+                f"{trained[people(target)]}, including its test images; leave it out of "
                 "DATASETS.TARGETS"
             )
 
@@ -96,11 +101,11 @@ def note_same_people(
     Returns:
         Target -> the note; each has been logged as a warning.
     """
-    trained = {family(name): name for name in sources}
+    trained = {people(name): name for name in sources}
     notes = {}
     for splits in targets:
         name = splits[0].name
-        source = trained.get(family(name))
+        source = trained.get(people(name))
         if source == name and shared_identities(splits[0], splits, use_all=False):
             notes[name] = "trained on its first split, which has test identities of other splits"
         elif source not in (None, name) and not share_training_split(name):

@@ -33,6 +33,8 @@ class Benchmark:
         read: reads one split.
         num_splits: splits, or trials, that the protocol averages over.
         family: registry name of the data set whose identities it shows; empty = its own name.
+        people: registry name of a data set that shows some of the same people under other numbers;
+            empty = its family.
         one_training_split: all data sets of the family have the same training split.
         noun: the word for an identity in prompts.
         sizes: published sizes.
@@ -42,6 +44,7 @@ class Benchmark:
     read: Reader
     num_splits: int = 1
     family: str = ""
+    people: str = ""
     one_training_split: bool = False
     noun: str = "person"
     sizes: PublishedSizes = field(default_factory=PublishedSizes)

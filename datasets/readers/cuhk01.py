@@ -37,4 +37,8 @@ def read_cuhk01(root: Path, _split: int = 0) -> DataSplits:
     return DataSplits(LAYOUT.name, train, [], [], notes=NOTES)
 
 
-BENCHMARK = Benchmark(read_cuhk01, sizes=PublishedSizes(train_ids=(971,), train_images=(3_884,)))
+BENCHMARK = Benchmark(
+    read_cuhk01,
+    people="cuhk02",
+    sizes=PublishedSizes(train_ids=(971,), train_images=(3_884,)),
+)

@@ -54,6 +54,7 @@ def _read_images(folder: Path) -> list[Sample]:
 
 BENCHMARK = Benchmark(
     read_p_dukemtmc,
+    people="dukemtmc",
     sizes=PublishedSizes(
         train_ids=(665,), train_images=(12_927,), query_ids=(634,), query_images=(2_163,)
     ),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from yacs.config import CfgNode
 
 from config import ConfigError
@@ -74,7 +75,6 @@ def prepare_evaluation(loaded: LoadedModel, targets: list[Target] | None = None)
     """
     cfg = loaded.cfg
     device = choose_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
-    precision = Precision.of(cfg.SOLVER.AMP, device)
     if targets is None:
         _check_data_sets(loaded)
         targets = build_targets(cfg, loaded.cameras)
@@ -83,7 +83,7 @@ def prepare_evaluation(loaded: LoadedModel, targets: list[Target] | None = None)
     model = loaded.model.to(device)
     if cfg.MODEL.COMPILE:
         compile_encoder(model)
-    return OpenEvaluation(model, loaded, build_evaluator(cfg, targets, precision))
+    return OpenEvaluation(model, loaded, build_evaluator(cfg, targets, device))
 
 
 def _check_cameras(loaded: LoadedModel, targets: Sequence[Target]) -> None:
@@ -144,15 +144,16 @@ def build_targets(
 
 
 def build_evaluator(
-    cfg: CfgNode, targets: list[Target], precision: Precision, stop: StopRequest | None = None
+    cfg: CfgNode, targets: list[Target], device: torch.device, stop: StopRequest | None = None
 ) -> Evaluator:
-    """An evaluator with the protocol of TEST.*."""
+    """An evaluator with protocol and number format of TEST.*."""
     test = cfg.TEST
+    precision = Precision.of(test.AMP, device)
     constants = (test.RE_RANKING_K1, test.RE_RANKING_K2, test.RE_RANKING_LAMBDA)
     protocol = Protocol(
         normalize=test.FEAT_NORM,
         ignore_same_camera=test.IGNORE_SAME_CAMERA,
-        memory=WorkingMemory(test.CHUNK_MB, precision.device),
+        memory=WorkingMemory(test.CHUNK_MB, device),
         rerank=Reranking(*constants) if test.RE_RANKING else None,
         multi_query=test.MULTI_QUERY,
     )

@@ -112,6 +112,7 @@ def describe_scoring(results: dict[str, Any]) -> dict[str, Any]:
         "trained on": sources + (" (all images)" if training["use_all"] else ""),
         "features": f"{'' if protocol['normalized'] else 'not '}L2-normalized, "
         f"{results['neck_feature']} the neck",
+        "number format": results.get("number_format", ""),
         "re-ranking": protocol["rerank"] or "none",
         "queries are": "pooled" if protocol.get("multi_query") else "single images",
         "same-camera junk": "left out" if protocol["ignore_same_camera"] else "kept",

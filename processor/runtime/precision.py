@@ -13,7 +13,7 @@ _BF16_CPU_FLAGS = ("avx512_bf16", "amx_bf16")
 
 
 def choose_precision(mode: str, device: torch.device) -> torch.dtype | None:
-    """The autocast format of SOLVER.AMP; None computes in float32.
+    """The autocast format of SOLVER.AMP or TEST.AMP; None computes in float32.
 
     Args:
         mode: off | fp16 | bf16 | auto; auto takes bf16 if the device supports it natively, fp16 on
@@ -28,7 +28,10 @@ def choose_precision(mode: str, device: torch.device) -> torch.dtype | None:
     if mode == "off":
         return None
     if mode == "fp16" and device.type == "cpu":
-        raise ValueError("SOLVER.AMP fp16: a CPU trains in bf16 or float32; set auto, bf16 or off")
+        raise ValueError(
+            "SOLVER.AMP, TEST.AMP: fp16 needs a GPU, a CPU computes in bf16 or float32; set auto, "
+            "bf16 or off"
+        )
     return torch.float16 if mode == "fp16" else torch.bfloat16
 
 
@@ -64,8 +67,13 @@ class Precision:
 
     @classmethod
     def of(cls, mode: str, device: torch.device) -> Precision:
-        """The precision of SOLVER.AMP on a device; raises as `choose_precision`."""
+        """The precision of SOLVER.AMP or TEST.AMP on a device; raises as `choose_precision`."""
         return cls(choose_precision(mode, device), device)
+
+    @property
+    def name(self) -> str:
+        """float32, bfloat16 or float16."""
+        return str(self.dtype or torch.float32).removeprefix("torch.")
 
     @property
     def on_cuda(self) -> bool:

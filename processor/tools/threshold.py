@@ -38,7 +38,7 @@ from processor.tools.command_line import place_folder
 
 logger = logging.getLogger(__name__)
 
-IN_FLOAT32 = ("SOLVER.AMP", "off")  # like `run.py compare`
+IN_FLOAT32 = ("TEST.AMP", "off")  # like `run.py compare`
 BY_DISTANCE = ("TEST.RE_RANKING", "False", "TEST.MULTI_QUERY", "False")
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from yacs.config import CfgNode
 
 from config.errors import ConfigError
@@ -21,7 +20,7 @@ from datasets.sources import TrainingSet, join_sources
 from processor.evaluation.build import build_evaluator, build_targets
 from processor.evaluation.target import Target
 from processor.runtime import distributed
-from processor.runtime.precision import Precision
+from processor.runtime.device import choose_device
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +61,7 @@ def plan_run(cfg: CfgNode) -> RunPlan:
     targets = build_targets(cfg, data.camera_ranges(), sources)
     if not cfg.DATASETS.TARGETS:
         targets = _with_test_images(targets, labelled=not cfg.DSGL.ENABLED)
-    build_evaluator(cfg, targets, Precision.of(cfg.SOLVER.AMP, torch.device("cpu"))).check()
+    build_evaluator(cfg, targets, choose_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)).check()
     notes = check_leakage(sources, [target.splits for target in targets], use_all=use_all)
     targets = add_remarks(targets, notes)
     sampler = build_train_sampler(cfg, data, distributed.size())

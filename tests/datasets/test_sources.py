@@ -150,11 +150,16 @@ def test_source_with_only_distractors_is_refused():
         ("cuhk03", "cuhk03_labeled"),
         ("cuhk03_classic", "cuhk03_classic_labeled"),
         ("VehicleID", "VehicleID_2400"),
+        ("dukemtmc", "p_dukemtmc"),
+        ("occ_duke", "p_dukemtmc"),
+        ("cuhk01", "cuhk02"),
     ],
 )
 def test_two_sources_of_the_same_people_are_refused(names):
     sources = [replace(FIRST, name=name) for name in names]
-    with pytest.raises(ValueError, match=f"two data sets of the same people: {', '.join(names)}"):
+    with pytest.raises(
+        ValueError, match=f"two data sets show the same people: {', '.join(names)}; "
+    ):
         join_sources(sources)
 
 

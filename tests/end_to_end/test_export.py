@@ -12,7 +12,6 @@ from datasets.synthetic.render import draw_people
 from processor.checkpoints.export import OnnxFile
 from processor.checkpoints.load import open_model
 from processor.evaluation.build import build_evaluator, build_targets
-from processor.runtime.precision import Precision
 from processor.tools import export
 
 pytestmark = pytest.mark.slow
@@ -43,7 +42,7 @@ def test_onnx_file_scores_like_the_checkpoint(run_export, straight, tmp_path):
     evaluator = build_evaluator(
         loaded.cfg,
         build_targets(loaded.cfg, {}),
-        Precision.of(loaded.cfg.SOLVER.AMP, torch.device("cpu")),
+        torch.device("cpu"),
     )
     (expected,), (found,) = (
         evaluator(model).targets for model in (loaded.model, OnnxModel(tmp_path / "model.onnx"))

@@ -321,3 +321,19 @@ def test_checkpoint_with_the_same_training_split_is_not_noted():
 
 def test_checkpoint_with_unknown_sources_is_not_noted():
     assert note_same_people([], [[data("viper", train=[0], query=[1])]]) == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [("dukemtmc", "p_dukemtmc"), ("cuhk02", "cuhk01"), ("cuhk01", "cuhk02")]
+)
+def test_people_under_other_numbers_are_refused_and_noted(source, target):
+    trained = DataSplits(source, [Sample("a.jpg", 1, 0)], [], [])
+    tested = DataSplits(target, [], [Sample("b.jpg", 2, 0)], [Sample("c.jpg", 2, 1)])
+    with pytest.raises(LeakageError, match=f"target {target}: it shows people of {source}"):
+        check_leakage([trained], [[tested]], use_all=False)
+    with pytest.raises(
+        LeakageError, match=f"target {target}: .* trained on all images of {source}"
+    ):
+        check_names([source], [target])
+    notes = note_same_people([source], [[tested]])
+    assert notes == {target: f"trained on {source}, which shows the same identities"}

@@ -35,7 +35,6 @@ from processor.metrics.single_shot import single_gallery_shot_cmc
 from processor.metrics.working_memory import WorkingMemory
 from processor.results.report import log_results
 from processor.runtime import progress
-from processor.runtime.precision import Precision
 from processor.runtime.signals import Interrupted, StopRequest
 from processor.training.plan import build_sources
 
@@ -357,15 +356,28 @@ def test_reranking_multi_query_and_single_gallery_shot_together(tmp_path, float3
     assert metrics.num_queries == len(set(ids[:16]))
 
 
-def test_multi_query_of_the_configuration(float32):
+def test_multi_query_of_the_configuration():
     cfg = load_cfg(None, ["TEST.MULTI_QUERY", "True"])
-    protocol = build_evaluator(cfg, [], float32).protocol
+    protocol = build_evaluator(cfg, [], torch.device("cpu")).protocol
     assert protocol == Protocol(multi_query=True)
     assert protocol.as_dict()["multi_query"] is True
     assert Protocol().as_dict()["multi_query"] is False
 
 
-def test_protocol_of_the_configuration(float32):
+@pytest.mark.parametrize(
+    ("opts", "number_format"),
+    [
+        ([], "float32"),
+        (["SOLVER.AMP", "bf16"], "float32"),
+        (["TEST.AMP", "bf16", "SOLVER.AMP", "off"], "bfloat16"),
+    ],
+)
+def test_number_format_is_that_of_the_evaluation_not_of_the_training(opts, number_format):
+    precision = build_evaluator(load_cfg(None, opts), [], torch.device("cpu")).precision
+    assert precision.name == number_format
+
+
+def test_protocol_of_the_configuration():
     cfg = load_cfg(
         None,
         [
@@ -374,13 +386,13 @@ def test_protocol_of_the_configuration(float32):
             *("TEST.RE_RANKING_K2", "6", "TEST.RE_RANKING_LAMBDA", "0.4"),
         ],
     )
-    assert build_evaluator(cfg, [], float32).protocol == Protocol(
+    assert build_evaluator(cfg, [], torch.device("cpu")).protocol == Protocol(
         normalize=False,
         ignore_same_camera=False,
         memory=WorkingMemory(7),
         rerank=Reranking(20, 6, 0.4),
     )
-    assert build_evaluator(load_cfg(), [], float32).protocol == Protocol()
+    assert build_evaluator(load_cfg(), [], torch.device("cpu")).protocol == Protocol()
 
 
 def own_data(root, name):
@@ -552,11 +564,10 @@ def test_queries_in_the_gallery_refuse_options_that_need_them_outside(tmp_path, 
     rows = [f"{name},{number // 2},both" for number, name in enumerate(names)]
     (tmp_path / "all.csv").write_text("\n".join(["path,pid,split", *rows]))
     cfg = load_cfg(None, [*OPTS, "DATASETS.TARGETS", str(tmp_path / "all.csv")])
-    precision = Precision(None, torch.device("cpu"))
-    build_evaluator(cfg, build_targets(cfg, {}), precision).check()
+    build_evaluator(cfg, build_targets(cfg, {}), torch.device("cpu")).check()
     cfg = load_cfg(None, [*OPTS, "DATASETS.TARGETS", str(tmp_path / "all.csv"), option, "True"])
     with pytest.raises(ConfigError, match=f"{option}: queries are also in the gallery"):
-        build_evaluator(cfg, build_targets(cfg, {}), precision).check()
+        build_evaluator(cfg, build_targets(cfg, {}), torch.device("cpu")).check()
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp"])

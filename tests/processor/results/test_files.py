@@ -41,7 +41,7 @@ def make_results(**changes):
             "multi_query": False,
         },
         "neck_feature": "before",
-        "autocast": "off",
+        "number_format": "float32",
         "training": {"sources": ["msmt17", "cuhk_sysu"], "use_all": False},
         **changes,
     }
@@ -86,6 +86,7 @@ def test_remarks_say_how_the_scores_were_made():
         "* checkpoint: runs/a/last.pth",
         "* trained on: msmt17, cuhk_sysu",
         "* features: L2-normalized, before the neck",
+        "* number format: float32",
         "* re-ranking: none",
         "* queries are: single images",
         "* same-camera junk: left out",
