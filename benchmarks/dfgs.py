@@ -131,9 +131,9 @@ def planners(
         sampler.set_epoch(epoch)
         return list(sampler)
 
-    def walk(epoch: int, *, greedy: bool) -> Plan:
+    def walk(epoch: int, kind: str) -> Plan:
         sampler = DepthFirstGraphSampler(
-            labels, camids, NUM_PIDS, NUM_INSTANCES, options=WalkOptions(greedy=greedy)
+            labels, camids, NUM_PIDS, NUM_INSTANCES, options=WalkOptions(walk=kind)
         )
         sampler.set_graph(nearest_identities(features, NUM_NEIGHBOURS))
         sampler.set_epoch(epoch)
@@ -150,8 +150,9 @@ def planners(
 
     return {
         "random P x K": random,
-        "depth first": lambda epoch: walk(epoch, greedy=False),
-        "greedy": lambda epoch: walk(epoch, greedy=True),
+        "depth first": lambda epoch: walk(epoch, "depth_first"),
+        "balanced": lambda epoch: walk(epoch, "balanced"),
+        "greedy": lambda epoch: walk(epoch, "greedy"),
         "GS": graph,
         "published, image": lambda epoch: published(epoch, misaligned=False),
         "published, text": lambda epoch: published(epoch, misaligned=True),

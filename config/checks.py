@@ -30,11 +30,12 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "INPUT.ON_BAD_IMAGE": ("error", "skip"),
     "INPUT.TEST_INTERPOLATION": ("bilinear", "bicubic"),
     "INPUT.NORMALIZATION": ("fixed", "instance"),
-    "DATALOADER.DFGS.WALK": ("depth_first", "greedy"),
+    "DATALOADER.DFGS.WALK": ("depth_first", "balanced", "greedy"),
     "DSGL.POOLING": ("gem", "avg", "max", "avg+max", "clip"),
     "DSGL.MEMORY": ("CM", "CMhard", "DLhybrid", "DLhybrid_v2"),
     "DSGL.MEM_LOSS": ("hard", "mean", "both"),
     "SOLVER.AMP": ("auto", "off", "fp16", "bf16"),
+    "DATALOADER.DFGS.FEATURES": ("", "text", "image", "both"),
     "TEST.AMP": ("auto", "off", "fp16", "bf16"),
     "SOLVER.STAGE1.OPTIMIZER_NAME": ("Adam", "AdamW", "SGD"),
     "SOLVER.STAGE2.OPTIMIZER_NAME": ("Adam", "AdamW", "SGD"),
@@ -135,11 +136,11 @@ def check_batch(cfg: CfgNode) -> None:
             f"DATALOADER.DFGS.MUTUAL: a batch of {name} needs P - 1 neighbours for every identity; "
             f"set it to False, or DATALOADER.SAMPLER to {' or '.join(others)}"
         )
-    if kind.graph == "text" and not cfg.MODEL.TEXT_TOWER:
+    if kind.graph in ("text", "both") and not cfg.MODEL.TEXT_TOWER:
         others = [other for other, row in SAMPLERS.items() if row.graph == "image"]
         raise ConfigError(
             f"DATALOADER.SAMPLER: {name} needs learned prompts, which a baseline does not have; "
-            f"set it to {' or '.join(others)}"
+            f"set it to {' or '.join(others)}, and DATALOADER.DFGS.FEATURES to image"
         )
     size, num_instances = cfg.SOLVER.STAGE2.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE
     if size % num_instances:

@@ -78,9 +78,11 @@ _C.DATALOADER.SAMPLER = "softmax"  # softmax = shuffled, no triplet loss | softm
 _C.DATALOADER.NUM_INSTANCE = 16  # K, images per identity in a batch; P = IMS_PER_BATCH / K
 
 _C.DATALOADER.DFGS = CfgNode()  # graph of similar identities, for dfgs_* and gs_*
-_C.DATALOADER.DFGS.NUM_NEIGHBOURS = 10  # k, neighbours per identity; the maximum of `hits`
+_C.DATALOADER.DFGS.FEATURES = ""  # of the graph: text | image | both; empty = by SAMPLER's name
+_C.DATALOADER.DFGS.NUM_NEIGHBOURS = 10  # k, neighbours per identity
 _C.DATALOADER.DFGS.SKIP = 0  # m, nearest identities left out of the graph
-_C.DATALOADER.DFGS.WALK = "depth_first"  # depth_first = as in the paper | greedy = most hits
+_C.DATALOADER.DFGS.WALK = "depth_first"  # depth_first = as in the paper | balanced = hard batches
+# to the epoch's end | greedy = most hits
 _C.DATALOADER.DFGS.SHUFFLE = True  # visit neighbours in random order, not nearest first
 _C.DATALOADER.DFGS.MUTUAL = False  # True = link only identities that are each other's neighbours
 _C.DATALOADER.DFGS.MAX_VISITS = 0  # most visits of an identity per epoch; 0 = all its images

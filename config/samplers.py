@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from yacs.config import CfgNode
@@ -19,8 +19,8 @@ class SamplerKind:
         p_x_k: batches hold P labels x K images, so a triplet loss finds positives and negatives;
             False = any images, without a triplet loss.
         graph: features that the sampler's graph of identities is built from, "text" (of the learned
-            prompts, once) or "image" (of the encoder, every DFGS.REFRESH_PERIOD epochs); None =
-            the sampler needs no graph.
+            prompts, once), "image" (of the encoder, every DFGS.REFRESH_PERIOD epochs) or "both";
+            None = the sampler needs no graph. DFGS.FEATURES replaces it.
         full_rows: the graph must have P - 1 neighbours for every identity; False = up to
             DFGS.NUM_NEIGHBOURS.
     """
@@ -51,4 +51,6 @@ CLUSTER_SAMPLERS = {
 def sampler_kind(cfg: CfgNode) -> SamplerKind:
     """The table's row for DATALOADER.SAMPLER; the name has been checked by `load_cfg`."""
     table = CLUSTER_SAMPLERS if cfg.DSGL.ENABLED else SAMPLERS
-    return table[cfg.DATALOADER.SAMPLER]
+    kind = table[cfg.DATALOADER.SAMPLER]
+    features = cfg.DATALOADER.DFGS.FEATURES
+    return replace(kind, graph=features) if kind.graph and features else kind

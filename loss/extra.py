@@ -22,9 +22,19 @@ FEATURES = ("last", "final", "projected", "all")
 _RESERVED = (
     *("id", "triplet", "i2t", "center", "loss", "accuracy", "lr", "stage", "epoch", "graph"),
     *("images", "seconds", "images_per_second", "bad_images", "without_negatives"),
-    *("batches", "restarts", "hits", "random_hits", "plan_seconds", "graph_seconds"),
+    *(
+        "batches",
+        "restarts",
+        "hits",
+        "hits_first",
+        "hits_middle",
+        "hits_last",
+        "random_hits",
+        "plan_seconds",
+        "graph_seconds",
+    ),
     *("identity_coverage", "image_coverage", "dropped_images", "repeated_images"),
-    *("domains", "domains_per_batch", "mAP", "mINP", "rank1", "rank5", "rank10"),
+    *("domains", "domains_per_batch", "longest_stretch", "mAP", "mINP", "rank1", "rank5", "rank10"),
 )
 
 

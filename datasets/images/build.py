@@ -234,7 +234,7 @@ def _plain_reads(cfg: CfgNode, data: TrainingSet) -> float:
         return math.ceil(cfg.SOLVER.STAGE2.MAX_EPOCHS / cfg.DSGL.RECLUSTER_EVERY)
     options = cfg.DATALOADER.DFGS
     reads = 1.0 if cfg.MODEL.TEXT_TOWER and not cfg.SOLVER.STAGE1.WEIGHT else 0.0
-    if sampler_kind(cfg).graph == "image":
+    if sampler_kind(cfg).graph in ("image", "both"):
         graphs = math.ceil(cfg.SOLVER.STAGE2.MAX_EPOCHS / options.REFRESH_PERIOD)
         share = data.num_classes * options.IMAGES_PER_ID / len(data.samples)
         reads += graphs * min(share, 1)

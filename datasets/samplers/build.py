@@ -91,7 +91,7 @@ def _sampler_options(cfg: CfgNode, kind: SamplerKind, data: TrainingSet) -> Samp
         seed=cfg.SOLVER.SEED,
         walk=WalkOptions(
             shuffle_rows=dfgs.SHUFFLE,
-            greedy=dfgs.WALK == "greedy",
+            walk=dfgs.WALK,
             max_visits=dfgs.MAX_VISITS,
             domains=data.domains if dfgs.ROTATE_DOMAINS else None,
         ),

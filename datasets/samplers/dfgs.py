@@ -8,17 +8,20 @@ from random import Random
 from torch import Tensor
 
 from datasets.samplers.chunks import camera_chunks
-from datasets.samplers.neighbours import mean_hits
+from datasets.samplers.neighbours import mean_hits, thirds
 from datasets.samplers.options import SamplerOptions, WalkOptions
 from datasets.samplers.planner import EpochPlan, PKSampler
-from datasets.samplers.walks import Walk, depth_first_walk, greedy_walk
+from datasets.samplers.walks import Walk, balanced_walk, depth_first_walk, greedy_walk
 from datasets.sources import TrainingSet
 
 PAPER = WalkOptions()
 
 
 class DepthFirstGraphSampler(PKSampler):
-    """Fills every batch with P look-alike identities, K images each.
+    """Fills every batch with P look-alike identities, K images each; batches are shuffled.
+
+    `hits_first`, `hits_middle` and `hits_last` in its statistics are those of the thirds of the
+    walk, before the shuffle.
 
     The caller provides the graph (`set_graph`), so the sampler needs no model. An epoch's plan
     depends only on the graph and (seed, epoch); it is the same on every process.
@@ -61,7 +64,7 @@ class DepthFirstGraphSampler(PKSampler):
 
         Args:
             neighbours: (I, k) labels to go to from every label; -1 = none.
-            nearest: (I, k) labels that count as hits; None = `neighbours`.
+            nearest: (I, NUM_HITS) labels that count as hits; None = `neighbours`.
 
         Raises:
             ValueError: the number of rows is not the number of labels.
@@ -83,6 +86,7 @@ class DepthFirstGraphSampler(PKSampler):
         most = self.options.max_visits or len(self._camids)
         visits = [min(len(own), most) for own in chunks]
         walk = self._walk(self._neighbours, visits, rng)
+        first, middle, last = (mean_hits(part, self._nearest) for part in thirds(walk.batches))
         used = [0] * len(chunks)
         plan: list[list[int]] = []
         for batch in walk.batches:
@@ -97,19 +101,24 @@ class DepthFirstGraphSampler(PKSampler):
         stats: dict[str, float] = {
             "batches": len(plan),
             "hits": mean_hits(walk.batches, self._nearest),
+            "hits_first": first,
+            "hits_middle": middle,
+            "hits_last": last,
             "identity_coverage": len(labels) / len(self._groups),
             "image_coverage": len(drawn) / num_images,
             "restarts": walk.restarts,
             "dropped_images": num_images - len(drawn),
             "repeated_images": yielded - len(drawn),
         }
+        rng.shuffle(plan)  # a walk stays in one part of the data for many batches
         return EpochPlan(plan, stats)
 
     def _walk(self, neighbours: list[list[int]], visits: list[int], rng: Random) -> Walk:
         options = self.options
         domains = options.domains and [options.domains[group[0]] for group in self._groups]
-        if options.greedy:
-            return greedy_walk(neighbours, visits, self.num_pids, rng, domains=domains)
+        if options.walk != "depth_first":
+            walk = greedy_walk if options.walk == "greedy" else balanced_walk
+            return walk(neighbours, visits, self.num_pids, rng, domains=domains)
         return depth_first_walk(
             neighbours,
             visits,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +13,9 @@ from torch import Tensor
 logger = logging.getLogger(__name__)
 
 BLOCK_ENTRIES = 2**24  # distances per block: 64 MB in float32
+NUM_HITS = 10  # nearest identities that count as hits, whatever the walk links
+
+Batch = TypeVar("Batch")
 
 
 @torch.no_grad()
@@ -32,10 +37,7 @@ def nearest_identities(features: Tensor, num_neighbours: int = 10, skip: int = 0
     Raises:
         ValueError: fewer than two rows, no neighbour left after skipping, or a value is not finite.
     """
-    if features.ndim != 2 or len(features) < 2:
-        raise ValueError(
-            f"a graph needs two identities or more, got features of shape {tuple(features.shape)}"
-        )
+    rows = _centered(features)
     if num_neighbours < 1 or skip < 0:
         raise ValueError(
             f"num_neighbours must be >= 1 and skip >= 0, got {num_neighbours} and {skip}"
@@ -52,10 +54,6 @@ def nearest_identities(features: Tensor, num_neighbours: int = 10, skip: int = 0
             others - skip,
         )
     columns = min(num_neighbours + skip, others)
-    # Centering leaves the distances unchanged and reduces rounding errors.
-    rows = features.float() - features.float().mean(0)
-    if not bool(rows.isfinite().all()):
-        raise ValueError("features of identities must be finite")
     squares = rows.square().sum(1)
     nearest = torch.empty(len(rows), columns, dtype=torch.long, device=rows.device)
     step = max(1, BLOCK_ENTRIES // len(rows))
@@ -75,6 +73,83 @@ def mutual_neighbours(neighbours: Tensor) -> Tensor:
     own = torch.arange(len(neighbours), device=neighbours.device)[:, None, None]
     mutual = (neighbours[neighbours] == own).any(2)
     return torch.where(mutual, neighbours, -1)
+
+
+@torch.no_grad()
+def nearest_by_ranks(features: Sequence[Tensor], num_neighbours: int) -> Tensor:
+    """The nearest identities by several kinds of features together.
+
+    For every identity, the others are ranked by the distance in each kind; the sum of its ranks
+    orders them, and among equal sums the rank in the first kind. Ranks need no common scale, unlike
+    distances of texts and of images.
+
+    Args:
+        features: (I, D) each, one row per identity.
+        num_neighbours: k.
+
+    Returns:
+        (I, min(k, I - 1)) long, nearest first, never the row itself.
+
+    Raises:
+        ValueError: as `nearest_identities`.
+    """
+    centered = [_centered(part) for part in features]
+    count = len(centered[0])
+    columns = min(num_neighbours, count - 1)
+    device = centered[0].device
+    nearest = torch.empty(count, columns, dtype=torch.long, device=device)
+    step = max(1, BLOCK_ENTRIES // count)
+    with torch.autocast(device.type, enabled=False):
+        for start in range(0, count, step):
+            ranks = [_ranks(rows.to(device), start, step) for rows in centered]
+            order = count * sum(ranks[1:], ranks[0]) + ranks[0]  # unique in a row
+            own = torch.arange(len(order), device=device)
+            order[own, own + start] = torch.iinfo(order.dtype).max
+            found = order.topk(columns, largest=False).indices
+            nearest[start : start + step] = found
+    return nearest
+
+
+def _centered(features: Tensor) -> Tensor:
+    """Features around 0, which leaves distances unchanged and reduces rounding; checked."""
+    if features.ndim != 2 or len(features) < 2:
+        raise ValueError(
+            f"a graph needs two identities or more, got features of shape {tuple(features.shape)}"
+        )
+    rows = features.float() - features.float().mean(0)
+    if not bool(rows.isfinite().all()):
+        raise ValueError("features of identities must be finite")
+    return rows
+
+
+def _ranks(rows: Tensor, start: int, step: int) -> Tensor:
+    """(B, I) long: the rank of every identity by its distance from those of a block."""
+    distances = torch.addmm(rows.square().sum(1), rows[start : start + step], rows.T, alpha=-2)
+    order = distances.argsort(dim=1, stable=True)
+    places = torch.arange(len(rows), device=rows.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, places)
+
+
+def thirds(batches: Sequence[Batch]) -> tuple[Sequence[Batch], ...]:
+    """The first, middle and last third of the batches."""
+    ends = [round(len(batches) * part / 3) for part in range(4)]
+    return tuple(batches[a:b] for a, b in pairwise(ends))
+
+
+def longest_stretch(groups: Sequence[Collection[int]]) -> int:
+    """The most batches in a row that hold one domain alone, and the same one.
+
+    Args:
+        groups: the domains of every batch.
+    """
+    longest = current = 0
+    before: int | None = None
+    for group in groups:
+        own = next(iter(group)) if len(set(group)) == 1 else None
+        current = 0 if own is None else current + 1 if own == before else 1
+        before = own
+        longest = max(longest, current)
+    return longest
 
 
 def mean_hits(batches: Sequence[Sequence[int]], neighbours: Sequence[Sequence[int]]) -> float:

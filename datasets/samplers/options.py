@@ -13,14 +13,14 @@ class WalkOptions:
 
     Attributes:
         shuffle_rows: visit an identity's neighbours in random order instead of nearest first.
-        greedy: fill batches by the number of links (`greedy_walk`) instead of depth first.
+        walk: depth_first, balanced or greedy; see `datasets.samplers.walks`.
         max_visits: maximum number of batches per epoch with the same identity; 0 = as many as its
             images fill.
         domains: data set of every image; new starts alternate between them. None = anywhere.
     """
 
     shuffle_rows: bool = True
-    greedy: bool = False
+    walk: str = "depth_first"
     max_visits: int = 0
     domains: Sequence[int] | None = None
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
+
+from datasets.samplers.visits import VisitsLeft
+
+SCARCITY = 0.7  # more: thirds of an epoch equally hard, with fewer hits; `benchmarks/dfgs.py`
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ def depth_first_walk(
         shuffle_rows: visit an identity's neighbours in random order instead of nearest first.
         domains: data set of every label; new starts alternate between them. None = anywhere.
     """
-    left = _Left(visits, domains, rng)
+    left = VisitsLeft(visits, domains, rng)
     stack: deque[int] = deque()
     deferred: list[int] = []
     batches: list[list[int]] = []
@@ -108,7 +112,7 @@ def greedy_walk(
     for label, row in enumerate(neighbours):
         for other in row:
             linked[other].append(label)  # a link in both directions counts twice
-    left = _Left(visits, domains, rng)
+    left = VisitsLeft(visits, domains, rng)
     batches: list[list[int]] = []
     batch: dict[int, None] = {}
     restarts = 0
@@ -131,6 +135,96 @@ def greedy_walk(
         batches.append(list(batch))
         batch = {}
     return _close(Walk(batches, restarts), list(batch), num_pids, neighbours, visits, rng)
+
+
+def balanced_walk(
+    neighbours: Sequence[Sequence[int]],
+    visits: Sequence[int],
+    num_pids: int,
+    rng: Random,
+    *,
+    domains: Sequence[int] | None = None,
+) -> Walk:
+    """Fill batches depth first without using up the dense parts of the graph early.
+
+    From an identity the walk goes to the neighbour with the most links to the open batch, less
+    SCARCITY times the visits that this neighbour's own neighbours have left, per visit of its own:
+    an identity that will soon be without company is taken in time. Where no neighbour is left, the
+    walk goes back to the identity before; where none of the batch has one, it restarts as
+    `depth_first_walk` does. The first and the last third of an epoch are then about equally hard.
+
+    Args:
+        neighbours: look-alikes of every label.
+        visits: number of chunks of every label.
+        num_pids: P, distinct labels in a batch.
+        rng: source of randomness.
+        domains: data set of every label; new starts alternate between them. None = anywhere.
+    """
+    left = VisitsLeft(visits, domains, rng)
+    company = _Company(neighbours, left)
+    batches: list[list[int]] = []
+    batch: list[int] = []
+    restarts = 0
+    while len(left) >= num_pids or left.has_unvisited:
+        batch = []
+        path: list[int] = []
+        links = Counter[int]()
+        while len(batch) < num_pids:
+            chosen = company.follow(path, batch, links)
+            if chosen is None:
+                chosen = left.draw_start(batch)
+                restarts += bool(batch)
+            if chosen is None:
+                break
+            batch.append(chosen)
+            path.append(chosen)
+            links.update(company.linked[chosen])
+        company.visit(batch)
+        if len(batch) < num_pids:
+            break
+        batches.append(batch)
+        batch = []
+    return _close(Walk(batches, restarts), batch, num_pids, neighbours, visits, rng)
+
+
+class _Company:
+    """What every label's neighbours still offer it.
+
+    Args:
+        neighbours: look-alikes of every label.
+        left: the labels' visits.
+
+    Attributes:
+        linked: neighbours of every label, in either direction.
+    """
+
+    def __init__(self, neighbours: Sequence[Sequence[int]], left: VisitsLeft) -> None:
+        self.linked = [set(row) for row in neighbours]
+        for label, row in enumerate(neighbours):
+            for other in row:
+                self.linked[other].add(label)
+        self._neighbours = neighbours
+        self._left = left
+        self._offered = [sum(left.remaining[x] for x in own) for own in self.linked]
+
+    def follow(self, path: list[int], batch: Sequence[int], links: Counter[int]) -> int | None:
+        """The next label from the end of the path, which is cut where it leads nowhere."""
+        while path:
+            near = [x for x in self._neighbours[path[-1]] if x in self._left and x not in batch]
+            if near:
+                return max(near, key=lambda x: (self._worth(x, links), self._left.rng.random()))
+            path.pop()
+        return None
+
+    def visit(self, batch: Sequence[int]) -> None:
+        """Count the visits of a batch."""
+        for label in batch:
+            self._left.visit(label)
+            for other in self.linked[label]:
+                self._offered[other] -= 1
+
+    def _worth(self, label: int, links: Counter[int]) -> float:
+        return links[label] - SCARCITY * self._offered[label] / self._left.remaining[label]
 
 
 def _most_linked(links: Counter[int], remaining: Sequence[int], rng: Random) -> int | None:
@@ -168,86 +262,3 @@ def _fillers(
     members = set(batch)
     order = dict.fromkeys([*alike, *rest])
     return [label for label in order if visits[label] and label not in members]
-
-
-class _Left:
-    """The labels with visits left, and the next start among them.
-
-    Args:
-        visits: number of visits of every label.
-        domains: data set of every label, to alternate between; None = one for all.
-        rng: source of randomness.
-    """
-
-    def __init__(self, visits: Sequence[int], domains: Sequence[int] | None, rng: Random) -> None:
-        self.remaining = list(visits)
-        self.rng = rng
-        self._domains = [0] * len(visits) if domains is None else list(domains)
-        labels = [label for label, count in enumerate(visits) if count]
-        names = sorted(set(self._domains))
-        self._place = {domain: place for place, domain in enumerate(names)}
-        self._turn = rng.randrange(len(names)) if len(names) > 1 else 0
-        by_domain = [[x for x in labels if self._domains[x] == domain] for domain in names]
-        self._left = [_RandomSet(items) for items in by_domain]
-        self._unvisited = [_RandomSet(items) for items in by_domain]
-
-    def __len__(self) -> int:
-        return sum(len(part.items) for part in self._left)
-
-    def __contains__(self, label: int) -> bool:
-        return self.remaining[label] > 0
-
-    @property
-    def has_unvisited(self) -> bool:
-        """Whether a label has not been visited at all."""
-        return any(part.items for part in self._unvisited)
-
-    def visit(self, label: int) -> None:
-        """Count a visit."""
-        place = self._place[self._domains[label]]
-        self._unvisited[place].discard(label)
-        self.remaining[label] -= 1
-        if not self.remaining[label]:
-            self._left[place].discard(label)
-
-    def draw_start(self, unwanted: Container[int]) -> int | None:
-        """A random label of the domain whose turn it is, preferably an unvisited one.
-
-        None if all labels with visits left are unwanted.
-        """
-        count = len(self._left)
-        for place in ((self._turn + step) % count for step in range(count)):
-            start = self._unvisited[place].draw(self.rng, unwanted)
-            start = self._left[place].draw(self.rng, unwanted) if start is None else start
-            if start is not None:
-                self._turn = (place + 1) % count
-                return start
-        return None
-
-
-class _RandomSet:
-    """A set that draws random members in constant time."""
-
-    def __init__(self, items: Iterable[int]) -> None:
-        self.items = list(items)
-        self._places = {item: place for place, item in enumerate(self.items)}
-
-    def discard(self, item: int) -> None:
-        """Remove a member; the last member takes its place."""
-        place = self._places.pop(item, None)
-        if place is not None:
-            last = self.items.pop()
-            if last != item:
-                self.items[place] = last
-                self._places[last] = place
-
-    def draw(self, rng: Random, unwanted: Container[int]) -> int | None:
-        """A random member outside `unwanted`; None if there is none."""
-        if not self.items:
-            return None
-        for _ in range(8):
-            item = self.items[int(rng.random() * len(self.items))]
-            if item not in unwanted:
-                return item
-        wanted = [item for item in self.items if item not in unwanted]
-        return rng.choice(wanted) if wanted else None

@@ -19,7 +19,7 @@ from datasets.checks.outputs import refuse_inside_data
 from datasets.images.build import build_training_images
 from datasets.samplers import nearest_identities
 from datasets.samplers.build import build_train_sampler
-from datasets.samplers.neighbours import mean_hits
+from datasets.samplers.neighbours import NUM_HITS, mean_hits
 from datasets.sources import TrainingSet, join_sources
 from model import CLIPReID
 from processor.checkpoints.load import open_model
@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--features text: {subject.name} has no learned prompts; use image")
     model = subject.model.to(choose_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID))
     features = extract_identity_features(cfg, model, data, kind, arguments.epoch)
-    columns = min(cfg.DATALOADER.DFGS.NUM_NEIGHBOURS, len(features) - 1)
+    columns = min(NUM_HITS, len(features) - 1)
     nearest = nearest_identities(features, columns).tolist()
     batches = sample_batches(cfg, data, features, nearest, arguments.epoch)
     for batch in batches:
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
             "%s: hits %.2f of %d, mean distance to the nearest identity in the batch %.4g",
             batch.sampler,
             batch.hits,
-            cfg.DATALOADER.DFGS.NUM_NEIGHBOURS,
+            columns,
             batch.mean_distance,
         )
     what = "learned prompts" if kind == "text" else "image features"
@@ -146,8 +146,9 @@ def extract_identity_features(
         epoch: for "image", decides which images stand for their identities.
     """
     device = next(model.parameters()).device
-    own = _with_options(cfg, "DATALOADER.SAMPLER", f"dfgs_{kind}", "INPUT.CACHE", "none")
-    features = build_identity_features(
+    sampler = ["DATALOADER.SAMPLER", f"dfgs_{kind}", "DATALOADER.DFGS.FEATURES", ""]
+    own = _with_options(cfg, *sampler, "INPUT.CACHE", "none")
+    (features,) = build_identity_features(
         own,
         model,
         build_training_images(own, data, device),
@@ -182,7 +183,7 @@ def sample_batches(
         if sampler_kind(own).full_rows:  # which mutual neighbours cannot give
             own = _with_options(own, "DATALOADER.DFGS.MUTUAL", "False")
         plan = build_train_sampler(own, data)
-        graph = build_identity_graph(own, data, plan, lambda _: features)
+        graph = build_identity_graph(own, data, plan, lambda _: [features])
         if graph is not None:
             graph.refresh(epoch)
         plan.set_epoch(epoch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import cast
 
@@ -253,11 +253,13 @@ def build_identity_features(
     images: TrainingImages,
     text_features: Tensor | None,
     precision: Precision,
-) -> Callable[[int], Tensor]:
-    """Epoch -> (I, D) features for the sampler's graph, of texts or of images."""
-    if text_features is not None and sampler_kind(cfg).graph == "text":
-        return lambda _: text_features
-    return ImageFeaturesOfIdentities(
+) -> Callable[[int], list[Tensor]]:
+    """Epoch -> (I, D) features for the sampler's graph: of texts, of images, or both."""
+    kind = sampler_kind(cfg).graph
+    texts = [] if text_features is None or kind == "image" else [text_features]
+    if texts and kind == "text":
+        return lambda _: texts
+    of_images = ImageFeaturesOfIdentities(
         model,
         images.data.labels,
         images.plain,
@@ -265,10 +267,14 @@ def build_identity_features(
         cfg.DATALOADER.DFGS.IMAGES_PER_ID,
         cfg.SOLVER.SEED,
     )
+    return lambda epoch: [*texts, of_images(epoch)]
 
 
 def build_identity_graph(
-    cfg: CfgNode, data: TrainingSet, sampler: EpochPlanner, features: Callable[[int], Tensor]
+    cfg: CfgNode,
+    data: TrainingSet,
+    sampler: EpochPlanner,
+    features: Callable[[int], Sequence[Tensor]],
 ) -> IdentityGraph | None:
     """The graph of the sampler's identities; None if the sampler needs no graph.
 
@@ -287,7 +293,6 @@ def build_identity_graph(
         planner,
         features,
         num_neighbours=planner.num_pids - 1 if kind.full_rows else options.NUM_NEIGHBOURS,
-        num_hits=options.NUM_NEIGHBOURS,
         skip=options.SKIP,
         mutual=options.MUTUAL,
         normalize=options.NORMALIZE,

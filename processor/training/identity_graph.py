@@ -16,7 +16,12 @@ from torch.utils.data import DataLoader
 from datasets.records import Batch
 from datasets.samplers import RandomIdentitySampler, nearest_identities
 from datasets.samplers.chunks import indices_by_label
-from datasets.samplers.neighbours import mean_hits, mutual_neighbours
+from datasets.samplers.neighbours import (
+    NUM_HITS,
+    mean_hits,
+    mutual_neighbours,
+    nearest_by_ranks,
+)
 from model import CLIPReID
 from processor.features import extract_features, mean_by_label
 from processor.runtime import distributed
@@ -39,9 +44,9 @@ class IdentityGraph:
 
     Attributes:
         sampler: the sampler that uses the graph.
-        features: epoch -> (I, D) features, one row per label.
+        features: epoch -> one or several kinds of (I, D) features, one row per label; several
+            rank the neighbours together.
         num_neighbours: neighbours per identity in the graph.
-        num_hits: nearest identities that count as hits.
         skip: nearest identities excluded from the graph.
         mutual: keep only mutual neighbours.
         normalize: L2-normalize the features first.
@@ -51,9 +56,8 @@ class IdentityGraph:
     """
 
     sampler: GraphSampler
-    features: Callable[[int], Tensor]
+    features: Callable[[int], Sequence[Tensor]]
     num_neighbours: int
-    num_hits: int
     skip: int
     mutual: bool
     normalize: bool
@@ -72,13 +76,19 @@ class IdentityGraph:
         started = time.perf_counter()
         features = self.features(epoch)
         if self.normalize:
-            features = F.normalize(features)
-        columns = min(max(self.num_neighbours + self.skip, self.num_hits), len(features) - 1)
-        nearest = distributed.broadcast(nearest_identities(features, columns).cpu())
+            features = [F.normalize(part) for part in features]
+        columns = max(self.num_neighbours + self.skip, NUM_HITS)
+        columns = min(columns, len(features[0]) - 1)
+        found = (
+            nearest_identities(features[0], columns)
+            if len(features) == 1
+            else nearest_by_ranks(features, columns)
+        )
+        nearest = distributed.broadcast(found.cpu())
         neighbours = nearest[:, self.skip :][:, : self.num_neighbours]
         if self.mutual:
             neighbours = mutual_neighbours(neighbours)
-        self._set(neighbours, nearest[:, : self.num_hits])
+        self._set(neighbours, nearest[:, :NUM_HITS])
         self._seconds = time.perf_counter() - started
 
     def statistics(self, epoch: int) -> dict[str, float]:

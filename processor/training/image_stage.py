@@ -15,6 +15,7 @@ from datasets.images.dataset import ImageDataset
 from datasets.images.device_batches import DeviceBatches
 from datasets.records import Batch
 from datasets.samplers import EpochBatches
+from datasets.samplers.neighbours import longest_stretch
 from datasets.sources import TrainingSet
 from loss import LossInputs, WeightedLoss, compute_losses, image_to_text_logits
 from model import CLIPReID
@@ -183,6 +184,7 @@ class ImageStage:
         domains = [{self.data.domains[i] for i in batch} for batch in sampler]
         stats["domains"] = len(set().union(*domains))
         stats["domains_per_batch"] = sum(map(len, domains)) / len(domains)
+        stats["longest_stretch"] = longest_stretch(domains)
         return stats
 
 

@@ -62,7 +62,7 @@ def test_options_of_the_walk():
     opts = ["DATALOADER.SAMPLER", "dfgs_image", "DATALOADER.DFGS.SHUFFLE", "False"]
     opts += ["DATALOADER.DFGS.WALK", "greedy", "DATALOADER.DFGS.MAX_VISITS", "3"]
     sampler = build_train_sampler(cfg_of(*opts), DATA)
-    assert sampler.options == WalkOptions(shuffle_rows=False, greedy=True, max_visits=3)
+    assert sampler.options == WalkOptions(shuffle_rows=False, walk="greedy", max_visits=3)
     sampler = build_train_sampler(cfg_of(*opts, "DATALOADER.DFGS.ROTATE_DOMAINS", "True"), DATA)
     assert sampler.options.domains == DATA.domains
 

@@ -1,12 +1,20 @@
 """The graph of look-alike identities, against slow references."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.samplers import nearest_identities, neighbours
-from datasets.samplers.neighbours import mean_hits, mutual_neighbours
+from datasets.samplers.neighbours import (
+    longest_stretch,
+    mean_hits,
+    mutual_neighbours,
+    nearest_by_ranks,
+    thirds,
+)
 
 
 def slow_neighbours(features, k, skip):
@@ -77,3 +85,30 @@ def test_hits_match_a_hand_worked_case():
         (2 + 1 + 0 + 1 + 0 + 2) / 6
     )
     assert mean_hits([], [[1]]) == 0
+
+
+@pytest.mark.parametrize("block", [1, 70, 10_000])
+def test_nearest_by_ranks_against_a_loop(monkeypatch, block):
+    monkeypatch.setattr(neighbours, "BLOCK_ENTRIES", block)
+    generator = torch.Generator().manual_seed(0)
+    texts = torch.randn(23, 5, generator=generator)
+    images = 1000 * torch.randn(23, 3, generator=generator)  # no common scale
+    expected = []
+    for i in range(23):
+        places = []
+        for part in (texts, images):
+            order = sorted(range(23), key=lambda j: math.dist(part[i], part[j]))
+            places.append({j: place for place, j in enumerate(order)})
+        others = [j for j in range(23) if j != i]
+        others.sort(key=lambda j: (places[0][j] + places[1][j], places[0][j]))
+        expected.append(others[:6])
+    assert nearest_by_ranks([texts, images], 6).tolist() == expected
+    assert nearest_by_ranks([texts], 6).tolist() == nearest_identities(texts, 6).tolist()
+    assert nearest_by_ranks([texts[:3], images[:3]], 6).shape == (3, 2)
+
+
+def test_thirds_and_stretches_by_hand():
+    assert thirds(list("abcdefg")) == (["a", "b"], ["c", "d", "e"], ["f", "g"])
+    assert longest_stretch([]) == 0
+    assert longest_stretch([{0}, {0}, {1}, {0, 1}, {1}, {1}, {1}, {0}]) == 3
+    assert longest_stretch([{0, 1}, {0, 1}]) == 0

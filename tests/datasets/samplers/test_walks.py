@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from datasets.samplers import nearest_identities
 from datasets.samplers.neighbours import mean_hits
-from datasets.samplers.walks import depth_first_walk, greedy_walk
+from datasets.samplers.walks import SCARCITY, balanced_walk, depth_first_walk, greedy_walk
 
 
 @st.composite
@@ -31,6 +31,7 @@ WALKS = {
     "nearest first": partial(depth_first_walk, shuffle_rows=False),
     "shuffled": depth_first_walk,
     "greedy": greedy_walk,
+    "balanced": balanced_walk,
 }
 
 
@@ -115,3 +116,21 @@ def test_domain_that_runs_out_leaves_its_turns_to_the_others(way, seed):
     assert set(drawn) == set(range(10))
     assert sum(drawn.values()) >= 21  # of 28 visits; nothing ends with the first domain
     assert all(len(set(batch)) == 3 for batch in walk.batches)
+
+
+def test_balanced_walk_takes_the_neighbour_that_will_soon_be_alone():
+    """From 0, both neighbours have one link to the batch; 1 has no other company, 2 has much."""
+    neighbours = [[1, 2], [0], [0, 3, 4, 5], [2], [2], [2]]
+    rng = Random(0)
+    rng.random = lambda: 0.0  # the start is the first identity
+    walk = balanced_walk(neighbours, [1, 1, 1, 1, 1, 1], 2, rng)
+    assert walk.batches[0] == [0, 1]
+    assert SCARCITY > 0
+
+
+def test_balanced_walk_goes_back_where_it_leads_nowhere():
+    neighbours = [[1, 2], [], [], [0]]
+    rng = Random(0)
+    rng.random = lambda: 0.0
+    walk = balanced_walk(neighbours, [1, 1, 1, 1], 3, rng)
+    assert sorted(walk.batches[0]) == [0, 1, 2]

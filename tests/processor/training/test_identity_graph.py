@@ -17,12 +17,12 @@ class Features:
 
     def __call__(self, epoch):
         self.epochs.append(epoch)
-        return torch.randn(12, 2, generator=torch.Generator().manual_seed(epoch))
+        return [torch.randn(12, 2, generator=torch.Generator().manual_seed(epoch))]
 
 
 def graph_of(features, **options):
     plan = DepthFirstGraphSampler(LABELS, [0] * 48, 4, 2)
-    defaults = {"num_neighbours": 3, "num_hits": 3, "skip": 0, "period": None}
+    defaults = {"num_neighbours": 3, "skip": 0, "period": None}
     defaults |= {"mutual": False, "normalize": False}
     random_sampler = RandomIdentitySampler(LABELS, 4, 2)
     options = {**defaults, **options}
@@ -68,9 +68,8 @@ def test_normalized_features_compare_by_direction():
         random_sampler = RandomIdentitySampler(labels, 2, 2)
         graph = IdentityGraph(
             plan,
-            lambda _: points,
+            lambda _: [points],
             num_neighbours=1,
-            num_hits=1,
             skip=0,
             mutual=False,
             normalize=normalize,
