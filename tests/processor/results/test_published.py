@@ -160,6 +160,8 @@ def test_number_of_results():
         "leave-one-out": 41,
         "supervised": 6,
     }
+    text = (ROOT / "docs" / "generalization.md").read_text(encoding="utf-8")
+    assert f"holds {sum(counts.values())} results of {len(counts)} protocols" in text
 
 
 def test_a_method_run_by_two_papers_has_both_results():
