@@ -1,8 +1,11 @@
-"""Published results of the cross-dataset protocols, for comparison with a run.
+"""Published results, for comparison with a run: cross-dataset protocols and supervised ones.
 
-`published.csv` contains them as printed, in percent. Results are comparable only within a protocol,
-and even there papers differ: in the boxes of CUHK03, the number of splits of the small targets, the
-size of the images. The notes give these conditions where known.
+`published.csv` contains them as printed, in percent, each with the place where it was read. A row
+whose target is `average` is the published average over all targets of its protocol; for some
+methods only that is known, and they have no other row. Results are comparable only within a
+protocol, and even there papers differ: in the boxes of CUHK03, the training lists of MSMT17, the
+number of splits of the small targets, the size of the images. The notes give these conditions where
+known.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ class PublishedResult:
         target: registry name of the data set, `cuhk03` for either flavour; or `average`.
         mAP: percent; None if only Rank-1 is known.
         rank1: percent.
-        source: the paper whose table the numbers are from.
+        source: where the numbers were read: the paper whose table they are from, or a page.
         notes: conditions to know before comparing.
     """
 
@@ -50,7 +53,7 @@ class PublishedRow:
 
     Attributes:
         method: with its venue, if that is recorded.
-        source: the paper whose table it is.
+        source: the paper or page whose table it is.
         notes: of all its cells, without duplicates.
         cells: results by target, as the caller named the targets; unpublished ones are absent.
     """
@@ -100,9 +103,22 @@ def published_rows(protocol: str, targets: Sequence[str]) -> list[PublishedRow]:
 
 def has_average(protocol: str, targets: Iterable[str]) -> bool:
     """Whether the published tables have an average over exactly these targets."""
-    published = {result.target for result in read_published(protocol)}
-    same_targets = sorted(map(_as_published, targets)) == sorted(published - {AVERAGE})
-    return AVERAGE in published and same_targets
+    averaged = averaged_targets(protocol)
+    return bool(averaged) and sorted(map(_as_published, targets)) == sorted(averaged)
+
+
+def averaged_targets(protocol: str) -> tuple[str, ...]:
+    """The targets that the published averages of a protocol are over; empty without averages."""
+    published = dict.fromkeys(result.target for result in read_published(protocol))
+    if AVERAGE not in published:
+        return ()
+    return tuple(target for target in published if target != AVERAGE)
+
+
+def average_only_rows(protocol: str) -> list[PublishedRow]:
+    """The methods of which nothing but the average over the protocol's targets is known."""
+    rows = published_rows(protocol, [*averaged_targets(protocol), AVERAGE])
+    return [row for row in rows if set(row.cells) == {AVERAGE}]
 
 
 def _read_table() -> list[PublishedResult]:

@@ -63,7 +63,7 @@ def describe_plan(cfg: CfgNode, plan: RunPlan) -> str:
 
 
 def compare(cfg: CfgNode, results_file: Path | None) -> str:
-    """Published results of DATASETS.PROTOCOL, with those of the file if it exists."""
+    """Published results of DATASETS.PROTOCOL, ranked with those of the file if it exists."""
     if results_file is None or not results_file.is_file():
         targets = cfg.DATASETS.TARGETS or cfg.DATASETS.NAMES
         return format_published(cfg.DATASETS.PROTOCOL, targets)

@@ -19,6 +19,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compare",
         action="store_true",
-        help="print the published results of DATASETS.PROTOCOL; this needs no data",
+        help="print the published results of DATASETS.PROTOCOL, best first; this needs no data",
     )
     add_overrides(parser, "SOLVER.SEED 1")
