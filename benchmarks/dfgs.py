@@ -1,9 +1,10 @@
 """Similarity of the identities in a batch, and time per plan: python benchmarks/dfgs.py.
 
-Compares random P x K batches, the depth-first walk, the greedy walk, GS (every identity with its
-nearest ones) and the published DFGS algorithm, written out here with its defects. Every sampler
-plans the same images over the same features in one process; seconds are medians over the epochs and
-include building the graph.
+Compares random P x K batches, the three walks, GS (every identity with its nearest ones) and the
+releases of DFGS, written out here with their defects. Every sampler plans the same images over the
+same features in one process; seconds are medians over the epochs and include building the graph.
+Hits are also given for the thirds of a walk, before its batches are shuffled. A last table has four
+data sets of the sizes of protocol 1: the most batches in a row that hold one of them alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -29,12 +32,49 @@ from datasets.samplers import (
     WalkOptions,
     nearest_identities,
 )
-from datasets.samplers.neighbours import mean_hits
+from datasets.samplers.neighbours import longest_stretch, mean_hits, thirds
 
 SIZES = ((751, 12_936), (1_041, 32_621), (8_000, 200_000), (16_719, 88_000))
 NUM_PIDS, NUM_INSTANCES, NUM_NEIGHBOURS, NUM_CAMERAS = 32, 4, 10, 6
+DOMAINS = (1_502, 11_934, 1_816, 1_467)  # identities: Market-1501, CUHK-SYSU, CUHK02, CUHK03
+
+PARTS = ("first", "middle", "last")
 
 Plan = list[list[int]]
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release of DFGS.
+
+    Attributes:
+        num_neighbours: k.
+        skip: m.
+        shuffled: neighbours are visited in random order, not nearest first.
+        misaligned: rows of the distance matrix are taken for other identities, as in the text
+            variants: rows follow one order of the identities, keys a freshly shuffled one.
+    """
+
+    num_neighbours: int
+    skip: int
+    shuffled: bool
+    misaligned: bool
+
+
+@dataclass(frozen=True)
+class Planned:
+    """An epoch's batches; `by_third` has the hits of a walk's thirds, if they were shuffled."""
+
+    batches: Plan
+    by_third: list[float] = field(default_factory=list)
+
+
+RELEASES = {
+    "2024-10-image": Release(15, 0, shuffled=False, misaligned=False),
+    "2024-11-image": Release(10, 0, shuffled=True, misaligned=False),
+    "2024-10-text": Release(10, 2, shuffled=True, misaligned=True),
+    "2024-11-text": Release(5, 1, shuffled=True, misaligned=True),
+}
 
 
 def draw_data(
@@ -58,19 +98,19 @@ def draw_data(
 
 
 def published_plan(
-    labels: Sequence[int], camids: Sequence[int], features: Tensor, rng: Random, *, misaligned: bool
+    labels: Sequence[int], camids: Sequence[int], features: Tensor, rng: Random, release: Release
 ) -> Plan:
-    """The released algorithm: one start, no restart, dense sorted distances, lists searched.
-
-    With `misaligned`, rows of the distance matrix are taken for other identities, as in the
-    released text variant: rows follow one order of the identities, keys a freshly shuffled one.
-    """
+    """The released algorithm: one start, no restart, dense sorted distances, lists searched."""
     distances = torch.cdist(features, features)
     distances.fill_diagonal_(torch.inf)
-    ranks = distances.argsort(1)[:, :NUM_NEIGHBOURS].tolist()
+    columns = slice(release.skip, release.skip + release.num_neighbours)
+    ranks = distances.argsort(1)[:, columns].tolist()
+    if release.shuffled:
+        for row in ranks:
+            rng.shuffle(row)
     available = list(range(len(features)))
     rng.shuffle(available)
-    keys = available if misaligned else range(len(features))
+    keys = available if release.misaligned else range(len(features))
     graph = dict(zip(keys, ranks, strict=True))
     chunks = _published_chunks(labels, camids, rng)
     available = [label for label in available if chunks[label]]
@@ -123,30 +163,30 @@ def _published_chunks(
 
 def planners(
     labels: list[int], camids: list[int], features: Tensor
-) -> dict[str, Callable[[int], Plan]]:
+) -> dict[str, Callable[[int], Planned]]:
     """Per sampler: epoch -> plan, including building the graph."""
 
-    def random(epoch: int) -> Plan:
+    def random(epoch: int) -> Planned:
         sampler = RandomIdentitySampler(labels, NUM_PIDS, NUM_INSTANCES)
         sampler.set_epoch(epoch)
-        return list(sampler)
+        return Planned(list(sampler))
 
-    def walk(epoch: int, kind: str) -> Plan:
+    def walk(epoch: int, kind: str) -> Planned:
         sampler = DepthFirstGraphSampler(
             labels, camids, NUM_PIDS, NUM_INSTANCES, options=WalkOptions(walk=kind)
         )
         sampler.set_graph(nearest_identities(features, NUM_NEIGHBOURS))
         sampler.set_epoch(epoch)
-        return list(sampler)
+        return Planned(list(sampler), [sampler.stats[f"hits_{part}"] for part in PARTS])
 
-    def graph(epoch: int) -> Plan:
+    def graph(epoch: int) -> Planned:
         sampler = GraphSampler(labels, NUM_PIDS, NUM_INSTANCES)
         sampler.set_graph(nearest_identities(features, NUM_PIDS - 1))
         sampler.set_epoch(epoch)
-        return list(sampler)
+        return Planned(list(sampler))
 
-    def published(epoch: int, *, misaligned: bool) -> Plan:
-        return published_plan(labels, camids, features, Random(epoch), misaligned=misaligned)
+    def published(epoch: int, release: Release) -> Planned:
+        return Planned(published_plan(labels, camids, features, Random(epoch), release))
 
     return {
         "random P x K": random,
@@ -154,27 +194,63 @@ def planners(
         "balanced": lambda epoch: walk(epoch, "balanced"),
         "greedy": lambda epoch: walk(epoch, "greedy"),
         "GS": graph,
-        "published, image": lambda epoch: published(epoch, misaligned=False),
-        "published, text": lambda epoch: published(epoch, misaligned=True),
+        **{name: partial(published, release=release) for name, release in RELEASES.items()},
     }
 
 
 def measure(
-    plan_epoch: Callable[[int], Plan], labels: list[int], nearest: list[list[int]], epochs: int
+    plan_epoch: Callable[[int], Planned], labels: list[int], nearest: list[list[int]], epochs: int
 ) -> list[str]:
-    """Hits, images, identities and seconds as cells of a table."""
-    hits, images, identities, yielded, seconds = [], [], [], [], []
+    """Hits, hits by thirds, images, identities and seconds as cells of a table."""
+    hits, parts, images, identities, yielded, seconds = [], [], [], [], [], []
     for epoch in range(1, epochs + 1):
         started = time.perf_counter()
-        plan = plan_epoch(epoch)
+        planned = plan_epoch(epoch)
+        plan = planned.batches
         seconds.append(time.perf_counter() - started)
         batches = [[labels[i] for i in batch[::NUM_INSTANCES]] for batch in plan]
         hits.append(mean_hits(batches, nearest))
+        parts.append(planned.by_third or [mean_hits(part, nearest) for part in thirds(batches)])
         images.append(len({i for batch in plan for i in batch}) / len(labels))
         yielded.append(sum(map(len, plan)) / len(labels))
         identities.append(len({label for batch in batches for label in batch}) / len(nearest))
-    cells = [f"{statistics.mean(values):.2f}" for values in (hits, images, yielded)]
-    return [*cells, f"{statistics.mean(identities):.3f}", f"{statistics.median(seconds):.2f}"]
+    by_third = " / ".join(f"{statistics.mean(values):.2f}" for values in zip(*parts, strict=True))
+    cells = [f"{statistics.mean(values):.2f}" for values in (images, yielded)]
+    return [
+        f"{statistics.mean(hits):.2f}",
+        by_third,
+        *cells,
+        f"{statistics.mean(identities):.3f}",
+        f"{statistics.median(seconds):.2f}",
+    ]
+
+
+def print_stretches(epochs: int) -> None:
+    """The most batches in a row that hold one of four data sets alone."""
+    identities = sum(DOMAINS)
+    labels, camids, features = draw_data(identities, 88_000, clustered=False)
+    domains = [domain for domain, count in enumerate(DOMAINS) for _ in range(count)]
+    features = features + 20.0 * torch.tensor(domains)[:, None]  # no look-alikes elsewhere
+    print(f"\n**{identities:,} identities of {len(DOMAINS)} data sets**\n")
+    print("| sampler | hits of 10 | batches of one data set | longest stretch |\n|---|---|---|---|")
+    nearest = nearest_identities(features, NUM_NEIGHBOURS).tolist()
+    for name, plan_epoch in planners(labels, camids, features).items():
+        if name in RELEASES:  # they stay in one data set
+            continue
+        hits, alone, stretches = [], [], []
+        for epoch in range(1, epochs + 1):
+            batches = [
+                [labels[i] for i in batch[::NUM_INSTANCES]] for batch in plan_epoch(epoch).batches
+            ]
+            groups = [{domains[label] for label in batch} for batch in batches]
+            hits.append(mean_hits(batches, nearest))
+            alone.append(sum(len(group) == 1 for group in groups) / len(groups))
+            stretches.append(longest_stretch(groups))
+        print(
+            f"| {name} | {statistics.mean(hits):.2f} | {statistics.mean(alone):.0%} "
+            f"| {max(stretches)} |",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -192,12 +268,15 @@ def main() -> None:
             kind = "clusters, 64-d" if clustered else "isotropic, 8-d"
             print(f"\n**{num_labels:,} identities, {num_images:,} images** ({kind})\n")
             print(
-                "| sampler | hits of 10 | distinct images / N | drawn / N | identities | seconds |"
+                "| sampler | hits of 10 | by thirds | distinct images / N | drawn / N | identities "
+                "| seconds |"
             )
-            print("|---|---|---|---|---|---|")
+            print("|---|---|---|---|---|---|---|")
             for name, plan_epoch in planners(labels, camids, features).items():
                 cells = measure(plan_epoch, labels, nearest, arguments.epochs)
                 print("|", " | ".join([name, *cells]), "|", flush=True)
+    if arguments.largest >= sum(DOMAINS):
+        print_stretches(arguments.epochs)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "DSGL.MEMORY": ("CM", "CMhard", "DLhybrid", "DLhybrid_v2"),
     "DSGL.MEM_LOSS": ("hard", "mean", "both"),
     "SOLVER.AMP": ("auto", "off", "fp16", "bf16"),
+    "INPUT.RE_FILL": ("noise", "mean"),
     "DATALOADER.DFGS.FEATURES": ("", "text", "image", "both"),
     "TEST.AMP": ("auto", "off", "fp16", "bf16"),
     "SOLVER.STAGE1.OPTIMIZER_NAME": ("Adam", "AdamW", "SGD"),
@@ -70,6 +71,9 @@ def check_cfg(cfg: CfgNode, *, batches: bool = True) -> None:
     check_image_size(cfg)
     check_encoder(cfg)
     check_cache(cfg)
+    area = list(cfg.INPUT.RE_AREA)
+    if area != sorted(area):
+        raise ConfigError(f"INPUT.RE_AREA: {area} should be the smallest and the largest share")
     steps = list(cfg.SOLVER.STAGE2.STEPS)
     if steps != sorted(steps):
         raise ConfigError(f"SOLVER.STAGE2.STEPS: {steps} should be epochs in ascending order")

@@ -52,10 +52,16 @@ _C.INPUT.PIXEL_STD = [0.229, 0.224, 0.225]  # standard deviation of R, G, B
 _C.INPUT.PROB = 0.5  # probability of a horizontal flip
 _C.INPUT.PADDING = 10  # black pixels added on every side before the random crop
 _C.INPUT.RE_PROB = 0.5  # probability of random erasing
+_C.INPUT.RE_AREA = [0.02, 1 / 3]  # smallest and largest erased share of the image
+_C.INPUT.RE_FILL = "noise"  # what erases: noise = N(0, 1) | mean = PIXEL_MEAN, when normalized
 _C.INPUT.GRAYSCALE_PROB = 0.0  # probability of a grayscale image
 _C.INPUT.JITTER_PROB = 0.0  # probability of colour jitter
 _C.INPUT.JITTER = [0.15, 0.1, 0.05, 0.05]  # its brightness, contrast, saturation, hue
 _C.INPUT.AUGMIX_PROB = 0.0  # probability of AugMix
+_C.INPUT.AUGMIX_SEVERITY = 3  # of its operations, 1..10
+_C.INPUT.AUGMIX_DEPTH = 0  # operations in each of its three chains; 0 = one to three at random
+_C.INPUT.AUGMIX_ALPHA = 1.0  # of the Dirichlet and Beta distributions that mix the chains
+_C.INPUT.AUGMIX_COLOURS = True  # False = only the nine operations without colours
 
 # reading
 _C.INPUT.CACHE = "auto"  # where resized training images stay: none = in files, read every epoch |
@@ -102,6 +108,7 @@ _C.SOLVER.RESUME = ""  # auto = resume OUTPUT_DIR/last.pth if it exists | path |
 
 _C.SOLVER.STAGE0 = CfgNode()  # optional prior stage: image encoder on P x K batches, without text
 _C.SOLVER.STAGE0.MAX_EPOCHS = 0  # 0 = skip the stage; everything else is as in STAGE2
+_C.SOLVER.STAGE0.SHARE_OPTIMIZER = False  # True = stage 2 goes on with its optimizer and schedule
 
 _C.SOLVER.STAGE1 = CfgNode()  # prompt stage
 _C.SOLVER.STAGE1.WEIGHT = ""  # checkpoint with learned prompts; skips the stage

@@ -50,6 +50,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "market1501": market1501.BENCHMARK,
     "dukemtmc": dukemtmc.BENCHMARK,
     "msmt17": msmt17.BENCHMARK,
+    "msmt17_train": msmt17.TRAIN_ONLY,
     "occ_duke": occ_duke.BENCHMARK,
     "occ_reid": occ_reid.BENCHMARK,
     "p_dukemtmc": p_dukemtmc.BENCHMARK,

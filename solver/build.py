@@ -54,9 +54,15 @@ def build_image_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
     return build_optimizer(stage.OPTIMIZER_NAME, groups, stage.MOMENTUM)
 
 
-def build_image_schedule(cfg: CfgNode, optimizer: Optimizer) -> Schedule:
-    """Stage 2: warm-up, then steps at SOLVER.STAGE2.STEPS."""
-    return _warmup_and_steps(cfg, optimizer, cfg.SOLVER.STAGE2.STEPS)
+def build_image_schedule(cfg: CfgNode, optimizer: Optimizer, epochs_before: int = 0) -> Schedule:
+    """Stage 2: warm-up, then steps at SOLVER.STAGE2.STEPS.
+
+    Args:
+        cfg: SOLVER.STAGE2 counts.
+        optimizer: of the model.
+        epochs_before: of stage 0, if the schedule goes on from there.
+    """
+    return _warmup_and_steps(cfg, optimizer, cfg.SOLVER.STAGE2.STEPS, epochs_before)
 
 
 def build_unsupervised_schedule(cfg: CfgNode, optimizer: Optimizer) -> Schedule:
@@ -66,7 +72,9 @@ def build_unsupervised_schedule(cfg: CfgNode, optimizer: Optimizer) -> Schedule:
     return _warmup_and_steps(cfg, optimizer, steps)
 
 
-def _warmup_and_steps(cfg: CfgNode, optimizer: Optimizer, milestones: Sequence[int]) -> Schedule:
+def _warmup_and_steps(
+    cfg: CfgNode, optimizer: Optimizer, milestones: Sequence[int], epochs_before: int = 0
+) -> Schedule:
     stage = cfg.SOLVER.STAGE2
     return WarmupMultiStep(
         optimizer,
@@ -75,6 +83,7 @@ def _warmup_and_steps(cfg: CfgNode, optimizer: Optimizer, milestones: Sequence[i
         warmup_epochs=stage.WARMUP_ITERS,
         warmup_factor=stage.WARMUP_FACTOR,
         method=stage.WARMUP_METHOD,
+        epochs_before=epochs_before,
     )
 
 

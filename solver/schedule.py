@@ -47,6 +47,7 @@ class WarmupMultiStep:
     Args:
         optimizer: its groups' rates are the base rates.
         milestones, gamma, warmup_epochs, warmup_factor, method: see `warmup_multistep_factor`.
+        epochs_before: of a stage before this one, which the schedule goes on from.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class WarmupMultiStep:
         warmup_epochs: int,
         warmup_factor: float,
         method: str = "linear",
+        epochs_before: int = 0,
     ) -> None:
         self.optimizer = optimizer
         self.milestones = list(milestones)
@@ -65,13 +67,14 @@ class WarmupMultiStep:
         self.warmup_epochs = warmup_epochs
         self.warmup_factor = warmup_factor
         self.method = method
+        self.epochs_before = epochs_before
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
 
     def step(self, epoch: int) -> None:
         """Set the rates before the first batch of this epoch."""
         factor = warmup_multistep_factor(
-            epoch,
+            epoch + self.epochs_before,
             milestones=self.milestones,
             gamma=self.gamma,
             warmup_epochs=self.warmup_epochs,

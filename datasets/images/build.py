@@ -169,10 +169,16 @@ def _training_transforms(cfg: CfgNode, store: ImageStore) -> TrainingTransforms:
         flip=cfg.INPUT.PROB,
         padding=cfg.INPUT.PADDING,
         erasing=cfg.INPUT.RE_PROB,
+        erased_area=tuple(cfg.INPUT.RE_AREA),
+        erased_fill=tuple(cfg.INPUT.PIXEL_MEAN) if cfg.INPUT.RE_FILL == "mean" else None,
         grayscale=cfg.INPUT.GRAYSCALE_PROB,
         jitter=cfg.INPUT.JITTER_PROB,
         jitter_strength=tuple(cfg.INPUT.JITTER),
         augmix=cfg.INPUT.AUGMIX_PROB,
+        augmix_severity=cfg.INPUT.AUGMIX_SEVERITY,
+        augmix_depth=cfg.INPUT.AUGMIX_DEPTH,
+        augmix_alpha=cfg.INPUT.AUGMIX_ALPHA,
+        augmix_colours=cfg.INPUT.AUGMIX_COLOURS,
     )
     make_transform = train_transform if store.place == "none" else augmenting_transform
     augment_batch = None

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from datasets.images.transforms import ERASED_AREA, ERASED_ASPECT, Augmentation
+from datasets.images.transforms import ERASED_ASPECT, Augmentation
 
 LevelNormalization = Callable[[Tensor], Tensor]
 """(B, H, W, 3) uint8 -> (B, 3, H, W) float, normalized."""
@@ -66,7 +66,8 @@ def draw_changes(
     bits = split_mix(seeds, _DRAWS + 1)
     uniform = (bits[:_DRAWS] >> np.uint64(11)).astype(np.float64) * 2.0**-53
     flip, top, left, apply, erased_top, erased_left = uniform[:6]
-    heights, widths = _erased_sizes(uniform[6:].reshape(2, _ATTEMPTS, -1), size)
+    numbers = uniform[6:].reshape(2, _ATTEMPTS, -1)
+    heights, widths = _erased_sizes(numbers, size, augmentation.erased_area)
     fits = (heights < size[0]) & (widths < size[1])
     chosen = (fits.argmax(0), np.arange(len(seeds)))  # the first that fits
     erased = fits[chosen] & (apply < augmentation.erasing)
@@ -87,10 +88,10 @@ def draw_changes(
 
 
 def _erased_sizes(
-    uniform: npt.NDArray[np.float64], size: tuple[int, int]
+    uniform: npt.NDArray[np.float64], size: tuple[int, int], shares: tuple[float, float]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """(2, A, B) numbers in 0..1 -> heights and widths (A, B) in pixels, drawn as in timm."""
-    smallest, largest = ERASED_AREA
+    smallest, largest = shares
     area = (smallest + uniform[0] * (largest - smallest)) * size[0] * size[1]
     aspect = np.exp((2 * uniform[1] - 1) * -math.log(ERASED_ASPECT))
     return np.rint(np.sqrt(area * aspect)), np.rint(np.sqrt(area / aspect))
@@ -132,6 +133,8 @@ class BatchAugmentation:
         self._columns = torch.arange(size[1], device=device)
         cells = torch.arange(3 * math.prod(size), dtype=torch.int32, device=device)
         self._cells = cells.view(3, *size)
+        fill = augmentation.erased_fill
+        self._fill = None if fill is None else torch.tensor(fill, device=device).view(3, 1, 1)
 
     def draw(self, seeds: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """(B,) seeds -> (9, B), the rows of `Changes`, on the host."""
@@ -163,10 +166,12 @@ class BatchAugmentation:
         return pixels * inside[..., None]
 
     def _erase(self, batch: Tensor, changes: Changes) -> Tensor:
-        """Fill every image's rectangle with N(0, 1) noise."""
+        """Fill every image's rectangle with its colour, or with N(0, 1) noise."""
         rows = _within(self._rows, *_span(changes.erased_top, changes.erased_height))
         columns = _within(self._columns, *_span(changes.erased_left, changes.erased_width))
         erased = rows[:, None, :, None] & columns[:, None, None, :]
+        if self._fill is not None:
+            return torch.where(erased, self._fill, batch)
         return torch.where(erased, noise(self._cells, changes.key, changes.other_key), batch)
 
 

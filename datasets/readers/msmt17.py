@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from datasets.readers.benchmark import Benchmark, PublishedSizes
-from datasets.readers.layout import Layout, find_any_tree, no_images, read_id_list
+from datasets.readers.layout import Layout, find_any_tree, find_tree, no_images, read_id_list
 from datasets.readers.market1501 import SPLIT_FOLDERS, read_named_images
 from datasets.records import DataSplits, Sample
 
@@ -64,26 +65,46 @@ MSMT17/                (or MSMT17_V1/, MSMT17_V2/)
 def read_msmt17(root: Path, _split: int = 0) -> DataSplits:
     """MSMT17: 15 cameras; as released or in the Market-1501 layout; the notes name the version.
 
-    Training and test identities are numbered separately, both from 0.
+    Training and test identities are numbered separately, both from 0. list_train and list_val are
+    for training, as in CLIP-ReID.
     """
     layout, tree = find_any_tree((LAYOUT, MARKET_LAYOUT), root)
     splits = _read_lists(tree) if layout is LAYOUT else _read_market_layout(tree)
+    _warn_of_version(splits, tree)
+    return splits
+
+
+def read_msmt17_train(root: Path, _split: int = 0) -> DataSplits:
+    """MSMT17 without list_val, as a source of CLIP-DFGS, torchreid and fast-reid.
+
+    Raises:
+        FileNotFoundError: not as released; the Market-1501 layout does not tell the lists apart.
+    """
+    tree = find_tree(LAYOUT, root)
+    splits = replace(_read_lists(tree, with_val=False), name=f"{LAYOUT.name}_train")
+    _warn_of_version(splits, tree)
+    return splits
+
+
+def _warn_of_version(splits: DataSplits, tree: Path) -> None:
     if splits.notes[0] == VERSION_NOTES[2]:
         logger.warning(
             "msmt17: %s is version 2 (faces blurred); most published results are on version 1 and "
             "not comparable",
             tree,
         )
-    return splits
 
 
-def _read_lists(tree: Path) -> DataSplits:
-    """The released layout; list_train and list_val are for training."""
+def _read_lists(tree: Path, *, with_val: bool = True) -> DataSplits:
+    """The released layout; list_train and, if wanted, list_val are for training."""
     version, train, test = _detect_version(tree)
     notes = [VERSION_NOTES[version]]
     training = _read_images(tree / "list_train.txt", train)
-    if (tree / "list_val.txt").exists():
+    if not with_val:
+        notes.append("list_train.txt alone is for training")
+    elif (tree / "list_val.txt").exists():
         training += _read_images(tree / "list_val.txt", train)
+        notes.append("list_train.txt and list_val.txt are for training")
     else:
         notes.append("list_val.txt is missing: only list_train.txt is for training")
     return DataSplits(
@@ -134,6 +155,7 @@ def _parse_camera(image: str, list_file: Path) -> int:
 
 BENCHMARK = Benchmark(
     read_msmt17,
+    one_training_split=True,
     sizes=PublishedSizes(
         train_ids=(1_041,),
         train_images=(32_621,),
@@ -145,4 +167,11 @@ BENCHMARK = Benchmark(
         ("train_images", 30_248): "only list_train, without the 2,373 images of list_val",
         ("train_images", 2_373): "only list_val, without the 30,248 images of list_train",
     },
+)
+
+TRAIN_ONLY = Benchmark(
+    read_msmt17_train,
+    family="msmt17",
+    one_training_split=True,
+    sizes=replace(BENCHMARK.sizes, train_images=(30_248,)),
 )

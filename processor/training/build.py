@@ -143,7 +143,7 @@ def build_prior_stage(cfg: CfgNode, model: CLIPReID, images: TrainingImages) -> 
         ImagesToLosses(model, losses),
         images.augmented(build_random_sampler(cfg, images.data)),
         images.data,
-        _optimization(cfg, model, losses, timing),
+        _optimization(cfg, model, losses, timing, shared=cfg.SOLVER.STAGE0.SHARE_OPTIMIZER),
     )
 
 
@@ -159,11 +159,20 @@ def build_image_stage(
     losses = _losses(cfg, model, images.data, with_text=cfg.MODEL.TEXT_TOWER)
     text_features = all_text_features(model) if cfg.MODEL.TEXT_TOWER else None
     identity_features = build_identity_features(cfg, model, images, text_features, precision)
+    prior = cfg.SOLVER.STAGE0
+    shared = prior.SHARE_OPTIMIZER and prior.MAX_EPOCHS > 0 and not cfg.SOLVER.STAGE1.WEIGHT
     return ImageStage(
         ImagesToLosses(model, losses, text_features),
         images.augmented(sampler),
         images.data,
-        _optimization(cfg, model, losses, _stage2_timing(cfg)),
+        _optimization(
+            cfg,
+            model,
+            losses,
+            _stage2_timing(cfg),
+            shared=shared,
+            epochs_before=prior.MAX_EPOCHS if shared else 0,
+        ),
         build_identity_graph(cfg, images.data, sampler, identity_features),
     )
 
@@ -228,7 +237,13 @@ def _losses(
 
 
 def _optimization(
-    cfg: CfgNode, model: CLIPReID, losses: Mapping[str, WeightedLoss], timing: StageTiming
+    cfg: CfgNode,
+    model: CLIPReID,
+    losses: Mapping[str, WeightedLoss],
+    timing: StageTiming,
+    *,
+    shared: bool,
+    epochs_before: int = 0,
 ) -> Optimization:
     """How stage 0 and stage 2 update the model and the losses' own parameters."""
     optimizers = [build_image_optimizer(cfg, model)]
@@ -237,7 +252,8 @@ def _optimization(
         for loss in losses.values()
         if loss.module is not None and any(True for _ in loss.module.parameters())
     ]
-    return Optimization(optimizers, build_image_schedule(cfg, optimizers[0]), timing)
+    schedule = build_image_schedule(cfg, optimizers[0], epochs_before)
+    return Optimization(optimizers, schedule, timing, shared)
 
 
 def _stage2_timing(cfg: CfgNode) -> StageTiming:

@@ -55,11 +55,13 @@ class Optimization:
         optimizers: stepped after every batch; the first one's "weights" rate is logged.
         schedule: sets the first optimizer's rates for an epoch.
         timing: epochs and periods.
+        shared: the first optimizer starts from the state of the stage before that shared it.
     """
 
     optimizers: list[Optimizer]
     schedule: Schedule
     timing: StageTiming
+    shared: bool = False
 
 
 class Stage(Protocol):

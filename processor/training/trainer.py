@@ -57,6 +57,7 @@ class Trainer:
     evaluate: Callable[[], EvaluationReport] | None
     report: EvaluationReport | None = None
     image_hashes: Tensor | None = None
+    _shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
     _table: EpochTable = field(default_factory=lambda: EpochTable(0), init=False, repr=False)
 
     def evaluate_before_training(self) -> None:
@@ -87,6 +88,7 @@ class Trainer:
                 f"SOLVER.RESUME: the run stopped in stage {reached}; these options have only the "
                 f"stages {', '.join(map(str, names))}"
             )
+        self._shared = state.get("shared", {})
         for planned in stages[names.index(reached) :]:
             seed_everything(self.seed, f"stage {planned.name}")  # for the class centers
             stage = planned.build()
@@ -107,6 +109,9 @@ class Trainer:
         """
         self._table = EpochTable(stage.optimization.timing.num_epochs)
         first_epoch, meters, random_numbers = 1, EpochMeters(), None
+        if resume is None and stage.optimization.shared and self._shared:
+            _load_optimizers(stage.optimization.optimizers[:1], [self._shared])
+            self._shared = {}
         if resume is not None:
             self._restore(stage, resume)
             first_epoch = resume["epoch"]
@@ -136,6 +141,8 @@ class Trainer:
             self._save_last(stage, epoch, {"finished": True, "record": record})
             self._close_epoch(stage, epoch, record)
             meters, random_numbers = EpochMeters(), None
+        if stage.optimization.shared:
+            self._shared = stage.optimization.optimizers[0].state_dict()
 
     def _stop(self, stage: Stage, epoch: int, meters: EpochMeters) -> None:
         self._save_last(stage, epoch, {"finished": False, "meters": meters.state_dict()})
@@ -163,6 +170,7 @@ class Trainer:
             "scaler": self.precision.state_dict(),
             "random": random_state(),
             "extra": stage.extra_state(),
+            "shared": self._shared,
             **({} if self.image_hashes is None else {"image_hashes": self.image_hashes}),
             **progress,
         }

@@ -51,6 +51,7 @@ def test_number_of_splits_of_benchmarks_and_own_data():
 def test_families_are_registered_names():
     assert {name: family(name) for name in BENCHMARKS if family(name) != name} == {
         "occ_duke": "dukemtmc",
+        "msmt17_train": "msmt17",
         **dict.fromkeys(("cuhk03_labeled", "cuhk03_classic", "cuhk03_classic_labeled"), "cuhk03"),
         **dict.fromkeys(("VehicleID_1600", "VehicleID_2400"), "VehicleID"),
         **dict.fromkeys(("veri_wild_5000", "veri_wild_10000"), "veri_wild"),
@@ -62,6 +63,7 @@ def test_families_are_registered_names():
 def test_families_with_one_training_split():
     assert {family(name) for name in BENCHMARKS if share_training_split(name)} == {
         "VehicleID",
+        "msmt17",
         "veri_wild",
     }
     assert share_training_split("VehicleID_2400")

@@ -17,16 +17,20 @@ def metrics_of(folder):
     return [{key: value for key, value in line.items() if key not in TIMING} for line in lines]
 
 
-@pytest.mark.parametrize("walk", ["depth_first", "greedy"])
-@pytest.mark.parametrize("sampler", ["dfgs_text", "dfgs_image", "gs_text", "gs_image"])
-def test_sampler_fills_batches_with_look_alikes(train_in, tmp_path, sampler, walk):
+@pytest.mark.parametrize(
+    ("sampler", "walk", "features"),
+    [
+        ("dfgs_text", "depth_first", ""),
+        ("dfgs_image", "balanced", ""),
+        ("dfgs_text", "greedy", "both"),
+        ("gs_text", "depth_first", ""),
+        ("gs_image", "depth_first", "both"),
+    ],
+)
+def test_sampler_fills_batches_with_look_alikes(train_in, tmp_path, sampler, walk, features):
     options = (
-        "DATALOADER.DFGS.WALK",
-        walk,
-        "DATALOADER.DFGS.NUM_NEIGHBOURS",
-        "5",
-        "DATALOADER.DFGS.IMAGES_PER_ID",
-        "2",
+        *("DATALOADER.DFGS.WALK", walk, "DATALOADER.DFGS.FEATURES", features),
+        *("DATALOADER.DFGS.NUM_NEIGHBOURS", "5", "DATALOADER.DFGS.IMAGES_PER_ID", "2"),
     )
     report = train_in(tmp_path, "DATALOADER.SAMPLER", sampler, *options)
     for line in metrics_of(tmp_path)[2:]:
@@ -34,6 +38,7 @@ def test_sampler_fills_batches_with_look_alikes(train_in, tmp_path, sampler, wal
         assert line["identity_coverage"] == 1
         assert line["domains"] == line["domains_per_batch"] == 1
         assert line["batches"] * 32 == line["images"]
+        assert line["longest_stretch"] == line["batches"]
     assert report.average()["mAP"] > 0
 
 

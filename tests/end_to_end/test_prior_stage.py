@@ -8,6 +8,7 @@ import torch
 from config import ConfigError, load_cfg
 from processor.runtime.signals import Interrupted
 from processor.training import trainer
+from solver.build import build_image_schedule
 
 PRIOR = ("SOLVER.STAGE0.MAX_EPOCHS", "2", "DATALOADER.SAMPLER", "dfgs_text")
 TIMING = {"images_per_second", "seconds", "graph_seconds", "plan_seconds"}
@@ -148,3 +149,71 @@ def test_recipe_of_clip_dfgs_trains(train_in, tmp_path):
     assert "id" not in lines[0]
     assert set(lines[-1]) >= {"triplet", "i2t", "hits", "mAP"}
     assert not json.loads((tmp_path / "results.json").read_text())["protocol"]["normalized"]
+
+
+SHARED = (*PRIOR, "SOLVER.STAGE0.SHARE_OPTIMIZER", "True", "SOLVER.STAGE2.STEPS", "(4,)")
+
+
+@pytest.fixture(scope="module")
+def shared_run(train_in, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shared")
+    train_in(folder, *SHARED)
+    return folder
+
+
+def test_shared_schedule_goes_on_from_the_prior_stage(run, shared_run):
+    """Two epochs of stage 0, so stage 2 has the rates of epochs 3 and 4, with a step at 4."""
+    rates = [line["lr"] for line in metrics_of(shared_run) if line["stage"] != 1]
+    assert rates == pytest.approx([5e-4, 5e-4, 5e-4, 5e-5])
+    alone = [line["lr"] for line in metrics_of(run) if line["stage"] == 2]
+    assert alone == pytest.approx([5e-4, 5e-4])
+
+
+def test_shared_optimizer_keeps_its_moments(shared_run, run):
+    def steps(folder):
+        state = torch.load(folder / "last.pth", weights_only=True)["training"]["optimizers"][0]
+        return {int(moments["step"]) for moments in state["state"].values()}
+
+    batches = [line["batches"] for line in metrics_of(shared_run) if line["stage"] != 1]
+    assert max(steps(shared_run)) == sum(batches)
+    assert max(steps(run)) == sum(line["batches"] for line in metrics_of(run) if line["stage"] == 2)
+
+
+@pytest.mark.parametrize("moment", [(0, 2, 3), (1, 1, 1), (2, 1, 1)])
+def test_shared_optimizer_resumes_bit_identically(
+    shared_run, train_in, tmp_path, monkeypatch, moment, stop_after
+):
+    original = trainer.train_epoch
+
+    def stop_early(stage, epoch, meters, precision, stop, random_numbers=None):
+        if (stage.name, epoch) != moment[:2]:
+            return original(stage, epoch, meters, precision, stop, random_numbers)
+        request = stop_after(moment[2])
+        finished = original(stage, epoch, meters, precision, request, random_numbers)
+        stop.requested = True
+        return finished
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "train_epoch", stop_early)
+        with pytest.raises(Interrupted):
+            train_in(tmp_path, *SHARED)
+    train_in(tmp_path, *SHARED, "SOLVER.RESUME", "auto")
+    assert metrics_of(tmp_path) == metrics_of(shared_run)
+    one, other = weights_of(shared_run / "last.pth"), weights_of(tmp_path / "last.pth")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_shared_schedule_has_the_rates_of_the_release():
+    """One schedule through stage 0 and stage 2: the published recipe drops in epochs 29 and 49."""
+    cfg = load_cfg("configs/person/vit_dfgs_text.yml")
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.Adam([{"params": [weight], "lr": 5e-6}])
+    schedule = build_image_schedule(cfg, optimizer, cfg.SOLVER.STAGE0.MAX_EPOCHS)
+
+    def rate(epoch):
+        schedule.step(epoch)
+        return optimizer.param_groups[0]["lr"]
+
+    assert rate(1) == pytest.approx(5e-6 * (0.1 * 0.8 + 0.2))  # epoch 2 of 10 of the warm-up
+    assert rate(9) == pytest.approx(5e-6)
+    assert [rate(epoch) for epoch in (28, 29, 48, 49)] == pytest.approx([5e-6, 5e-7, 5e-7, 5e-8])

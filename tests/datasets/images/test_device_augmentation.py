@@ -295,3 +295,22 @@ def test_augmentation_needs_no_synchronization(normalize):
     levels = torch.empty((9, *SIZE, 3), dtype=torch.uint8, device=meta)
     images = augment(levels, torch.arange(5, device=meta), changes)
     assert (images.shape, images.dtype, images.device) == ((5, 3, *SIZE), torch.float32, meta)
+
+
+def test_colour_fills_exactly_the_rectangle():
+    levels = levels_of(1)
+    options = {**NOTHING, "erasing": 1.0, "erased_fill": (0.1, 0.2, 0.3)}
+    augment = BatchAugmentation(SIZE, Augmentation(**options), plain_levels, CPU)
+    changes = changes_of(erased_top=3, erased_left=2, erased_height=5, erased_width=4)
+    image = augment(levels, torch.tensor([0]), changes)[0]
+    expected = plain_levels(levels)[0].clone()
+    expected[:, 3:8, 2:6] = torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)
+    assert torch.equal(image, expected)
+
+
+def test_erased_shares_follow_the_options():
+    found = drawn(4000, (64, 32), erasing=1.0, erased_area=(0.1, 0.4))
+    shares = found.erased_height * found.erased_width / (64 * 32)
+    assert shares.min() > 0.08
+    assert 0.33 < np.quantile(shares, 0.95) < 0.42
+    assert shares.mean() == pytest.approx(0.23, abs=0.02)

@@ -10,8 +10,10 @@ import torch
 from PIL import Image
 from torchvision import transforms as T
 
+from datasets.images.augmix import OPERATIONS
 from datasets.images.transforms import (
     Augmentation,
+    augmenting_transform,
     evaluation_transform,
     normalize_instance,
     train_transform,
@@ -224,3 +226,34 @@ def test_erased_part_is_one_rectangle():
 def test_no_erasing_when_switched_off():
     transform = plain((64, 32), erasing=0)
     assert all(transform(Image.new("RGB", (32, 64))).eq(0).all() for _ in range(50))
+
+
+@pytest.mark.parametrize(
+    ("area", "fill", "mean_area"),
+    [((0.02, 1 / 3), None, 0.163), ((0.02, 0.4), (0.485, 0.456, 0.406), 0.193)],
+)
+def test_erased_area_and_colour(area, fill, mean_area):
+    """The shares that the original programs erase, with noise or with a colour."""
+    torch.manual_seed(0)
+    random.seed(0)
+    gray = Image.new("RGB", (SIZE[1], SIZE[0]), (100, 100, 100))
+    transform = plain(erasing=1, erased_area=area, erased_fill=fill, mean=(9, 9, 9))
+    shares = []
+    for _ in range(1500):
+        image = transform(gray)
+        erased = image[0] != 100 / 255 - 9
+        shares.append(float(erased.float().mean()))
+        if fill is not None:
+            assert image[:, erased].unique(dim=1).flatten().tolist() == pytest.approx(fill)
+    assert sum(shares) / len(shares) == pytest.approx(mean_area, abs=0.008)
+    assert min(shares) > area[0] * 0.9
+    assert max(shares) < area[1] * 1.02
+
+
+def test_every_option_of_augmix_reaches_it():
+    options = {"augmix_severity": 1, "augmix_depth": 2, "augmix_alpha": 0.1}
+    augmentation = Augmentation(augmix=1, augmix_colours=False, **options)
+    transform = augmenting_transform(SIZE, T.Normalize([0] * 3, [1] * 3), augmentation)
+    (step,) = [y for x in transform.transforms for y in getattr(x, "transforms", [])]
+    assert (step.severity, step.depth, step.alpha) == (1, 2, 0.1)
+    assert step.operations == OPERATIONS

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from datasets.readers.msmt17 import read_msmt17
+from datasets.readers.msmt17 import read_msmt17, read_msmt17_train
 
 MARKET_LAYOUT = (
     "bounding_box_train/0000_c1_0000.jpg",
@@ -91,3 +91,25 @@ def test_empty_folder_in_the_market_layout_is_an_error(tmp_path, make_files):
     (tmp_path / "query" / "0000_c6_0001.jpg").unlink()
     with pytest.raises(FileNotFoundError, match=r"msmt17: no images in .*query"):
         read_msmt17(tmp_path)
+
+
+def test_training_split_without_list_val_is_a_data_set_of_its_own(tmp_path, make_files):
+    names = [f"{pid:04}/{pid:04}_000_01_x_{pid}_0.jpg" for pid in range(4)]
+    make_files(*(f"{part}/{name}" for part in ("train", "test") for name in names), folder="MSMT17")
+    lists = {"train": names[:2], "val": names[2:], "query": names[:1], "gallery": names}
+    for name, own in lists.items():
+        text = "".join(f"{image} {int(image[:4])}\n" for image in own)
+        (tmp_path / "MSMT17" / f"list_{name}.txt").write_text(text)
+    both, one = read_msmt17(tmp_path), read_msmt17_train(tmp_path)
+    assert (both.name, one.name) == ("msmt17", "msmt17_train")
+    assert (len(both.train), len(one.train)) == (4, 2)
+    assert one.train == both.train[:2]
+    assert (one.query, one.gallery) == (both.query, both.gallery)
+    assert both.notes[1] == "list_train.txt and list_val.txt are for training"
+    assert one.notes[1] == "list_train.txt alone is for training"
+
+
+def test_training_split_without_list_val_needs_the_lists(tmp_path, make_files):
+    make_files(*MARKET_LAYOUT, folder="MSMT17")
+    with pytest.raises(FileNotFoundError, match=r"list_train\.txt"):
+        read_msmt17_train(tmp_path)
