@@ -33,6 +33,8 @@ from datasets.samplers import (
     nearest_identities,
 )
 from datasets.samplers.neighbours import longest_stretch, mean_hits, thirds
+from processor.features import mean_by_label
+from processor.search.feature_file import read_features
 
 SIZES = ((751, 12_936), (1_041, 32_621), (8_000, 200_000), (16_719, 88_000))
 NUM_PIDS, NUM_INSTANCES, NUM_NEIGHBOURS, NUM_CAMERAS = 32, 4, 10, 6
@@ -225,6 +227,21 @@ def measure(
     ]
 
 
+def print_table(
+    title: str, labels: list[int], camids: list[int], features: Tensor, epochs: int
+) -> None:
+    """One row per sampler."""
+    print(f"\n**{title}\n")
+    print(
+        "| sampler | hits of 10 | by thirds | images seen | images drawn | identities | seconds |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    nearest = nearest_identities(features, NUM_NEIGHBOURS).tolist()
+    for name, plan_epoch in planners(labels, camids, features).items():
+        cells = measure(plan_epoch, labels, nearest, epochs)
+        print("|", " | ".join([name, *cells]), "|", flush=True)
+
+
 def print_stretches(epochs: int) -> None:
     """The most batches in a row that hold one of four data sets alone."""
     identities = sum(DOMAINS)
@@ -258,23 +275,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--largest", type=int, default=SIZES[-1][0], help="most identities to try")
     parser.add_argument("--epochs", type=int, default=3, help="plans per sampler")
+    parser.add_argument(
+        "--features", help="a file of run.py extract: its identities instead of drawn ones"
+    )
     arguments = parser.parse_args()
+    if arguments.features:
+        stored = read_features(arguments.features)
+        kept = stored.pids >= 0
+        known = sorted(set(stored.pids[kept].tolist()))
+        labels = [known.index(pid) for pid in stored.pids[kept].tolist()]
+        features = mean_by_label(
+            torch.from_numpy(stored.features[kept]), torch.tensor(labels), len(known)
+        )
+        title = f"{len(known):,} identities, {len(labels):,} images** ({arguments.features})"
+        print_table(title, labels, stored.camids[kept].tolist(), features, arguments.epochs)
+        return
     for clustered in (False, True):
         for num_labels, num_images in SIZES:
             if num_labels > arguments.largest:
                 continue
             labels, camids, features = draw_data(num_labels, num_images, clustered=clustered)
-            nearest = nearest_identities(features, NUM_NEIGHBOURS).tolist()
             kind = "clusters, 64-d" if clustered else "isotropic, 8-d"
-            print(f"\n**{num_labels:,} identities, {num_images:,} images** ({kind})\n")
-            print(
-                "| sampler | hits of 10 | by thirds | distinct images / N | drawn / N | identities "
-                "| seconds |"
-            )
-            print("|---|---|---|---|---|---|---|")
-            for name, plan_epoch in planners(labels, camids, features).items():
-                cells = measure(plan_epoch, labels, nearest, arguments.epochs)
-                print("|", " | ".join([name, *cells]), "|", flush=True)
+            title = f"{num_labels:,} identities, {num_images:,} images** ({kind})"
+            print_table(title, labels, camids, features, arguments.epochs)
     if arguments.largest >= sum(DOMAINS):
         print_stretches(arguments.epochs)
 

@@ -9,7 +9,7 @@ from random import Random
 
 from datasets.samplers.visits import VisitsLeft
 
-SCARCITY = 0.7  # more: thirds of an epoch equally hard, with fewer hits; `benchmarks/dfgs.py`
+SCARCITY = 1.0  # more: thirds of an epoch equally hard, with fewer hits; `benchmarks/dfgs.py`
 
 
 @dataclass(frozen=True, slots=True)
