@@ -127,7 +127,7 @@ def prototypes_slowly(batch, bank_rows, labels, irrelevant, prototypes):
 
 
 @pytest.mark.parametrize(("temperature", "tau"), [(0.05, 0.5), (0.2, 0.5), (0.05, 0.15)])
-def test_disentangled_loss_follows_its_formula(value_of, features, batch, bank, temperature, tau):
+def test_disentangled_loss_follows_its_formula(value_of, features, batch, temperature, tau):
     found = value_of({"DSGL.TEMPERATURE": temperature, "DSGL.TAU_DIS": tau})["disentangled"]
     prototypes = unit(C, D, seed=3)
     rows, labels, irrelevant = unit(N, D, seed=2), *labels_of_the_bank()
@@ -150,7 +150,7 @@ def test_disentangled_loss_follows_its_formula(value_of, features, batch, bank, 
     ("temperature", "pull", "push"), [(0.05, 0.8, 0.1), (0.3, 0.8, 0.1), (0.05, 0.3, 0.45)]
 )
 def test_relative_entropy_follows_its_formula(
-    value_of, features, batch, bank, temperature, pull, push
+    value_of, features, batch, temperature, pull, push
 ):
     options = {"DSGL.TAU_KL_POS": pull, "DSGL.TAU_KL_NEG": push, "DSGL.TEMPERATURE": temperature}
     found = value_of(options)["relative_entropy"]

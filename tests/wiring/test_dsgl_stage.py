@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from scipy import sparse
 
 from datasets.samplers.build import build_train_sampler
 from loss import ClusterMemory, irrelevant_labels
@@ -238,8 +237,8 @@ def test_distances_of_the_clustering_are_sparse(stage_of, images_of, configure, 
     """Distances above DSGL.EPS are not stored, which does not change the clusters."""
     images = images_of(configure({"MODEL.NAME": architectures["resnet"]}, OPTIONS))
     features = features_slowly(stage_of(), images)
-    near = jaccard_distance(features, 6, 2, max_distance=0.45)
-    assert isinstance(near, sparse.csr_array)
+    near, full = (jaccard_distance(features, 6, 2, max_distance=x) for x in (0.45, 1))
+    assert near.nnz < full.nnz
     assert np.array_equal(
         cluster(near, 0.45, 2), cluster(jaccard_distance(features, 6, 2), 0.45, 2)
     )
