@@ -149,9 +149,7 @@ def test_disentangled_loss_follows_its_formula(value_of, features, batch, temper
 @pytest.mark.parametrize(
     ("temperature", "pull", "push"), [(0.05, 0.8, 0.1), (0.3, 0.8, 0.1), (0.05, 0.3, 0.45)]
 )
-def test_relative_entropy_follows_its_formula(
-    value_of, features, batch, temperature, pull, push
-):
+def test_relative_entropy_follows_its_formula(value_of, features, batch, temperature, pull, push):
     options = {"DSGL.TAU_KL_POS": pull, "DSGL.TAU_KL_NEG": push, "DSGL.TEMPERATURE": temperature}
     found = value_of(options)["relative_entropy"]
     prototypes, partners = unit(C, D, seed=3), unit(B, D, seed=4)

@@ -181,9 +181,7 @@ def augmented_by(configure, images_of, data, seed, epoch):
 
 
 def test_seed_and_epoch_decide_the_augmentation(configure, images_of, data):
-    drawn = [
-        augmented_by(configure, images_of, data, *parts) for parts in ((1, 1), (2, 1), (1, 2))
-    ]
+    drawn = [augmented_by(configure, images_of, data, *parts) for parts in ((1, 1), (2, 1), (1, 2))]
     assert augmented_by(configure, images_of, data, 1, 1) == drawn[0]
     assert len({seed for seeds in drawn for seed in seeds}) == 24
 
@@ -225,7 +223,7 @@ def test_workers(configure, images_of, monkeypatch):
     ],
 )
 def test_shared_memory_is_counted_for_the_largest_batch(configure, monkeypatch, options, images):
-    """Five batches for a worker and a half: two in use, two per worker, and nearly two more."""
+    """Two batches per worker, and two in use."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
     batch = images * 4 * 3 * 48 * 40
     cfg = configure(INPUT, {"DATALOADER.NUM_WORKERS": 7}, options)
