@@ -1,4 +1,4 @@
-"""From INPUT, DATALOADER and TEST to training and evaluation images, their augmentation and cache."""
+"""From INPUT, DATALOADER and TEST to images: augmentation, evaluation, batches, cache."""
 
 import os
 import random
@@ -105,8 +105,13 @@ def pipeline(*, gray=0.0, flip=0.0, padding=0, jitter=0.0, strength=(), mix=0.0,
                 "INPUT.AUGMIX_PROB": 0.8,
             },
             {
-                **{"flip": 0.3, "padding": 6, "erase": 0.7, "gray": 0.2, "jitter": 0.4},
-                **{"strength": (0.5, 0.4, 0.3, 0.2), "mix": 0.8},
+                "flip": 0.3,
+                "padding": 6,
+                "erase": 0.7,
+                "gray": 0.2,
+                "jitter": 0.4,
+                "strength": (0.5, 0.4, 0.3, 0.2),
+                "mix": 0.8,
             },
         ),
     ],
