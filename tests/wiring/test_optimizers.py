@@ -204,6 +204,5 @@ def test_stages_train_model_and_centers_for_their_epochs(
     schedule = stage.optimization.schedule
     assert schedule.optimizer is images_optimizer
     rates = rates_of(schedule, images_optimizer, 23)
-    assert rates == [[0.25 * x, 0.75 * x] for x in factors_slowly((9, 15))] or rates == [
-        pytest.approx([0.25 * x, 0.75 * x]) for x in factors_slowly((9, 15))
-    ]
+    expected = [[0.25 * factor, 0.75 * factor] for factor in factors_slowly((9, 15))]
+    assert rates == [pytest.approx(rate) for rate in expected]

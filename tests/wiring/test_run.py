@@ -125,6 +125,17 @@ def test_seed_decides_weights_and_losses(cfg_of, tmp_path):
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
+def test_seed_of_the_model_and_of_the_epochs(cfg_of, tmp_path, monkeypatch):
+    trainers = []
+    monkeypatch.setattr(Trainer, "run_stages", lambda trainer, *_: trainers.append(trainer))
+    for number, seed in enumerate((42, 42, 43)):
+        experiment.train(cfg_of(tmp_path / str(number), SHORT, {"SOLVER.SEED": seed}))
+    assert [trainer.seed for trainer in trainers] == [42, 42, 43]
+    weights = [trainer.model.image_encoder.conv1.weight for trainer in trainers]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
 def test_number_format_changes_the_losses(cfg_of, tmp_path):
     losses = []
     for mode in ("off", "bf16"):

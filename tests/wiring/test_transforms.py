@@ -11,6 +11,7 @@ from torchvision import transforms as T
 from torchvision.transforms import InterpolationMode
 
 from config import ConfigError
+from datasets.images import build as images_build
 from datasets.images import workers
 from datasets.images.build import (
     build_evaluation_loader,
@@ -23,6 +24,7 @@ from datasets.images.dataset import Loading
 from datasets.images.decode import BadImageError
 from datasets.images.placement import FreeMemory
 from datasets.images.transforms import Augmentation
+from datasets.records import Sample
 from datasets.samplers import RandomIdentitySampler
 
 MEAN, STD = [0.4, 0.3, 0.2], [0.5, 0.6, 0.7]
@@ -57,7 +59,7 @@ def seeded(transform, image, seed):
 
 
 def assert_same_images(found, expected, image, times=24):
-    """The same random changes for every seed, and not the same for all."""
+    """Check that both make the same random changes for every seed; returns the images."""
     outputs = [seeded(found, image, seed) for seed in range(times)]
     for seed, output in enumerate(outputs):
         torch.testing.assert_close(output, seeded(expected, image, seed), atol=1e-5, rtol=0)
@@ -198,7 +200,7 @@ def test_broken_images(configure, images_of, data, tmp_path, skip):
     cfg = configure({"INPUT.ON_BAD_IMAGE": "skip" if skip else "error"})
     images = images_of(cfg)
     assert images.skip_bad_images == skip
-    broken = type(data.samples[0])(str(bad), 1, 0)
+    broken = Sample(str(bad), 1, 0)
     loader = build_evaluation_loader(cfg, [data.samples[0], broken, data.samples[1]])
     if not skip:
         with pytest.raises(BadImageError):
@@ -324,3 +326,32 @@ def test_images_without_augmentation_are_kept_when_they_are_read_often(
 def test_images_that_do_not_fit_are_refused(configure, images_of):
     with pytest.raises(ConfigError, match=r"INPUT\.CACHE: ram needs"):
         images_of(configure({"INPUT.CACHE": "ram"}), free=FreeMemory(BYTES - 1))
+
+
+def test_images_from_ram_equal_those_from_files(configure, images_of, data):
+    drawn = []
+    for place in ("none", "ram"):
+        images = images_of(configure(INPUT, {"INPUT.CACHE": place}))
+        loader = images.augmented(RandomIdentitySampler(data.labels, 4, 2))
+        drawn.append(torch.cat([batch.images for batch in loader]))
+    assert drawn[0].shape[1:] == (3, 48, 40)
+    assert torch.equal(*drawn)
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_images_are_read_into_memory_by_workers(configure, images_of, monkeypatch, skip):
+    given = []
+
+    def read(dataset, size, device, *, num_workers, check):
+        del check
+        given.append((len(dataset), size, device.type, num_workers, dataset.skip_bad_images))
+        raise InterruptedError
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    monkeypatch.setattr(workers, "free_shared_memory", lambda: None)
+    monkeypatch.setattr(images_build, "read_images", read)
+    options = {"INPUT.CACHE": "ram", "DATALOADER.NUM_WORKERS": 5}
+    bad = {"INPUT.ON_BAD_IMAGE": "skip" if skip else "error"}
+    with pytest.raises(InterruptedError):
+        images_of(configure(INPUT, options, bad)).store.for_training()
+    assert given == [(56, (48, 40), "cpu", 5, skip)]
