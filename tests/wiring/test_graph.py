@@ -44,7 +44,13 @@ def features_of(watched, model_of, float32):
         model = model_of(cfg)
         images, read = watched(cfg)
         text = torch.full((14, 32), 3.0)
-        return build_identity_features(cfg, model, images, text, float32), model, read
+        features = build_identity_features(cfg, model, images, text, float32)
+
+        def single(epoch):
+            (found,) = features(epoch)
+            return found
+
+        return single, model, read
 
     return build
 
@@ -143,7 +149,8 @@ def of_length(seed=3):
 def graph_of(configure, data, recorder, options, features=None, name="dfgs_image"):
     dfgs = {f"DATALOADER.DFGS.{key}": value for key, value in options.items()}
     cfg = configure({"SOLVER.SEED": 9, "DATALOADER.SAMPLER": name}, dfgs)
-    return build_identity_graph(cfg, data, recorder, features or (lambda _: of_length()))
+    single = features or (lambda _: of_length())
+    return build_identity_graph(cfg, data, recorder, lambda epoch: [single(epoch)])
 
 
 @pytest.mark.parametrize("skip", [0, 2])
@@ -228,7 +235,7 @@ def test_hits_of_batches_are_counted_over_the_nearest_identities(configure, data
     dfgs = {"DATALOADER.DFGS.NUM_NEIGHBOURS": 10, "DATALOADER.DFGS.SKIP": 2}
     cfg = configure({"DATALOADER.SAMPLER": name}, dfgs)
     sampler = build_train_sampler(cfg, data)
-    build_identity_graph(cfg, data, sampler, lambda _: of_length()).refresh(1)
+    build_identity_graph(cfg, data, sampler, lambda _: [of_length()]).refresh(1)
     sampler.set_epoch(1)
     nearest, hits, others = neighbours_slowly(of_length(), 10), [], []
     for batch in sampler:
@@ -238,3 +245,29 @@ def test_hits_of_batches_are_counted_over_the_nearest_identities(configure, data
         others += [len(labels.intersection(walked[label])) for label in labels]
     assert sampler.stats["hits"] == pytest.approx(sum(hits) / len(hits))
     assert sum(hits) != sum(others)
+
+
+@pytest.mark.parametrize("name", ["dfgs_text", "gs_image"])
+@pytest.mark.parametrize("features", ["text", "image", "both"])
+def test_features_of_the_graph_are_those_of_the_option(
+    configure, watched, model_of, images_of, recorder, float32, name, features
+):
+    cfg = configure({"DATALOADER.SAMPLER": name, "DATALOADER.DFGS.FEATURES": features})
+    model, (images, read) = model_of(cfg), watched(cfg)
+    stage = build_image_stage(cfg, model, images, recorder, float32)
+    for epoch in (1, 2):
+        stage.graph.refresh(epoch)
+    assert len(read) == (0 if features == "text" else 28)
+    parts = []
+    if features != "image":
+        parts.append(all_text_features(model))
+    if features != "text":
+        parts.append(encode_slowly(model, images_of(cfg), read[:14]))
+    orders = [neighbours_slowly(part, 13) for part in parts]
+    expected = []
+    for i in range(14):
+        others = [j for j in range(14) if j != i]
+        others.sort(key=lambda j: (sum(row[i].index(j) for row in orders), orders[0][i].index(j)))
+        expected.append(others)
+    neighbours = recorder.graphs[0][0]
+    assert neighbours == [row[: len(neighbours[0])] for row in expected]

@@ -206,3 +206,26 @@ def test_stages_train_model_and_centers_for_their_epochs(
     rates = rates_of(schedule, images_optimizer, 23)
     expected = [[0.25 * factor, 0.75 * factor] for factor in factors_slowly((9, 15))]
     assert rates == [pytest.approx(rate) for rate in expected]
+
+
+@pytest.mark.parametrize(
+    ("options", "shared", "first"),
+    [
+        ({}, False, 1),
+        ({"SOLVER.STAGE0.SHARE_OPTIMIZER": True}, True, 7),
+        ({"SOLVER.STAGE0.SHARE_OPTIMIZER": True, "SOLVER.STAGE1.WEIGHT": "a.pth"}, False, 1),
+    ],
+)
+def test_stage_2_goes_on_from_stage_0_only_if_they_share_the_optimizer(
+    configure, model_of, images_of, float32, options, shared, first
+):
+    cfg = configure(STAGE2, {"SOLVER.STAGE0.MAX_EPOCHS": 6}, options)
+    model, images = model_of(cfg), images_of(cfg)
+    stage = build_image_stage(cfg, model, images, Plan(), float32)
+    assert stage.optimization.shared == shared
+    rates = rates_of(stage.optimization.schedule, stage.optimization.optimizers[0], 12)
+    factors = factors_slowly((9, 15))[first - 1 : first + 11]
+    assert [rate[0] for rate in rates] == pytest.approx([0.25 * factor for factor in factors])
+    if not cfg.SOLVER.STAGE1.WEIGHT:
+        prior = build_prior_stage(cfg, model, images)
+        assert prior.optimization.shared == shared

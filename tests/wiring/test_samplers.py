@@ -94,12 +94,13 @@ def test_batches_of_nearest_identities(configure, name):
     [
         ({}, {}),
         ({"SHUFFLE": False}, {"shuffle_rows": False}),
-        ({"WALK": "greedy"}, {"greedy": True}),
+        ({"WALK": "greedy"}, {"walk": "greedy"}),
+        ({"WALK": "balanced"}, {"walk": "balanced"}),
         ({"MAX_VISITS": 1}, {"max_visits": 1}),
         ({"ROTATE_DOMAINS": True}, {"domains": True}),
         (
             {"SHUFFLE": False, "WALK": "greedy", "MAX_VISITS": 2, "ROTATE_DOMAINS": True},
-            {"shuffle_rows": False, "greedy": True, "max_visits": 2, "domains": True},
+            {"shuffle_rows": False, "walk": "greedy", "max_visits": 2, "domains": True},
         ),
     ],
 )

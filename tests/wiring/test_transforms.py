@@ -9,6 +9,7 @@ from timm.data.random_erasing import RandomErasing
 from torchvision import transforms as T
 from torchvision.transforms import InterpolationMode
 
+from datasets.images.augmix import AugMix
 from datasets.images.build import (
     build_evaluation_transform,
     build_level_normalization,
@@ -55,7 +56,19 @@ def assert_same_images(found, expected, image, times=24):
     return outputs
 
 
-def pipeline(*, gray=0.0, flip=0.0, padding=0, jitter=0.0, strength=(), mix=0.0, erase=0.0):
+def pipeline(
+    *,
+    gray=0.0,
+    flip=0.0,
+    padding=0,
+    jitter=0.0,
+    strength=(),
+    mix=0.0,
+    mixing=(3, 0, 1.0, True),
+    erase=0.0,
+    area=(0.02, 1 / 3),
+    fill=None,
+):
     """CLIP-DFGS's augmentation, written out."""
     steps = [BICUBIC]
     if gray:
@@ -64,10 +77,13 @@ def pipeline(*, gray=0.0, flip=0.0, padding=0, jitter=0.0, strength=(), mix=0.0,
     if jitter:
         steps.append(T.RandomApply([T.ColorJitter(*strength)], jitter))
     if mix:
-        steps.append(T.RandomApply([T.AugMix(severity=3)], mix))
-    erasing = RandomErasing(
-        erase, min_area=0.02, max_area=1 / 3, min_aspect=0.3, mode="pixel", device="cpu"
-    )
+        steps.append(T.RandomApply([AugMix(*mixing[:3], colours=mixing[3])], mix))
+    if fill is None:
+        erasing = RandomErasing(
+            erase, min_area=area[0], max_area=area[1], min_aspect=0.3, mode="pixel", device="cpu"
+        )
+    else:
+        erasing = T.RandomErasing(erase, area, (0.3, 1 / 0.3), fill)
     return T.Compose([*steps, T.ToTensor(), FIXED, erasing])
 
 
@@ -85,6 +101,27 @@ def pipeline(*, gray=0.0, flip=0.0, padding=0, jitter=0.0, strength=(), mix=0.0,
             {"jitter": 0.6, "strength": (0.5, 0.4, 0.3, 0.2)},
         ),
         ({"INPUT.AUGMIX_PROB": 0.6}, {"mix": 0.6}),
+        (
+            {"INPUT.AUGMIX_PROB": 0.6, "INPUT.AUGMIX_SEVERITY": 9},
+            {"mix": 0.6, "mixing": (9, 0, 1.0, True)},
+        ),
+        (
+            {"INPUT.AUGMIX_PROB": 0.6, "INPUT.AUGMIX_DEPTH": 5},
+            {"mix": 0.6, "mixing": (3, 5, 1.0, True)},
+        ),
+        (
+            {"INPUT.AUGMIX_PROB": 0.6, "INPUT.AUGMIX_ALPHA": 0.2},
+            {"mix": 0.6, "mixing": (3, 0, 0.2, True)},
+        ),
+        (
+            {"INPUT.AUGMIX_PROB": 0.6, "INPUT.AUGMIX_COLOURS": False},
+            {"mix": 0.6, "mixing": (3, 0, 1.0, False)},
+        ),
+        ({"INPUT.RE_PROB": 0.7, "INPUT.RE_AREA": [0.3, 0.6]}, {"erase": 0.7, "area": (0.3, 0.6)}),
+        (
+            {"INPUT.RE_PROB": 0.7, "INPUT.RE_FILL": "mean", "INPUT.PIXEL_MEAN": MEAN},
+            {"erase": 0.7, "fill": tuple(MEAN)},
+        ),
         (
             {
                 "INPUT.PROB": 0.3,
