@@ -10,9 +10,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from config import ConfigError, UnknownOptionError
+from config.text import printable
 from datasets.images.decode import BadImageError
 from processor.runtime import distributed
-from processor.runtime.log import program_log
+from processor.runtime.log import Lines, program_log
 from processor.runtime.shortages import explain_system_error
 from processor.runtime.signals import Interrupted, ProgramStop
 from processor.tools.environment import TRAINING_PACKAGES
@@ -64,7 +65,7 @@ def run_program(action: Callable[[], object]) -> None:
             if os.environ.get(TRACEBACK_VARIABLE):
                 raise
             _let_first_process_speak()
-            logger.error("%s", known or error)
+            logger.error("%s", Lines(printable(str(known or error), keep_lines=True)))
             _free(error)
             if type(error) is ValueError:  # of this program or of a library
                 logger.info("for the traceback set %s=1 in the environment", TRACEBACK_VARIABLE)

@@ -95,6 +95,7 @@ def test_missing_data_set_names_the_paths_tried_and_the_layout(fails, tmp_path):
     assert str(tmp_path / "nowhere" / "Market-1501-v15.09.15") in output
     assert "bounding_box_train" in output
     assert "DATASETS.ROOT_DIR" in output
+    assert "\\n" not in output  # a tree of several lines
     assert "Traceback" not in output
 
 
