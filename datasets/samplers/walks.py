@@ -9,7 +9,9 @@ from random import Random
 
 from datasets.samplers.visits import VisitsLeft
 
-SCARCITY = 1.0  # more: thirds of an epoch equally hard, with fewer hits; `benchmarks/dfgs.py`
+# Fewer passes or less: more hits, and a last third that is easier; `benchmarks/dfgs.py`.
+MOST_PASSES = 3
+SCARCITY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +147,14 @@ def balanced_walk(
     *,
     domains: Sequence[int] | None = None,
 ) -> Walk:
-    """Fill batches depth first without using up the dense parts of the graph early.
+    """Fill batches depth first, with hard batches to the end of the epoch.
 
-    From an identity the walk goes to the neighbour with the most links to the open batch, less
-    SCARCITY times the visits that this neighbour's own neighbours have left, per visit of its own:
-    an identity that will soon be without company is taken in time. Where no neighbour is left, the
-    walk goes back to the identity before; where none of the batch has one, it restarts as
-    `depth_first_walk` does. The first and the last third of an epoch are then about equally hard.
+    A depth-first walk uses up the dense parts of the graph first. Here the visits are divided
+    between up to MOST_PASSES walks. From an identity, a walk goes to the neighbour with the most
+    links to the open batch, less SCARCITY times the visits that this neighbour's own neighbours
+    have left, per visit of its own: an identity that will soon be without company is taken in time.
+    Where no neighbour is left, the walk goes back to the identity before; where none of the batch
+    has one, it restarts as `depth_first_walk` does.
 
     Args:
         neighbours: look-alikes of every label.
@@ -160,71 +163,82 @@ def balanced_walk(
         rng: source of randomness.
         domains: data set of every label; new starts alternate between them. None = anywhere.
     """
-    left = VisitsLeft(visits, domains, rng)
-    company = _Company(neighbours, left)
+    mean_visits = sum(visits) / max(sum(count > 0 for count in visits), 1)
+    passes = max(min(MOST_PASSES, round(mean_visits)), 1)
+    offsets = [rng.random() for _ in visits]
     batches: list[list[int]] = []
-    batch: list[int] = []
+    carried = [0] * len(visits)
     restarts = 0
-    while len(left) >= num_pids or left.has_unvisited:
-        batch = []
-        path: list[int] = []
-        links = Counter[int]()
-        while len(batch) < num_pids:
-            chosen = company.follow(path, batch, links)
-            if chosen is None:
-                chosen = left.draw_start(batch)
-                restarts += bool(batch)
-            if chosen is None:
-                break
-            batch.append(chosen)
-            path.append(chosen)
-            links.update(company.linked[chosen])
-        company.visit(batch)
-        if len(batch) < num_pids:
-            break
-        batches.append(batch)
-        batch = []
-    return _close(Walk(batches, restarts), batch, num_pids, neighbours, visits, rng)
+    for number in range(1, passes + 1):
+        own = [
+            more + int(x + number * count / passes) - int(x + (number - 1) * count / passes)
+            for more, x, count in zip(carried, offsets, visits, strict=True)
+        ]
+        company = _Company(neighbours, VisitsLeft(own, domains, rng))
+        found, open_batch = company.fill_batches(num_pids, to_the_end=number == passes)
+        batches += found.batches
+        restarts += found.restarts
+        carried = company.left.remaining
+    walk = Walk(batches, restarts)
+    return _close(walk, open_batch, num_pids, neighbours, visits, rng)
 
 
 class _Company:
-    """What every label's neighbours still offer it.
+    """A pass of the balanced walk: what every label's neighbours still offer it.
 
     Args:
         neighbours: look-alikes of every label.
-        left: the labels' visits.
-
-    Attributes:
-        linked: neighbours of every label, in either direction.
+        left: the visits of the pass.
     """
 
     def __init__(self, neighbours: Sequence[Sequence[int]], left: VisitsLeft) -> None:
-        self.linked = [set(row) for row in neighbours]
+        self.left = left
+        self._neighbours = neighbours
+        self._linked = [set(row) for row in neighbours]  # in either direction
         for label, row in enumerate(neighbours):
             for other in row:
-                self.linked[other].add(label)
-        self._neighbours = neighbours
-        self._left = left
-        self._offered = [sum(left.remaining[x] for x in own) for own in self.linked]
+                self._linked[other].add(label)
+        self._offered = [sum(left.remaining[x] for x in own) for own in self._linked]
 
-    def follow(self, path: list[int], batch: Sequence[int], links: Counter[int]) -> int | None:
+    def fill_batches(self, num_pids: int, *, to_the_end: bool) -> tuple[Walk, list[int]]:
+        """Full batches, and the open one: empty unless the pass goes on to its last label."""
+        batches: list[list[int]] = []
+        restarts = 0
+        while len(self.left) >= num_pids or (to_the_end and self.left.has_unvisited):
+            batch: list[int] = []
+            path: list[int] = []
+            links = Counter[int]()
+            while len(batch) < num_pids:
+                chosen = self._follow(path, batch, links)
+                if chosen is None:
+                    chosen = self.left.draw_start(batch)
+                    restarts += bool(batch)
+                if chosen is None:
+                    return Walk(batches, restarts), batch
+                batch.append(chosen)
+                path.append(chosen)
+                links.update(self._linked[chosen])
+            self._visit(batch)
+            batches.append(batch)
+        return Walk(batches, restarts), []
+
+    def _follow(self, path: list[int], batch: Sequence[int], links: Counter[int]) -> int | None:
         """The next label from the end of the path, which is cut where it leads nowhere."""
         while path:
-            near = [x for x in self._neighbours[path[-1]] if x in self._left and x not in batch]
+            near = [x for x in self._neighbours[path[-1]] if x in self.left and x not in batch]
             if near:
-                return max(near, key=lambda x: (self._worth(x, links), self._left.rng.random()))
+                return max(near, key=lambda x: (self._worth(x, links), self.left.rng.random()))
             path.pop()
         return None
 
-    def visit(self, batch: Sequence[int]) -> None:
-        """Count the visits of a batch."""
+    def _visit(self, batch: Sequence[int]) -> None:
         for label in batch:
-            self._left.visit(label)
-            for other in self.linked[label]:
+            self.left.visit(label)
+            for other in self._linked[label]:
                 self._offered[other] -= 1
 
     def _worth(self, label: int, links: Counter[int]) -> float:
-        return links[label] - SCARCITY * self._offered[label] / self._left.remaining[label]
+        return links[label] - SCARCITY * self._offered[label] / self.left.remaining[label]
 
 
 def _most_linked(links: Counter[int], remaining: Sequence[int], rng: Random) -> int | None:
