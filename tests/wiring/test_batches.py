@@ -142,6 +142,13 @@ BYTES = 56 * 64 * 32 * 3
             DEVICE,
             "none",
         ),
+        # Without labels, one pass over the clusters counts as reading every image once.
+        ({**ONE_EPOCH, "DSGL.ENABLED": True, "DSGL.ITERS": 0}, DEVICE, "none"),
+        (
+            {**ONE_EPOCH, "DSGL.ENABLED": True, "DSGL.ITERS": 0, "SOLVER.STAGE2.MAX_EPOCHS": 2},
+            DEVICE,
+            "device",
+        ),
         # 56 images; 8 per batch, or 16 with partners.
         ({**ONE_EPOCH, "DSGL.ENABLED": True, "DSGL.ITERS": 3}, DEVICE, "none"),
         ({**ONE_EPOCH, "DSGL.ENABLED": True, "DSGL.ITERS": 4}, DEVICE, "device"),

@@ -5,7 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from model import CLIPReID, UnsupervisedReID, build_reid_model
-from model.encoders.clip import build_clip
+from model.build import find_weights
+from model.encoders.clip import build_clip, build_clip_backbone
+from model.encoders.registry import register_encoder
 from model.pooling import POOLINGS
 
 DSGL = {"DSGL.ENABLED": True}
@@ -131,6 +133,19 @@ def test_pretrained_weights_are_those_of_the_file(configure, architectures, mode
     for model, same in ((loaded, True), (random, False)):
         assert torch.equal(model.image_encoder.conv1.weight, clip.visual.conv1.weight) == same
         assert torch.equal(model.text_encoder.text_projection, clip.text_projection) == same
+
+
+def test_published_weights_are_those_of_the_named_encoder(configure, tmp_path):
+    asked = []
+
+    def find(name):
+        asked.append(name)
+        return tmp_path / "toy.pt"
+
+    register_encoder("toy", build_clip_backbone, find_weights=find)
+    cfg = configure({"MODEL.NAME": "toy", "MODEL.PRETRAIN_CHOICE": "clip"})
+    assert find_weights(cfg) == tmp_path / "toy.pt"
+    assert asked == ["toy"]
 
 
 def test_pretrained_weights_that_are_not_published_are_asked_for(configure, model_of):

@@ -108,7 +108,8 @@ def test_stages_of_a_run(configure, model_of, images_of, float32, options, stage
     cfg = configure(options)
     planned = build_stages(cfg, model_of(cfg), images_of(cfg), None, float32, None)
     assert [stage.name for stage in planned] == stages
-    assert "(4 x 2 images)" in planned[-1].title
+    batches = "batches of clusters" if stages == ["dsgl"] else "softmax_triplet batches"
+    assert f"{batches} (4 x 2 images)" in planned[-1].title
 
 
 def test_stages_are_built_as_planned(configure, model_of, images_of, float32, recorder):

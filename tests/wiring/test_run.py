@@ -101,11 +101,46 @@ def test_number_format_and_seed_of_the_run(finished):
     assert record["seed"] == 42
 
 
+def test_log_names_method_seed_and_model(finished):
+    text = (finished / "log.txt").read_text()
+    assert "CLIP-ReID, stages 0, 1, 2, seed 42;" in text
+    assert re.search(r"model    .*vit\.json, .* M parameters, random weights; cpu", text)
+    assert "of 8 identities, 2 cameras" in text
+    assert "8 identities are very few" in text
+
+
 SHORT = {"SOLVER.AMP": "off", "SOLVER.STAGE1.MAX_EPOCHS": 1, "SOLVER.STAGE2.MAX_EPOCHS": 1}
 
 
 def weights_of(output):
     return torch.load(output / "last.pth", weights_only=True)["model"]
+
+
+def test_run_without_labels(cfg_of, tmp_path):
+    options = {
+        "DSGL.ENABLED": True,
+        "DSGL.POOLING": "avg",
+        "DSGL.ITERS": 3,
+        "DSGL.K1": 4,
+        "DSGL.K2": 1,
+        "DSGL.MIN_SAMPLES": 2,
+        "DSGL.ORDERS": 1,
+    }
+    experiment.train(cfg_of(tmp_path, SHORT, options))
+    (line,) = metrics_of(tmp_path)
+    assert (line["stage"], line["batches"], line["images"]) == ("dsgl", 3, 24)
+    text = (tmp_path / "log.txt").read_text()
+    assert "DSGL, stage dsgl, seed 1234;" in text
+    assert "32 images without identity labels" in text
+    assert "very few" not in text
+
+
+def test_run_of_a_baseline(cfg_of, tmp_path):
+    experiment.train(cfg_of(tmp_path, SHORT, {"MODEL.TEXT_TOWER": False}))
+    (line,) = metrics_of(tmp_path)
+    assert line["stage"] == 2
+    assert "i2t" not in line
+    assert "baseline, stage 2, seed 1234;" in (tmp_path / "log.txt").read_text()
 
 
 def first_losses(cfg_of, folder, seed):

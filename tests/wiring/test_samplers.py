@@ -5,6 +5,7 @@ from collections import Counter, deque
 import pytest
 import torch
 
+from config import ConfigError
 from datasets.records import Sample
 from datasets.samplers import (
     ClusterSampler,
@@ -132,6 +133,37 @@ def test_random_batches_of_stage_0(configure, name, expected):
     found = build_random_sampler(configure(SHAPE, {"DATALOADER.SAMPLER": name}), data)
     sizes = (56, 12) if expected is ShuffledSampler else (data.labels, 4, 3)
     assert_same_plans(found, expected(*sizes, 77))
+
+
+@pytest.mark.parametrize(("name", "most"), [("dfgs_image", 6), ("gs_text", 4)])
+def test_neighbours_that_can_be_skipped(configure, name, most):
+    """Of eight identities, one neighbour is left, or P - 1 = 3."""
+    data, sampler = training_set(8, 7), {"DATALOADER.SAMPLER": name}
+    cfg = configure(SHAPE, sampler, {"DATALOADER.DFGS.SKIP": most})
+    assert build_train_sampler(cfg, data).num_pids == 4
+    cfg = configure(SHAPE, sampler, {"DATALOADER.DFGS.SKIP": most + 1})
+    with pytest.raises(ConfigError, match=f"between 0 and {most} with 8 .* and {name};"):
+        build_train_sampler(cfg, data)
+
+
+@pytest.mark.parametrize(
+    ("options", "processes", "refused"),
+    [
+        ({}, 2, False),
+        ({}, 3, True),
+        ({"DATALOADER.SAMPLER": "softmax"}, 3, False),
+        ({"DSGL.ENABLED": True}, 3, False),
+        ({"DSGL.ENABLED": True}, 13, True),
+    ],
+)
+def test_processes_that_can_share_a_batch(configure, options, processes, refused):
+    """Four identities divide among two processes; twelve anchors are enough for twelve."""
+    cfg, data = configure(SHAPE, options), training_set(8, 7)
+    if refused:
+        with pytest.raises(ValueError, match=f"{processes} processes"):
+            build_train_sampler(cfg, data, processes)
+    else:
+        assert build_train_sampler(cfg, data, processes).seed == 77
 
 
 # -------------------------------------------------------------------------------------- the walk
