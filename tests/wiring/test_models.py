@@ -5,7 +5,6 @@ import torch
 import torch.nn.functional as F
 
 from model import CLIPReID, UnsupervisedReID, build_reid_model
-from model.build import find_weights
 from model.encoders.clip import build_clip, build_clip_backbone
 from model.encoders.registry import register_encoder
 from model.pooling import POOLINGS
@@ -135,17 +134,24 @@ def test_pretrained_weights_are_those_of_the_file(configure, architectures, mode
         assert torch.equal(model.text_encoder.text_projection, clip.text_projection) == same
 
 
-def test_published_weights_are_those_of_the_named_encoder(configure, tmp_path):
-    asked = []
+def test_named_encoder_and_its_published_weights(configure, architectures, model_of, tmp_path):
+    built, asked = [], []
+    torch.save(build_clip(architectures["vit"]).state_dict(), tmp_path / "toy.pt")
+
+    def build(name, options):
+        built.append((name, options.image_size))
+        return build_clip_backbone(architectures["vit"], options)
 
     def find(name):
         asked.append(name)
         return tmp_path / "toy.pt"
 
-    register_encoder("toy", build_clip_backbone, find_weights=find)
-    cfg = configure({"MODEL.NAME": "toy", "MODEL.PRETRAIN_CHOICE": "clip"})
-    assert find_weights(cfg) == tmp_path / "toy.pt"
+    register_encoder("toy", build, find_weights=find)
+    model = model_of(configure({"MODEL.NAME": "toy", "MODEL.PRETRAIN_CHOICE": "clip"}))
+    assert built == [("toy", (64, 32))]
     assert asked == ["toy"]
+    stored = torch.load(tmp_path / "toy.pt", weights_only=True)["visual.conv1.weight"]
+    assert torch.equal(model.image_encoder.conv1.weight, stored)
 
 
 def test_pretrained_weights_that_are_not_published_are_asked_for(configure, model_of):
