@@ -24,7 +24,6 @@ from processor.evaluation.build import build_evaluator, build_targets
 from processor.evaluation.target import Target
 from processor.features import extract_features
 from processor.results.published_table import format_comparison, format_published
-from processor.runtime.precision import Precision
 from processor.tools.protocol import compare
 
 pytestmark = pytest.mark.slow
@@ -528,9 +527,7 @@ def test_ten_splits_score_as_ten_evaluations(drawn_splits, extractions, base_opt
     colours = Benchmark(lambda _root, split: drawn_splits[split], num_splits=10)
     monkeypatch.setitem(registry.BENCHMARKS, "colours", colours)
     cfg = load_cfg(None, [*base_opts, "DATASETS.TARGETS", "('colours',)"])
-    score = partial(
-        build_evaluator, cfg, precision=Precision.of(cfg.SOLVER.AMP, torch.device("cpu"))
-    )
+    score = partial(build_evaluator, cfg, device=torch.device("cpu"))
     (target,) = build_targets(cfg, {})
     assert target.splits == drawn_splits
 

@@ -178,6 +178,12 @@ def test_rate_of_the_centers_does_not_depend_on_the_weight_of_their_loss(configu
     assert torch.equal(centers.centers[0], before[0])
 
 
+def test_last_epoch_may_begin_a_step_of_dsgl(configure):
+    cfg = configure({"DSGL.STEP_SIZE": 4, "SOLVER.STAGE2.MAX_EPOCHS": 5})
+    optimizer = torch.optim.Adam([{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 1.0}])
+    assert build_unsupervised_schedule(cfg, optimizer).milestones == [5]
+
+
 @pytest.mark.parametrize("number", [0, 2])
 def test_stages_train_model_and_centers_for_their_epochs(
     configure, model_of, images_of, float32, number
