@@ -88,7 +88,7 @@ _C.DATALOADER.DFGS.FEATURES = ""  # of the graph: text | image | both; empty = b
 _C.DATALOADER.DFGS.NUM_NEIGHBOURS = 10  # k, neighbours per identity
 _C.DATALOADER.DFGS.SKIP = 0  # m, nearest identities left out of the graph
 _C.DATALOADER.DFGS.WALK = "depth_first"  # depth_first = as in the paper | balanced = hard batches
-# to the epoch's end | greedy = most hits
+# to the epoch's end | greedy = hardest first
 _C.DATALOADER.DFGS.SHUFFLE = True  # visit neighbours in random order, not nearest first
 _C.DATALOADER.DFGS.MUTUAL = False  # True = link only identities that are each other's neighbours
 _C.DATALOADER.DFGS.MAX_VISITS = 0  # most visits of an identity per epoch; 0 = all its images

@@ -36,7 +36,6 @@ def build_prompt_schedule(cfg: CfgNode, optimizer: Optimizer) -> Schedule:
         lr_min=stage.LR_MIN,
         warmup_t=stage.WARMUP_EPOCHS,
         warmup_lr_init=stage.WARMUP_LR_INIT,
-        cycle_limit=1,
     )
 
 
@@ -97,12 +96,11 @@ def build_loss_optimizer(cfg: CfgNode, module: nn.Module, weight: float) -> Opti
 
 def build_optimizer(name: str, groups: list[dict[str, Any]], momentum: float) -> Optimizer:
     """Adam, AdamW or SGD; every group sets its own rate and decay."""
-    lr = groups[0]["lr"]
     parameters = [parameter for group in groups for parameter in group["params"]]
     # One kernel updates all parameters; torch has it for these devices.
     fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
     if name == "SGD":
-        return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=fused)
+        return torch.optim.SGD(groups, momentum=momentum, fused=fused)
     if name == "AdamW":
-        return torch.optim.AdamW(groups, lr=lr, fused=fused)
-    return torch.optim.Adam(groups, lr=lr, fused=fused)
+        return torch.optim.AdamW(groups, fused=fused)
+    return torch.optim.Adam(groups, fused=fused)

@@ -13,8 +13,8 @@ def image_stage_groups(
     *,
     base_lr: float,
     weight_decay: float,
-    bias_lr_factor: float = 1.0,
-    weight_decay_bias: float = 0.0,
+    bias_lr_factor: float,
+    weight_decay_bias: float,
     large_fc_lr: bool = False,
 ) -> list[dict[str, Any]]:
     """Parameter groups "weights", "biases" and, with `large_fc_lr`, "classifiers".

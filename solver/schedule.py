@@ -22,7 +22,7 @@ def warmup_multistep_factor(
     gamma: float,
     warmup_epochs: int,
     warmup_factor: float,
-    method: str = "linear",
+    method: str,
 ) -> float:
     """Factor on the base rate: `w(e) * gamma^(number of milestones <= e)` (CLIP-ReID, 4.2).
 
@@ -58,7 +58,7 @@ class WarmupMultiStep:
         gamma: float,
         warmup_epochs: int,
         warmup_factor: float,
-        method: str = "linear",
+        method: str,
         epochs_before: int = 0,
     ) -> None:
         self.optimizer = optimizer

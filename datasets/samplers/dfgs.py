@@ -11,7 +11,7 @@ from datasets.samplers.chunks import camera_chunks
 from datasets.samplers.neighbours import mean_hits, thirds
 from datasets.samplers.options import SamplerOptions, WalkOptions
 from datasets.samplers.planner import EpochPlan, PKSampler
-from datasets.samplers.walks import Walk, balanced_walk, depth_first_walk, greedy_walk
+from datasets.samplers.walks import SCARCITY, Walk, depth_first_walk, greedy_walk
 from datasets.sources import TrainingSet
 
 PAPER = WalkOptions()
@@ -117,8 +117,10 @@ class DepthFirstGraphSampler(PKSampler):
         options = self.options
         domains = options.domains and [options.domains[group[0]] for group in self._groups]
         if options.walk != "depth_first":
-            walk = greedy_walk if options.walk == "greedy" else balanced_walk
-            return walk(neighbours, visits, self.num_pids, rng, domains=domains)
+            scarcity = SCARCITY if options.walk == "balanced" else 0.0
+            return greedy_walk(
+                neighbours, visits, self.num_pids, rng, scarcity=scarcity, domains=domains
+            )
         return depth_first_walk(
             neighbours,
             visits,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
 from datasets.samplers.visits import VisitsLeft
 
-# Fewer passes or less: more hits, and a last third that is easier; `benchmarks/dfgs.py`.
-MOST_PASSES = 3
-SCARCITY = 0.5
+# A larger value makes the last third of an epoch harder than the first, at fewer hits in all.
+SCARCITY = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +93,7 @@ def greedy_walk(
     num_pids: int,
     rng: Random,
     *,
+    scarcity: float = 0.0,
     domains: Sequence[int] | None = None,
 ) -> Walk:
     """Fill every batch with the identities that have the most links to it.
@@ -103,11 +103,18 @@ def greedy_walk(
     full; ties go to the identity with the most chunks left, so none is left over. Links inside a
     batch are hits: this walk maximizes them directly, a depth-first walk only indirectly.
 
+    Both use up the dense parts of the graph first. With `scarcity`, what an identity could still
+    find in later batches counts against it: it is worth `links - scarcity * offered / own`, where
+    `own` are its chunks left and `offered` those of all identities that it is linked to, twice
+    where the link has both directions. So identities that would soon be alone are taken in time,
+    and those that fit many batches are spared for the end of the epoch.
+
     Args:
         neighbours: look-alikes of every label.
         visits: number of chunks of every label.
         num_pids: P, distinct labels in a batch.
         rng: source of randomness.
+        scarcity: 0 = most hits in the next batch; `SCARCITY` = equally hard to the end.
         domains: data set of every label; new starts alternate between them. None = anywhere.
     """
     linked: list[list[int]] = [list(row) for row in neighbours]
@@ -115,139 +122,58 @@ def greedy_walk(
         for other in row:
             linked[other].append(label)  # a link in both directions counts twice
     left = VisitsLeft(visits, domains, rng)
+    offered = [sum(visits[other] for other in row) for row in linked]
     batches: list[list[int]] = []
-    batch: dict[int, None] = {}
+    batch: list[int] = []
     restarts = 0
     while len(left) >= num_pids or left.has_unvisited:
-        batch, links = {}, Counter[int]()
-        while len(batch) < num_pids:
-            chosen = _most_linked(links, left.remaining, rng)
-            if chosen is None:
-                chosen = left.draw_start(batch)
-                restarts += bool(batch)
-            if chosen is None:
-                break
-            batch[chosen] = None
-            links.pop(chosen, None)
-            links.update(x for x in linked[chosen] if x in left and x not in batch)
+        batch, starts = _fill_batch(
+            linked, left, num_pids, lambda x: -scarcity * offered[x] / left.remaining[x]
+        )
+        restarts += max(starts - 1, 0)
         for label in batch:
             left.visit(label)
+            for other in linked[label]:
+                offered[other] -= 1
         if len(batch) < num_pids:
             break
-        batches.append(list(batch))
-        batch = {}
-    return _close(Walk(batches, restarts), list(batch), num_pids, neighbours, visits, rng)
+        batches.append(batch)
+        batch = []
+    return _close(Walk(batches, restarts), batch, num_pids, neighbours, visits, rng)
 
 
-def balanced_walk(
-    neighbours: Sequence[Sequence[int]],
-    visits: Sequence[int],
+def _fill_batch(
+    linked: Sequence[Sequence[int]],
+    left: VisitsLeft,
     num_pids: int,
-    rng: Random,
-    *,
-    domains: Sequence[int] | None = None,
-) -> Walk:
-    """Fill batches depth first, with hard batches to the end of the epoch.
-
-    A depth-first walk uses up the dense parts of the graph first. Here the visits are divided
-    between up to MOST_PASSES walks. From an identity, a walk goes to the neighbour with the most
-    links to the open batch, less SCARCITY times the visits that this neighbour's own neighbours
-    have left, per visit of its own: an identity that will soon be without company is taken in time.
-    Where no neighbour is left, the walk goes back to the identity before; where none of the batch
-    has one, it restarts as `depth_first_walk` does.
-
-    Args:
-        neighbours: look-alikes of every label.
-        visits: number of chunks of every label.
-        num_pids: P, distinct labels in a batch.
-        rng: source of randomness.
-        domains: data set of every label; new starts alternate between them. None = anywhere.
-    """
-    mean_visits = sum(visits) / max(sum(count > 0 for count in visits), 1)
-    passes = max(min(MOST_PASSES, round(mean_visits)), 1)
-    offsets = [rng.random() for _ in visits]
-    batches: list[list[int]] = []
-    carried = [0] * len(visits)
-    restarts = 0
-    for number in range(1, passes + 1):
-        own = [
-            more + int(x + number * count / passes) - int(x + (number - 1) * count / passes)
-            for more, x, count in zip(carried, offsets, visits, strict=True)
-        ]
-        company = _Company(neighbours, VisitsLeft(own, domains, rng))
-        found, open_batch = company.fill_batches(num_pids, to_the_end=number == passes)
-        batches += found.batches
-        restarts += found.restarts
-        carried = company.left.remaining
-    walk = Walk(batches, restarts)
-    return _close(walk, open_batch, num_pids, neighbours, visits, rng)
+    worth_alone: Callable[[int], float],
+) -> tuple[list[int], int]:
+    """A batch of the greedy walk, shorter than P at the end, and its number of starts."""
+    batch: dict[int, None] = {}  # ordered, with quick membership
+    worth: dict[int, float] = {}
+    starts = 0
+    while len(batch) < num_pids:
+        if worth:
+            chosen = _most_worth(worth, left)
+        else:
+            start = left.draw_start(batch)
+            if start is None:
+                break
+            chosen = start
+            starts += 1
+        batch[chosen] = None
+        worth.pop(chosen, None)
+        for other in linked[chosen]:
+            if other in left and other not in batch:
+                worth[other] = worth.get(other, worth_alone(other)) + 1
+    return list(batch), starts
 
 
-class _Company:
-    """A pass of the balanced walk: what every label's neighbours still offer it.
-
-    Args:
-        neighbours: look-alikes of every label.
-        left: the visits of the pass.
-    """
-
-    def __init__(self, neighbours: Sequence[Sequence[int]], left: VisitsLeft) -> None:
-        self.left = left
-        self._neighbours = neighbours
-        self._linked = [set(row) for row in neighbours]  # in either direction
-        for label, row in enumerate(neighbours):
-            for other in row:
-                self._linked[other].add(label)
-        self._offered = [sum(left.remaining[x] for x in own) for own in self._linked]
-
-    def fill_batches(self, num_pids: int, *, to_the_end: bool) -> tuple[Walk, list[int]]:
-        """Full batches, and the open one: empty unless the pass goes on to its last label."""
-        batches: list[list[int]] = []
-        restarts = 0
-        while len(self.left) >= num_pids or (to_the_end and self.left.has_unvisited):
-            batch: list[int] = []
-            path: list[int] = []
-            links = Counter[int]()
-            while len(batch) < num_pids:
-                chosen = self._follow(path, batch, links)
-                if chosen is None:
-                    chosen = self.left.draw_start(batch)
-                    restarts += bool(batch)
-                if chosen is None:
-                    return Walk(batches, restarts), batch
-                batch.append(chosen)
-                path.append(chosen)
-                links.update(self._linked[chosen])
-            self._visit(batch)
-            batches.append(batch)
-        return Walk(batches, restarts), []
-
-    def _follow(self, path: list[int], batch: Sequence[int], links: Counter[int]) -> int | None:
-        """The next label from the end of the path, which is cut where it leads nowhere."""
-        while path:
-            near = [x for x in self._neighbours[path[-1]] if x in self.left and x not in batch]
-            if near:
-                return max(near, key=lambda x: (self._worth(x, links), self.left.rng.random()))
-            path.pop()
-        return None
-
-    def _visit(self, batch: Sequence[int]) -> None:
-        for label in batch:
-            self.left.visit(label)
-            for other in self._linked[label]:
-                self._offered[other] -= 1
-
-    def _worth(self, label: int, links: Counter[int]) -> float:
-        return links[label] - SCARCITY * self._offered[label] / self.left.remaining[label]
-
-
-def _most_linked(links: Counter[int], remaining: Sequence[int], rng: Random) -> int | None:
-    """The label with the most links, then the most chunks left, then at random; else None."""
-    if not links:
-        return None
-    most = max(links.values())
-    best = [label for label, count in links.items() if count == most]
-    return max(best, key=lambda label: (remaining[label], rng.random()))
+def _most_worth(worth: Mapping[int, float], left: VisitsLeft) -> int:
+    """The label that is worth most, then with the most chunks left, then at random."""
+    most = max(worth.values())
+    best = [label for label, value in worth.items() if value == most]
+    return max(best, key=lambda label: (left.remaining[label], left.rng.random()))
 
 
 def _close(

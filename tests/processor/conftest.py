@@ -43,7 +43,12 @@ class ToyStage:
         group = {"name": "weights", "params": list(self.model.parameters()), "lr": 0.1}
         optimizer = torch.optim.SGD([group], lr=0.1, momentum=0.9)
         schedule = WarmupMultiStep(
-            optimizer, milestones=[3], gamma=0.1, warmup_epochs=0, warmup_factor=1.0
+            optimizer,
+            milestones=[3],
+            gamma=0.1,
+            warmup_epochs=0,
+            warmup_factor=1.0,
+            method="linear",
         )
         self.optimization = Optimization([optimizer], schedule, timing or StageTiming(3, 2, 2, 1))
         self.extra = 0

@@ -134,7 +134,7 @@ def test_hits_and_coverage_at_the_size_of_market():
         labels, camids, 32, 4, seed=2, options=WalkOptions(walk="balanced")
     )
     balanced.set_graph(neighbours)
-    assert balanced.stats["hits"] > 2.9  # the released image variant has 2.51
+    assert balanced.stats["hits"] > 4.4  # the released image variant has 2.51
     assert balanced.stats["hits_last"] > 0.8 * balanced.stats["hits_first"]
     assert balanced.stats["identity_coverage"] == 1
     assert balanced.stats["image_coverage"] > 0.88

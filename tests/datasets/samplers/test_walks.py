@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.samplers import nearest_identities
-from datasets.samplers.neighbours import mean_hits
-from datasets.samplers.walks import SCARCITY, balanced_walk, depth_first_walk, greedy_walk
+from datasets.samplers.neighbours import mean_hits, thirds
+from datasets.samplers.walks import SCARCITY, depth_first_walk, greedy_walk
 
 
 @st.composite
@@ -31,7 +31,7 @@ WALKS = {
     "nearest first": partial(depth_first_walk, shuffle_rows=False),
     "shuffled": depth_first_walk,
     "greedy": greedy_walk,
-    "balanced": balanced_walk,
+    "balanced": partial(greedy_walk, scarcity=SCARCITY),
 }
 
 
@@ -118,19 +118,59 @@ def test_domain_that_runs_out_leaves_its_turns_to_the_others(way, seed):
     assert all(len(set(batch)) == 3 for batch in walk.batches)
 
 
-def test_balanced_walk_takes_the_neighbour_that_will_soon_be_alone():
-    """From 0, both neighbours have one link to the batch; 1 has no other company, 2 has much."""
-    neighbours = [[1, 2], [0], [0, 3, 4, 5], [2], [2], [2]]
+@pytest.mark.parametrize(("scarcity", "second"), [(0.0, 2), (0.25, 1)])
+def test_scarcity_prefers_the_identity_that_will_soon_be_alone(scarcity, second):
+    """From 0, both neighbours have two links to the batch; 1 has no other company, 2 has much."""
+    neighbours = [[2, 1], [0], [0, 3, 4, 5], [2], [2], [2]]
     rng = Random(0)
-    rng.random = lambda: 0.0  # the start is the first identity
-    walk = balanced_walk(neighbours, [1, 1, 1, 1, 1, 1], 2, rng)
-    assert walk.batches[0] == [0, 1]
-    assert SCARCITY > 0
+    rng.random = lambda: 0.0  # the start is the first identity, ties go to the first neighbour
+    walk = greedy_walk(neighbours, [1] * 6, 2, rng, scarcity=scarcity)
+    assert walk.batches[0] == [0, second]
 
 
-def test_balanced_walk_goes_back_where_it_leads_nowhere():
-    neighbours = [[1, 2], [], [], [0]]
-    rng = Random(0)
-    rng.random = lambda: 0.0
-    walk = balanced_walk(neighbours, [1, 1, 1, 1], 3, rng)
-    assert sorted(walk.batches[0]) == [0, 1, 2]
+@pytest.mark.parametrize("scarcity", [0.0, 0.25, 1.0])
+@settings(max_examples=100)
+@given(graph=graphs(), seed=st.integers(0, 5))
+def test_greedy_walk_takes_what_is_worth_most(scarcity, graph, seed):
+    """Every step of it against the definition: links less scarcity times the company left."""
+    neighbours, visits, num_pids = graph
+    walk = greedy_walk(neighbours, visits, num_pids, Random(seed), scarcity=scarcity)
+    left, restarts = list(visits), 0
+
+    def links(one, others):
+        return sum((other in neighbours[one]) + (one in neighbours[other]) for other in others)
+
+    def rank(label, batch):
+        offered = sum(left[x] * links(label, [x]) for x in range(len(left)))
+        return round(links(label, batch) - scarcity * offered / left[label], 9), left[label]
+
+    for batch in walk.batches[: -1 if walk.extra else None]:
+        for place, chosen in enumerate(batch[1:], start=1):
+            begun = batch[:place]
+            linked = [
+                label
+                for label, count in enumerate(left)
+                if count and label not in begun and links(label, begun)
+            ]
+            restarts += not linked
+            assert not linked or chosen in linked
+            if linked:
+                assert rank(chosen, begun) == max(rank(label, begun) for label in linked)
+        for label in batch:
+            left[label] -= 1
+    assert walk.extra or walk.restarts == restarts
+
+
+def test_balanced_walk_is_hard_to_the_end():
+    """Features with hubs, about one chunk per identity: nobody could be drawn again."""
+    features = torch.randn(2_000, 64, generator=torch.Generator().manual_seed(2))
+    neighbours = nearest_identities(features, 10).tolist()
+    plain, balanced = (
+        greedy_walk(neighbours, [1] * 2_000, 32, Random(1), scarcity=scarcity)
+        for scarcity in (0.0, SCARCITY)
+    )
+    first, _, last = (mean_hits(part, neighbours) for part in thirds(plain.batches))
+    assert last < 0.5 * first
+    first, _, last = (mean_hits(part, neighbours) for part in thirds(balanced.batches))
+    assert last > 0.8 * first
+    assert mean_hits(balanced.batches, neighbours) > mean_hits(plain.batches, neighbours)
