@@ -19,6 +19,7 @@ from config.text import read_text
 
 BASE_KEY = "_BASE_"
 MOST_STORED = 2**20  # characters of a configuration in a checkpoint
+DEEPEST_STORED = 32  # its levels of nesting; a configuration has four
 
 
 class OptionLoader(yaml.SafeLoader):
@@ -161,20 +162,28 @@ def _keep_text(root: yaml.MappingNode) -> None:
 
 
 def check_stored_yaml(text: str, source: str) -> None:
-    """Raise ConfigError if stored YAML is longer than any configuration or has aliases.
+    """Raise ConfigError if stored YAML is longer or deeper than any configuration, or has aliases.
 
-    A few hundred bytes of nested aliases stand for billions of values; the program writes none.
+    A few hundred bytes of nested aliases stand for billions of values; the program writes none. The
+    parser is slow on deep nesting.
     """
     if len(text) > MOST_STORED:
         raise ConfigError(
             f"{source} has {len(text):,} characters, more than any configuration ({MOST_STORED:,})"
         )
+    depth = 0
     try:
-        aliases = any(isinstance(x, yaml.AliasEvent) for x in yaml.parse(text, OptionLoader))
-    except (yaml.YAMLError, RecursionError) as error:
+        for event in yaml.parse(text, OptionLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent):
+                raise ConfigError(f"{source} has YAML aliases (*name), which no checkpoint needs")
+            if depth > DEEPEST_STORED:
+                raise ConfigError(
+                    f"{source} is nested deeper than any configuration ({DEEPEST_STORED} levels)"
+                )
+    except yaml.YAMLError as error:
         raise ConfigError(f"{source} is not valid YAML: {error}") from error
-    if aliases:
-        raise ConfigError(f"{source} has YAML aliases (*name), which no checkpoint needs")
 
 
 def _check_keys(loader: yaml.SafeLoader, root: yaml.Node, source: str) -> None:

@@ -41,6 +41,25 @@ threshold = clipreid.find_threshold(extractor(sys.argv[2:]), ["a", "a", "b", "b"
 print(found.name, len(gallery), threshold.num_genuine)
 """
 
+# One process for several commands: importing torch takes seconds.
+COMMANDS = """
+import contextlib, io, json, sys
+from clipreid.command import main
+
+found = []
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["clipreid", *words]
+    output = io.StringIO()
+    status = 0
+    with contextlib.redirect_stdout(output):
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code
+    found.append((status, output.getvalue()))
+print(json.dumps(found))
+"""
+
 
 @pytest.fixture(scope="module")
 def light(tmp_path_factory):
@@ -59,6 +78,20 @@ def light(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def clipreid(light):
+    """`clipreid(command, ...)` runs commands, lists of words; (status, output) of each."""
+
+    def run(*commands):
+        done = light("-c", COMMANDS, json.dumps([list(map(str, words)) for words in commands]))
+        assert done.stderr == ""
+        found = json.loads(done.stdout)
+        assert len(found) == len(commands)
+        return found
+
+    return run
+
+
+@pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """A folder of four images."""
     folder = tmp_path_factory.mktemp("images")
@@ -69,9 +102,9 @@ def images(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("package", TRAINING_PACKAGES)
-def test_packages_are_really_missing(light, package):
-    assert f"No module named '{package}'" in light("-c", f"import {package}").stderr
+def test_packages_are_really_missing(light):
+    for package in TRAINING_PACKAGES:
+        assert f"No module named '{package}'" in light("-c", f"import {package}").stderr
 
 
 def test_public_names_work(light, tiny_checkpoint, images):
@@ -79,41 +112,46 @@ def test_public_names_work(light, tiny_checkpoint, images):
     assert done.stdout == "a 4 2\n", done.stderr
 
 
-def test_extract_search_and_compare_work(light, tiny_checkpoint, images, tmp_path):
-    stored = tmp_path / "features.npz"
-    done = light("run.py", "extract", tiny_checkpoint, images, "--output", stored)
-    assert done.returncode == 0, done.stdout + done.stderr
-    places = ("--query", images / "a1.png", "--gallery", stored, "--output", tmp_path / "found")
-    done = light("run.py", "search", tiny_checkpoint, *places)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_extract_search_and_compare_work(clipreid, tiny_checkpoint, images, tmp_path):
+    stored, query = tmp_path / "features.npz", images / "a1.png"
+    places = ["--query", query, "--gallery", stored, "--output", tmp_path / "found"]
+    extracted, searched, compared = clipreid(
+        ["extract", tiny_checkpoint, images, "--output", stored],
+        ["search", tiny_checkpoint, *places],
+        ["compare", tiny_checkpoint, query, query],
+    )
+    assert extracted[0] == 0, extracted[1]
+    assert searched[0] == 0, searched[1]
     neighbours = json.loads((tmp_path / "found" / "neighbours.json").read_text())
     assert Path(neighbours["queries"][0]["nearest"][0]["path"]).name == "a1.png"
     assert (tmp_path / "found" / "neighbours_1.png").is_file()
-    done = light("run.py", "compare", tiny_checkpoint, images / "a1.png", images / "a1.png")
-    assert "Euclidean distance 0.0000" in done.stdout, done.stderr
+    assert "Euclidean distance 0.0000" in compared[1]
 
 
-def test_a_gallery_is_filled_and_asked(light, tiny_checkpoint, images, tmp_path):
-    gallery = ("--gallery", tmp_path / "gallery")
-    done = light("run.py", "enrol", tiny_checkpoint, images, "--name", "a", *gallery)
-    assert done.returncode == 0, done.stdout
-    output = ("--threshold", 0.001, "--output", tmp_path / "who.json")
-    done = light("run.py", "identify", tiny_checkpoint, images, *gallery, *output)
-    assert done.returncode == 0, done.stdout
+def test_a_gallery_is_filled_and_asked(clipreid, tiny_checkpoint, images, tmp_path):
+    gallery = ["--gallery", tmp_path / "gallery"]
+    output = ["--threshold", 0.001, "--output", tmp_path / "who.json"]
+    enrolled, identified = clipreid(
+        ["enrol", tiny_checkpoint, images, "--name", "a", *gallery],
+        ["identify", tiny_checkpoint, images, *gallery, *output],
+    )
+    assert enrolled[0] == 0, enrolled[1]
+    assert identified[0] == 0, identified[1]
     found = json.loads((tmp_path / "who.json").read_text())["images"]
     assert [row["name"] for row in found] == ["a"] * 4
 
 
-@pytest.mark.parametrize("command", [*PROGRAMS, "attention", "curves"])
-def test_other_commands_name_what_to_install_in_one_line(light, command, tiny_checkpoint):
+def test_other_commands_name_what_to_install_in_one_line(clipreid, tiny_checkpoint):
     words = {
         "curves": ["runs"],
         "attention": [tiny_checkpoint, "a.png"],
         "test": ["TEST.WEIGHT", tiny_checkpoint],
-    }.get(command, ["--config_file", "configs/demo/vit_tiny.yml"])
-    done = light("-m", "clipreid", command, *words)
-    assert done.returncode == 1
-    (line,) = done.stdout.splitlines()
-    assert line.startswith("error: this command needs ")
-    assert any(f"pip install {package};" in line for package in TRAINING_PACKAGES.values())
-    assert done.stderr == ""
+    }
+    recipe = ["--config_file", "configs/demo/vit_tiny.yml"]
+    names = [*PROGRAMS, "attention", "curves"]
+    found = clipreid(*([name, *words.get(name, recipe)] for name in names))
+    for (status, output), name in zip(found, names, strict=True):
+        assert status == 1, name
+        (line,) = output.splitlines()
+        assert line.startswith("error: this command needs "), name
+        assert any(f"pip install {package};" in line for package in TRAINING_PACKAGES.values())

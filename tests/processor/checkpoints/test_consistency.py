@@ -74,7 +74,7 @@ def test_description_beyond_the_tensors_is_refused_before_building(rewritten, ch
     assert path in str(error.value)
 
 
-def test_yaml_aliases_and_endless_text_are_refused(saved, tmp_path):
+def test_yaml_aliases_and_endless_or_deep_text_are_refused(saved, tmp_path):
     content = torch.load(saved[0], weights_only=True)
     bomb = "a: &a [x, x]\n" + "".join(
         f"{b}: &{b} [*{a}, *{a}]\n" for a, b in (("a", "b"), ("b", "c"))
@@ -82,7 +82,8 @@ def test_yaml_aliases_and_endless_text_are_refused(saved, tmp_path):
     for text, message in (
         (bomb, "YAML aliases"),
         ("# " * 2**20, "characters"),
-        ("[" * 9999, "YAML"),
+        ("[" * 2**20, "nested deeper"),
+        ("[1", "not valid YAML"),
     ):
         torch.save({**content, "config": text}, tmp_path / "file.pth")
         with pytest.raises(ValueError, match=f"checkpoint's configuration.*{message}"):
