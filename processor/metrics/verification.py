@@ -166,7 +166,7 @@ def _count_once(ids: Identities, rows: slice) -> np.ndarray | None:
     is_query = np.zeros(len(ids.gallery_pids), dtype=bool)
     is_query[ids.own_places[ids.own_places >= 0]] = True
     own = ids.own_places[rows, None]
-    return (own < 0) | ~is_query | (np.arange(len(is_query)) > own)
+    return ~is_query | (np.arange(len(is_query)) > own)  # own is -1 for a query outside
 
 
 def ordered_bits(distances: Tensor) -> Tensor:

@@ -176,6 +176,22 @@ def test_losses_of_a_step_are_those_of_both_halves(started):
     for name, value in expected.items():
         torch.testing.assert_close(found.losses[name], value)
     assert found.num_images == 8
+    near = [
+        max(range(4), key=[float(x) for x in clusters.memory.hard @ row].__getitem__)
+        for row in features.detach()
+    ]
+    right = sum(cluster == label for cluster, label in zip(near, seen.labels.tolist(), strict=True))
+    assert set(found.averages) == {"accuracy"}
+    assert float(found.averages["accuracy"]) == right / 8
+
+
+def test_statistics_are_of_clusters_and_batches(started):
+    stage, _ = started
+    stage.clustering.poor = 3
+    found = stage.epoch_statistics()
+    assert (found["clusters"], found["poor_clusterings"]) == (4, 3)
+    assert found["batches"] == len(stage.sampler)
+    assert found["plan_seconds"] == stage.sampler.plan_seconds > 0
 
 
 @pytest.mark.parametrize("happened", [True, False])

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from datasets.samplers import RandomIdentitySampler
 from datasets.samplers.build import build_train_sampler
+from datasets.samplers.neighbours import longest_stretch
 from processor.training.build import (
     build_identity_features,
     build_identity_graph,
@@ -271,3 +272,47 @@ def test_features_of_the_graph_are_those_of_the_option(
         expected.append(others)
     neighbours = recorder.graphs[0][0]
     assert neighbours == [row[: len(neighbours[0])] for row in expected]
+
+
+# ------------------------------------------------------------------------------------------ stage
+
+
+def test_statistics_are_of_walk_graph_and_sources(configure, model_of, images_of, data, float32):
+    cfg = configure({"DATALOADER.SAMPLER": "dfgs_image"})
+    stage = build_image_stage(
+        cfg, model_of(cfg), images_of(cfg), build_train_sampler(cfg, data), float32
+    )
+    stage.start_epoch(1, 0)
+    found = stage.epoch_statistics()
+    sources = [{data.domains[i] for i in batch} for batch in stage.batches.sampler]
+    assert len(sources) > 3
+    assert found["domains"] == 2
+    assert found["domains_per_batch"] == sum(map(len, sources)) / len(sources)
+    assert found["longest_stretch"] == longest_stretch(sources)
+    assert found["hits"] == stage.batches.sampler.stats["hits"]
+    assert found["plan_seconds"] == stage.batches.sampler.plan_seconds > 0
+    assert found["graph_seconds"] > 0
+    assert found["random_hits"] > 0
+
+
+def test_graph_and_centers_are_kept_for_a_resumed_run(
+    configure, model_of, images_of, data, float32
+):
+    cfg = configure(
+        {"DATALOADER.SAMPLER": "dfgs_image", "MODEL.METRIC_LOSS_TYPE": "triplet_center"}
+    )
+
+    def build():
+        return build_image_stage(
+            cfg, model_of(cfg), images_of(cfg), build_train_sampler(cfg, data), float32
+        )
+
+    stage, resumed = build(), build()
+    stage.start_epoch(1, 0)
+    centers = stage.losses["center"].module.centers
+    with torch.no_grad():
+        centers += 1
+    resumed.load_extra_state(stage.extra_state())
+    resumed.start_epoch(1, 2)
+    assert torch.equal(resumed.losses["center"].module.centers, centers)
+    assert list(resumed.batches.sampler) == list(stage.batches.sampler)

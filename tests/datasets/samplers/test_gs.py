@@ -50,6 +50,27 @@ def test_images_are_drawn_in_turn():
     sampler.set_graph(nearest_identities(torch.randn(4, 2), 3))
     assert Counter(i for batch in sampler for i in batch) == dict.fromkeys(range(32), 1)
     assert sampler.stats["repeated_images"] == sampler.stats["dropped_images"] == 0
+    assert sampler.stats["batches"] == 4
+    assert sampler.stats["identity_coverage"] == sampler.stats["image_coverage"] == 1
+
+
+def test_images_beyond_the_batches_are_counted():
+    sampler = GraphSampler([label for label in range(3) for _ in range(5)], 1, 2)
+    sampler.set_graph(nearest_identities(torch.randn(3, 2), 1))
+    batches = list(sampler)
+    assert len({i for batch in batches for i in batch}) == 6
+    assert sampler.stats["image_coverage"] == 6 / 15
+    assert sampler.stats["dropped_images"] == 9
+    assert sampler.stats["repeated_images"] == 0
+
+
+def test_no_image_is_twice_in_a_batch_when_its_identity_begins_anew():
+    labels = [label for label in range(8) for _ in range(3)]
+    sampler = GraphSampler(labels, 8, 2)  # 16 images of each identity's three
+    sampler.set_graph(nearest_identities(torch.randn(8, 2), 7))
+    for epoch in range(5):
+        sampler.set_epoch(epoch)
+        assert all(len(set(batch)) == len(batch) == 16 for batch in sampler)
 
 
 def test_graph_with_too_few_neighbours_is_refused():

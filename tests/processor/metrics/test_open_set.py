@@ -12,6 +12,8 @@ from processor.metrics.identities import Identities
 from processor.metrics.open_set import (
     FEWEST_IDENTITIES,
     NearestByIdentity,
+    OpenSet,
+    _Searched,
     identify_open_set,
     nearest_by_identity,
 )
@@ -114,6 +116,31 @@ def test_a_threshold_says_whether_its_rate_could_be_measured():
     assert found.num_identities == 13
     assert found.measures(0.5)
     assert not found.measures(0.001)
+
+
+def test_one_false_accept_among_the_unknown_is_enough():
+    found = OpenSet({}, 12, 20.0)
+    assert found.measures(0.05)
+    assert not found.measures(0.049)
+
+
+@pytest.mark.parametrize(("rate", "limit"), [(0.0, 1), (0.25, 2), (0.74, 3), (0.75, 4)])
+def test_threshold_is_just_below_the_first_unknown_that_is_too_many(rate, limit):
+    found = _Searched(np.array([]), np.array([1, 2, 3, 4], dtype=np.float32)).threshold(rate)
+    assert found == np.nextafter(np.float32(limit), np.float32(0))
+
+
+def test_all_unknown_are_accepted_at_a_rate_of_one():
+    assert _Searched(np.array([]), np.array([1, 2, 5], dtype=np.float32)).threshold(1.0) == 5
+
+
+def test_distances_at_the_threshold_are_accepted():
+    distances = np.full((FEWEST_IDENTITIES, FEWEST_IDENTITIES), 0.5, dtype=np.float32)
+    people = np.arange(FEWEST_IDENTITIES)
+    found = identify_open_set(NearestByIdentity(distances, people, people), (1.0,))
+    point = found.at_far[1.0]
+    assert (point.threshold, point.identification_rate, point.false_accept_rate) == (0.5, 1, 1)
+    assert found.num_identities == FEWEST_IDENTITIES
 
 
 def test_few_identities_have_no_open_set_rates():

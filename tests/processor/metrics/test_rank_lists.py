@@ -135,6 +135,7 @@ def test_lists_of_features_agree_with_the_evaluation():
     assert np.mean(firsts) == metrics.rank(1)
     exact = (query.double()[:, None] - gallery.double()[None]).square().sum(dim=2)
     for number, rank_list in enumerate(lists):
+        assert rank_list.query == number
         for entry in rank_list.entries:
             assert entry.distance == pytest.approx(float(exact[number, entry.index]), abs=1e-5)
 
