@@ -3,8 +3,10 @@
 Compares random P x K batches, the three walks, GS (every identity with its nearest ones) and the
 releases of DFGS, written out here with their defects. Every sampler plans the same images over the
 same features in one process; seconds are medians over the epochs and include building the graph.
-Hits are also given for the thirds of a walk, before its batches are shuffled. A last table has four
-data sets of the sizes of protocol 1: the most batches in a row that hold one of them alone.
+Hits are also given for the thirds of a walk, before its batches are shuffled. Another table has
+four data sets of the sizes of protocol 1: the most batches in a row that hold one of them alone,
+and how many that are in a random order of the same batches. The last one finds identities by two
+kinds of features together.
 """
 
 from __future__ import annotations
@@ -32,7 +34,12 @@ from datasets.samplers import (
     WalkOptions,
     nearest_identities,
 )
-from datasets.samplers.neighbours import longest_stretch, mean_hits, thirds
+from datasets.samplers.neighbours import (
+    join_features,
+    longest_stretch,
+    mean_hits,
+    thirds,
+)
 from processor.features import mean_by_label
 from processor.search.feature_file import read_features
 
@@ -249,12 +256,13 @@ def print_stretches(epochs: int) -> None:
     domains = [domain for domain, count in enumerate(DOMAINS) for _ in range(count)]
     features = features + 20.0 * torch.tensor(domains)[:, None]  # no look-alikes elsewhere
     print(f"\n**{identities:,} identities of {len(DOMAINS)} data sets**\n")
-    print("| sampler | hits of 10 | batches of one data set | longest stretch |\n|---|---|---|---|")
+    print("| sampler | hits of 10 | batches of one data set | longest stretch | in random order |")
+    print("|---|---|---|---|---|")
     nearest = nearest_identities(features, NUM_NEIGHBOURS).tolist()
     for name, plan_epoch in planners(labels, camids, features).items():
         if name in RELEASES:  # they stay in one data set
             continue
-        hits, alone, stretches = [], [], []
+        hits, alone, stretches, by_chance = [], [], [], []
         for epoch in range(1, epochs + 1):
             batches = [
                 [labels[i] for i in batch[::NUM_INSTANCES]] for batch in plan_epoch(epoch).batches
@@ -263,11 +271,41 @@ def print_stretches(epochs: int) -> None:
             hits.append(mean_hits(batches, nearest))
             alone.append(sum(len(group) == 1 for group in groups) / len(groups))
             stretches.append(longest_stretch(groups))
+            for seed in range(100):
+                by_chance.append(longest_stretch(Random(seed).sample(groups, len(groups))))
         print(
             f"| {name} | {statistics.mean(hits):.2f} | {statistics.mean(alone):.0%} "
-            f"| {max(stretches)} |",
+            f"| {max(stretches)} | {statistics.mean(by_chance):.1f} |",
             flush=True,
         )
+
+
+def print_two_kinds(num_labels: int = 1_041) -> None:
+    """Shares of the 10 truly nearest identities that two noisy views of them find."""
+    print(f"\n**{num_labels:,} identities seen in texts and in images**\n")
+    print("| noise of texts, images | texts | images | sum of ranks | both, joined |")
+    print("|---|---|---|---|---|")
+    generator = torch.Generator().manual_seed(0)
+    true = torch.randn(num_labels, 8, generator=generator)
+    nearest = nearest_identities(true, NUM_NEIGHBOURS)
+
+    def view(noise: float, scale: float, width: int) -> Tensor:
+        directions = torch.randn(8, width, generator=generator) / width**0.5
+        seen = true + noise * torch.randn(num_labels, 8, generator=generator)
+        return scale * seen @ directions
+
+    def share(found: Tensor) -> str:
+        return f"{(found[:, :, None] == nearest[:, None]).any(2).float().mean():.2f}"
+
+    for noise in ((0.5, 0.5), (0.3, 0.8), (0.8, 0.3)):
+        texts, images = view(noise[0], 1.0, 512), view(noise[1], 20.0, 1280)
+        kinds = [nearest_identities(part, NUM_NEIGHBOURS) for part in (texts, images)]
+        # An identity itself has rank 0 in both.
+        ranks = [torch.cdist(part, part).argsort(1).argsort(1) for part in (texts, images)]
+        ranked = (ranks[0] + ranks[1]).argsort(dim=1, stable=True)[:, 1 : NUM_NEIGHBOURS + 1]
+        joined = nearest_identities(join_features([texts, images]), NUM_NEIGHBOURS)
+        cells = [share(found) for found in (*kinds, ranked, joined)]
+        print(f"| {noise[0]}, {noise[1]} | {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
@@ -300,6 +338,7 @@ def main() -> None:
             print_table(title, labels, camids, features, arguments.epochs)
     if arguments.largest >= sum(DOMAINS):
         print_stretches(arguments.epochs)
+    print_two_kinds()
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ def check_leakage(
 ) -> dict[str, str]:
     """Refuse targets whose test identities or test images are trained on.
 
-    Identities are compared within a family of data sets; images always, by path and by content.
+    Identities are compared within a family of data sets; families that show the same people under
+    other numbers are refused together; images are always compared, by path and by content.
     Images that a source has both in its training and in its own test split are reported only,
     because it was published that way and all its results include them. `use_all` refuses these too.
 
@@ -39,8 +40,8 @@ def check_leakage(
     Raises:
         LeakageError: names the target, the number of leaks, examples and the remedy.
     """
-    remedy = "leave the data set out of DATASETS.TARGETS or of DATASETS.NAMES"
-    remedy += ", or set DATASETS.USE_ALL False" if use_all else ""
+    leave_out = "leave the data set out of DATASETS.TARGETS or of DATASETS.NAMES"
+    remedy = leave_out + (", or set DATASETS.USE_ALL False" if use_all else "")
     memory = FileMemory()
     notes = {}
     for splits in targets:
@@ -49,7 +50,7 @@ def check_leakage(
             if people(source.name) == people(name) and family(source.name) != family(name):
                 raise LeakageError(
                     f"target {name}: it shows people of {source.name}, which is trained on, under "
-                    f"other numbers, so that they cannot be told apart; {remedy}"
+                    f"other numbers, so that they cannot be told apart; {leave_out}"
                 )
             pids = shared_identities(source, splits, use_all=use_all)
             if pids:

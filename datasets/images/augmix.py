@@ -24,8 +24,8 @@ class AugMix:
     Args:
         severity: largest level, 1 to 10.
         depth: operations in a chain; 0 = one to three at random.
-        alpha: of both distributions.
-        colours: with saturation, contrast, brightness and sharpness besides the nine others.
+        alpha: parameter of the Dirichlet and of the Beta distribution.
+        colours: whether saturation, contrast, brightness and sharpness are among the operations.
     """
 
     def __init__(self, severity: int, depth: int, alpha: float, *, colours: bool) -> None:

@@ -76,38 +76,23 @@ def mutual_neighbours(neighbours: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def nearest_by_ranks(features: Sequence[Tensor], num_neighbours: int) -> Tensor:
-    """The nearest identities by several kinds of features together.
+def join_features(kinds: Sequence[Tensor]) -> Tensor:
+    """Several kinds of features as one in which each counts alike, whatever its scale.
 
-    For every identity, the others are ranked by the distance in each kind; the sum of its ranks
-    orders them, and among equal sums the rank in the first kind. Ranks need no common scale, unlike
-    distances of texts and of images.
+    The squared distance of two rows is the sum over the kinds of their squared distances there,
+    each divided by its mean over all pairs. One kind stays as it is.
 
     Args:
-        features: (I, D) each, one row per identity.
-        num_neighbours: k.
-
-    Returns:
-        (I, min(k, I - 1)) long, nearest first, never the row itself.
+        kinds: (I, D) each, one row per identity.
 
     Raises:
         ValueError: as `nearest_identities`.
     """
-    centered = [_centered(part) for part in features]
-    count = len(centered[0])
-    columns = min(num_neighbours, count - 1)
+    if len(kinds) == 1:
+        return kinds[0]
+    centered = [_centered(part) for part in kinds]
     device = centered[0].device
-    nearest = torch.empty(count, columns, dtype=torch.long, device=device)
-    step = max(1, BLOCK_ENTRIES // count)
-    with torch.autocast(device.type, enabled=False):
-        for start in range(0, count, step):
-            ranks = [_ranks(rows.to(device), start, step) for rows in centered]
-            order = count * sum(ranks[1:], ranks[0]) + ranks[0]  # unique in a row
-            own = torch.arange(len(order), device=device)
-            order[own, own + start] = torch.iinfo(order.dtype).max
-            found = order.topk(columns, largest=False).indices
-            nearest[start : start + step] = found
-    return nearest
+    return torch.cat([part.to(device) / part.norm() for part in centered], dim=1)
 
 
 def _centered(features: Tensor) -> Tensor:
@@ -120,14 +105,6 @@ def _centered(features: Tensor) -> Tensor:
     if not bool(rows.isfinite().all()):
         raise ValueError("features of identities must be finite")
     return rows
-
-
-def _ranks(rows: Tensor, start: int, step: int) -> Tensor:
-    """(B, I) long: the rank of every identity by its distance from those of a block."""
-    distances = torch.addmm(rows.square().sum(1), rows[start : start + step], rows.T, alpha=-2)
-    order = distances.argsort(dim=1, stable=True)
-    places = torch.arange(len(rows), device=rows.device).expand_as(order)
-    return torch.empty_like(order).scatter_(1, order, places)
 
 
 def thirds(batches: Sequence[Batch]) -> tuple[Sequence[Batch], ...]:

@@ -148,7 +148,7 @@ def build_evaluator(
 ) -> Evaluator:
     """An evaluator with protocol and number format of TEST.*."""
     test = cfg.TEST
-    precision = Precision.of(test.AMP, device)
+    precision = Precision.of(test.AMP, device, "TEST.AMP")
     constants = (test.RE_RANKING_K1, test.RE_RANKING_K2, test.RE_RANKING_LAMBDA)
     protocol = Protocol(
         normalize=test.FEAT_NORM,

@@ -12,13 +12,16 @@ from torch.optim import Optimizer
 _BF16_CPU_FLAGS = ("avx512_bf16", "amx_bf16")
 
 
-def choose_precision(mode: str, device: torch.device) -> torch.dtype | None:
+def choose_precision(
+    mode: str, device: torch.device, option: str = "SOLVER.AMP"
+) -> torch.dtype | None:
     """The autocast format of SOLVER.AMP or TEST.AMP; None computes in float32.
 
     Args:
         mode: off | fp16 | bf16 | auto; auto takes bf16 if the device supports it natively, fp16 on
             older GPUs, float32 otherwise.
         device: where the model runs.
+        option: of the mode, for the error message.
 
     Raises:
         ValueError: the device cannot compute in that format.
@@ -29,8 +32,7 @@ def choose_precision(mode: str, device: torch.device) -> torch.dtype | None:
         return None
     if mode == "fp16" and device.type == "cpu":
         raise ValueError(
-            "SOLVER.AMP, TEST.AMP: fp16 needs a GPU, a CPU computes in bf16 or float32; set auto, "
-            "bf16 or off"
+            f"{option}: fp16 needs a GPU, a CPU computes in bf16 or float32; set auto, bf16 or off"
         )
     return torch.float16 if mode == "fp16" else torch.bfloat16
 
@@ -66,9 +68,9 @@ class Precision:
         self._scale = self._scaler.get_scale()
 
     @classmethod
-    def of(cls, mode: str, device: torch.device) -> Precision:
+    def of(cls, mode: str, device: torch.device, option: str = "SOLVER.AMP") -> Precision:
         """The precision of SOLVER.AMP or TEST.AMP on a device; raises as `choose_precision`."""
-        return cls(choose_precision(mode, device), device)
+        return cls(choose_precision(mode, device, option), device)
 
     @property
     def name(self) -> str:

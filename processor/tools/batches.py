@@ -165,7 +165,7 @@ def sample_batches(
     nearest: Sequence[Sequence[int]],
     epoch: int,
 ) -> list[SampledBatch]:
-    """First batches of random P x K, DFGS and GS, as training would draw them in an epoch.
+    """First batches of random P x K, DFGS and GS, as training would draw them over these features.
 
     Args:
         cfg: DATALOADER, SOLVER.STAGE2.IMS_PER_BATCH and SOLVER.SEED count.

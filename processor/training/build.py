@@ -143,7 +143,7 @@ def build_prior_stage(cfg: CfgNode, model: CLIPReID, images: TrainingImages) -> 
         ImagesToLosses(model, losses),
         images.augmented(build_random_sampler(cfg, images.data)),
         images.data,
-        _optimization(cfg, model, losses, timing, shared=cfg.SOLVER.STAGE0.SHARE_OPTIMIZER),
+        _optimization(cfg, model, losses, timing, hands_on=cfg.SOLVER.STAGE0.SHARE_OPTIMIZER),
     )
 
 
@@ -170,7 +170,7 @@ def build_image_stage(
             model,
             losses,
             _stage2_timing(cfg),
-            shared=shared,
+            takes_on=shared,
             epochs_before=prior.MAX_EPOCHS if shared else 0,
         ),
         build_identity_graph(cfg, images.data, sampler, identity_features),
@@ -242,7 +242,8 @@ def _optimization(
     losses: Mapping[str, WeightedLoss],
     timing: StageTiming,
     *,
-    shared: bool,
+    hands_on: bool = False,
+    takes_on: bool = False,
     epochs_before: int = 0,
 ) -> Optimization:
     """How stage 0 and stage 2 update the model and the losses' own parameters."""
@@ -253,7 +254,7 @@ def _optimization(
         if loss.module is not None and any(True for _ in loss.module.parameters())
     ]
     schedule = build_image_schedule(cfg, optimizers[0], epochs_before)
-    return Optimization(optimizers, schedule, timing, shared)
+    return Optimization(optimizers, schedule, timing, hands_on, takes_on)
 
 
 def _stage2_timing(cfg: CfgNode) -> StageTiming:

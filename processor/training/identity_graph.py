@@ -18,9 +18,9 @@ from datasets.samplers import RandomIdentitySampler, nearest_identities
 from datasets.samplers.chunks import indices_by_label
 from datasets.samplers.neighbours import (
     NUM_HITS,
+    join_features,
     mean_hits,
     mutual_neighbours,
-    nearest_by_ranks,
 )
 from model import CLIPReID
 from processor.features import extract_features, mean_by_label
@@ -45,7 +45,7 @@ class IdentityGraph:
     Attributes:
         sampler: the sampler that uses the graph.
         features: epoch -> one or several kinds of (I, D) features, one row per label; several
-            rank the neighbours together.
+            are joined by `join_features`.
         num_neighbours: neighbours per identity in the graph.
         skip: nearest identities excluded from the graph.
         mutual: keep only mutual neighbours.
@@ -74,17 +74,13 @@ class IdentityGraph:
         if self._neighbours is not None and not due:
             return
         started = time.perf_counter()
-        features = self.features(epoch)
+        kinds = self.features(epoch)
         if self.normalize:
-            features = [F.normalize(part) for part in features]
+            kinds = [F.normalize(part) for part in kinds]
+        features = join_features(kinds)
         columns = max(self.num_neighbours + self.skip, NUM_HITS)
-        columns = min(columns, len(features[0]) - 1)
-        found = (
-            nearest_identities(features[0], columns)
-            if len(features) == 1
-            else nearest_by_ranks(features, columns)
-        )
-        nearest = distributed.broadcast(found.cpu())
+        columns = min(columns, len(features) - 1)
+        nearest = distributed.broadcast(nearest_identities(features, columns).cpu())
         neighbours = nearest[:, self.skip :][:, : self.num_neighbours]
         if self.mutual:
             neighbours = mutual_neighbours(neighbours)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from yacs.config import CfgNode
 
 from config.errors import ConfigError
@@ -20,7 +21,6 @@ from datasets.sources import TrainingSet, join_sources
 from processor.evaluation.build import build_evaluator, build_targets
 from processor.evaluation.target import Target
 from processor.runtime import distributed
-from processor.runtime.device import choose_device
 
 logger = logging.getLogger(__name__)
 
@@ -61,11 +61,19 @@ def plan_run(cfg: CfgNode) -> RunPlan:
     targets = build_targets(cfg, data.camera_ranges(), sources)
     if not cfg.DATASETS.TARGETS:
         targets = _with_test_images(targets, labelled=not cfg.DSGL.ENABLED)
-    build_evaluator(cfg, targets, choose_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)).check()
+    _check_targets(cfg, targets)
     notes = check_leakage(sources, [target.splits for target in targets], use_all=use_all)
     targets = add_remarks(targets, notes)
     sampler = build_train_sampler(cfg, data, distributed.size())
     return RunPlan(sources, data, targets, sampler)
+
+
+def _check_targets(cfg: CfgNode, targets: list[Target]) -> None:
+    """Raise as `Evaluator.check`; a plan can be made on a machine without the run's device."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.TEST.AMP = "off"
+    build_evaluator(cfg, targets, torch.device("cpu")).check()
 
 
 def _with_test_images(targets: Sequence[Target], *, labelled: bool) -> list[Target]:

@@ -55,13 +55,15 @@ class Optimization:
         optimizers: stepped after every batch; the first one's "weights" rate is logged.
         schedule: sets the first optimizer's rates for an epoch.
         timing: epochs and periods.
-        shared: the first optimizer starts from the state of the stage before that shared it.
+        hands_on: a later stage goes on with the first optimizer's state.
+        takes_on: the first optimizer starts from the state that an earlier stage handed on.
     """
 
     optimizers: list[Optimizer]
     schedule: Schedule
     timing: StageTiming
-    shared: bool = False
+    hands_on: bool = False
+    takes_on: bool = False
 
 
 class Stage(Protocol):

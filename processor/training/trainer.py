@@ -57,7 +57,7 @@ class Trainer:
     evaluate: Callable[[], EvaluationReport] | None
     report: EvaluationReport | None = None
     image_hashes: Tensor | None = None
-    _shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    _handed_on: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
     _table: EpochTable = field(default_factory=lambda: EpochTable(0), init=False, repr=False)
 
     def evaluate_before_training(self) -> None:
@@ -88,7 +88,7 @@ class Trainer:
                 f"SOLVER.RESUME: the run stopped in stage {reached}; these options have only the "
                 f"stages {', '.join(map(str, names))}"
             )
-        self._shared = state.get("shared", {})
+        self._handed_on = state.get("handed_on", {})
         for planned in stages[names.index(reached) :]:
             seed_everything(self.seed, f"stage {planned.name}")  # for the class centers
             stage = planned.build()
@@ -109,9 +109,8 @@ class Trainer:
         """
         self._table = EpochTable(stage.optimization.timing.num_epochs)
         first_epoch, meters, random_numbers = 1, EpochMeters(), None
-        if resume is None and stage.optimization.shared and self._shared:
-            _load_optimizers(stage.optimization.optimizers[:1], [self._shared])
-            self._shared = {}
+        if resume is None and stage.optimization.takes_on:
+            self._take_on(stage)
         if resume is not None:
             self._restore(stage, resume)
             first_epoch = resume["epoch"]
@@ -141,8 +140,17 @@ class Trainer:
             self._save_last(stage, epoch, {"finished": True, "record": record})
             self._close_epoch(stage, epoch, record)
             meters, random_numbers = EpochMeters(), None
-        if stage.optimization.shared:
-            self._shared = stage.optimization.optimizers[0].state_dict()
+        if stage.optimization.hands_on:
+            self._handed_on = stage.optimization.optimizers[0].state_dict()
+
+    def _take_on(self, stage: Stage) -> None:
+        if not self._handed_on:
+            raise ConfigError(
+                "SOLVER.STAGE0.SHARE_OPTIMIZER: the run's stage 0 has not kept its optimizer's "
+                "state; set it False, or train in another OUTPUT_DIR"
+            )
+        _load_optimizers(stage.optimization.optimizers[:1], [self._handed_on])
+        self._handed_on = {}
 
     def _stop(self, stage: Stage, epoch: int, meters: EpochMeters) -> None:
         self._save_last(stage, epoch, {"finished": False, "meters": meters.state_dict()})
@@ -170,7 +178,7 @@ class Trainer:
             "scaler": self.precision.state_dict(),
             "random": random_state(),
             "extra": stage.extra_state(),
-            "shared": self._shared,
+            "handed_on": self._handed_on,
             **({} if self.image_hashes is None else {"image_hashes": self.image_hashes}),
             **progress,
         }

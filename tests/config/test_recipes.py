@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from config import load_cfg
-from config.options import lookup
+from config.defaults import default_cfg
+from config.options import flatten, lookup
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yml"))
@@ -65,6 +66,14 @@ def test_every_recipe_is_shipped():
 
 def assert_options(cfg, expected):
     assert {key: lookup(cfg, key) for key in expected} == expected
+
+
+def assert_others_are_defaults(cfg, listed):
+    """Every option that is not listed, alone or by its section, has its default."""
+    own = {"DATASETS.NAMES", "OUTPUT_DIR"}
+    default = dict(flatten(default_cfg()))
+    changed = {name for name, value in flatten(cfg) if value != default[name]} - own
+    assert {x for x in changed if not any(f"{x}.".startswith(f"{y}.") for y in listed)} == set()
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -220,12 +229,21 @@ def test_clip_dfgs_recipe_is_the_released_one(variant):
         "SOLVER.STAGE2.GAMMA": 0.1,
         "SOLVER.STAGE2.STEPS": (30, 50),
         "SOLVER.STAGE2.EVAL_PERIOD": 20,
+        "SOLVER.STAGE1.CHECKPOINT_PERIOD": 120,
+        "SOLVER.STAGE1.LOG_PERIOD": 50,
+        "SOLVER.STAGE2.CHECKPOINT_PERIOD": 60,
+        "SOLVER.STAGE2.LOG_PERIOD": 50,
+        "SOLVER.AMP": "auto",
+        "TEST.AMP": "off",
+        "TEST.IMS_PER_BATCH": 128,
         "TEST.RE_RANKING": False,
         "TEST.IGNORE_SAME_CAMERA": True,
         "TEST.NECK_FEAT": "before",
         "TEST.FEAT_NORM": False,
     }
-    assert_options(load_cfg(f"configs/person/vit_dfgs_{variant}.yml"), expected)
+    cfg = load_cfg(f"configs/person/vit_dfgs_{variant}.yml")
+    assert_options(cfg, expected)
+    assert_others_are_defaults(cfg, expected)
 
 
 # backbone, pooling, data set, eps, images per cluster, prototypes of the memory loss
@@ -288,10 +306,16 @@ def test_dsgl_recipe_has_the_published_options(name):
         "DSGL.TAU_DIS": 0.5,
         "DSGL.TAU_KL_POS": 0.8,
         "DSGL.TAU_KL_NEG": 0.1,
+        "DSGL.HARD_WEIGHT": 0.5,
+        "DATALOADER.NUM_WORKERS": 4,
         "TEST.NECK_FEAT": "after",
         "TEST.IGNORE_SAME_CAMERA": True,
+        "TEST.FEAT_NORM": True,
+        "TEST.RE_RANKING": False,
     }
-    assert_options(load_cfg(f"configs/dsgl/{name}.yml"), expected)
+    cfg = load_cfg(f"configs/dsgl/{name}.yml")
+    assert_options(cfg, expected)
+    assert_others_are_defaults(cfg, {*expected, "SOLVER.STAGE2", "DSGL.STEP_SIZE"})
 
 
 @pytest.mark.parametrize("name", DSGL)

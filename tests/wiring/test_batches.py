@@ -174,6 +174,15 @@ CLUSTERS = {"INPUT.CACHE": "ram", "DSGL.ENABLED": True, "SOLVER.STAGE2.MAX_EPOCH
     [
         # A graph reads 14 of 56 images.
         (GRAPH, True),
+        (
+            {
+                **GRAPH,
+                "MODEL.TEXT_TOWER": True,
+                "SOLVER.STAGE1.WEIGHT": "some.pth",
+                "DATALOADER.DFGS.FEATURES": "both",
+            },
+            True,
+        ),
         ({**GRAPH, "DATALOADER.SAMPLER": "softmax_triplet"}, False),
         ({**GRAPH, "SOLVER.STAGE2.MAX_EPOCHS": 4}, False),
         ({**GRAPH, "SOLVER.STAGE2.MAX_EPOCHS": 4, "MODEL.TEXT_TOWER": True}, True),

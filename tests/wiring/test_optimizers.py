@@ -228,10 +228,12 @@ def test_stage_2_goes_on_from_stage_0_only_if_they_share_the_optimizer(
     cfg = configure(STAGE2, {"SOLVER.STAGE0.MAX_EPOCHS": 6}, options)
     model, images = model_of(cfg), images_of(cfg)
     stage = build_image_stage(cfg, model, images, Plan(), float32)
-    assert stage.optimization.shared == shared
+    assert stage.optimization.takes_on == shared
+    assert not stage.optimization.hands_on
     rates = rates_of(stage.optimization.schedule, stage.optimization.optimizers[0], 12)
     factors = factors_slowly((9, 15))[first - 1 : first + 11]
     assert [rate[0] for rate in rates] == pytest.approx([0.25 * factor for factor in factors])
     if not cfg.SOLVER.STAGE1.WEIGHT:
         prior = build_prior_stage(cfg, model, images)
-        assert prior.optimization.shared == shared
+        assert prior.optimization.hands_on == shared
+        assert not prior.optimization.takes_on

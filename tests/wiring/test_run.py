@@ -3,16 +3,19 @@
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from config import ConfigError
 from processor import experiment
 from processor.checkpoints.load import open_model
 from processor.evaluation import build as evaluation_build
-from processor.evaluation.build import prepare_evaluation
+from processor.evaluation.build import open_evaluation, prepare_evaluation
+from processor.training import build as training_build
 from processor.training.trainer import Trainer
 
 RUN = {
@@ -30,6 +33,14 @@ RUN = {
     "TEST.BEFORE_TRAINING": True,
     "TEST.NECK_FEAT": "before",
 }
+
+
+class StoppedError(Exception):
+    """Ends a run where a test has seen enough."""
+
+
+def stop(*arguments, **named):
+    raise StoppedError(arguments, named)
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +182,32 @@ def test_seed_of_the_model_and_of_the_epochs(cfg_of, tmp_path, monkeypatch):
     assert not torch.equal(weights[0], weights[2])
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_optimizer_of_stage_0_goes_on_in_stage_2(cfg_of, tmp_path, shared):
+    options = {
+        "MODEL.TEXT_TOWER": False,
+        "SOLVER.STAGE0.MAX_EPOCHS": 2,
+        "SOLVER.STAGE0.SHARE_OPTIMIZER": shared,
+    }
+    experiment.train(cfg_of(tmp_path, SHORT, options))
+    state = torch.load(tmp_path / "last.pth", weights_only=True)["training"]["optimizers"][0]
+    batches = [line["batches"] for line in metrics_of(tmp_path)]
+    steps = {int(moments["step"]) for moments in state["state"].values()}
+    assert max(steps) == (sum(batches) if shared else batches[-1])
+
+
+def test_optimizer_that_stage_0_has_not_kept_is_missed(cfg_of, tmp_path, monkeypatch):
+    """Stage 2 would go on with its schedule, but from another state."""
+    three = {"SOLVER.STAGE0.MAX_EPOCHS": 1, "SOLVER.STAGE1.MAX_EPOCHS": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr(training_build, "build_image_stage", stop)
+        with pytest.raises(StoppedError):
+            experiment.train(cfg_of(tmp_path, SHORT, three))
+    late = {"SOLVER.STAGE0.SHARE_OPTIMIZER": True, "SOLVER.RESUME": "auto"}
+    with pytest.raises(ConfigError, match=r"SOLVER\.STAGE0\.SHARE_OPTIMIZER: the run's stage 0"):
+        experiment.train(cfg_of(tmp_path, SHORT, three, late))
+
+
 def test_number_format_changes_the_losses(cfg_of, tmp_path):
     losses = []
     for mode in ("off", "bf16"):
@@ -191,15 +228,43 @@ def test_run_starts_from_learned_prompts(cfg_of, finished, tmp_path):
     assert torch.equal(weights_of(tmp_path / "output")[name], stored)
 
 
+# -------------------------------------------------------------------------------------------- data
+
+
+def test_data_sets_protocol_and_plugins_of_a_run(cfg_of, table, tmp_path):
+    """Sources below ROOT_DIR, with all their images; another target; a plug-in."""
+    (tmp_path / "sources").mkdir()
+    shutil.copy(table, tmp_path / "sources" / "own.csv")
+    lines = ["path,pid,camid,split"]
+    for i in range(8):
+        Image.new("RGB", (20, 40), (30 * i, 200, 90)).save(tmp_path / f"{i}.png")
+        lines.append(
+            f"{tmp_path / f'{i}.png'},new{i // 4},{i % 2},{'query' if i % 4 else 'gallery'}"
+        )
+    (tmp_path / "target.csv").write_text("\n".join(lines))
+    (tmp_path / "plugin.py").write_text('"""Nothing."""\n')
+    options = {
+        "DATASETS.ROOT_DIR": str(tmp_path / "sources"),
+        "DATASETS.NAMES": "own.csv",
+        "DATASETS.TARGETS": str(tmp_path / "target.csv"),
+        "DATASETS.USE_ALL": True,
+        "DATASETS.PROTOCOL": "P7",
+        "PLUGINS": str(tmp_path / "plugin.py"),
+    }
+    output = tmp_path / "output"
+    experiment.train(cfg_of(output, SHORT, {"MODEL.TEXT_TOWER": False}, options))
+    results = json.loads((output / "results.json").read_text())
+    assert list(results["targets"]) == ["target"]
+    assert results["training"] == {"sources": ["own"], "use_all": True}
+    assert results["published_protocol"] == "P7"
+    assert "all images of own: 56 images of 14 identities" in (output / "log.txt").read_text()
+    record = json.loads((output / "run.json").read_text())
+    assert [Path(plugin["path"]).name for plugin in record["plugins"]] == ["plugin.py"]
+    opened = open_evaluation(str(output / "last.pth"), [], [])
+    assert [target.name for target in opened.evaluator.targets] == ["target"]
+
+
 # ------------------------------------------------------------------------------------------ resume
-
-
-class StoppedError(Exception):
-    """Ends a run where a test has seen enough."""
-
-
-def stop(*arguments, **named):
-    raise StoppedError(arguments, named)
 
 
 @pytest.mark.parametrize("wanted", ["auto", "path", ""])

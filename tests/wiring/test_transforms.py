@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -15,6 +16,7 @@ from datasets.images.build import (
     build_level_normalization,
     build_level_transform,
 )
+from datasets.images.device_augmentation import Changes
 from datasets.images.transforms import Augmentation
 
 MEAN, STD = [0.4, 0.3, 0.2], [0.5, 0.6, 0.7]
@@ -180,10 +182,27 @@ def test_images_without_augmentation(
 
 def test_augmentation_on_the_device(configure, images_of):
     options = {"INPUT.PROB": 0.3, "INPUT.PADDING": 6, "INPUT.RE_PROB": 0.7}
-    cfg = configure(INPUT, options, {"INPUT.CACHE": "device"})
+    erasing = {"INPUT.RE_AREA": [0.1, 0.2], "INPUT.RE_FILL": "mean"}
+    cfg = configure(INPUT, options, erasing, {"INPUT.CACHE": "device"})
     found = images_of(cfg).transforms.augment_batch
     assert found.size == (48, 40)
-    assert found.augmentation == Augmentation(flip=0.3, padding=6, erasing=0.7)
+    assert found.augmentation == Augmentation(
+        flip=0.3,
+        padding=6,
+        erasing=0.7,
+        erased_area=(0.1, 0.2),
+        erased_fill=tuple(cfg.INPUT.PIXEL_MEAN),
+    )
+    changes = Changes(*found.draw(np.arange(300)))
+    shares = changes.erased_height * changes.erased_width / (48 * 40)
+    erased = shares[shares > 0]
+    assert 0.6 * 300 < len(erased) < 0.8 * 300
+    assert 0.09 < erased.min() < 0.11
+    assert 0.19 < erased.max() < 0.21
     levels = torch.full((1, 48, 40, 3), 51, dtype=torch.uint8)
+    on_device = Changes(*map(torch.tensor, changes))
+    batch = found(levels, torch.zeros(300, dtype=torch.long), on_device)
+    fill = torch.tensor(cfg.INPUT.PIXEL_MEAN)[:, None, None]
+    assert (batch == fill).all(1).sum((1, 2)).tolist() == (shares * 48 * 40).round().tolist()
     expected = FIXED(torch.full((3, 48, 40), 0.2))
     torch.testing.assert_close(found.normalize(levels)[0], expected)

@@ -1,7 +1,5 @@
 """The graph of look-alike identities, against slow references."""
 
-import math
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,10 +7,10 @@ from hypothesis import strategies as st
 
 from datasets.samplers import nearest_identities, neighbours
 from datasets.samplers.neighbours import (
+    join_features,
     longest_stretch,
     mean_hits,
     mutual_neighbours,
-    nearest_by_ranks,
     thirds,
 )
 
@@ -87,24 +85,18 @@ def test_hits_match_a_hand_worked_case():
     assert mean_hits([], [[1]]) == 0
 
 
-@pytest.mark.parametrize("block", [1, 70, 10_000])
-def test_nearest_by_ranks_against_a_loop(monkeypatch, block):
-    monkeypatch.setattr(neighbours, "BLOCK_ENTRIES", block)
+def test_joined_features_add_the_relative_distances():
+    """Whatever the scales of the kinds, and wherever they are."""
     generator = torch.Generator().manual_seed(0)
-    texts = torch.randn(23, 5, generator=generator)
-    images = 1000 * torch.randn(23, 3, generator=generator)  # no common scale
-    expected = []
-    for i in range(23):
-        places = []
-        for part in (texts, images):
-            order = sorted(range(23), key=lambda j: math.dist(part[i], part[j]))
-            places.append({j: place for place, j in enumerate(order)})
-        others = [j for j in range(23) if j != i]
-        others.sort(key=lambda j: (places[0][j] + places[1][j], places[0][j]))
-        expected.append(others[:6])
-    assert nearest_by_ranks([texts, images], 6).tolist() == expected
-    assert nearest_by_ranks([texts], 6).tolist() == nearest_identities(texts, 6).tolist()
-    assert nearest_by_ranks([texts[:3], images[:3]], 6).shape == (3, 2)
+    texts = torch.randn(23, 5, generator=generator).double() + 7
+    images = 1000 * torch.randn(23, 3, generator=generator).double()
+    joined = join_features([texts, images])
+    squares = [torch.cdist(part, part).square() for part in (texts, images, joined.double())]
+    expected = squares[0] / squares[0].mean() + squares[1] / squares[1].mean()
+    torch.testing.assert_close(squares[2] / squares[2].mean(), expected / 2, rtol=1e-4, atol=1e-5)
+    assert join_features([texts]) is texts
+    with pytest.raises(ValueError, match="features of identities must be finite"):
+        join_features([texts, images.log()])
 
 
 def test_thirds_and_stretches_by_hand():
