@@ -53,7 +53,8 @@ _C.INPUT.PROB = 0.5  # probability of a horizontal flip
 _C.INPUT.PADDING = 10  # black pixels added on every side before the random crop
 _C.INPUT.RE_PROB = 0.5  # probability of random erasing
 _C.INPUT.RE_AREA = [0.02, 1 / 3]  # smallest and largest erased share of the image
-_C.INPUT.RE_FILL = "noise"  # what erases: noise = N(0, 1) | mean = PIXEL_MEAN, when normalized
+_C.INPUT.RE_FILL = "noise"  # erases a normalized image with: noise = N(0, 1) | mean = the
+# numbers of PIXEL_MEAN, as published in DSGL
 _C.INPUT.GRAYSCALE_PROB = 0.0  # probability of a grayscale image
 _C.INPUT.JITTER_PROB = 0.0  # probability of colour jitter
 _C.INPUT.JITTER = [0.15, 0.1, 0.05, 0.05]  # its brightness, contrast, saturation, hue
@@ -89,7 +90,7 @@ _C.DATALOADER.DFGS.NUM_NEIGHBOURS = 10  # k, neighbours per identity
 _C.DATALOADER.DFGS.SKIP = 0  # m, nearest identities left out of the graph
 _C.DATALOADER.DFGS.WALK = "depth_first"  # depth_first = as in the paper | balanced = hard batches
 # to the epoch's end | greedy = hardest first
-_C.DATALOADER.DFGS.SHUFFLE = True  # visit neighbours in random order, not nearest first
+_C.DATALOADER.DFGS.SHUFFLE = True  # depth_first: neighbours in random order, not nearest first
 _C.DATALOADER.DFGS.MUTUAL = False  # True = link only identities that are each other's neighbours
 _C.DATALOADER.DFGS.MAX_VISITS = 0  # most visits of an identity per epoch; 0 = all its images
 _C.DATALOADER.DFGS.ROTATE_DOMAINS = False  # True = restarts take the data sets in turn

@@ -164,9 +164,9 @@ def people(name: str) -> str:
     return (BENCHMARKS[name].people if name in BENCHMARKS else "") or family(name)
 
 
-def share_training_split(name: str) -> bool:
-    """Whether all data sets of the family have the same training split."""
-    return name in BENCHMARKS and BENCHMARKS[name].one_training_split
+def trains_apart_from_tests(name: str) -> bool:
+    """Whether its training identities are in no test split of the family."""
+    return name in BENCHMARKS and BENCHMARKS[name].trains_apart_from_tests
 
 
 def prompt_noun(names: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from datasets.checks.equal_files import FileMemory, equal_files
 from datasets.records import DataSplits
-from datasets.registry import family, people, share_training_split
+from datasets.registry import family, people, trains_apart_from_tests
 from datasets.sources import number_test_images, training_images
 
 logger = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ def note_same_people(
         source = trained.get(people(name))
         if source == name and shared_identities(splits[0], splits, use_all=False):
             notes[name] = "trained on its first split, which has test identities of other splits"
-        elif source not in (None, name) and not share_training_split(name):
+        elif source not in (None, name) and not trains_apart_from_tests(name):
             notes[name] = f"trained on {source}, which shows the same identities"
         if name in notes:
             logger.warning(

@@ -35,7 +35,7 @@ class Benchmark:
         family: registry name of the data set whose identities it shows; empty = its own name.
         people: registry name of a data set that shows some of the same people under other numbers;
             empty = its family.
-        one_training_split: all data sets of the family have the same training split.
+        trains_apart_from_tests: its training identities are in no test split of the family.
         noun: the word for an identity in prompts.
         sizes: published sizes.
         deviations: (field of `PublishedSizes`, size found) -> likely reason.
@@ -45,7 +45,7 @@ class Benchmark:
     num_splits: int = 1
     family: str = ""
     people: str = ""
-    one_training_split: bool = False
+    trains_apart_from_tests: bool = False
     noun: str = "person"
     sizes: PublishedSizes = field(default_factory=PublishedSizes)
     deviations: Mapping[tuple[str, int], str] = field(default_factory=dict)

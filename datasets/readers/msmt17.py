@@ -155,7 +155,7 @@ def _parse_camera(image: str, list_file: Path) -> int:
 
 BENCHMARK = Benchmark(
     read_msmt17,
-    one_training_split=True,
+    trains_apart_from_tests=True,
     sizes=PublishedSizes(
         train_ids=(1_041,),
         train_images=(32_621,),
@@ -172,6 +172,6 @@ BENCHMARK = Benchmark(
 TRAIN_ONLY = Benchmark(
     read_msmt17_train,
     family="msmt17",
-    one_training_split=True,
+    trains_apart_from_tests=True,
     sizes=replace(BENCHMARK.sizes, train_images=(30_248,)),
 )

@@ -77,7 +77,7 @@ def _describe(size: int, query_images: int) -> Benchmark:
         partial(read_vehicleid, size=size),
         NUM_TRIALS,
         family="VehicleID",
-        one_training_split=True,
+        trains_apart_from_tests=True,
         noun="vehicle",
         sizes=PublishedSizes(
             train_ids=(13_164,),

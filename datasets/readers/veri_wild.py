@@ -83,7 +83,7 @@ def _describe(size: int) -> Benchmark:
     return Benchmark(
         partial(read_veri_wild, size=size),
         family="veri_wild",
-        one_training_split=True,
+        trains_apart_from_tests=True,
         noun="person",  # as CLIP-ReID, which knows VeRi-776 and VehicleID only
         sizes=PublishedSizes(train_ids=(30_671,), train_images=(277_797,), query_ids=(size,)),
     )

@@ -31,7 +31,8 @@ def register_sampler(
         name: in DATALOADER.SAMPLER.
         make: `TrainingSet` and `SamplerOptions` -> an `EpochPlanner`.
         p_x_k: see `SamplerKind`, as for `graph` and `full_rows`.
-        graph: "text" or "image"; the sampler then has `set_graph` like `DepthFirstGraphSampler`.
+        graph: "text", "image" or "both"; the sampler then has `set_graph` like
+            `DepthFirstGraphSampler`.
         full_rows: the graph must be complete.
 
     Raises:

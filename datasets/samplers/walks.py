@@ -9,7 +9,8 @@ from random import Random
 
 from datasets.samplers.visits import VisitsLeft
 
-# A larger value makes the last third of an epoch harder than the first, at fewer hits in all.
+# Weight of the company that an identity could still find later, in the balanced walk; chosen with
+# benchmarks/dfgs.py. A larger one makes the last third of an epoch harder, at fewer hits in all.
 SCARCITY = 0.25
 
 
@@ -103,11 +104,11 @@ def greedy_walk(
     full; ties go to the identity with the most chunks left, so none is left over. Links inside a
     batch are hits: this walk maximizes them directly, a depth-first walk only indirectly.
 
-    Both use up the dense parts of the graph first. With `scarcity`, what an identity could still
-    find in later batches counts against it: it is worth `links - scarcity * offered / own`, where
-    `own` are its chunks left and `offered` those of all identities that it is linked to, twice
-    where the link has both directions. So identities that would soon be alone are taken in time,
-    and those that fit many batches are spared for the end of the epoch.
+    Both walks use up the dense parts of the graph first. With `scarcity`, what an identity could
+    still find in later batches counts against it: it is worth `links - scarcity * offered / own`,
+    where `own` are its chunks left and `offered` those of all identities that it is linked to,
+    twice where the link has both directions. So identities that would soon be alone are taken in
+    time, and those that fit many batches are spared for the end of the epoch.
 
     Args:
         neighbours: look-alikes of every label.

@@ -12,7 +12,7 @@ from datasets.registry import (
     locate,
     num_splits,
     prompt_noun,
-    share_training_split,
+    trains_apart_from_tests,
 )
 from datasets.synthetic import render
 from model import build
@@ -61,15 +61,15 @@ def test_families_are_registered_names():
 
 
 def test_families_with_one_training_split():
-    assert {family(name) for name in BENCHMARKS if share_training_split(name)} == {
+    assert {family(name) for name in BENCHMARKS if trains_apart_from_tests(name)} == {
         "VehicleID",
         "msmt17",
         "veri_wild",
     }
-    assert share_training_split("VehicleID_2400")
-    assert share_training_split("veri_wild")
-    assert not share_training_split("cuhk03_labeled")
-    assert not share_training_split("cows")
+    assert trains_apart_from_tests("VehicleID_2400")
+    assert trains_apart_from_tests("veri_wild")
+    assert not trains_apart_from_tests("cuhk03_labeled")
+    assert not trains_apart_from_tests("cows")
 
 
 @pytest.mark.parametrize("name", [*BENCHMARKS, "cows"])

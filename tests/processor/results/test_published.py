@@ -156,7 +156,7 @@ def test_number_of_results():
         "single source msmt17": 27,
         "single source dukemtmc": 18,
         "single source cuhk03": 6,
-        "single source randperson": 2,
+        "single source randperson": 5,
         "leave-one-out": 41,
         "supervised": 6,
     }
