@@ -8,7 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from loss import ClusteredBatch, ClusterMemory, DSGLLosses, InstanceBank
+from loss import (
+    ClusteredBatch,
+    ClusterMemory,
+    DSGLLosses,
+    InstanceBank,
+    relative_entropy_loss,
+)
 from loss.build import build_cluster_memory, build_dsgl_losses
 
 C, D, N, B = 120, 8, 480, 8
@@ -189,6 +195,24 @@ def test_published_form_updates_the_bank_between_its_passes(configure, features,
         before = bank.features.clone()
         losses(features, unit(B, D, seed=4), batch, memory, bank)
         assert torch.equal(before, bank.features) != faithful
+
+
+def test_published_form_of_the_relative_entropy(configure, features, batch, bank):
+    """After the passes of the disentangled loss, which move the bank."""
+    cfg = configure(DSGL, EVERY)
+    losses, memory = build_dsgl_losses(cfg), build_cluster_memory(cfg, unit(C, D, seed=3))
+    again = InstanceBank(bank.features.clone(), *labels_of_the_bank())
+    partners = unit(B, D, seed=4)
+    found = losses(features, partners, batch, memory, bank)["relative_entropy"]
+    for _ in range(2):
+        again.update(batch.indices, features)
+    given = (features, partners, batch.labels, batch.irrelevant, again, memory.mean)
+    expected, other = (
+        relative_entropy_loss(*given, 0.11, 0.65, 0.23, faithful=faithful, detach=True)
+        for faithful in (True, False)
+    )
+    assert found == approx(1.9 * expected.item())
+    assert abs(expected - other) > 1e-4
 
 
 # ----------------------------------------------------------------------------------------- memory

@@ -80,7 +80,7 @@ def test_image_features_are_the_eval_mode_final_and_projected(
     cfg = configure(
         DFGS_IMAGE,
         {"MODEL.NAME": architectures[name], "DATALOADER.DFGS.IMAGES_PER_ID": per_identity},
-        {"MODEL.SIE_CAMERA": name == "vit"},
+        {"MODEL.SIE_CAMERA": name == "vit", "MODEL.SIE_VIEW": name == "vit"},
     )
     features, model, read = features_of(cfg)
     model.train()

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from loss import LossInputs, compute_losses
 from loss.build import build_image_losses
+from loss.extra import EXTRA_LOSSES, ExtraLoss, LossOptions
 from processor.training.build import build_image_stage, build_prior_stage
 from processor.training.image_stage import all_text_features
 
@@ -145,6 +146,20 @@ def test_extra_losses(losses_of, batch):
         ]
         terms.append(-torch.stack(mine).mean())
     assert found == approx(0.75 * torch.stack(terms).mean().item())
+
+
+def test_factories_of_extra_losses_know_the_sizes_and_the_users_options(configure, monkeypatch):
+    made = []
+
+    def make(options):
+        made.append(options)
+        return lambda features, _: features.sum()
+
+    monkeypatch.setitem(EXTRA_LOSSES, "own", ExtraLoss(make, factory=True))
+    cfg = configure({"MODEL.EXTRA_LOSSES": ("own", 0.5), "USER.OWN.SIZE": 3})
+    losses = build_image_losses(cfg, 11, 48, with_text=True, joint_width=24)
+    assert losses["own"].weight == 0.5
+    assert made == [LossOptions(11, 48, 24, {"OWN": {"SIZE": 3}})]
 
 
 # ----------------------------------------------------------------------------------- in the stages

@@ -14,9 +14,11 @@ from datasets.samplers import (
     RandomIdentitySampler,
     ShuffledSampler,
     WalkOptions,
+    dfgs,
 )
 from datasets.samplers.build import build_random_sampler, build_train_sampler, needs_partners
 from datasets.samplers.options import PassOptions
+from datasets.samplers.walks import SCARCITY
 from datasets.sources import TrainingSet
 
 SHAPE = {
@@ -294,6 +296,25 @@ def test_greedy_batches_have_the_most_links(configure):
         plans.append([set(map(frozenset, identities_of(sampler, data, e))) for e in range(1, 7)])
     assert all(plan == cliques for plan in plans[0])
     assert not all(plan == cliques for plan in plans[1])
+
+
+@pytest.mark.parametrize(("walk", "scarcity"), [("greedy", 0.0), ("balanced", SCARCITY)])
+def test_scarcity_of_a_walk(configure, monkeypatch, walk, scarcity):
+    """Identities that would soon be alone are taken in time by the balanced walk only."""
+    seen = []
+    original = dfgs.greedy_walk
+
+    def watch(*arguments, **options):
+        seen.append(options["scarcity"])
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(dfgs, "greedy_walk", watch)
+    data = training_set(12, 2)
+    sampler = dfgs_of(configure, data, 4, WALK=walk)
+    sampler.set_graph(torch.tensor([[(i + 1) % 12, (i + 2) % 12] for i in range(12)]))
+    assert identities_of(sampler, data, 1)
+    assert seen
+    assert set(seen) == {scarcity}
 
 
 # ---------------------------------------------------------------------------------- from clusters

@@ -230,7 +230,12 @@ def test_max_visits_limits_batches_per_identity():
         beyond = sum(max(count - 2, 0) for count in visits.values())
         assert beyond < 4  # to fill one batch
         assert {labels[i] for batch in batches for i in batch} == set(range(10))
-        drawn |= {i for batch in sampler for i in batch}
+        own = [i for batch in sampler for i in batch]
+        stats = sampler.stats
+        assert stats["image_coverage"] == len(set(own)) / len(labels)
+        assert stats["dropped_images"] == len(labels) - len(set(own)) > 0
+        assert stats["repeated_images"] == len(own) - len(set(own))
+        drawn |= set(own)
     assert drawn == set(range(len(labels)))  # other images in other epochs
 
 
