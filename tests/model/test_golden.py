@@ -28,7 +28,7 @@ def images(arrays):
 
 
 def assert_near(found, expected, tolerance=1e-4):
-    torch.testing.assert_close(found.detach(), expected, rtol=0, atol=tolerance)
+    torch.testing.assert_close(found.detach().double(), expected.double(), rtol=0, atol=tolerance)
 
 
 # images
@@ -113,10 +113,15 @@ def test_context_gradient_equals_the_originals(tiny_reid, arrays):
 
 @pytest.fixture(scope="module")
 def trained_once(built_tiny_reid, images):
-    model = copy.deepcopy(built_tiny_reid).train()
-    output = model(images)
+    """Computed in float64, so that the machine's rounding does not count.
+
+    The recorded arrays are float32. Batch norms over six images amplify their rounding: a gradient
+    of up to 13 is off by 3e-4.
+    """
+    model = copy.deepcopy(built_tiny_reid).double().train()
+    output = model(images.double())
     loss = sum(
-        (score * torch.linspace(-1, 1, score.numel()).reshape(score.shape)).sum()
+        (score * torch.linspace(-1, 1, score.numel()).double().reshape(score.shape)).sum()
         for score in output.logits
     )
     loss = loss + sum(feature.square().mean() for feature in output.features)
@@ -142,7 +147,9 @@ def test_training_gradients_equal_the_originals(trained_once, arrays):
     names = [key.removeprefix("train/grad/") for key in arrays if key.startswith("train/grad/")]
     assert len(names) == 6
     for name in names:
-        assert_near(parameters[name].grad, arrays[f"train/grad/{name}"])
+        expected = arrays[f"train/grad/{name}"]
+        difference = (parameters[name].grad - expected).abs().max()
+        assert difference < 5e-5 * expected.abs().max(), name
 
 
 def test_gradient_norms_equal_the_originals(trained_once, golden):
@@ -157,7 +164,7 @@ def test_gradient_norms_equal_the_originals(trained_once, golden):
     assert {name for name, norm in found.items() if norm is None} == without
     names = sorted(expected.keys() - without)
     np.testing.assert_allclose(
-        [found[name] for name in names], [expected[name] for name in names], rtol=0, atol=1e-4
+        [found[name] for name in names], [expected[name] for name in names], rtol=1e-5, atol=1e-5
     )
 
 

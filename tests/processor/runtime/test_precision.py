@@ -37,8 +37,12 @@ def test_precision_follows_mode_and_device(mode, device, expected):
 
 
 def test_fp16_on_a_cpu_is_refused():
-    with pytest.raises(ValueError, match=r"TEST\.AMP: fp16 needs a GPU, .* set auto, bf16 or off"):
+    with pytest.raises(
+        ValueError, match=r"SOLVER\.AMP: fp16 needs a GPU, .* set auto, bf16 or off"
+    ):
         choose_precision("fp16", CPU)
+    with pytest.raises(ValueError, match=r"TEST\.AMP: fp16 needs a GPU"):
+        choose_precision("fp16", CPU, "TEST.AMP")
 
 
 @pytest.mark.parametrize(
