@@ -103,6 +103,8 @@ _C.SOLVER = CfgNode()
 _C.SOLVER.SEED = 1234  # seeds weights, sampling and augmentation
 _C.SOLVER.DETERMINISTIC = False  # True = deterministic, slower GPU kernels; a CPU always is
 _C.SOLVER.MARGIN = 0.3  # margin of the triplet loss
+_C.SOLVER.EMA = 0.0  # averaged weights of stage 2 or DSGL, evaluated beside the others: decay per
+# step, e.g. 0.99; 0 = none
 _C.SOLVER.AMP = "auto"  # auto | off | fp16 | bf16; losses and distances are always float32
 _C.SOLVER.RESUME_CHANGED_DATA = False  # True = resume although training images have changed
 _C.SOLVER.RESUME = ""  # auto = resume OUTPUT_DIR/last.pth if it exists | path | empty = start
@@ -183,6 +185,7 @@ _C.DSGL.FAITHFUL = False  # True = as published, where results depend on the ord
 # ------------------------------------------------------------------------------------ evaluation
 _C.TEST = CfgNode()
 _C.TEST.WEIGHT = ""  # checkpoint to evaluate
+_C.TEST.EMA = False  # True = a checkpoint's averaged weights (SOLVER.EMA)
 _C.TEST.IMS_PER_BATCH = 128  # images per batch
 _C.TEST.AMP = "off"  # number format of evaluation features: off = float32 | auto | fp16 | bf16
 _C.TEST.NECK_FEAT = "after"  # retrieval features before | after the BNNecks

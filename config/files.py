@@ -219,14 +219,14 @@ def read_value(text: str, source: str) -> Any:
         raise ConfigError(f"{source} is not a YAML value: {error}") from error
 
 
-def find_model_config(name: str, files: Sequence[str]) -> str:
-    """The path of a JSON model config that may lie next to a YAML file; any other name unchanged.
+def find_beside(name: str, files: Sequence[str]) -> str:
+    """The path of a file that may lie next to a YAML file; a name that is none unchanged.
 
     Args:
-        name: MODEL.NAME as written.
-        files: YAML files whose folders are searched, in order.
+        name: as written: a model config in JSON, or weights.
+        files: YAML files whose folders are searched, in order; then the program's own `configs`.
     """
-    if not name.endswith(".json") or Path(name).is_file():
+    if not name.endswith((".json", ".safetensors")) or Path(name).is_file():
         return name
     candidates = (Path(file).parent / Path(name).name for file in files if Path(file).is_file())
-    return next((str(path) for path in candidates if path.is_file()), name)
+    return next((str(x) for x in (*candidates, find_recipe(Path(name))) if x.is_file()), name)

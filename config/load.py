@@ -16,7 +16,7 @@ from config.defaults import default_cfg
 from config.files import (
     Layer,
     check_stored_yaml,
-    find_model_config,
+    find_beside,
     make_layer,
     read_layers,
     read_tree,
@@ -126,6 +126,9 @@ def build_cfg(
         cfg.PLUGINS, [Path(x).parent for x in _files(files, given, "PLUGINS")]
     )
     cfg.MODEL.NAME = _find_model(cfg, files, given)
+    cfg.MODEL.PRETRAIN_PATH = find_beside(
+        cfg.MODEL.PRETRAIN_PATH, _files(files, given, "MODEL.PRETRAIN_PATH")
+    )
     if not quiet:
         _warn_of_no_effect(given)
         _note_flat_options(cfg, given)
@@ -156,7 +159,7 @@ def _files(layers: Sequence[Layer], given: Mapping[str, Setting], name: str) -> 
 
 def _find_model(cfg: CfgNode, files: Sequence[Layer], given: Mapping[str, Setting]) -> str:
     """MODEL.NAME; a JSON file may lie next to the file that names it, else next to its heirs."""
-    name = find_model_config(cfg.MODEL.NAME, _files(files, given, "MODEL.NAME"))
+    name = find_beside(cfg.MODEL.NAME, _files(files, given, "MODEL.NAME"))
     return translate_model_name(name, unsupervised=cfg.DSGL.ENABLED)
 
 

@@ -86,6 +86,7 @@ BOUNDS: dict[str, Bounds] = {
     "DATALOADER.DFGS.IMAGES_PER_ID": COUNT,
     "SOLVER.SEED": Bounds(0, 2**63 - 1),
     "SOLVER.MARGIN": Bounds(0, 1000),
+    "SOLVER.EMA": Bounds(0, 1, below=True),
     "SOLVER.STAGE0.MAX_EPOCHS": Bounds(0, 100_000),
     "SOLVER.STAGE1.IMS_PER_BATCH": BATCH,
     "SOLVER.STAGE1.MAX_EPOCHS": EPOCHS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from open_clip.model import CLIP
 from yacs.config import CfgNode
 
 from config.free_options import free_options
@@ -153,6 +154,31 @@ def build_text_side(cfg: CfgNode, backbone: Backbone, num_classes: int, noun: st
     tokens = tokenize_prompt(noun, clip.context_length)
     logger.debug("prompt: %s", tokens.sentence)
     return TextSide(PromptLearner(tokens, clip.token_embedding, num_classes), TextEncoder(clip))
+
+
+def build_pretrained_text(cfg: CfgNode) -> CLIP:
+    """A CLIP in evaluation mode whose text side has the weights of MODEL.PRETRAIN_*.
+
+    Its image side has random weights.
+
+    Raises:
+        FileNotFoundError: the pre-trained weights are neither cached, downloadable nor given.
+        ValueError: an encoder without text, or a file without the parts of a text tower.
+    """
+    path = find_weights(cfg)
+    clip = build_backbone(cfg).clip
+    if clip is None or path is None:
+        raise ValueError(f"MODEL.NAME: {cfg.MODEL.NAME} has no pre-trained text tower")
+    state = read_weights_file(path, "MODEL.PRETRAIN_PATH").state
+    wanted = {x: t.shape for x, t in clip.state_dict().items() if not x.startswith("visual.")}
+    lacking = [x for x, shape in wanted.items() if x not in state or state[x].shape != shape]
+    if lacking:
+        raise ValueError(
+            f"MODEL.PRETRAIN_PATH: {path} lacks {', '.join(lacking[:3])} of the text tower of "
+            f"{cfg.MODEL.NAME}"
+        )
+    clip.load_state_dict({name: state[name].float() for name in wanted}, strict=False)
+    return clip.eval()
 
 
 def build_side_information(

@@ -1,1 +1,5 @@
 """Drawn ReID data: people, places and cameras."""
+
+from datasets.synthetic.captions import caption
+
+__all__ = ["caption"]

@@ -28,7 +28,7 @@ class CameraStyle:
     occlusion: float = 0.08  # share of images with an obstacle in front of the person
 
 
-def _palette(colours: str) -> tuple[RGB, ...]:
+def palette(colours: str) -> tuple[RGB, ...]:
     """Hexadecimal colours as RGB triples in 0..1."""
     return tuple(
         (int(c[:2], 16) / 255, int(c[2:4], 16) / 255, int(c[4:], 16) / 255) for c in colours.split()
@@ -51,9 +51,9 @@ class Domain:
 
 STREET = Domain(
     name="street",
-    uppers=_palette("1d1f24 2b3a67 8c1c28 5b6770 d9d6cc 3f5f3a")
-    + _palette("c9a227 6d4c3d 9db4c8 4a2545 e07b39 2a7f86"),
-    lowers=_palette("23252b 2f4266 6b7480 8a7a5c 4b3a2f c8c2b4"),
+    uppers=palette("1d1f24 2b3a67 8c1c28 5b6770 d9d6cc 3f5f3a")
+    + palette("c9a227 6d4c3d 9db4c8 4a2545 e07b39 2a7f86"),
+    lowers=palette("23252b 2f4266 6b7480 8a7a5c 4b3a2f c8c2b4"),
     patterned=0.6,
     bare=0.3,
     bags=0.5,
@@ -67,9 +67,9 @@ STREET = Domain(
 )
 MALL = Domain(
     name="mall",
-    uppers=_palette("f2efe8 f4b6c2 b9dff0 fff2a8 c9b6e4 a8e0c0")
-    + _palette("e85d75 4f8fd0 f59e5c 8f8f99 7a3e8e 30343f"),
-    lowers=_palette("8fb0d9 e8dfcf 3a4a78 b08d9b f0f0f0 55545c"),
+    uppers=palette("f2efe8 f4b6c2 b9dff0 fff2a8 c9b6e4 a8e0c0")
+    + palette("e85d75 4f8fd0 f59e5c 8f8f99 7a3e8e 30343f"),
+    lowers=palette("8fb0d9 e8dfcf 3a4a78 b08d9b f0f0f0 55545c"),
     patterned=0.55,
     bare=0.65,
     bags=0.65,
@@ -92,9 +92,9 @@ MALL = Domain(
 )
 CAMPUS = Domain(
     name="campus",
-    uppers=_palette("d7263d 1b998b f4d35e 2e6fd9 ff7f11 7cb518")
-    + _palette("f5f5f5 8338ec 1a1a1d 00a6d6 b5179e 9a6a3a"),
-    lowers=_palette("1c2a4a 7d8590 20201f c2a878 4d6b3c a33b3b"),
+    uppers=palette("d7263d 1b998b f4d35e 2e6fd9 ff7f11 7cb518")
+    + palette("f5f5f5 8338ec 1a1a1d 00a6d6 b5179e 9a6a3a"),
+    lowers=palette("1c2a4a 7d8590 20201f c2a878 4d6b3c a33b3b"),
     patterned=0.65,
     bare=0.75,
     bags=0.7,
@@ -116,9 +116,9 @@ CAMPUS = Domain(
 )
 STATION = Domain(
     name="station",
-    uppers=_palette("20242c 3b2f2a 1f3a5f 6e6e72 7b1e2b 9c8456")
-    + _palette("2f4f3e c7c1b1 d4e03a 58406b b5562b 486a86"),
-    lowers=_palette("17181c 2b2f45 54504c 3d2d24 7a6f5d 2e3f38"),
+    uppers=palette("20242c 3b2f2a 1f3a5f 6e6e72 7b1e2b 9c8456")
+    + palette("2f4f3e c7c1b1 d4e03a 58406b b5562b 486a86"),
+    lowers=palette("17181c 2b2f45 54504c 3d2d24 7a6f5d 2e3f38"),
     patterned=0.45,
     bare=0.1,
     bags=0.75,

@@ -33,6 +33,7 @@ class WeightsFile:
         config: the run's configuration as YAML text; "" in files of other projects.
         meta: num_classes, num_cameras, ... as written by this project; otherwise empty.
         training: optimizer, schedule and random states of a `last.pth`; otherwise empty.
+        averaged: averages of some of the tensors in `state`, by name; empty if there are none.
         torchscript: whether the file is one of OpenAI's archives.
     """
 
@@ -40,6 +41,7 @@ class WeightsFile:
     config: str = ""
     meta: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    averaged: dict[str, Tensor] = field(default_factory=dict)
     torchscript: bool = False
 
 
@@ -96,20 +98,20 @@ def _explain(error: Exception) -> str:
 
 def _as_checkpoint(content: dict[str, Any]) -> WeightsFile:
     """A checkpoint of this project; raises ValueError if one of its parts has another type."""
-    kinds = {"model": dict, "config": str, "meta": dict, "training": dict}
+    content = {"training": {}, "ema": {}, **content}
+    kinds = {"model": dict, "config": str, "meta": dict, "training": dict, "ema": dict}
     for part, kind in kinds.items():
-        if not isinstance(content.get(part, {} if part == "training" else None), kind):
+        if not isinstance(content.get(part), kind):
             raise ValueError(
                 f"its part {part!r} is damaged: expected {kind.__name__}, got "
                 f"{type(content.get(part)).__name__}"
             )
-    for name, tensor in content["model"].items():
-        if not (isinstance(name, str) and isinstance(tensor, Tensor)):
-            raise ValueError(f"its part 'model' is damaged: {name!r} is not a tensor")
-        check_tensor(name, tensor)
-    return WeightsFile(
-        content["model"], content["config"], content["meta"], content.get("training", {})
-    )
+    for part in ("model", "ema"):
+        for name, tensor in content[part].items():
+            if not (isinstance(name, str) and isinstance(tensor, Tensor)):
+                raise ValueError(f"its part {part!r} is damaged: {name!r} is not a tensor")
+            check_tensor(name, tensor)
+    return WeightsFile(*(content[part] for part in ("model", "config", "meta", "training", "ema")))
 
 
 def _read_content(path: Path) -> Any:

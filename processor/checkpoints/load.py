@@ -6,6 +6,7 @@ import json
 import logging
 from dataclasses import dataclass, field
 
+from torch import Tensor
 from yacs.config import CfgNode
 
 from config import ConfigError, Overrides, list_overrides
@@ -121,7 +122,7 @@ def open_model(path: str, config_file: str | None = None, opts: Overrides = ()) 
         sizes.num_views,
         prompt_noun(cfg.DATASETS.NAMES),
     )
-    report = load_state(model, file.state, path)
+    report = load_state(model, _chosen_weights(file, cfg, path), path)
     logger.info("%s: %s", path, report)
     _warn_of_changed_encoder(report, path)
     _check_side_information(model, report, file, path)
@@ -137,6 +138,15 @@ def open_model(path: str, config_file: str | None = None, opts: Overrides = ()) 
         before_prompts=file.meta.get("stage") == 0,
         missing_plugins=missing,
     )
+
+
+def _chosen_weights(file: WeightsFile, cfg: CfgNode, path: str) -> dict[str, Tensor]:
+    """The file's weights, or with TEST.EMA their average; raises ConfigError if it has none."""
+    if cfg.TEST.EMA and not file.averaged:
+        raise ConfigError(
+            f"TEST.EMA: {path} has no averaged weights; train with SOLVER.EMA, or leave it out"
+        )
+    return {**file.state, **file.averaged} if cfg.TEST.EMA else file.state
 
 
 def _warn_of_changed_encoder(report: LoadReport, path: str) -> None:

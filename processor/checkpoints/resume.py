@@ -61,8 +61,10 @@ class StartingPoint:
 
     @property
     def training(self) -> dict[str, Any]:
-        """Stage, epoch and optimizer states of the stopped run; empty for a new one."""
-        return self.file.training if self.file is not None and self.resumed else {}
+        """Stage, epoch, states and averaged weights of the stopped run; empty for a new one."""
+        if self.file is None or not self.resumed:
+            return {}
+        return {**self.file.training, "ema": self.file.averaged}
 
     def weights(self, cfg: CfgNode) -> str:
         """Where the weights come from, for the log."""

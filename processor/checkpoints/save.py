@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from model.weights.read import CHECKPOINT_FORMAT
 from processor.runtime.files import atomic_file
@@ -21,6 +21,7 @@ def save_checkpoint(
     config_text: str,
     meta: Meta,
     training: dict[str, Any] | None = None,
+    averaged: dict[str, Tensor] | None = None,
 ) -> None:
     """Write `{"format", "model", "config", "meta"}`, plus "training" in a file to resume from.
 
@@ -30,6 +31,7 @@ def save_checkpoint(
         config_text: the configuration as YAML.
         meta: facts about the model; see `describe_training`.
         training: optimizer, schedule and random states as tensors, numbers, strings, containers.
+        averaged: "ema" in the file: averages of some of the model's tensors, by name.
     """
     content = {
         "format": CHECKPOINT_FORMAT,
@@ -39,6 +41,8 @@ def save_checkpoint(
     }
     if training is not None:
         content["training"] = training
+    if averaged is not None:
+        content["ema"] = averaged
     with atomic_file(path) as partial:
         try:
             torch.save(content, partial)

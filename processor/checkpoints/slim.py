@@ -69,7 +69,10 @@ def open_slim(
     meta = {key: value for key, value in loaded.meta.items() if key not in NAMES}
     plugins = json.loads(str(meta.get("plugins", "[]")))
     meta["plugins"] = json.dumps([{**x, "path": Path(x["path"]).name} for x in plugins])
-    return replace(loaded, meta=meta)
+    cfg = loaded.cfg.clone()  # an average is the model's weights from here on
+    cfg.defrost()
+    cfg.TEST.EMA = False
+    return replace(loaded, cfg=cfg, meta=meta)
 
 
 def save_folder(folder: Path, slim: LoadedModel, card: str) -> None:

@@ -37,11 +37,13 @@ class Tile:
         path: the image file.
         caption: lines below it; one that is too long is wrapped.
         frame: "query", "right", "wrong", "junk" (see `style.MARKS`), or None.
+        drawn: shown instead of a file.
     """
 
     path: str
     caption: tuple[str, ...] = ()
     frame: str | None = None
+    drawn: Image.Image | None = None
 
 
 Row = Sequence[Tile | None]
@@ -86,9 +88,7 @@ def draw_sheet(
     """
     if not any(tile for row in rows for tile in row):
         raise ValueError("a sheet needs at least one image")
-    images = [
-        [read_scaled(tile.path, tile_height) if tile else None for tile in row] for row in rows
-    ]
+    images = [[_scaled(tile, tile_height) if tile else None for tile in row] for row in rows]
     columns = _place_columns(rows, images)
     captions = [[_wrap_caption(*pair) for pair in zip(row, columns, strict=False)] for row in rows]
     right = columns[-1].left + columns[-1].width
@@ -108,7 +108,14 @@ def draw_sheet(
 
 def read_scaled(path: str, height: int) -> Image.Image:
     """Read an image and scale it to a height, or to the width `WIDEST` allows if it is wide."""
-    image = read_image(path)
+    return _scale(read_image(path), height)
+
+
+def _scaled(tile: Tile, height: int) -> Image.Image:
+    return read_scaled(tile.path, height) if tile.drawn is None else _scale(tile.drawn, height)
+
+
+def _scale(image: Image.Image, height: int) -> Image.Image:
     scale = min(height / image.height, WIDEST * height / image.width)
     size = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
     return image.resize(size, Image.Resampling.LANCZOS)

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from config.text import printable
-from processor.pictures.style import INK
+from processor.pictures.style import INK, PAPER
 
 LINE = 1.3  # distance between lines, in font sizes
 _PIECE = re.compile(r"[^\s_\-./]*[\s_\-./]?")  # a word with the character it may break after
@@ -70,6 +70,16 @@ def write_lines(
     for number, line in enumerate(lines):
         y = place[1] + number * LINE * size
         pen.text((place[0], y), line, font=load_font(size, line), fill=colour)
+
+
+def draw_text(text: str, size: int, width: int, height: int) -> Image.Image:
+    """A text on paper that is `width` pixels wide and `height` or as many as it takes high."""
+    margin = size // 2
+    lines = wrap(text, size, width - 2 * margin)
+    taken = lines_height(lines, size) + 2 * margin
+    image = Image.new("RGB", (width, max(height, taken)), PAPER)
+    write_lines(image, (margin, margin), lines, size)
+    return image
 
 
 def lines_height(lines: list[str], size: int) -> int:

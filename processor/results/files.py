@@ -81,20 +81,29 @@ def to_markdown(results: dict[str, Any]) -> str:
         f"| target | {' | '.join(COLUMNS)} | splits | queries |",
         "|---" * (len(COLUMNS) + 3) + "|",
     ]
+    lines += _rows(results)
+    if "ema" in results:
+        lines += _rows(results["ema"], ", averaged weights")
+    lines.append("")
+    facts = [(key, str(value)) for key, value in describe_scoring(results).items() if value]
+    facts += [(name, target_remark(target)) for name, target in results["targets"].items()]
+    lines += [f"* {escape_markdown(key)}: {escape_markdown(text)}" for key, text in facts]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(results: dict[str, Any], model: str = "") -> list[str]:
+    """A line per target and one for their average."""
+    lines = []
     for name, target in results["targets"].items():
         cells = [f"{100 * share:.1f}" for share in score_list(target)]
         if target["splits"] > 1:
             deviations = [f"{100 * share:.1f}" for share in score_list(target["std"])]
             cells = [f"{a} ± {b}" for a, b in zip(cells, deviations, strict=True)]
         counted = f"{target['num_valid_queries']}/{target['num_queries']}"
-        label = escape_markdown(name)
+        label = escape_markdown(name) + model
         lines.append(f"| {label} | {' | '.join(cells)} | {target['splits']} | {counted} |")
     average = [f"{100 * share:.1f}" for share in score_list(results["average"])]
-    lines += [f"| average | {' | '.join(average)} | | |", ""]
-    facts = [(key, str(value)) for key, value in describe_scoring(results).items() if value]
-    facts += [(name, target_remark(target)) for name, target in results["targets"].items()]
-    lines += [f"* {escape_markdown(key)}: {escape_markdown(text)}" for key, text in facts]
-    return "\n".join(lines) + "\n"
+    return [*lines, f"| average{model} | {' | '.join(average)} | | |"]
 
 
 def target_remark(target: dict[str, Any]) -> str:

@@ -66,9 +66,15 @@ class TargetResult:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
-    """Scores on all targets of a run."""
+    """Scores on all targets of a run.
+
+    Attributes:
+        targets: one per data set.
+        ema: the same of the averaged weights (SOLVER.EMA); None = there are none.
+    """
 
     targets: list[TargetResult]
+    ema: EvaluationReport | None = None
 
     def average(self) -> dict[str, float]:
         """Means over the targets; fractions."""
@@ -81,6 +87,8 @@ class EvaluationReport:
         if len(self.targets) > 1:
             for target in self.targets:
                 numbers |= {f"{target.name}/{key}": v for key, v in target.scores().items()}
+        if self.ema is not None:
+            numbers |= {f"ema/{key}": value for key, value in self.ema.scalars().items()}
         return numbers
 
     def as_dict(self) -> dict[str, Any]:
@@ -88,6 +96,7 @@ class EvaluationReport:
         return {
             "targets": {target.name: _target_dict(target) for target in self.targets},
             "average": _nested(self.average()) if self.targets else {},
+            **({"ema": self.ema.as_dict()} if self.ema is not None else {}),
         }
 
 
@@ -160,6 +169,8 @@ def format_table(rows: Sequence[tuple[str, dict[str, Any]]]) -> str:
 def closing_table(report: EvaluationReport, before: Path) -> str:
     """The trained model's results, below those before training if they are on the same targets."""
     rows = [("trained", report.as_dict())]
+    if report.ema is not None:
+        rows.append(("averaged weights", report.ema.as_dict()))
     try:
         earlier = json.loads(before.read_text(encoding="utf-8"))
         if list(earlier["targets"]) == [target.name for target in report.targets]:

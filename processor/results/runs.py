@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from processor.runtime.run_folder import BEFORE_TRAINING_FILE
+
 _SET_ASIDE = re.compile(r"previous_\d+")
+TRAINED = "trained"
 _KEPT_RESULTS = re.compile(r"results(?:_(\d+))?\.json")
 
 
@@ -25,6 +28,7 @@ class Run:
         record: the content of run.json.
         results: the last epoch's evaluation, as in results.json; empty = the run is unfinished.
         progress: stage and epoch that the run has reached.
+        before: the evaluation before training, on the same data sets; empty = there is none.
     """
 
     folder: Path
@@ -32,6 +36,17 @@ class Run:
     record: dict[str, Any]
     results: dict[str, Any]
     progress: str
+    before: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def evaluations(self) -> dict[str, dict[str, Any]]:
+        """Model -> its results: before training, trained, averaged weights, as far as evaluated."""
+        found = {
+            "before training": self.before,
+            TRAINED: self.results,
+            "averaged weights": self.results.get("ema", {}),
+        }
+        return {model: results for model, results in found.items() if results}
 
     @property
     def recipe(self) -> str:
@@ -92,7 +107,7 @@ def read_run(folder: Path) -> Run:
     if last and epoch < epochs:  # resumed for more epochs: the results are of fewer
         results = {}
     progress = f"stage {stage}, epoch {epoch} of {epochs}" if epoch else "no epoch finished"
-    return Run(folder, config, record, results, progress)
+    return Run(folder, config, record, results, progress, _read_before(folder, results))
 
 
 def _read_results(folder: Path) -> dict[str, Any]:
@@ -108,6 +123,15 @@ def _read_results(folder: Path) -> dict[str, Any]:
             found[number] = json.loads(path.read_text(encoding="utf-8"))
     latest: list[dict[str, Any]] = [found[number] for number in sorted(found, reverse=True)]
     return next((results for results in latest if results.get("checkpoint") == "last"), {})
+
+
+def _read_before(folder: Path, results: dict[str, Any]) -> dict[str, Any]:
+    """The evaluation before training, if it is on the data sets of the results."""
+    file = folder / BEFORE_TRAINING_FILE
+    if not results or not file.is_file():
+        return {}
+    before: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return before if list(before["targets"]) == list(results["targets"]) else {}
 
 
 def _read_position(folder: Path) -> tuple[Any, int]:

@@ -14,10 +14,34 @@ from typing import Any
 from processor.results.escaping import csv_cell, escape_markdown, markdown_code
 from processor.results.files import COLUMNS, describe_scoring, target_remark
 from processor.results.report import score_list
-from processor.results.runs import Run
+from processor.results.runs import TRAINED, Run
 
 AVERAGE = "average"
 MIN_PREFIX = 3  # letters, for a prefix to name several folders
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A part of a run's results.
+
+    Attributes:
+        target: a data set, or "average".
+        model: a key of `Run.evaluations`.
+    """
+
+    target: str
+    model: str
+
+    def __str__(self) -> str:
+        return f"{self.target}, {self.model}" if self.model != TRAINED else self.target
+
+    def of(self, run: Run) -> dict[str, Any]:
+        """The entry of a run's results."""
+        results = run.evaluations[self.model]
+        part: dict[str, Any] = (
+            results[AVERAGE] if self.target == AVERAGE else results["targets"][self.target]
+        )
+        return part
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +71,25 @@ class Repetitions:
             return ", ".join(names)
         return f"{prefix}*"
 
-    def targets(self) -> list[str]:
-        """Names of the targets, then "average" if there are several."""
+    def places(self) -> list[Place]:
+        """The targets, then their average if there are several; for every model of the runs."""
         if not self.finished:
             return []
         names = list(self.finished[0].results["targets"])
-        return [*names, AVERAGE] if len(names) > 1 else names
+        names += [AVERAGE] if len(names) > 1 else []
+        models = [
+            model
+            for model in self.finished[0].evaluations
+            if all(model in run.evaluations for run in self.finished)
+        ]
+        return [Place(name, model) for model in models for name in names]
 
-    def scores(self, target: str) -> list[tuple[float, float | None]]:
+    def scores(self, place: Place) -> list[tuple[float, float | None]]:
         """Mean and standard deviation over the runs of each of COLUMNS, as fractions.
 
         The deviation is that of a sample (divided by n - 1); None for a single run.
         """
-        columns = zip(*(score_list(_part(run, target)) for run in self.finished), strict=True)
+        columns = zip(*(score_list(place.of(run)) for run in self.finished), strict=True)
         several = len(self.finished) > 1
         return [(fmean(column), stdev(column) if several else None) for column in columns]
 
@@ -142,8 +172,8 @@ def _rows(name: str, group: Repetitions) -> list[str]:
     if group.unfinished:
         seeds += f" ({len(group.unfinished)} more not finished)"
     return [
-        _row([name, target, *map(_percent, group.scores(target)), seeds, hardware])
-        for target in group.targets()
+        _row([name, str(place), *map(_percent, group.scores(place)), seeds, hardware])
+        for place in group.places()
     ]
 
 
@@ -175,8 +205,10 @@ def runs_csv(groups: Sequence[Repetitions]) -> str:
     """A line per configuration and target; scores in percent, not rounded."""
     rows: list[dict[str, Any]] = []
     for number, group in enumerate(groups, start=1):
-        for target in group.targets() or [""]:
-            rows.append({"run": number, "target": target, **_csv_cells(group, target)})
+        places: Sequence[Place | None] = group.places() or [None]
+        for place in places:
+            name = "" if place is None else str(place)
+            rows.append({"run": number, "target": name, **_csv_cells(group, place)})
     text = io.StringIO()
     header = list(dict.fromkeys(key for row in rows for key in row))
     writer = csv.DictWriter(text, header, lineterminator="\n")
@@ -185,14 +217,14 @@ def runs_csv(groups: Sequence[Repetitions]) -> str:
     return text.getvalue()
 
 
-def _csv_cells(group: Repetitions, target: str) -> dict[str, Any]:
-    scores = group.scores(target) if target else [(None, None)] * len(COLUMNS)
+def _csv_cells(group: Repetitions, place: Place | None) -> dict[str, Any]:
+    scores = [(None, None)] * len(COLUMNS) if place is None else group.scores(place)
     cells: dict[str, Any] = {}
-    for place, ending in enumerate(("", " std")):
+    for number, ending in enumerate(("", " std")):
         for column, score in zip(COLUMNS, scores, strict=True):
-            value = score[place]
+            value = score[number]
             cells[f"{column}{ending}"] = None if value is None else 100 * value
-    part = _part(group.finished[0], target) if target else {}
+    part = {} if place is None else place.of(group.finished[0])
     return {
         **cells,
         "seeds": group.seeds(),
@@ -203,14 +235,6 @@ def _csv_cells(group: Repetitions, target: str) -> dict[str, Any]:
         "notes": "; ".join(part.get("notes", [])),
         "data sha256": part.get("fingerprint", ""),
     }
-
-
-def _part(run: Run, target: str) -> dict[str, Any]:
-    """The entry of a target, or of the average, in results.json."""
-    part: dict[str, Any] = (
-        run.results[AVERAGE] if target == AVERAGE else run.results["targets"][target]
-    )
-    return part
 
 
 def _quote(word: str) -> str:

@@ -1,4 +1,4 @@
-"""Find the gallery images that are most similar to each query image."""
+"""Find the gallery images that are most similar to each query image or text."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from config import ConfigError
 from datasets.checks.outputs import refuse_inside_data
 from datasets.records import Sample
+from model import CLIPReID
+from processor.checkpoints.texts import encode_texts
+from processor.extractor import Extractor
 from processor.metrics.normalize import normalize_features
 from processor.pictures.sheet import Tile, write_sheets
+from processor.pictures.text import draw_text
 from processor.results.threshold import read_threshold
 from processor.runtime.files import write_json
 from processor.search.exact import Neighbours, search
@@ -33,6 +39,7 @@ logger = logging.getLogger(__name__)
 ROWS_OF_A_SHEET = 10
 MOST_SHEETS = 10
 NAME = "neighbours"
+TEXT_SIZE, TEXT_WIDTH, TEXT_HEIGHT = 14, 128, 192  # pixels of a text on a sheet
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +47,12 @@ class Findings:
     """The neighbours of every query.
 
     Attributes:
-        query: features and paths of the queries.
+        queries: images, or texts.
         gallery: features and paths of the gallery.
         neighbours: rows of the gallery; -1 = none found.
     """
 
-    query: StoredFeatures
+    queries: Sequence[Sample | str]
     gallery: StoredFeatures
     neighbours: Neighbours
 
@@ -61,7 +68,7 @@ class Findings:
 
     def has_another(self, number: int) -> bool:
         """Whether a query has a neighbour other than itself."""
-        own = self.query.samples[number].path
+        own = _path(self.queries[number])
         rows = (row for row, _ in self.of_query(number))
         return any(not is_same_file(self.gallery.samples[row].path, own) for row in rows)
 
@@ -74,23 +81,31 @@ def run(arguments: argparse.Namespace) -> None:
             `read_image_lists`, `read_features`, `read_threshold`, `search` and `FaissIndex`.
     """
     output = place_folder(arguments.output, arguments.checkpoint, "search")
+    if arguments.text:
+        arguments.opts = [*arguments.opts, "TEST.NECK_FEAT", "before"]  # as CLIP compares them
     extractor = open_extractor(arguments)
-    places = [*arguments.query, *arguments.gallery]
+    places = [*(arguments.query or ()), *arguments.gallery]
     refuse_inside_data(output, "--output", places, extractor.cfg.DATASETS.ROOT_DIR)
     threshold = None
     if arguments.threshold is not None:
         threshold = read_threshold(arguments.threshold, extractor.description)
     gallery = read_or_extract(extractor, arguments.gallery, "--gallery")
-    query = extract_places(extractor, arguments.query)
     features = torch.from_numpy(gallery.features)
-    if not gallery.record["normalized"]:
-        features = normalize_features(features)
-    if arguments.index is None:
-        neighbours = search(query.features, features, arguments.top)
+    queries: Sequence[Sample | str]
+    if arguments.text:
+        queries, wanted = arguments.text, _encode(arguments, extractor)
+        features = normalize_features(features[:, -wanted.shape[1] :])  # projected
     else:
-        kept = _index_file(arguments.gallery)
+        query = extract_places(extractor, arguments.query)
+        queries, wanted = query.samples, torch.from_numpy(query.features)
+        if not gallery.record["normalized"]:
+            features = normalize_features(features)
+    if arguments.index is None:
+        neighbours = search(wanted, features, arguments.top)
+    else:
+        kept = None if arguments.text else _index_file(arguments.gallery)
         index = FaissIndex(features, arguments.index, kept)
-        neighbours = index.search(query.features, arguments.top)
+        neighbours = index.search(wanted, arguments.top)
     how = {
         "checkpoint": arguments.checkpoint,
         "gallery": arguments.gallery,
@@ -101,15 +116,20 @@ def run(arguments: argparse.Namespace) -> None:
     if threshold is not None:
         neighbours = neighbours.within(threshold.value)
         how["threshold"] = {"distance": threshold.value, "origin": threshold.origin}
-    findings = Findings(query, gallery, neighbours)
+    findings = Findings(queries, gallery, neighbours)
     if threshold is not None:
-        found = sum(map(findings.has_another, range(len(query.samples))))
-        total = len(query.samples)
+        found = sum(map(findings.has_another, range(len(queries))))
+        total = len(queries)
         logger.info("%d of %d queries have a match other than themselves", found, total)
     write_findings(findings, output, how)
-    logger.info(
-        "%d queries in %d images, written: %s", len(query.samples), len(gallery.samples), output
-    )
+    logger.info("%d queries in %d images, written: %s", len(queries), len(gallery.samples), output)
+
+
+def _encode(arguments: argparse.Namespace, extractor: Extractor) -> Tensor:
+    """Features of the texts; raises ConfigError if they do not compare with the model's images."""
+    if not isinstance(extractor.model, CLIPReID):
+        raise ConfigError(f"--text: {arguments.checkpoint} was trained without text (DSGL)")
+    return encode_texts(arguments.text, arguments.checkpoint, extractor.cfg, arguments.opts)
 
 
 def _index_file(places: Sequence[str]) -> Path | None:
@@ -128,18 +148,21 @@ def write_findings(findings: Findings, folder: Path, how: dict[str, Any]) -> Non
     """
     queries = [
         {
-            "query": sample.path,
-            **_known(sample),
+            **_describe_query(query),
             "nearest": list(_describe_neighbours(findings, number)),
         }
-        for number, sample in enumerate(findings.query.samples)
+        for number, query in enumerate(findings.queries)
     ]
     write_json(folder / f"{NAME}.json", {**how, "queries": queries})
     _draw_sheets(findings, folder)
 
 
+def _describe_query(query: Sample | str) -> dict[str, Any]:
+    return {"text": query} if isinstance(query, str) else {"query": query.path, **_known(query)}
+
+
 def _draw_sheets(findings: Findings, folder: Path) -> None:
-    num_queries = len(findings.query.samples)
+    num_queries = len(findings.queries)
     rows = {row for number in range(num_queries) for row, _ in findings.of_query(number)}
     shown = [findings.gallery.samples[row].path for row in sorted(rows)]
     missing = [path for path in shown if not Path(path).is_file()]
@@ -180,6 +203,11 @@ def is_same_file(first: str, second: str) -> bool:
     return first == second or Path(first).resolve() == Path(second).resolve()
 
 
+def _path(query: Sample | str) -> str:
+    """The file of a query; empty for a text."""
+    return "" if isinstance(query, str) else query.path
+
+
 def _known(sample: Sample) -> dict[str, int | str]:
     """Numbers and names of identity and camera, where they are known."""
     known: dict[str, int | str] = {}
@@ -192,11 +220,15 @@ def _known(sample: Sample) -> dict[str, int | str]:
 
 def _tiles(findings: Findings, number: int) -> list[Tile]:
     """A query and its nearest; the query itself, where the gallery holds it, is framed like it."""
-    query = findings.query.samples[number]
-    tiles = [Tile(query.path, ("query", *_name_image(query)), "query")]
+    query = findings.queries[number]
+    if isinstance(query, str):
+        drawn = draw_text(query, TEXT_SIZE, TEXT_WIDTH, TEXT_HEIGHT)
+        tiles = [Tile("", ("query",), "query", drawn)]
+    else:
+        tiles = [Tile(query.path, ("query", *_name_image(query)), "query")]
     for rank, (row, distance) in enumerate(findings.of_query(number), start=1):
         sample = findings.gallery.samples[row]
-        same = is_same_file(sample.path, query.path)
+        same = is_same_file(sample.path, _path(query))
         marked = ("the query itself",) if same else ()
         caption = (f"rank {rank}", *marked, f"distance {distance:.3f}", *_name_image(sample))
         tiles.append(Tile(sample.path, caption, "query" if same else None))

@@ -25,6 +25,7 @@ from model import CLIPReID, ReIDModel, UnsupervisedReID
 from processor.features import extract_features
 from processor.runtime.precision import Precision
 from processor.runtime.signals import StopRequest
+from processor.training.averaging import AveragedWeights
 from processor.training.dsgl_stage import Clustering, DSGLStage
 from processor.training.identity_graph import (
     GraphSampler,
@@ -172,6 +173,7 @@ def build_image_stage(
             _stage2_timing(cfg),
             takes_on=shared,
             epochs_before=prior.MAX_EPOCHS if shared else 0,
+            averaged=_averaged(cfg, model),
         ),
         build_identity_graph(cfg, images.data, sampler, identity_features),
     )
@@ -219,7 +221,12 @@ def build_dsgl_stage(
             options.RECLUSTER_EVERY,
         ),
         build_dsgl_losses(cfg),
-        Optimization([optimizer], build_unsupervised_schedule(cfg, optimizer), _stage2_timing(cfg)),
+        Optimization(
+            [optimizer],
+            build_unsupervised_schedule(cfg, optimizer),
+            _stage2_timing(cfg),
+            averaged=_averaged(cfg, model),
+        ),
     )
 
 
@@ -245,6 +252,7 @@ def _optimization(
     hands_on: bool = False,
     takes_on: bool = False,
     epochs_before: int = 0,
+    averaged: AveragedWeights | None = None,
 ) -> Optimization:
     """How stage 0 and stage 2 update the model and the losses' own parameters."""
     optimizers = [build_image_optimizer(cfg, model)]
@@ -254,7 +262,12 @@ def _optimization(
         if loss.module is not None and any(True for _ in loss.module.parameters())
     ]
     schedule = build_image_schedule(cfg, optimizers[0], epochs_before)
-    return Optimization(optimizers, schedule, timing, hands_on, takes_on)
+    return Optimization(optimizers, schedule, timing, hands_on, takes_on, averaged)
+
+
+def _averaged(cfg: CfgNode, model: ReIDModel) -> AveragedWeights | None:
+    """The average of the weights that the last stage trains, if SOLVER.EMA asks for it."""
+    return AveragedWeights(model, cfg.SOLVER.EMA) if cfg.SOLVER.EMA else None
 
 
 def _stage2_timing(cfg: CfgNode) -> StageTiming:

@@ -152,6 +152,8 @@ def _train_step(
     watch.note(loss, batch, meters.iteration)
     precision.step(loss, stage.optimization.optimizers)
     stage.after_step(precision.step_happened)
+    if stage.optimization.averaged is not None:
+        stage.optimization.averaged.update()
     meters.add(result)
 
 

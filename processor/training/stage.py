@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor
 from torch.optim import Optimizer
 
+from processor.training.averaging import AveragedWeights
 from solver.schedule import Schedule
 
 WITHOUT_NEGATIVES = "without_negatives"
@@ -57,6 +58,7 @@ class Optimization:
         timing: epochs and periods.
         hands_on: a later stage goes on with the first optimizer's state.
         takes_on: the first optimizer starts from the state that an earlier stage handed on.
+        averaged: follows the weights; None = no average is kept.
     """
 
     optimizers: list[Optimizer]
@@ -64,6 +66,7 @@ class Optimization:
     timing: StageTiming
     hands_on: bool = False
     takes_on: bool = False
+    averaged: AveragedWeights | None = None
 
 
 class Stage(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from processor.runtime.precision import Precision
 from processor.runtime.run_folder import RunFolder
 from processor.runtime.seeding import random_state, seed_everything
 from processor.runtime.signals import Interrupted, StopRequest
+from processor.training.averaging import AveragedWeights
 from processor.training.console import EpochTable, scores_line
 from processor.training.epoch import EpochMeters, NonFiniteLossError, train_epoch
 from processor.training.stage import WITHOUT_NEGATIVES, PlannedStage, Stage
@@ -58,6 +59,7 @@ class Trainer:
     report: EvaluationReport | None = None
     image_hashes: Tensor | None = None
     _handed_on: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    _averaged: AveragedWeights | None = field(default=None, init=False, repr=False)
     _table: EpochTable = field(default_factory=lambda: EpochTable(0), init=False, repr=False)
 
     def evaluate_before_training(self) -> None:
@@ -108,6 +110,7 @@ class Trainer:
             NonFiniteLossError: the batch's files are in non_finite_batch.json.
         """
         self._table = EpochTable(stage.optimization.timing.num_epochs)
+        self._averaged = stage.optimization.averaged
         first_epoch, meters, random_numbers = 1, EpochMeters(), None
         if resume is None and stage.optimization.takes_on:
             self._take_on(stage)
@@ -166,6 +169,8 @@ class Trainer:
         _load_optimizers(stage.optimization.optimizers, state["optimizers"])
         self.precision.load_state_dict(state["scaler"])
         stage.load_extra_state(state["extra"])
+        if self._averaged is not None and state["ema"]:
+            self._averaged.load(state["ema"])
         lines = self.folder.read_metrics()
         last = (stage.name, state["epoch"] + bool(state["finished"]))
         self.folder.keep_metrics([line for line in lines if (line["stage"], line["epoch"]) < last])
@@ -186,7 +191,8 @@ class Trainer:
 
     def _save(self, path: Path, meta: Meta, training: dict[str, Any] | None = None) -> None:
         if distributed.is_first():
-            save_checkpoint(path, self.model, self.config_text, meta, training)
+            averaged = None if self._averaged is None else self._averaged.weights
+            save_checkpoint(path, self.model, self.config_text, meta, training, averaged)
 
     def _meta(self, stage: Stage, epoch: int) -> Meta:
         return {**self.meta, "stage": stage.name, "epoch": epoch}
@@ -205,12 +211,20 @@ class Trainer:
             self._save(self._kept_file(stage, epoch), meta)
         due = timing.eval_period and (is_last or epoch % timing.eval_period == 0)
         if self.evaluate is not None and due:
-            self.report = self.evaluate()
+            self.report = self._evaluate(self.evaluate)
             record = {**record, **self.report.scalars()}
             best = max((line.get("mAP", 0.0) for line in lines), default=0.0)
             self._keep_best(self.report, meta, best)
             log_results(self.report, logging.INFO if is_last else logging.DEBUG)
         self.folder.add_metrics(record)
+
+    def _evaluate(self, evaluate: Callable[[], EvaluationReport]) -> EvaluationReport:
+        """Scores of the model, and of its averaged weights if there are some."""
+        report = evaluate()
+        if self._averaged is None:
+            return report
+        with self._averaged.in_model():
+            return replace(report, ema=evaluate())
 
     def _keep_best(self, report: EvaluationReport, meta: Meta, best: float) -> None:
         """Log an evaluation and keep the checkpoint if its mAP is above the `best` before."""

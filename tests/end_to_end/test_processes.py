@@ -176,6 +176,11 @@ def assert_close_runs(one, two, exceptions=0.05):
         assert off.float().mean() <= exceptions, name
     a, b = (results_of(folder)["average"]["mAP"] for folder in (one, two))
     assert b == pytest.approx(a, abs=1e-3)
+    a, b = (torch.load(x / "last.pth", weights_only=True).get("ema", {}) for x in (one, two))
+    assert list(a) == list(b)
+    for name, weight in a.items():
+        off = (without_key_bias(name, b[name]) - without_key_bias(name, weight)).abs() > 1e-4
+        assert off.float().mean() <= exceptions, name
 
 
 def without_key_bias(name, weight):
@@ -203,6 +208,7 @@ STAGES = (
     *("SOLVER.STAGE1.OPTIMIZER_NAME", "SGD", "SOLVER.STAGE1.BASE_LR", "0.1"),
     *("SOLVER.STAGE2.OPTIMIZER_NAME", "SGD", "SOLVER.STAGE2.BASE_LR", "0.01"),
     *("MODEL.ID_LOSS_WEIGHT", "0", "MODEL.METRIC_LOSS_TYPE", "triplet_center"),
+    *("SOLVER.EMA", "0.9"),
 )
 SHUFFLED = (
     *("DATALOADER.SAMPLER", "softmax", "SOLVER.STAGE2.IMS_PER_BATCH", "14"),

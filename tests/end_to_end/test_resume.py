@@ -12,13 +12,24 @@ import torch
 
 from config import ConfigError
 from processor import experiment
+from processor.checkpoints.load import open_model
+from processor.checkpoints.slim import save_slim
 from processor.runtime.signals import Interrupted
 from processor.training import build, trainer
 
 pytestmark = pytest.mark.slow
 
+AVERAGED = ("SOLVER.EMA", "0.8", "SOLVER.STAGE2.CHECKPOINT_PERIOD", "2")
 TIMING = ("seconds", "images_per_second", "plan_seconds")
 NUM_BATCHES = 3  # of an epoch, in both stages
+
+
+@pytest.fixture(scope="module")
+def averaged_run(train_in, tmp_path_factory):
+    """Folder of an uninterrupted run that averages its weights."""
+    folder = tmp_path_factory.mktemp("averaged")
+    train_in(folder, *AVERAGED)
+    return folder
 
 
 @pytest.fixture
@@ -73,6 +84,7 @@ def assert_same_run(one, other):
     """Two folders hold the same weights, optimizer states, metrics, results and files."""
     a, b = checkpoint_of(one), checkpoint_of(other)
     assert_same(dict(a["model"]), dict(b["model"]))
+    assert_same(dict(a.get("ema", {})), dict(b.get("ema", {})))
     for part in ("stage", "epoch", "finished", "optimizers", "scaler", "extra"):
         assert_same(a["training"][part], b["training"][part], part)
     assert metrics_of(one) == metrics_of(other)
@@ -105,6 +117,47 @@ def test_stopped_and_resumed_run_is_bit_identical(straight, stopped, train_in, t
     assert not (tmp_path / "results.json").exists()
     train_in(tmp_path, "SOLVER.RESUME", "auto")
     assert_same_run(straight, tmp_path)
+
+
+@pytest.mark.parametrize("moment", [(2, 1, 2), (2, 1, NUM_BATCHES), (1, 2, 1)])
+def test_averaged_weights_are_bit_identical(averaged_run, stopped, train_in, tmp_path, moment):
+    stopped(tmp_path, *moment, *AVERAGED)
+    train_in(tmp_path, *AVERAGED, "SOLVER.RESUME", "auto")
+    assert_same_run(averaged_run, tmp_path)
+
+
+def test_averaged_weights_are_evaluated_kept_and_chosen(averaged_run, tmp_path):
+    """Beside the others, in every file since stage 2, and by TEST.EMA."""
+    results = json.loads((averaged_run / "results.json").read_text())
+    last = checkpoint_of(averaged_run)
+    assert last["ema"].keys() < last["model"].keys()
+    assert any(not torch.equal(x, last["model"][name]) for name, x in last["ema"].items())
+    assert "ema" not in checkpoint_of(averaged_run, "small_stage1_2.pth")
+    assert "averaged weights" in (averaged_run / "log.txt").read_text()
+    assert ", averaged weights |" in (averaged_run / "results.md").read_text()
+    assert metrics_of(averaged_run)[-1]["ema/mAP"] == results["ema"]["average"]["mAP"]
+    for name in ("last.pth", "small_2.pth", "best.pth"):
+        loaded = [
+            open_model(str(averaged_run / name), None, ["TEST.EMA", str(value)])
+            for value in (True, False)
+        ]
+        found = [dict(one.model.state_dict()) for one in loaded]
+        content = checkpoint_of(averaged_run, name)
+        assert_same(found[0], {**content["model"], **content["ema"]})
+        assert_same(found[1], dict(content["model"]))
+    scores = experiment.evaluate(
+        None,
+        ["TEST.WEIGHT", averaged_run / "last.pth", "TEST.EMA", "True", "OUTPUT_DIR", tmp_path],
+    )
+    assert scores.average()["mAP"] == pytest.approx(results["ema"]["average"]["mAP"], abs=1e-6)
+    save_slim(tmp_path / "slim.pth", str(averaged_run / "last.pth"), None, ["TEST.EMA", "True"])
+    slim = open_model(str(tmp_path / "slim.pth")).model.state_dict()
+    assert all(torch.equal(slim[name], last["ema"].get(name, x)) for name, x in slim.items())
+
+
+def test_averaged_weights_that_are_not_there_are_missed(straight):
+    with pytest.raises(ConfigError, match=r"TEST\.EMA: .*last\.pth has no averaged weights"):
+        open_model(str(straight / "last.pth"), None, ["TEST.EMA", "True"])
 
 
 def test_run_stopped_three_times_is_bit_identical(straight, stopped, train_in, tmp_path):

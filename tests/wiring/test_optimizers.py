@@ -237,3 +237,23 @@ def test_stage_2_goes_on_from_stage_0_only_if_they_share_the_optimizer(
         prior = build_prior_stage(cfg, model, images)
         assert prior.optimization.hands_on == shared
         assert not prior.optimization.takes_on
+
+
+@pytest.mark.parametrize("decay", [0.25, 0.75])
+def test_average_of_the_weights_has_the_decay(configure, model_of, images_of, float32, decay):
+    """Of stage 2 only, and none without SOLVER.EMA."""
+    cfg = configure(STAGE2, {"SOLVER.STAGE0.MAX_EPOCHS": 1, "SOLVER.EMA": decay})
+    model, images = model_of(cfg), images_of(cfg)
+    assert build_prior_stage(cfg, model, images).optimization.averaged is None
+    averaged = build_image_stage(cfg, model, images, Plan(), float32).optimization.averaged
+    weight = model.image_encoder.conv1.weight
+    before = weight.detach().clone()
+    with torch.no_grad():
+        weight += 1
+    averaged.update()
+    found = averaged.weights["image_encoder.conv1.weight"]
+    torch.testing.assert_close(found, before + 1 - decay)
+    assert not any(name.startswith(("text_encoder", "prompt")) for name in averaged.weights)
+    plain = configure(STAGE2)
+    stage = build_image_stage(plain, model, images, Plan(), float32)
+    assert stage.optimization.averaged is None

@@ -127,17 +127,19 @@ def weights_of(output):
     return torch.load(output / "last.pth", weights_only=True)["model"]
 
 
+DSGL = {
+    "DSGL.ENABLED": True,
+    "DSGL.POOLING": "avg",
+    "DSGL.ITERS": 3,
+    "DSGL.K1": 4,
+    "DSGL.K2": 1,
+    "DSGL.MIN_SAMPLES": 2,
+    "DSGL.ORDERS": 1,
+}
+
+
 def test_run_without_labels(cfg_of, tmp_path):
-    options = {
-        "DSGL.ENABLED": True,
-        "DSGL.POOLING": "avg",
-        "DSGL.ITERS": 3,
-        "DSGL.K1": 4,
-        "DSGL.K2": 1,
-        "DSGL.MIN_SAMPLES": 2,
-        "DSGL.ORDERS": 1,
-    }
-    experiment.train(cfg_of(tmp_path, SHORT, options))
+    experiment.train(cfg_of(tmp_path, SHORT, DSGL))
     (line,) = metrics_of(tmp_path)
     assert (line["stage"], line["batches"], line["images"]) == ("dsgl", 3, 24)
     text = (tmp_path / "log.txt").read_text()
@@ -206,6 +208,23 @@ def test_optimizer_that_stage_0_has_not_kept_is_missed(cfg_of, tmp_path, monkeyp
     late = {"SOLVER.STAGE0.SHARE_OPTIMIZER": True, "SOLVER.RESUME": "auto"}
     with pytest.raises(ConfigError, match=r"SOLVER\.STAGE0\.SHARE_OPTIMIZER: the run's stage 0"):
         experiment.train(cfg_of(tmp_path, SHORT, three, late))
+
+
+@pytest.mark.parametrize("method", ["baseline", "dsgl"])
+def test_weights_of_the_last_stage_are_averaged(cfg_of, tmp_path, method):
+    """With the decay of the option; TEST.EMA takes the average of a checkpoint."""
+    options = {"baseline": {"MODEL.TEXT_TOWER": False}, "dsgl": DSGL}[method]
+    experiment.train(cfg_of(tmp_path, SHORT, options, {"SOLVER.EMA": 0.25}))
+    content = torch.load(tmp_path / "last.pth", weights_only=True)
+    name = "image_encoder.conv1.weight"
+    last, averaged = content["model"][name], content["ema"][name]
+    assert not torch.equal(last, averaged)
+    plain, mean = (
+        open_model(str(tmp_path / "last.pth"), None, ["TEST.EMA", value]).model.state_dict()[name]
+        for value in ("False", "True")
+    )
+    assert torch.equal(plain, last)
+    assert torch.equal(mean, averaged)
 
 
 def test_number_format_changes_the_losses(cfg_of, tmp_path):

@@ -1,4 +1,4 @@
-"""Find the gallery images that are most similar to each query image."""
+"""Find the gallery images that are most similar to each query image or text."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from processor.tools.command_line import IMAGES, add_amp, add_checkpoint, add_ov
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py search`."""
     add_checkpoint(parser)
-    parser.add_argument(
-        "--query",
+    wanted = parser.add_mutually_exclusive_group(required=True)
+    wanted.add_argument(
+        "--query", nargs="+", metavar="IMAGES", help=f"images to search for: {IMAGES}"
+    )
+    wanted.add_argument(
+        "--text",
         nargs="+",
-        required=True,
-        metavar="IMAGES",
-        help=f"images to search for: {IMAGES}",
+        metavar="WORDS",
+        help='descriptions to search for, each in quotes: "a person in a red coat"; best before '
+        "stage 2, whose training weakens the link between words and images",
     )
     parser.add_argument(
         "--gallery",

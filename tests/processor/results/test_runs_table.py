@@ -225,7 +225,8 @@ def test_later_evaluations_do_not_replace_the_last_epochs_results(make_run, tmp_
     write_results(folder / "results.json", results_of((0.8,), checkpoint="last.pth"))
     write_results(folder / "results_before_training.json", results_of((0.1,)))
     write_results(folder / "results_last_on_a.json", results_of((0.2,), checkpoint="last.pth"))
-    assert rows(tmp_path)[0][2] == "50.0"
+    found = [(row[1], row[2]) for row in rows(tmp_path)]
+    assert found == [("a, before training", "10.0"), ("a", "50.0")]
 
 
 def test_set_aside_runs_count_only_if_their_folder_is_given(make_run, tmp_path):

@@ -32,7 +32,8 @@ def findings(tmp_path):
     neighbours = Neighbours(
         torch.tensor([[2, 0, -1]] * 12), torch.tensor([[0.0, 0.25, torch.inf]] * 12).double()
     )
-    return Findings(stored(paths * 4, [-1] * 12), stored(paths, [7, -1, -1]), neighbours)
+    queries = stored(paths * 4, [-1] * 12).samples
+    return Findings(queries, stored(paths, [7, -1, -1]), neighbours)
 
 
 def test_json_lists_the_neighbours_of_every_query(findings, tmp_path):
