@@ -32,10 +32,21 @@ REFERENCE = "CLIP-ReID, random P x K"
 
 @dataclass(frozen=True)
 class Method:
-    """Options of a method, and how many times more batches its epochs have."""
+    """A row of the table.
+
+    Attributes:
+        options: its overrides.
+        batches: how many times as many batches its epochs have.
+        prompts: it learns prompts first.
+    """
 
     options: tuple[str, ...]
     batches: int = 1
+    prompts: bool = True
+
+
+P_X_K = ("DATALOADER.SAMPLER", "softmax_triplet")
+WITHOUT_TEXT = ("MODEL.TEXT_TOWER", "False", "MODEL.ID_LOSS_WEIGHT", "1.0")
 
 
 def walk(features: str, kind: str = "depth_first") -> Method:
@@ -45,10 +56,8 @@ def walk(features: str, kind: str = "depth_first") -> Method:
 
 
 METHODS = {
-    "baseline, random P x K": Method(
-        ("MODEL.TEXT_TOWER", "False", "DATALOADER.SAMPLER", "softmax_triplet")
-    ),
-    REFERENCE: Method(("DATALOADER.SAMPLER", "softmax_triplet")),
+    "baseline, random P x K": Method((*WITHOUT_TEXT, *P_X_K), prompts=False),
+    REFERENCE: Method(P_X_K),
     "CLIP-ReID, GS": Method(("DATALOADER.SAMPLER", "gs_text"), batches=4),
     "CLIP-ReID, DFGS text": walk("text"),
     "CLIP-ReID, DFGS image": walk("image"),
@@ -77,7 +86,7 @@ def run_seed(seed: int, folder: Path, extra: tuple[str, ...]) -> dict[str, dict[
     """Method -> weights (last, averaged) -> mAP on the source and on the unseen domains."""
     data = {domain: draw(domain, seed, folder) for domain in (SOURCE, *UNSEEN)}
     common = ["DATASETS.NAMES", data[SOURCE], "DATASETS.TARGETS", repr(tuple(data.values()))]
-    common += ["SOLVER.SEED", str(seed), *extra]
+    common += ["SOLVER.SEED", str(seed), "SOLVER.EMA", "0.99", *extra]
     scores = {}
     for name, method in METHODS.items():
         own = folder / str(seed) / name.replace(" ", "_").replace(",", "")
@@ -86,7 +95,7 @@ def run_seed(seed: int, folder: Path, extra: tuple[str, ...]) -> dict[str, dict[
         options += ["SOLVER.STAGE2.MAX_EPOCHS", str(epochs), "SOLVER.STAGE2.EVAL_PERIOD", "1000"]
         options += ["SOLVER.STAGE2.STEPS", repr(tuple(round(epochs * x) for x in DROPS))]
         prompts = folder / str(seed) / "prompts.pth"
-        if "False" not in method.options and prompts.is_file():
+        if method.prompts and prompts.is_file():
             options += ["SOLVER.STAGE1.WEIGHT", str(prompts)]
         train(own, *options)
         if name == REFERENCE and not prompts.is_file():
@@ -128,13 +137,17 @@ def main() -> None:
 
 
 def describe(values: list[float]) -> str:
-    """Mean and deviation."""
+    """Mean and, of several values, deviation."""
+    if len(values) == 1:
+        return f"{values[0]:.1f}"
     return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
 
 
 def interval(differences: list[float]) -> str:
     """Mean and 95 % interval of paired differences (Student's t)."""
     mean, count = statistics.mean(differences), len(differences)
+    if count == 1:
+        return f"{mean:+.1f}"
     half = stats.t.ppf(0.975, count - 1) * statistics.stdev(differences) / count**0.5
     return f"{mean:+.1f} [{mean - half:+.1f}, {mean + half:+.1f}]"
 

@@ -11,8 +11,6 @@ from typing import Any
 
 import yaml
 
-from processor.runtime.run_folder import BEFORE_TRAINING_FILE
-
 _SET_ASIDE = re.compile(r"previous_\d+")
 TRAINED = "trained"
 _KEPT_RESULTS = re.compile(r"results(?:_(\d+))?\.json")
@@ -127,7 +125,7 @@ def _read_results(folder: Path) -> dict[str, Any]:
 
 def _read_before(folder: Path, results: dict[str, Any]) -> dict[str, Any]:
     """The evaluation before training, if it is on the data sets of the results."""
-    file = folder / BEFORE_TRAINING_FILE
+    file = folder / "results_before_training.json"
     if not results or not file.is_file():
         return {}
     before: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
