@@ -12,6 +12,6 @@ def __getattr__(name: str) -> Any:
     """`caption`, without scikit-image until it is asked for."""
     if name != "caption":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from datasets.synthetic.captions import caption  # noqa: PLC0415
+    from datasets.synthetic.captions import caption
 
     return caption
