@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from processor.results.escaping import escape_markdown
-from processor.results.report import score_list
+from processor.results.report import AVERAGED, score_list
 from processor.runtime.files import write_json, write_text
 
 logger = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ def to_markdown(results: dict[str, Any]) -> str:
     ]
     lines += _rows(results)
     if "ema" in results:
-        lines += _rows(results["ema"], ", averaged weights")
+        lines += _rows(results["ema"], f", {AVERAGED}")
     lines.append("")
     facts = [(key, str(value)) for key, value in describe_scoring(results).items() if value]
     facts += [(name, target_remark(target)) for name, target in results["targets"].items()]

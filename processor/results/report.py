@@ -18,6 +18,7 @@ from processor.metrics.twins import describe_twins
 logger = logging.getLogger(__name__)
 
 RANKS = (1, 5, 10)
+BEFORE, TRAINED, AVERAGED = "before training", "trained", "averaged weights"  # models of a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,13 +169,13 @@ def format_table(rows: Sequence[tuple[str, dict[str, Any]]]) -> str:
 
 def closing_table(report: EvaluationReport, before: Path) -> str:
     """The trained model's results, below those before training if they are on the same targets."""
-    rows = [("trained", report.as_dict())]
+    rows = [(TRAINED, report.as_dict())]
     if report.ema is not None:
-        rows.append(("averaged weights", report.ema.as_dict()))
+        rows.append((AVERAGED, report.ema.as_dict()))
     try:
         earlier = json.loads(before.read_text(encoding="utf-8"))
         if list(earlier["targets"]) == [target.name for target in report.targets]:
-            return format_table([("before training", earlier), *rows])
+            return format_table([(BEFORE, earlier), *rows])
     except FileNotFoundError:
         pass  # not evaluated before training
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

@@ -11,8 +11,9 @@ from typing import Any
 
 import yaml
 
+from processor.results.report import AVERAGED, BEFORE, TRAINED
+
 _SET_ASIDE = re.compile(r"previous_\d+")
-TRAINED = "trained"
 _KEPT_RESULTS = re.compile(r"results(?:_(\d+))?\.json")
 
 
@@ -40,9 +41,9 @@ class Run:
     def evaluations(self) -> dict[str, dict[str, Any]]:
         """Model -> its results: before training, trained, averaged weights, as far as evaluated."""
         found = {
-            "before training": self.before,
+            BEFORE: self.before,
             TRAINED: self.results,
-            "averaged weights": self.results.get("ema", {}),
+            AVERAGED: self.results.get("ema", {}),
         }
         return {model: results for model, results in found.items() if results}
 
@@ -95,6 +96,7 @@ def read_run(folder: Path) -> Run:
         config = yaml.safe_load((folder / "config.yml").read_text(encoding="utf-8"))
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         results = _read_results(folder)
+        before = _read_before(folder, results)
         stage, epoch = _read_position(folder)
         last = stage in (2, "dsgl")  # training without labels uses stage 2's MAX_EPOCHS
         epochs = (
@@ -105,7 +107,7 @@ def read_run(folder: Path) -> Run:
     if last and epoch < epochs:  # resumed for more epochs: the results are of fewer
         results = {}
     progress = f"stage {stage}, epoch {epoch} of {epochs}" if epoch else "no epoch finished"
-    return Run(folder, config, record, results, progress, _read_before(folder, results))
+    return Run(folder, config, record, results, progress, before)
 
 
 def _read_results(folder: Path) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from typing import Any
 
 from processor.results.escaping import csv_cell, escape_markdown, markdown_code
 from processor.results.files import COLUMNS, describe_scoring, target_remark
-from processor.results.report import score_list
-from processor.results.runs import TRAINED, Run
+from processor.results.report import TRAINED, score_list
+from processor.results.runs import Run
 
 AVERAGE = "average"
 MIN_PREFIX = 3  # letters, for a prefix to name several folders

@@ -297,3 +297,10 @@ def test_folder_names_are_neither_formulas_nor_markdown(make_run, tmp_path):
     (row,) = csv.DictReader(io.StringIO(runs_csv(groups)))
     assert row["hardware"] == "'=cmd()"
     assert "| 1. @x&#124;&lt;b&gt; | a |" in runs_markdown(groups)
+
+
+def test_damaged_results_before_training_name_the_run(make_run, tmp_path):
+    folder = make_run("one", 1, (0.5,))
+    (folder / "results_before_training.json").write_text('{"targets"')
+    with pytest.raises(ValueError, match=r"one: a file of this run is damaged"):
+        rows(tmp_path)
