@@ -3,6 +3,7 @@
 from config.checks import require_labels
 from config.errors import ConfigError, UnknownOptionError
 from config.load import dump_cfg, load_cfg
+from config.options import with_options
 from config.overrides import Overrides, list_overrides
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "list_overrides",
     "load_cfg",
     "require_labels",
+    "with_options",
 ]

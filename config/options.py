@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from yacs.config import CfgNode
@@ -30,6 +30,17 @@ def lookup(cfg: CfgNode, name: str) -> Any:
     for part in name.split("."):
         node = node[part]
     return node
+
+
+def with_options(cfg: CfgNode, options: Mapping[str, Any]) -> CfgNode:
+    """A frozen copy of the configuration with other values, by dotted name, of the same types."""
+    changed = cfg.clone()
+    changed.defrost()
+    for name, value in options.items():
+        block, _, own = name.rpartition(".")
+        lookup(changed, block)[own] = value
+    changed.freeze()
+    return changed
 
 
 OPTIONS = frozenset(name for name, _ in flatten(default_cfg()))

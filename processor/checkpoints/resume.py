@@ -15,7 +15,7 @@ from yacs.config import CfgNode
 
 from config import ConfigError
 from config.load import load_cfg_text
-from config.options import flatten
+from config.options import flatten, with_options
 from datasets.checks.changes import compare_images, describe_images
 from datasets.registry import prompt_noun
 from datasets.sources import TrainingSet
@@ -171,9 +171,7 @@ def build_starting_model(cfg: CfgNode, data: TrainingSet, start: StartingPoint) 
         if cfg.MODEL.PRETRAIN_CHOICE == "none":
             logger.warning("MODEL.PRETRAIN_CHOICE none: the model starts from random weights")
         return build_reid_model(cfg, *sizes, noun)
-    bare = cfg.clone()  # pre-trained weights are not needed
-    bare.defrost()
-    bare.MODEL.PRETRAIN_CHOICE = "none"
+    bare = with_options(cfg, {"MODEL.PRETRAIN_CHOICE": "none"})  # the file has all weights
     model = build_reid_model(bare, *sizes, noun)
     report = load_state(model, start.file.state, str(start.path))
     if start.resumed:

@@ -12,6 +12,7 @@ from yacs.config import CfgNode
 
 from config import dump_cfg
 from config.defaults import default_cfg
+from config.options import with_options
 from model.encoders.clip import architecture_text
 from model.weights.locate import CONFIG, WEIGHTS
 from model.weights.read import CHECKPOINT_FORMAT, read_weights_file
@@ -69,9 +70,7 @@ def open_slim(
     meta = {key: value for key, value in loaded.meta.items() if key not in NAMES}
     plugins = json.loads(str(meta.get("plugins", "[]")))
     meta["plugins"] = json.dumps([{**x, "path": Path(x["path"]).name} for x in plugins])
-    cfg = loaded.cfg.clone()  # an average is the model's weights from here on
-    cfg.defrost()
-    cfg.TEST.EMA = False
+    cfg = with_options(loaded.cfg, {"TEST.EMA": False})  # an average is the weights from here on
     return replace(loaded, cfg=cfg, meta=meta)
 
 

@@ -12,6 +12,7 @@ from yacs.config import CfgNode
 
 from config import ConfigError
 from config.load import load_cfg_text
+from config.options import with_options
 from model.build import build_pretrained_text
 from model.weights.read import read_weights_file
 
@@ -41,10 +42,8 @@ def encode_texts(
     named = dict(zip(opts[::2], opts[1::2], strict=True)).get("MODEL.PRETRAIN_PATH", "")
     if not named and file.config:
         named = load_cfg_text(file.config, ["MODEL.NAME", cfg.MODEL.NAME]).MODEL.PRETRAIN_PATH
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.PRETRAIN_CHOICE, cfg.MODEL.PRETRAIN_PATH = "clip", named
-    clip = build_pretrained_text(cfg)
+    pretrained = {"MODEL.PRETRAIN_CHOICE": "clip", "MODEL.PRETRAIN_PATH": named}
+    clip = build_pretrained_text(with_options(cfg, pretrained))
     trained = file.state.get("text_encoder.text_projection")
     if trained is not None and not torch.equal(trained.float(), clip.text_projection):
         raise ConfigError(

@@ -14,6 +14,7 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from config import load_cfg, require_labels
+from config.options import with_options
 from config.samplers import sampler_kind
 from datasets.checks.outputs import refuse_inside_data
 from datasets.images.build import build_training_images
@@ -146,8 +147,8 @@ def extract_identity_features(
         epoch: for "image", decides which images stand for their identities.
     """
     device = next(model.parameters()).device
-    sampler = ["DATALOADER.SAMPLER", f"dfgs_{kind}", "DATALOADER.DFGS.FEATURES", ""]
-    own = _with_options(cfg, *sampler, "INPUT.CACHE", "none")
+    sampler = {"DATALOADER.SAMPLER": f"dfgs_{kind}", "DATALOADER.DFGS.FEATURES": ""}
+    own = with_options(cfg, {**sampler, "INPUT.CACHE": "none"})
     (features,) = build_identity_features(
         own,
         model,
@@ -179,9 +180,9 @@ def sample_batches(
     """
     sampled = []
     for name, sampler in SAMPLERS.items():
-        own = _with_options(cfg, "DATALOADER.SAMPLER", sampler)
+        own = with_options(cfg, {"DATALOADER.SAMPLER": sampler})
         if sampler_kind(own).full_rows:  # which mutual neighbours cannot give
-            own = _with_options(own, "DATALOADER.DFGS.MUTUAL", "False")
+            own = with_options(own, {"DATALOADER.DFGS.MUTUAL": False})
         plan = build_train_sampler(own, data)
         graph = build_identity_graph(own, data, plan, lambda _: [features])
         if graph is not None:
@@ -215,12 +216,3 @@ def nearest_in_batch(features: Tensor, labels: Sequence[int]) -> Tensor:
     rows = features[list(labels)].double()  # rows that are nearly equal stay apart
     distances = torch.cdist(rows, rows)
     return distances.fill_diagonal_(torch.inf).amin(1)
-
-
-def _with_options(cfg: CfgNode, *options: str) -> CfgNode:
-    """The configuration with `KEY VALUE ...` on top."""
-    changed = cfg.clone()
-    changed.defrost()
-    changed.merge_from_list(list(options))
-    changed.freeze()
-    return changed

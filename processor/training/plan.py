@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from yacs.config import CfgNode
 
+from config import with_options
 from config.errors import ConfigError
 from datasets.checks.leakage import check_leakage
 from datasets.checks.outputs import refuse_inside_data
@@ -70,9 +71,7 @@ def plan_run(cfg: CfgNode) -> RunPlan:
 
 def _check_targets(cfg: CfgNode, targets: list[Target]) -> None:
     """Raise as `Evaluator.check`; a plan can be made on a machine without the run's device."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.TEST.AMP = "off"
+    cfg = with_options(cfg, {"TEST.AMP": "off"})
     build_evaluator(cfg, targets, torch.device("cpu")).check()
 
 
