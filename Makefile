@@ -22,15 +22,20 @@ $(VENV)/.installed-docs: requirements-docs.txt
 	touch $@
 
 demo: $(VENV)/.installed
+	$(BIN)/python train.py --config_file configs/demo/vit_tiny_base.yml \
+		DATASETS.TARGETS "('synthetic_street', 'synthetic_campus')"
 	$(BIN)/python train_clipreid.py --config_file configs/demo/vit_tiny.yml \
 		DATASETS.TARGETS "('synthetic_street', 'synthetic_campus')"
+	$(BIN)/python run.py results runs/demo_base runs/demo
 	$(BIN)/python run.py rank-list runs/demo/last.pth --data synthetic_campus
 	$(BIN)/python run.py embedding runs/demo/last.pth --data synthetic_campus
+	$(BIN)/python run.py embedding runs/demo/last.pth --data synthetic_street --split train
 	$(BIN)/python run.py curves runs/demo
 	@echo
 	@echo "rank lists of a data set it never saw:     runs/demo/rank_lists/synthetic_campus_random.html"
 	@echo "its failures:                              runs/demo/rank_lists/synthetic_campus_worst.html"
 	@echo "its people in the plane of features:       runs/demo/embedding_test.png"
+	@echo "people it was trained on, with prompts:    runs/demo/embedding_train.png"
 	@echo "losses and accuracy by epoch:              runs/demo/curves.png"
 
 demo-dsgl: $(VENV)/.installed

@@ -36,10 +36,10 @@ from model.build import build_backbone
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[1]
-RECIPE, WEIGHTS = ROOT / "configs/demo/clip.yml", ROOT / "configs/demo/vit_tiny.safetensors"
-NUM_PLACES, CAMERAS = 150, 4
+RECIPE, WEIGHTS = ROOT / "configs/demo/vit_tiny.yml", ROOT / "configs/demo/vit_tiny.safetensors"
+NUM_PLACES, CAMERAS = 250, 4
 PEOPLE = DatasetSize(num_train_pids=48, num_test_pids=0, num_cameras=CAMERAS, images_per_camera=1)
-EPOCHS, BATCH, RATE = 60, 256, 2e-3
+EPOCHS, BATCH, RATE = 45, 256, 2e-3
 UNSEEN = DatasetSize(num_train_pids=1, num_test_pids=200, num_cameras=1, images_per_camera=1)
 SCENES = {
     "brick": "by a brick wall",
@@ -56,11 +56,11 @@ SCENES = {
     "path": "on a sandy path",
     "terrazzo": "on a stone floor",
 }
-TOLD = 0.5  # probability that a caption tells of the wall, of the floor, of the light
+TOLD = 0.8  # probability that a caption tells of the wall, of the floor, of the light
 DARK, BRIGHT = 105, 130  # mean gray level of a photo
-DRAWN_ELSEWHERE = [UNSEEN] + [
+DRAWN_ELSEWHERE = [
     DatasetSize(train, test, num_cameras=1, images_per_camera=1, seed=seed)
-    for train, test in ((100, 50), (300, 200))
+    for train, test in ((1, 200), (50, 50), (100, 50), (300, 200))
     for seed in range(20)
 ]
 
@@ -237,7 +237,7 @@ def calibrate(model: DrawnClip, people: list[Drawn]) -> None:
 @torch.no_grad()
 def retrieve(model: DrawnClip, domain: Domain) -> tuple[float, float]:
     """Shares of captions whose image is the first and among the first 10 of UNSEEN people."""
-    people = draw(domain, UNSEEN)
+    people = draw(domain, UNSEEN)[1:]  # all but the one to train on
     rng = keyed_generator("retrieval")
     texts = model.project_captions([caption(person.who, rng) for person in people])
     images = model.project_images(torch.cat([person.images for person in people]))

@@ -1,7 +1,8 @@
 """An image encoder of your own.
 
-python train.py --config_file configs/demo/vit_tiny.yml PLUGINS examples/extra_encoder.py \
-    MODEL.NAME tiny_conv DATALOADER.SAMPLER softmax_triplet
+python train.py --config_file configs/demo/vit_tiny_base.yml PLUGINS examples/extra_encoder.py \
+    MODEL.NAME tiny_conv MODEL.PRETRAIN_CHOICE none MODEL.PRETRAIN_PATH "" \
+    SOLVER.STAGE2.BASE_LR 1e-3
 """
 
 from torch import Tensor, nn

@@ -160,7 +160,7 @@ cfg = clipreid.load_cfg("configs/demo/vit_tiny.yml")
 own = [name for name in sys.modules if name.split(".")[0] in {"config", "model", "loss", "solver"}]
 print(scores.mAP, cfg.SOLVER.STAGE2.MAX_EPOCHS, clipreid.Extractor.__module__, own)
 """
-    assert python("-c", code) == "1.0 30 clipreid.processor.extractor []\n"
+    assert python("-c", code) == "1.0 20 clipreid.processor.extractor []\n"
 
 
 def test_command_lists_and_runs_programs_and_tools(python):

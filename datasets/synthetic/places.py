@@ -137,7 +137,33 @@ STATION = Domain(
         noise=(0.025, 0.04),
     ),
 )
-DOMAINS: dict[str, Domain] = {place.name: place for place in (STREET, MALL, CAMPUS, STATION)}
+HARBOUR = Domain(
+    name="harbour",
+    uppers=palette("f2c230 e0672f 1c2f52 f0f0ec 2e8fa3 a32638")
+    + palette("6b7f3a 97a6b0 3c2b23 5a4fa2 c48b5a 12151c"),
+    lowers=palette("22304a 5d6a73 c9b48c 1a1b1e 3f6f8f 7c4a35"),
+    patterned=0.6,
+    bare=0.4,
+    bags=0.55,
+    hats=0.35,
+    style=CameraStyle(
+        walls=("concrete", "brick", "shop"),
+        floors=("asphalt", "path", "pavement"),
+        air=(0.62, 0.68, 0.74),
+        haze=0.7,
+        tint=(0.95, 1.0, 1.05),
+        gain_spread=0.035,
+        saturation=(0.85, 1.0),
+        gamma=(0.9, 1.1),
+        contrast=(0.85, 1.0),
+        brightness=(-0.02, 0.06),
+        blur=(0.3, 0.9),
+        noise=(0.01, 0.03),
+    ),
+)
+DOMAINS: dict[str, Domain] = {
+    place.name: place for place in (STREET, MALL, CAMPUS, STATION, HARBOUR)
+}
 
 
 def find_domain(name: str) -> Domain:

@@ -1,4 +1,4 @@
-"""Drawn ReID data sets: people at four places, saved in the Market-1501 layout."""
+"""Drawn ReID data sets: people at five places, saved in the Market-1501 layout."""
 
 from __future__ import annotations
 

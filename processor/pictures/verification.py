@@ -147,4 +147,4 @@ def _draw_rates(axes: Axes, found: Verification, recommended: OperatingPoint | N
     axes.set_title("Rates of all thresholds", fontsize="medium")
     axes.set_xlabel("false accepts: different-identity pairs that are accepted")
     axes.set_ylabel("same-identity pairs that are accepted")
-    axes.legend(frameon=False, loc="best")
+    axes.legend(loc="best", framealpha=0.9, edgecolor="none")

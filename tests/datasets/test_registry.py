@@ -35,7 +35,8 @@ def make_market(tree):
 def test_registry_has_the_fixed_names():
     names = {"market1501", "dukemtmc", "msmt17", "occ_duke", "veri"}
     names |= {"VehicleID", "VehicleID_1600", "VehicleID_2400"}
-    names |= {f"synthetic_{domain}" for domain in ("street", "mall", "campus", "station")}
+    places = ("street", "mall", "campus", "station", "harbour")
+    names |= {f"synthetic_{place}" for place in places}
     assert names <= set(BENCHMARKS)
 
 

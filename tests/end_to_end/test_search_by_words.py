@@ -31,7 +31,7 @@ def people(tmp_path_factory):
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """The demo's model as stage 1 leaves its image encoder: as it was pre-trained."""
-    cfg = load_cfg("configs/demo/clip.yml")
+    cfg = load_cfg("configs/demo/vit_tiny.yml")
     path = tmp_path_factory.mktemp("run") / "stage1.pth"
     meta = {"num_classes": 2, "num_cameras": 1, "num_views": 1, "cameras": json.dumps({})}
     save_checkpoint(path, build_model(cfg, 2, 1, 1), dump_cfg(cfg), meta)
