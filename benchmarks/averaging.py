@@ -26,7 +26,7 @@ from processor.training.image_stage import ImagesToLosses, freeze_text_side
 from solver.build import build_image_optimizer
 
 NUM_CLASSES = 100
-RECIPES = (("configs/demo/vit_tiny.yml", 64), ("configs/person/vit_clipreid.yml", 64))
+RECIPES = (("configs/demo/vit_tiny.yml", 64), ("configs/person/vit_clipreid.yml", 16))
 RANDOM = ["MODEL.PRETRAIN_CHOICE", "none", "MODEL.PRETRAIN_PATH", ""]
 RANDOM += ["DATALOADER.SAMPLER", "softmax_triplet"]
 
