@@ -40,23 +40,23 @@ class AveragedWeights:
         """Move the average towards the model's weights."""
         self._average(list(self.weights.values()), list(self._own.values()), 0)
 
-    @torch.no_grad()
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Restore the average of a stopped run."""
-        for name, tensor in self.weights.items():
-            tensor.copy_(weights[name])
+        _copy(weights, self.weights)
 
     @contextmanager
     def in_model(self) -> Iterator[None]:
         """The model has the averaged weights; its own are back at the end."""
         own = {name: tensor.clone() for name, tensor in self._own.items()}
-        self._put(self.weights)
+        _copy(self.weights, self._own)
         try:
             yield
         finally:
-            self._put(own)
+            _copy(own, self._own)
 
-    @torch.no_grad()
-    def _put(self, weights: Mapping[str, Tensor]) -> None:
-        for name, tensor in self._own.items():
-            tensor.copy_(weights[name])
+
+@torch.no_grad()
+def _copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+    """Write the values of tensors into those of the same names."""
+    for name, tensor in target.items():
+        tensor.copy_(source[name])
