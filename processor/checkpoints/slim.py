@@ -10,9 +10,8 @@ from pathlib import Path
 import safetensors.torch
 from yacs.config import CfgNode
 
-from config import dump_cfg
+from config import dump_cfg, with_options
 from config.defaults import default_cfg
-from config.options import with_options
 from model.encoders.clip import architecture_text
 from model.weights.locate import CONFIG, WEIGHTS
 from model.weights.read import CHECKPOINT_FORMAT, read_weights_file

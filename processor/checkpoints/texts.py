@@ -10,9 +10,8 @@ from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 from yacs.config import CfgNode
 
-from config import ConfigError
+from config import ConfigError, with_options
 from config.load import load_cfg_text
-from config.options import with_options
 from model.build import build_pretrained_text
 from model.weights.read import read_weights_file
 

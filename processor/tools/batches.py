@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from yacs.config import CfgNode
 
-from config import load_cfg, require_labels
-from config.options import with_options
+from config import load_cfg, require_labels, with_options
 from config.samplers import sampler_kind
 from datasets.checks.outputs import refuse_inside_data
 from datasets.images.build import build_training_images
