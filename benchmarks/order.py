@@ -1,6 +1,6 @@
 """Does the order of the papers come out on drawn people? python benchmarks/order.py --seeds 10-19.
 
-Every seed draws its own people: one domain to train on, four that are never trained on. All
+Every seed draws its own people: domains to train on, and others that are never trained on. All
 methods start from the demo's small CLIP and train stage 2 for the same number of iterations; those
 with text share one stage 1. Prints mean and deviation of mAP and the paired difference to random
 P x K batches with its 95 % interval, for the weights of the last step and for their average
@@ -26,8 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from datasets.synthetic.render import DatasetSize, render_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCE, UNSEEN = "street", ("campus", "mall", "harbour", "station")
-NUM_IDENTITIES, EPOCHS = 100, 20
+EPOCHS = 20
 DROPS = (0.6, 0.8, 0.93)  # shares of the epochs after which the rate drops
 WEIGHTS = ("last", "averaged")
 BEFORE = "CLIP, not trained"
@@ -70,10 +69,32 @@ METHODS = {
 }
 
 
-def draw(domain: str, seed: int, folder: Path) -> str:
-    """A data set of a seed; a target needs no people to train on."""
-    train = NUM_IDENTITIES if domain == SOURCE else 1
-    return str(render_dataset(domain, folder / "data", DatasetSize(train, 50, seed=seed)))
+@dataclass(frozen=True)
+class Places:
+    """Where a seed's people are drawn.
+
+    Attributes:
+        sources: domains to train on.
+        unseen: domains that are only tested on.
+        identities: people to train on at each source.
+    """
+
+    sources: tuple[str, ...]
+    unseen: tuple[str, ...]
+    identities: int
+
+    def draw(self, seed: int, folder: Path) -> dict[str, str]:
+        """Domain -> its data set of a seed; a target needs no people to train on."""
+        sizes = dict.fromkeys(self.sources, self.identities) | dict.fromkeys(self.unseen, 1)
+        return {
+            domain: str(render_dataset(domain, folder / "data", DatasetSize(train, 50, seed=seed)))
+            for domain, train in sizes.items()
+        }
+
+    def average(self, scores: Sequence[float]) -> tuple[float, float]:
+        """Means over the sources and over the unseen domains."""
+        count = len(self.sources)
+        return statistics.mean(scores[:count]), statistics.mean(scores[count:])
 
 
 def train(folder: Path, *options: str) -> None:
@@ -85,10 +106,13 @@ def train(folder: Path, *options: str) -> None:
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
-def run_seed(seed: int, folder: Path, extra: tuple[str, ...]) -> dict[str, dict[str, list[float]]]:
-    """Method -> weights (last, averaged) -> mAP on the source and on the unseen domains."""
-    data = {domain: draw(domain, seed, folder) for domain in (SOURCE, *UNSEEN)}
-    common = ["DATASETS.NAMES", data[SOURCE], "DATASETS.TARGETS", repr(tuple(data.values()))]
+def run_seed(
+    seed: int, places: Places, folder: Path, extra: tuple[str, ...]
+) -> dict[str, dict[str, list[float]]]:
+    """Method -> weights (last, averaged) -> mAP on the sources and on the unseen domains."""
+    data = places.draw(seed, folder)
+    sources = tuple(data[source] for source in places.sources)
+    common = ["DATASETS.NAMES", repr(sources), "DATASETS.TARGETS", repr(tuple(data.values()))]
     common += ["SOLVER.SEED", str(seed), "SOLVER.EMA", "0.99", *extra]
     scores = {}
     for name, method in METHODS.items():
@@ -121,29 +145,36 @@ def main() -> None:
     """Print one Markdown table per kind of weights."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", default="10-19", help="FIRST-LAST")
+    parser.add_argument("--sources", nargs="+", default=["street"], metavar="DOMAIN")
+    parser.add_argument(
+        "--unseen", nargs="+", default=["campus", "mall", "harbour", "station"], metavar="DOMAIN"
+    )
+    parser.add_argument("--identities", type=int, default=100, help="people of each source")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "order")
-    parser.add_argument("opts", nargs="*", help="KEY VALUE ... for all runs")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY VALUE", help="for all runs")
     arguments = parser.parse_args()
     first, _, last = arguments.seeds.partition("-")
     seeds = range(int(first), int(last or first) + 1)
     folder = arguments.folder.resolve()
-    runs = [run_seed(seed, folder, tuple(arguments.opts)) for seed in seeds]
+    places = Places(tuple(arguments.sources), tuple(arguments.unseen), arguments.identities)
+    runs = [run_seed(seed, places, folder, tuple(arguments.set)) for seed in seeds]
     for weights in WEIGHTS:
         print(f"\n**{weights} weights, {len(runs)} seeds**\n")
-        head = [f"seen: {SOURCE}", "minus random", *UNSEEN, "unseen", "minus random"]
+        head = ["seen", "minus random", *places.sources, *places.unseen, "unseen", "minus random"]
         print(f"| method | {' | '.join(head)} |")
         print("|---|" + "---|" * len(head))
-        references = [run[REFERENCE]["last"] for run in runs]
+        references = [places.average(run[REFERENCE]["last"]) for run in runs]
         for name in (BEFORE, *METHODS):
             rows = [run[name][weights] for run in runs]
-            pairs = list(zip(rows, references, strict=True))
-            seen, *unseen = zip(*rows, strict=True)
+            means = [places.average(row) for row in rows]
+            pairs = list(zip(means, references, strict=True))
+            seen, unseen = zip(*means, strict=True)
             cells = [
                 describe(seen),
-                interval([row[0] - other[0] for row, other in pairs]),
-                *map(describe, unseen),
-                describe([statistics.mean(row[1:]) for row in rows]),
-                interval([statistics.mean(row[1:]) - statistics.mean(o[1:]) for row, o in pairs]),
+                interval([own[0] - other[0] for own, other in pairs]),
+                *map(describe, zip(*rows, strict=True)),
+                describe(unseen),
+                interval([own[1] - other[1] for own, other in pairs]),
             ]
             print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
