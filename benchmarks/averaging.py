@@ -37,7 +37,9 @@ def measure(recipe: str, batch: int, device: torch.device, repeats: int) -> tupl
     model = build_model(cfg, NUM_CLASSES, 1, 1).to(device).train()
     freeze_text_side(model)
     encoder = model.image_encoder
-    losses = build_image_losses(cfg, NUM_CLASSES, encoder.width, with_text=True)
+    losses = build_image_losses(
+        cfg, NUM_CLASSES, encoder.width, with_text=True, joint_width=encoder.joint_width
+    )
     texts = torch.randn(NUM_CLASSES, encoder.joint_width, device=device)
     images_to_losses = ImagesToLosses(model, losses, texts)
     optimizer = build_image_optimizer(cfg, model)

@@ -122,7 +122,11 @@ def image_step(device: torch.device, repeats: int, batch_size: int) -> None:
         model = build_model(cfg, NUM_CLASSES, 1, 1).to(device).train()
         freeze_text_side(model)
         losses_of_cfg = build_image_losses(
-            cfg, NUM_CLASSES, model.image_encoder.width, with_text=True
+            cfg,
+            NUM_CLASSES,
+            model.image_encoder.width,
+            with_text=True,
+            joint_width=model.image_encoder.joint_width,
         )
         images_to_losses = ImagesToLosses(model, losses_of_cfg, texts)
         optimizer = build_image_optimizer(cfg, model)

@@ -100,11 +100,12 @@ def check_sampler(cfg: CfgNode) -> None:
 
 
 def check_clip(cfg: CfgNode) -> None:
-    """CLIP-ReID is trained on a CLIP; raises ConfigError."""
-    if is_imagenet(cfg.MODEL.NAME):
+    """Prompts are learned with a CLIP; raises ConfigError."""
+    if is_imagenet(cfg.MODEL.NAME) and cfg.MODEL.TEXT_TOWER:
         raise ConfigError(
-            f"MODEL.NAME: {cfg.MODEL.NAME} is trained on ImageNet and has no text encoder; it is "
-            "for train_dsgl.py. CLIP's ResNet is RN50"
+            f"MODEL.NAME: {cfg.MODEL.NAME} has no text encoder to learn prompts with; it is for "
+            "the baseline (train.py) and for training without labels (train_dsgl.py). CLIP's "
+            "ResNet is RN50"
         )
 
 
@@ -220,7 +221,7 @@ def check_image_size(cfg: CfgNode) -> None:
 
 def check_encoder(cfg: CfgNode) -> None:
     """Image size and stride fit the encoder, as far as its name tells; raises ConfigError."""
-    if not FAMILIES.match(cfg.MODEL.NAME):
+    if not FAMILIES.match(cfg.MODEL.NAME) or "timm_model_name" in config_text(cfg.MODEL.NAME):
         return  # unknown here: refused by model.build, or an encoder that checks its own options
     size, stride = cfg.INPUT.SIZE_TRAIN, cfg.MODEL.STRIDE_SIZE
     patch = patch_size(cfg.MODEL.NAME)
@@ -259,10 +260,8 @@ def check_cache(cfg: CfgNode) -> None:
 
 def patch_size(name: str) -> int | None:
     """Pixels of a ViT's patch from its name or JSON config; None for a ResNet."""
-    if name.endswith(".json") or name.startswith("{"):
-        if not name.startswith("{") and not Path(name).is_file():
-            raise ConfigError(f"MODEL.NAME: no file {name}")
-        text = name if name.startswith("{") else read_text(Path(name))
+    text = config_text(name)
+    if text:
         try:
             vision = json.loads(text)["vision_cfg"]
             layers, size = vision.get("layers"), vision.get("patch_size", 16)
@@ -273,9 +272,18 @@ def patch_size(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def config_text(name: str) -> str:
+    """The JSON model config that MODEL.NAME names or is; "" for other names."""
+    if name.endswith(".json") and not name.startswith("{"):
+        if not Path(name).is_file():
+            raise ConfigError(f"MODEL.NAME: no file {name}")
+        return read_text(Path(name))
+    return name if name.startswith("{") else ""
+
+
 def is_imagenet(name: str) -> bool:
-    """Whether a name is in torchvision's spelling: resnet50, in contrast to CLIP's RN50."""
-    return name.startswith("resnet")
+    """Whether a name is torchvision's (resnet50, in contrast to CLIP's RN50) or timm's."""
+    return name.startswith(("resnet", "timm/"))
 
 
 def check_pretraining(cfg: CfgNode) -> None:

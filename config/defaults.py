@@ -8,9 +8,10 @@ _C = CfgNode()
 
 # ---------------------------------------------------------------------------------------- model
 _C.MODEL = CfgNode()
-_C.MODEL.NAME = "RN50"  # ViT-B-16, RN50, another CLIP of open_clip, or a JSON model config;
-# with DSGL also ImageNet's resnet18 ... resnet152, resnet50_ibn_a, resnet101_ibn_a
-_C.MODEL.PRETRAIN_CHOICE = "clip"  # clip = CLIP's (or ImageNet's) weights | none = random weights
+_C.MODEL.NAME = "RN50"  # ViT-B-16, RN50, another CLIP of open_clip, or a JSON model config; without
+# texts also timm/<name> and torchvision's resnet18 ... resnet152, resnet50_ibn_a, resnet101_ibn_a
+_C.MODEL.PRETRAIN_CHOICE = "clip"  # clip = the encoder's published weights | none = random weights
+_C.MODEL.PRETRAIN_TAG = ""  # which published weights, e.g. laion2b_s34b_b88k; empty = OpenAI's
 _C.MODEL.PRETRAIN_PATH = ""  # local file of these weights; empty = from the cache or a download
 _C.MODEL.DEVICE = "auto"  # auto = the best available | cpu | cuda | mps
 _C.MODEL.DEVICE_ID = "0"  # index of the CUDA device

@@ -7,6 +7,7 @@ from functools import partial
 from torch import Tensor
 from yacs.config import CfgNode
 
+from config.errors import ConfigError
 from config.extra_losses import extra_losses
 from config.free_options import free_options
 from config.samplers import sampler_kind
@@ -17,6 +18,7 @@ from loss.extra import LossOptions, find_extra_loss, make_extra_loss
 from loss.image_stage import WeightedLoss, center_loss, i2t_loss, id_loss, triplet_losses
 
 SMOOTHING = 0.1
+PROJECTED = "projected"
 
 
 def build_image_losses(
@@ -25,7 +27,7 @@ def build_image_losses(
     feature_width: int,
     *,
     with_text: bool,
-    joint_width: int = 0,
+    joint_width: int,
 ) -> dict[str, WeightedLoss]:
     """The image stage's losses, by the name under which they are logged.
 
@@ -35,7 +37,10 @@ def build_image_losses(
         num_classes: C, for the losses with parameters.
         feature_width: D of the final feature, likewise.
         with_text: the stage has the text features of all identities.
-        joint_width: E of the projected feature, for factories of extra losses.
+        joint_width: E of the projected feature; 0 = there is none, and no triplet loss on it.
+
+    Raises:
+        ConfigError: a loss on the projected feature alone, which the encoder does not have.
     """
     metric = cfg.MODEL.METRIC_LOSS_TYPE
     smoothing = SMOOTHING if cfg.MODEL.IF_LABELSMOOTH else 0.0
@@ -45,7 +50,11 @@ def build_image_losses(
     # A shuffled batch rarely holds two images of an identity: no triplets to mine.
     if "triplet" in metric and sampler_kind(cfg).p_x_k:
         margin = None if cfg.MODEL.NO_MARGIN else cfg.SOLVER.MARGIN
-        features = tuple(cfg.MODEL.TRIPLET_FEATURES)
+        features = tuple(x for x in cfg.MODEL.TRIPLET_FEATURES if joint_width or x != PROJECTED)
+        if not features:
+            raise ConfigError(
+                f"MODEL.TRIPLET_FEATURES: {cfg.MODEL.NAME} has no projected feature; add final"
+            )
         losses["triplet"] = WeightedLoss(
             cfg.MODEL.TRIPLET_LOSS_WEIGHT, partial(triplet_losses, features=features, margin=margin)
         )
@@ -60,6 +69,11 @@ def build_image_losses(
         )
     options = LossOptions(num_classes, feature_width, joint_width, free_options(cfg))
     for name, weight in extra_losses(cfg).items():
+        if find_extra_loss(name).features == PROJECTED and not joint_width:
+            raise ConfigError(
+                f"MODEL.EXTRA_LOSSES: {name} reads the projected feature, which {cfg.MODEL.NAME} "
+                "does not have"
+            )
         losses[name] = make_extra_loss(name, weight, options)
     return losses
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from model.encoders.image_encoder import ImageEncoder
 from model.reid_model import ReIDModel
 from model.unsupervised import UnsupervisedReID
 
@@ -24,7 +22,7 @@ def attention_methods(model: ReIDModel) -> tuple[str, ...]:
     token, which that descriptor does not contain.
     """
     encoder = model.image_encoder
-    if encoder.attention_layers():
+    if encoder.recorded_attention() is not None:
         pooled = isinstance(model, UnsupervisedReID) and model.pooling is not None
         return () if pooled else TOKEN_METHODS
     return () if encoder.cam_layer() is None else MAP_METHODS
@@ -63,41 +61,14 @@ def attention_maps(
     if method not in methods:
         supported = " and ".join(methods) or "no attention maps"
         raise ValueError(f"{method}: this model supports {supported}")
-    layer = encoder.cam_layer()
-    if method in MAP_METHODS and layer is not None:
+    layer, recording = encoder.cam_layer(), encoder.recorded_attention()
+    if recording is None:
+        assert layer is not None  # a method of MAP_METHODS
         return grad_cam(lambda: model.embed(images, camids, viewids), layer)
-    with torch.no_grad(), recorded_attention(encoder) as weights:
+    with torch.no_grad(), recording as weights:
         model.embed(images, camids, viewids)
     tokens = attention_rollout(weights) if method == "rollout" else weights[-1][:, 0]
-    return tokens[:, 1:].unflatten(1, encoder.grid)
-
-
-@contextmanager
-def recorded_attention(encoder: ImageEncoder) -> Iterator[list[Tensor]]:
-    """A list that collects the attention weights of the encoder's forward passes.
-
-    Every layer appends (B, T, T), the mean over its heads; row i holds the attention of token i
-    and sums to 1. The weights are the layers' own, not a second computation.
-    """
-    weights: list[Tensor] = []
-
-    def request_weights(
-        _: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return arguments, {**options, "need_weights": True, "average_attn_weights": True}
-
-    def collect(_: nn.Module, __: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        weights.append(output[1].float())
-
-    handles = []
-    for layer in encoder.attention_layers():
-        handles.append(layer.register_forward_pre_hook(request_weights, with_kwargs=True))
-        handles.append(layer.register_forward_hook(collect))
-    try:
-        yield weights
-    finally:
-        for handle in handles:
-            handle.remove()
+    return tokens[:, encoder.num_prefix_tokens :].unflatten(1, encoder.grid)
 
 
 def attention_rollout(weights: Sequence[Tensor]) -> Tensor:

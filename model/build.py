@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from open_clip.model import CLIP
 from yacs.config import CfgNode
 
 from config.free_options import free_options
 from config.load import load_cfg_text
 from model.clip_reid import CLIPReID, SideInformation, TextSide
+from model.encoders.clip_text import TextTower
 from model.encoders.image_encoder import ImageEncoder
 from model.encoders.kind import Backbone, EncoderOptions
 from model.encoders.registry import find_encoder_kind
@@ -21,6 +21,7 @@ from model.text import TextEncoder
 from model.unsupervised import UnsupervisedReID
 from model.weights.load import load_pretrained
 from model.weights.read import WeightsFile, read_weights_file
+from model.weights.translate import text_state
 
 logger = logging.getLogger(__name__)
 
@@ -57,11 +58,6 @@ def build_model(
     weights = find_weights(cfg)
     backbone = build_backbone(cfg)
     encoder = backbone.image_encoder
-    if not encoder.joint_width:
-        raise ValueError(
-            f"MODEL.NAME: {cfg.MODEL.NAME} has no space shared with text; train it without labels "
-            "(train_dsgl.py)"
-        )
     text = None
     if cfg.MODEL.TEXT_TOWER:
         text = build_text_side(cfg, backbone, num_classes, prompt_noun(cfg, noun))
@@ -100,7 +96,7 @@ def find_weights(cfg: CfgNode) -> str | Path | None:
     kind = find_encoder_kind(cfg.MODEL.NAME)
     if cfg.MODEL.PRETRAIN_CHOICE == "none":
         return None
-    return cfg.MODEL.PRETRAIN_PATH or kind.find_weights(cfg.MODEL.NAME)
+    return cfg.MODEL.PRETRAIN_PATH or kind.find_weights(cfg.MODEL.NAME, cfg.MODEL.PRETRAIN_TAG)
 
 
 def fill(cfg: CfgNode, model: ReIDModel, weights: str | Path | None) -> None:
@@ -135,6 +131,7 @@ def build_backbone(cfg: CfgNode) -> Backbone:
         stride=(rows, columns),
         last_stride=cfg.MODEL.LAST_STRIDE,
         grad_checkpointing=cfg.MODEL.GRAD_CHECKPOINTING,
+        tag=cfg.MODEL.PRETRAIN_TAG,
         user=free_options(cfg),
     )
     return find_encoder_kind(cfg.MODEL.NAME).build(cfg.MODEL.NAME, options)
@@ -146,39 +143,45 @@ def build_text_side(cfg: CfgNode, backbone: Backbone, num_classes: int, noun: st
     Raises:
         ValueError: the backbone has no text tower, or the prompt does not fit it.
     """
-    clip = backbone.clip
-    if clip is None:
-        raise ValueError(
-            f"MODEL.TEXT_TOWER: {cfg.MODEL.NAME} has no text tower; set it to False (baseline)"
-        )
-    tokens = tokenize_prompt(noun, clip.context_length)
+    text = require_text(cfg, backbone)
+    tokens = tokenize_prompt(noun, text.context_length)
     logger.debug("prompt: %s", tokens.sentence)
-    return TextSide(PromptLearner(tokens, clip.token_embedding, num_classes), TextEncoder(clip))
+    prompts = PromptLearner(tokens, text.module.token_embedding, num_classes)
+    return TextSide(prompts, TextEncoder(text))
 
 
-def build_pretrained_text(cfg: CfgNode) -> CLIP:
-    """A CLIP in evaluation mode whose text side has the weights of MODEL.PRETRAIN_*.
+def require_text(cfg: CfgNode, backbone: Backbone) -> TextTower:
+    """The backbone's text tower; raises ValueError if prompts cannot be learned with it."""
+    if backbone.text is None:
+        raise ValueError(
+            f"MODEL.NAME: {cfg.MODEL.NAME} cannot learn prompts: {backbone.without_text}; "
+            "train its image side alone: python train.py (MODEL.TEXT_TOWER False)"
+        )
+    return backbone.text
 
-    Its image side has random weights.
+
+def build_pretrained_text(cfg: CfgNode) -> TextTower:
+    """The text tower of MODEL.NAME with the weights of MODEL.PRETRAIN_*, in evaluation mode.
 
     Raises:
         FileNotFoundError: the pre-trained weights are neither cached, downloadable nor given.
         ValueError: an encoder without text, or a file without the parts of a text tower.
     """
     path = find_weights(cfg)
-    clip = build_backbone(cfg).clip
-    if clip is None or path is None:
-        raise ValueError(f"MODEL.NAME: {cfg.MODEL.NAME} has no pre-trained text tower")
-    state = read_weights_file(path, "MODEL.PRETRAIN_PATH").state
-    wanted = {x: t.shape for x, t in clip.state_dict().items() if not x.startswith("visual.")}
+    text = require_text(cfg, build_backbone(cfg))
+    if path is None:
+        raise ValueError(f"MODEL.PRETRAIN_CHOICE: none leaves {cfg.MODEL.NAME} without its texts")
+    state = text_state(read_weights_file(path, "MODEL.PRETRAIN_PATH").state)
+    wanted = {name: tensor.shape for name, tensor in text.parameters_by_name().items()}
     lacking = [x for x, shape in wanted.items() if x not in state or state[x].shape != shape]
     if lacking:
         raise ValueError(
             f"MODEL.PRETRAIN_PATH: {path} lacks {', '.join(lacking[:3])} of the text tower of "
             f"{cfg.MODEL.NAME}"
         )
-    clip.load_state_dict({name: state[name].float() for name in wanted}, strict=False)
-    return clip.eval()
+    text.load({name: state[name].float() for name in wanted})
+    text.module.eval()
+    return text
 
 
 def build_side_information(

@@ -20,9 +20,10 @@ class TrainOutput:
     """Inputs of the image stage's losses for B images.
 
     Attributes:
-        logits: two (B, C), of the final and the projected feature after their BNNecks.
+        logits: (B, C) of the final and, with a joint space, of the projected feature, after
+            their BNNecks.
         features: three (B, .), last, final and projected before the BNNecks; for the triplet loss.
-        projected: (B, E), for the image-to-text loss.
+        projected: (B, E), for the image-to-text loss; E = 0 without a joint space.
     """
 
     logits: list[Tensor]
@@ -64,7 +65,7 @@ class CLIPReID(ReIDModel):
     """CLIP-ReID (Li et al., AAAI 2023); without a text side it is the baseline.
 
     Args:
-        image_encoder: with a joint space.
+        image_encoder: one without a joint space leaves out everything about projected features.
         num_classes: training identities C.
         neck: "bnneck" or "no".
         neck_feature: "before" or "after" the neck: the features that `embed` returns.
@@ -92,9 +93,9 @@ class CLIPReID(ReIDModel):
             self.cv_embed = nn.Parameter(torch.empty(self.side_information.rows, width))
             nn.init.trunc_normal_(self.cv_embed, std=0.02)
         self.classifier = build_classifier(width, num_classes)
-        self.classifier_proj = build_classifier(joint_width, num_classes)
+        self.classifier_proj = build_classifier(joint_width, num_classes) if joint_width else None
         self.bottleneck = build_neck(neck, width)
-        self.bottleneck_proj = build_neck(neck, joint_width)
+        self.bottleneck_proj = build_neck(neck, joint_width) if joint_width else None
         self.image_encoder = image_encoder
         self.prompt_learner = text.prompt_learner if text else None
         self.text_encoder = text.text_encoder if text else None
@@ -138,7 +139,8 @@ class CLIPReID(ReIDModel):
         features = self.encode_image(images, camids, viewids)
         final, projected = features.final, features.projected
         if self.neck_feature == "after":
-            final, projected = self.bottleneck(final), self.bottleneck_proj(projected)
+            final = self.bottleneck(final)
+            projected = self.bottleneck_proj(projected) if self.bottleneck_proj else projected
         return torch.cat([final, projected], dim=1)
 
     def forward(
@@ -159,10 +161,9 @@ class CLIPReID(ReIDModel):
         features = self.encode_image(images, camids, viewids)
         parts = [features.last, features.final, features.projected]
         last, final, projected = parts if gather is None else map(gather, parts)
-        logits = [
-            self.classifier(self.bottleneck(final)),
-            self.classifier_proj(self.bottleneck_proj(projected)),
-        ]
+        logits = [self.classifier(self.bottleneck(final))]
+        if self.classifier_proj is not None and self.bottleneck_proj is not None:
+            logits.append(self.classifier_proj(self.bottleneck_proj(projected)))
         return TrainOutput(logits, [last, final, projected], projected)
 
     def text_parts(self) -> tuple[PromptLearner, TextEncoder]:

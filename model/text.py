@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from open_clip.model import CLIP
 from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
+
+from model.encoders.clip_text import TextTower
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +29,16 @@ class TextEncoder(nn.Module):
     encoded once (`encode_prefix`). Both shortcuts are exact.
 
     Args:
-        clip: open_clip's model; its text parts are reused under OpenAI's names.
+        tower: its modules are reused under OpenAI's names.
     """
 
-    def __init__(self, clip: CLIP) -> None:
+    def __init__(self, tower: TextTower) -> None:
         super().__init__()
-        self.positional_embedding = clip.positional_embedding
-        self.text_projection = clip.text_projection
-        self.transformer = clip.transformer
-        self.ln_final = clip.ln_final
+        text = tower.module
+        self.positional_embedding = text.positional_embedding
+        self.text_projection = text.text_projection
+        self.transformer = text.transformer
+        self.ln_final = text.ln_final
 
     def encode_prefix(self, prefix: Tensor) -> PrefixStates:
         """Keys and values of the constant first words: (1, start, W) embeddings."""
@@ -88,5 +90,5 @@ def _causal_block(
     # Written out: for a dozen tokens torch's fused kernels are slower, on a CPU far slower.
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(2, 3)
     mixed = scores.masked_fill(hidden, -torch.inf).softmax(-1).to(value.dtype) @ value
-    x = x + attention.out_proj(mixed.transpose(1, 2).flatten(2))
-    return x + block.mlp(block.ln_2(x)), key, value
+    x = x + block.ls_1(attention.out_proj(mixed.transpose(1, 2).flatten(2)))
+    return x + block.ls_2(block.mlp(block.ln_2(x))), key, value

@@ -36,12 +36,12 @@ class UnsupervisedReID(ReIDModel):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        width = image_encoder.width
         if pooling is not None:
-            for parameter in image_encoder.projection():
+            width = image_encoder.map_width or image_encoder.width
+            for parameter in image_encoder.beside_maps():
                 parameter.requires_grad = False
         elif image_encoder.joint_width:
-            width += image_encoder.joint_width
+            width = image_encoder.width + image_encoder.joint_width
         else:
             raise ValueError(
                 "DSGL.POOLING: clip needs an encoder of CLIP; use gem, avg, max or avg+max"

@@ -212,9 +212,9 @@ def full_model():
     """
     models = {}
 
-    def build_clip_without_storage(name):
+    def build_clip_without_storage(name, tag):
         with torch.device("meta"):
-            return build_clip(name)
+            return build_clip(name, tag)
 
     def build(variant):
         if variant not in models:

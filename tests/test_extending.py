@@ -61,7 +61,7 @@ def test_encoder_returns_features_of_its_widths():
     assert features.projected.shape == (2, encoder.joint_width)
     assert encoder.maps(torch.rand(2, 3, 64, 32)).shape == (2, 24, *encoder.grid)
     with pytest.raises(FileNotFoundError, match="tiny_conv has no published weights"):
-        kind.find_weights("tiny_conv")
+        kind.find_weights("tiny_conv", "")
 
 
 def test_sampler_fills_batches_from_one_camera():

@@ -6,11 +6,10 @@ import json
 from dataclasses import fields
 from typing import Any
 
+import timm
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 
 _PARTS: dict[str, Any] = {"vision_cfg": CLIPVisionCfg, "text_cfg": CLIPTextCfg}
-# Towers of other libraries, which these would download.
-_DOWNLOADS = ("hf_", "timm_")
 _MOST = {
     "image_size": 2048,
     "patch_size": 256,
@@ -59,12 +58,17 @@ def parse_architecture(text: str, origin: str) -> dict[str, Any]:
 
 
 def _refuse_downloads(found: dict[str, Any], origin: str) -> None:
+    """Raise ValueError for towers that open_clip or timm would download."""
     for part in filter(lambda part: isinstance(found.get(part), dict), _PARTS):
         for key, value in found[part].items():
-            if key.startswith(_DOWNLOADS):
+            of_hub = key == "timm_model_name" and not (
+                isinstance(value, str) and timm.is_model(value)
+            )
+            if key.startswith("hf_") or of_hub or (key == "timm_model_pretrained" and value):
                 raise ValueError(
                     f"{origin} names a model to download, which is never done for a model config: "
-                    f"{part}.{key} is {value!r}; only CLIP's own towers are built"
+                    f"{part}.{key} is {value!r}; only CLIP's own towers and networks that timm has "
+                    "are built"
                 )
 
 

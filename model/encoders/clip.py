@@ -1,32 +1,43 @@
-"""CLIP from open_clip: its architectures, its image encoders, its published weights."""
+"""CLIPs of open_clip: their architectures, their towers, their published weights."""
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any
 
 import open_clip
 from huggingface_hub import try_to_load_from_cache
-from open_clip.model import CLIP
+from open_clip.model import CLIP, CustomTextCLIP, _build_vision_tower
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
+from open_clip.timm_model import TimmModel
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import nn
 
 from config.text import read_text
 from model.encoders.architecture import parse_architecture
 from model.encoders.clip_resnet import ClipResNet
+from model.encoders.clip_text import TextTower, why_without_prompts
+from model.encoders.clip_timm import build_clip_timm
 from model.encoders.clip_vit import ClipViT
 from model.encoders.image_encoder import ImageEncoder
 from model.encoders.kind import REMEDY, Backbone, EncoderOptions
 
 QUICK_GELU = "-quickgelu"
+OPENAI = "openai"  # the tag of the weights that CLIP-ReID starts from
+_HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+
+
+def openai_names() -> list[str]:
+    """Names of OpenAI's CLIP architectures in open_clip, without the ending -quickgelu."""
+    names = open_clip.list_pretrained_models_by_tag(OPENAI)
+    return sorted({name.removesuffix(QUICK_GELU) for name in names})
 
 
 def clip_names() -> list[str]:
-    """Names of OpenAI's CLIP architectures in open_clip, without the ending -quickgelu."""
-    names = [name for name in open_clip.list_models() if name.endswith(QUICK_GELU)]
-    return sorted(name.removesuffix(QUICK_GELU) for name in names)
+    """All names of open_clip."""
+    return list(open_clip.list_models())
 
 
 def is_model_config(name: str) -> bool:
@@ -34,8 +45,8 @@ def is_model_config(name: str) -> bool:
     return name.endswith(".json") or name.startswith("{")
 
 
-def clip_architecture(name: str) -> dict[str, Any]:
-    """The open_clip model config of an OpenAI CLIP, with QuickGELU.
+def clip_architecture(name: str, tag: str = "") -> dict[str, Any]:
+    """The open_clip model config of a CLIP, with the GELU that its weights were trained with.
 
     OpenAI's weights were trained with QuickGELU `x * sigmoid(1.702 x)`; plain GELU loads them
     without an error and gives wrong features.
@@ -43,19 +54,45 @@ def clip_architecture(name: str) -> dict[str, Any]:
     Args:
         name: one of `clip_names()`, or the path of a JSON file in open_clip's model-config format
             (its `quick_gelu` counts; absent is true), or the content of one.
+        tag: of the published weights; empty = OpenAI's where there are some.
 
     Raises:
-        ValueError: no such architecture or file, or a config that lacks a part.
+        ValueError: no such architecture, weights or file, or a config that lacks a part.
     """
     if is_model_config(name):
-        architecture = parse_architecture(architecture_text(name), f"MODEL.NAME: {name}")
-    else:
-        architecture = open_clip.get_model_config(name.removesuffix(QUICK_GELU) + QUICK_GELU)
-        if architecture is None:
-            raise ValueError(
-                f"MODEL.NAME: {name!r} is not an OpenAI CLIP; known: {', '.join(clip_names())}"
-            )
-    return {"quick_gelu": True, **architecture}
+        own = parse_architecture(architecture_text(name), f"MODEL.NAME: {name}")
+        return {"quick_gelu": True, **own}
+    architecture = open_clip.get_model_config(name)
+    if architecture is None:
+        close = difflib.get_close_matches(name, clip_names(), 4, 0.5)
+        nearest = f"; the nearest it has are {', '.join(close)}" if close else ""
+        raise ValueError(f"MODEL.NAME: open_clip has no model {name!r}{nearest}")
+    source = find_source(name, tag)
+    quick = architecture.get("quick_gelu", False) or source.get("quick_gelu", False)
+    return {**architecture, "quick_gelu": quick}
+
+
+def find_source(name: str, tag: str = "") -> dict[str, Any]:
+    """open_clip's entry of published weights; empty for a model without OpenAI's if `tag` is empty.
+
+    Raises:
+        ValueError: no weights of this tag, with the known ones.
+    """
+    base = name.removesuffix(QUICK_GELU)
+    source = get_pretrained_cfg(name, tag or OPENAI) or get_pretrained_cfg(base, tag or OPENAI)
+    if tag and not source:
+        raise ValueError(
+            f"MODEL.PRETRAIN_TAG: there are no weights {tag!r} of {name}; known: {_tags(name)}"
+        )
+    if not tag and source and name in (base, base + QUICK_GELU):
+        source = {**source, "quick_gelu": True}
+    return dict(source)
+
+
+def _tags(name: str) -> str:
+    names = (name, name.removesuffix(QUICK_GELU))
+    found = [tag for known in names for tag in open_clip.list_pretrained_tags_by_model(known)]
+    return ", ".join(dict.fromkeys(found)) or "none"
 
 
 def architecture_text(name: str) -> str:
@@ -79,14 +116,23 @@ def build_clip_backbone(name: str, options: EncoderOptions) -> Backbone:
     """A CLIP with random weights, its image tower as an encoder for ReID.
 
     Raises:
-        ValueError: see `clip_architecture`, `ClipViT` and `ClipResNet`; another image tower.
+        ValueError: see `clip_architecture` and `build_clip_encoder`.
     """
-    clip = build_clip(name)
-    return Backbone(build_clip_encoder(clip.visual, options), clip)
+    architecture = clip_architecture(name, options.tag)
+    reason = why_without_prompts(architecture)
+    if reason:
+        tower = build_image_tower(name, options.tag)
+        return Backbone(build_clip_encoder(tower, options), without_text=reason)
+    clip = build_clip(name, options.tag)
+    return Backbone(build_clip_encoder(clip.visual, options), TextTower.of(clip))
 
 
 def build_clip_encoder(tower: nn.Module, options: EncoderOptions) -> ImageEncoder:
-    """The encoder around an image tower of open_clip; reuses the tower's modules."""
+    """The encoder around an image tower of open_clip; reuses the tower's modules.
+
+    Raises:
+        ValueError: another tower; see `ClipViT`, `ClipResNet` and `build_clip_timm`.
+    """
     if isinstance(tower, VisionTransformer):
         return ClipViT(
             tower,
@@ -96,25 +142,42 @@ def build_clip_encoder(tower: nn.Module, options: EncoderOptions) -> ImageEncode
         )
     if isinstance(tower, ModifiedResNet):
         return ClipResNet(tower, options.image_size, options.last_stride)
+    if isinstance(tower, TimmModel):
+        return build_clip_timm(tower, options)
     raise ValueError(f"MODEL.NAME: an image tower of type {type(tower).__name__} is not supported")
 
 
-def build_clip(name: str) -> CLIP:
+def build_clip(name: str, tag: str = "") -> CLIP | CustomTextCLIP:
     """An open_clip model in float32 with random weights; raises as `clip_architecture`."""
-    architecture = clip_architecture(name)
+    architecture = clip_architecture(name, tag)
+    kind = CustomTextCLIP if architecture.get("custom_text") else CLIP
     try:
-        clip = CLIP(
+        clip = kind(
             embed_dim=architecture["embed_dim"],
             vision_cfg=architecture["vision_cfg"],
             text_cfg=architecture["text_cfg"],
             quick_gelu=architecture["quick_gelu"],
         )
-    except (AssertionError, TypeError, ZeroDivisionError, ValueError) as error:
+    except (AssertionError, RuntimeError, TypeError, ZeroDivisionError, ValueError) as error:
         raise ValueError(f"MODEL.NAME: {name} does not describe a CLIP: {error}") from error
-    for module in clip.modules():
+    _use_openai_order(clip)
+    return clip
+
+
+def build_image_tower(name: str, tag: str = "") -> nn.Module:
+    """The image tower of `build_clip` alone, for text towers that are not built here."""
+    architecture = clip_architecture(name, tag)
+    tower: nn.Module = _build_vision_tower(
+        architecture["embed_dim"], architecture["vision_cfg"], architecture["quick_gelu"]
+    )
+    _use_openai_order(tower)
+    return tower
+
+
+def _use_openai_order(model: nn.Module) -> None:
+    for module in model.modules():
         if isinstance(module, ResidualAttentionBlock):
             _register_in_openai_order(module)
-    return clip
 
 
 def _register_in_openai_order(block: ResidualAttentionBlock) -> None:
@@ -125,29 +188,39 @@ def _register_in_openai_order(block: ResidualAttentionBlock) -> None:
         block.add_module(name, part)
 
 
-def find_clip_weights(name: str) -> Path:
-    """OpenAI's weights of an architecture: a cached file of clip or open_clip, else a download.
+def find_clip_weights(name: str, tag: str = "") -> Path:
+    """Published weights of a CLIP: a cached file of clip or open_clip, else a download.
+
+    Args:
+        name: as in `clip_architecture`.
+        tag: of open_clip; empty = OpenAI's.
 
     Raises:
         FileNotFoundError: no published weights, or the download failed; names every way out.
+        ValueError: no such tag.
     """
-    base = name.removesuffix(QUICK_GELU)
-    source = {} if is_model_config(name) else get_pretrained_cfg(base, "openai")
-    if not source:
+    if is_model_config(name):
         raise FileNotFoundError(f"MODEL.NAME {name} has no published weights: {REMEDY}")
-    archive = Path.home() / ".cache" / "clip" / source["url"].rsplit("/", 1)[-1]
+    source = find_source(name, tag)
+    if not source:
+        raise FileNotFoundError(
+            f"MODEL.NAME {name} has no weights of OpenAI; set MODEL.PRETRAIN_TAG to one of "
+            f"{_tags(name)}, or {REMEDY}"
+        )
+    archive = Path.home() / ".cache" / "clip" / str(source.get("url", "")).rsplit("/", 1)[-1]
     if archive.is_file():
         return archive
-    model_id = source.get("hf_hub", "").rstrip("/")
-    for file in ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"):
-        cached = try_to_load_from_cache(model_id, file) if model_id else None
+    model_id, _, file = str(source.get("hf_hub", "")).rpartition("/")
+    for hub_file in (file,) if file else _HUB_FILES:
+        cached = try_to_load_from_cache(model_id, hub_file) if model_id else None
         if isinstance(cached, str):
             return Path(cached)
     try:
-        return Path(download_pretrained(source, prefer_hf_hub=False))
+        return Path(download_pretrained(source, prefer_hf_hub="url" not in source))
     except Exception as error:
+        by_hand = f"Put {source['url']} at {archive}, or {REMEDY}" if "url" in source else REMEDY
         raise FileNotFoundError(
             f"the CLIP weights of {name} are not on this machine and the download failed "
-            f"({type(error).__name__}). Put {source['url']} at {archive}, or {REMEDY}. open_clip's "
-            f".bin or .safetensors of {source.get('hf_hub', base)} works too"
+            f"({type(error).__name__}). {by_hand}. open_clip's .bin or .safetensors of "
+            f"{model_id or name} works too"
         ) from error

@@ -78,7 +78,7 @@ class ClipResNet(ImageEncoder):
         maps: Tensor = self.layer4(self._layer3_maps(images))
         return maps
 
-    def projection(self) -> Sequence[nn.Parameter]:
+    def beside_maps(self) -> Sequence[nn.Parameter]:
         """All parameters of the attention pooling."""
         return list(self.attnpool.parameters())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from open_clip.transformer import VisionTransformer
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
+from model.encoders.attention_weights import record_multihead
 from model.encoders.image_encoder import ImageEncoder, ImageFeatures
 from model.encoders.positions import patch_grid, resize_position_embedding
 
@@ -51,7 +52,8 @@ class ClipViT(ImageEncoder):
             activations.
 
     Raises:
-        ValueError: stride or size does not fit the patch.
+        ValueError: stride or size does not fit the patch; a tower that pools otherwise than by
+            its class token.
     """
 
     position_embedding = "positional_embedding"
@@ -66,6 +68,11 @@ class ClipViT(ImageEncoder):
         grad_checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        if tower.attn_pool is not None or tower.pool_type != "tok":
+            raise ValueError(
+                "MODEL.NAME: this ViT pools its tokens (CoCa, CLIPA); only those that end in a "
+                "class token are supported"
+            )
         patch = tower.conv1.kernel_size
         self.grid = patch_grid(image_size, (patch[0], patch[1]), stride)
         self.class_embedding = tower.class_embedding
@@ -94,7 +101,7 @@ class ClipViT(ImageEncoder):
         patches = self.ln_post(self._last_block(tokens)[:, 1:])  # (B, patches, D)
         return patches.transpose(1, 2).unflatten(2, self.grid)
 
-    def projection(self) -> Sequence[nn.Parameter]:
+    def beside_maps(self) -> Sequence[nn.Parameter]:
         """The matrix into the joint space."""
         return (self.proj,)
 
@@ -102,9 +109,9 @@ class ClipViT(ImageEncoder):
         """`conv1`, one stride per patch."""
         return self.conv1
 
-    def attention_layers(self) -> Sequence[nn.Module]:
-        """One layer per block."""
-        return [block.attn for block in self.transformer.resblocks]
+    def recorded_attention(self) -> AbstractContextManager[list[Tensor]]:
+        """The weights of every block."""
+        return record_multihead([block.attn for block in self.transformer.resblocks])
 
     def _before_last_block(self, images: Tensor, side_information: Tensor | None = None) -> Tensor:
         """(B, 1 + patches, D) tokens, the class token first."""

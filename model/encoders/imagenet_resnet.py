@@ -116,15 +116,21 @@ def build_imagenet_backbone(name: str, options: EncoderOptions) -> Backbone:
     return Backbone(ImageNetResNet(network, options.image_size, options.last_stride))
 
 
-def find_imagenet_weights(name: str) -> Path:
+def find_imagenet_weights(name: str, tag: str = "") -> Path:
     """Torchvision's first ImageNet weights of a ResNet, which published ReID results start from.
 
     A cached file of torchvision or timm, else a download into torchvision's cache.
 
     Raises:
+        ValueError: a tag, which these weights do not have.
         FileNotFoundError: they have to be fetched by hand, or the download failed; names every
             way out.
     """
+    if tag:
+        raise ValueError(
+            f"MODEL.PRETRAIN_TAG: {name} is torchvision's, with one set of weights; timm has "
+            f"others: MODEL.NAME timm/{name}.TAG"
+        )
     if name.endswith(IBN_ENDING):
         raise FileNotFoundError(
             f"the ImageNet weights of {name} cannot be downloaded automatically: take "

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from open_clip.model import CLIP
-
+from model.encoders.clip_text import TextTower
 from model.encoders.image_encoder import ImageEncoder
 
 REMEDY = (
@@ -26,6 +25,7 @@ class EncoderOptions:
         stride: (rows, columns) between a ViT's patches; below the patch size they overlap.
         last_stride: stride of a ResNet's layer4, 1 or 2; 1 keeps the resolution of layer3.
         grad_checkpointing: recompute a ViT's blocks in the backward pass to save memory.
+        tag: which of a CLIP's published weights are meant; some differ in their GELU.
         user: options below USER, for encoders of plug-ins.
     """
 
@@ -33,20 +33,23 @@ class EncoderOptions:
     stride: tuple[int, int] = (16, 16)
     last_stride: int = 1
     grad_checkpointing: bool = False
+    tag: str = ""
     user: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """An image encoder with random weights and, if it is part of a CLIP, that CLIP.
+    """An image encoder with random weights and, if it is part of a CLIP, its text tower.
 
     Attributes:
         image_encoder: holds the image side's parameters.
-        clip: the model whose text side prompts are learned with; None = images only.
+        text: the tower that prompts are learned with; None = images only.
+        without_text: why there is no such tower, for error messages.
     """
 
     image_encoder: ImageEncoder
-    clip: CLIP | None = None
+    text: TextTower | None = None
+    without_text: str = "it was trained without texts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +59,9 @@ class EncoderKind:
     Attributes:
         build: MODEL.NAME and options -> the backbone; raises ValueError for options that do not
             fit the architecture.
-        find_weights: MODEL.NAME -> its published weights, downloaded if necessary; raises
-            FileNotFoundError with every way out.
+        find_weights: MODEL.NAME and MODEL.PRETRAIN_TAG -> published weights, downloaded if
+            necessary; raises FileNotFoundError with every way out.
     """
 
     build: Callable[[str, EncoderOptions], Backbone]
-    find_weights: Callable[[str], Path]
+    find_weights: Callable[[str, str], Path]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any
 
 from config.plugins import register
 from model.encoders.clip import (
-    QUICK_GELU,
     build_clip_backbone,
     clip_architecture,
     clip_names,
     find_clip_weights,
     is_model_config,
+    openai_names,
 )
 from model.encoders.imagenet_resnet import (
     IMAGENET_RESNETS,
@@ -20,13 +21,15 @@ from model.encoders.imagenet_resnet import (
     find_imagenet_weights,
 )
 from model.encoders.kind import REMEDY, EncoderKind
+from model.encoders.timm_models import TIMM, build_timm_backbone, find_timm_weights, known_name
 
 CLIP = EncoderKind(build_clip_backbone, find_clip_weights)
 IMAGENET = EncoderKind(build_imagenet_backbone, find_imagenet_weights)
 
+TIMM_NETWORK = EncoderKind(build_timm_backbone, find_timm_weights)
+
 ENCODERS: dict[str, EncoderKind] = {
     **dict.fromkeys(clip_names(), CLIP),
-    **dict.fromkeys((name + QUICK_GELU for name in clip_names()), CLIP),
     **dict.fromkeys(IMAGENET_RESNETS, IMAGENET),
 }
 
@@ -44,7 +47,8 @@ def register_encoder(name: str, build: Any = None, *, find_weights: Any = None) 
     """
 
     def add(build: Any) -> Any:
-        register(ENCODERS, name, EncoderKind(build, find_weights or _find_no_weights))
+        find = find_weights or _find_no_weights
+        register(ENCODERS, name, EncoderKind(build, lambda name, _: find(name)))
         return build
 
     return add if build is None else add(build)
@@ -52,6 +56,11 @@ def register_encoder(name: str, build: Any = None, *, find_weights: Any = None) 
 
 def _find_no_weights(name: str) -> Path:
     raise FileNotFoundError(f"MODEL.NAME {name} has no published weights: {REMEDY}")
+
+
+def is_known(name: str) -> bool:
+    """Whether MODEL.NAME is in the table, or of a kind that needs no entry there."""
+    return is_model_config(name) or name.startswith(TIMM) or name in ENCODERS
 
 
 def find_encoder_kind(name: str) -> EncoderKind:
@@ -63,10 +72,16 @@ def find_encoder_kind(name: str) -> EncoderKind:
     if is_model_config(name):
         clip_architecture(name)
         return CLIP
+    if name.startswith(TIMM):
+        known_name(name)
+        return TIMM_NETWORK
     if name not in ENCODERS:
-        known = [known for known in ENCODERS if not known.endswith(QUICK_GELU)]
+        close = difflib.get_close_matches(name, list(ENCODERS), 4, 0.5)
+        nearest = f"the nearest known are {', '.join(close)}; " if close else ""
         raise ValueError(
-            f"MODEL.NAME: unknown encoder {name!r}; known: {', '.join(known)}, or the path of a "
-            "JSON file in open_clip's model-config format; PLUGINS names files that register others"
+            f"MODEL.NAME: unknown encoder {name!r}; {nearest}known are OpenAI's "
+            f"{', '.join(openai_names())}, all other models of open_clip, "
+            f"{', '.join(IMAGENET_RESNETS)}, timm/<name>, or the path of a JSON file in "
+            "open_clip's model-config format; PLUGINS names files that register others"
         )
     return ENCODERS[name]

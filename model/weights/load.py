@@ -8,11 +8,10 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from model.clip_reid import CLIPReID
-from model.encoders.positions import fit_position_embedding
 from model.reid_model import ReIDModel
 from model.weights.read import WeightsFile, read_weights_file
 from model.weights.report import LoadReport
-from model.weights.translate import is_plain_clip, translate_names
+from model.weights.translate import translate_names
 
 _ENCODER = "image_encoder."
 # Tables with a row per identity, or per camera and viewpoint.
@@ -64,19 +63,21 @@ def load_state(
     _check_encoder(source, target, origin)
     encoder = model.image_encoder
     positions = _ENCODER + encoder.position_embedding
-    # CLIP's own grid is square, even if its number of patches happens to be the model's.
-    square = is_plain_clip(state) and encoder.grid[0] != encoder.grid[1]
+    # Published grids are square, even if their number of patches happens to be the model's.
+    published = not any(key.startswith(_ENCODER) for key in state)
+    square = published and encoder.grid[0] != encoder.grid[1]
     same_kind = _is_clip_reid(source) == _is_clip_reid(target)
     copied: dict[str, Tensor] = {}
     reshaped, skipped = [], []
     for key in [key for key in target if key in source]:
         tensor, shape = source[key], target[key].shape
         same_columns = tensor.shape[1:] == shape[1:]
+        same_width = 0 < tensor.ndim == len(shape) and tensor.shape[-1:] == shape[-1:]
         if key in skip or (key.startswith(_NECK) and not same_kind):
             skipped.append(key)
             continue
-        if key == positions and same_columns and (square or tensor.shape != shape):
-            tensor = fit_position_embedding(tensor, encoder.grid)
+        if key == positions and same_width and (square or tensor.shape != shape):
+            tensor = encoder.fit_positions(tensor)
             reshaped.append(key)
         elif tensor.shape != shape:
             if key not in _ROWS or not same_columns:

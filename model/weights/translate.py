@@ -11,7 +11,10 @@ from model.clip_reid import CLIPReID
 from model.reid_model import ReIDModel
 
 _TEXT_PARTS = ("transformer.", "positional_embedding", "ln_final.", "text_projection")
-_NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "logit_scale", "attn_mask")
+_NOT_WEIGHTS = (
+    *("input_resolution", "context_length", "vocab_size", "logit_scale", "logit_bias"),
+    *("attn_mask", "text.attn_mask"),
+)
 _CLASSIFIER = "fc."  # of ImageNet's classes
 _POSITIONS = {
     "vit": "image_encoder.positional_embedding",
@@ -83,28 +86,40 @@ def translate_names(state: dict[str, Tensor], model: ReIDModel) -> dict[str, Ten
     state = {key: tensor for key, tensor in state.items() if key not in _NOT_WEIGHTS}
     if is_plain_clip(state):
         return _translate_clip(state, model)
-    if state.keys() & model.image_encoder.state_dict().keys():
-        return {
-            f"image_encoder.{key}": tensor
-            for key, tensor in state.items()
-            if not key.startswith(_CLASSIFIER)
-        }
-    return state
+    own = model.state_dict().keys()
+    if any(key.startswith("image_encoder.") for key in state):
+        return state
+    bare = model.image_encoder.published_state(state)
+    named = {
+        f"image_encoder.{key}": tensor
+        for key, tensor in bare.items()
+        if not key.startswith(_CLASSIFIER)
+    }
+    return named if named.keys() & own else state
+
+
+def text_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The text side of a CLIP under OpenAI's names; some of open_clip keep it below `text.`."""
+    return {
+        key.removeprefix("text."): tensor
+        for key, tensor in state.items()
+        if not key.startswith("visual.")
+    }
 
 
 def is_plain_clip(state: dict[str, Tensor]) -> bool:
-    """Whether a state dict has the names of OpenAI's CLIP, whose position grid is square."""
+    """Whether a state dict has the names of OpenAI's CLIP."""
     return any(key.startswith("visual.") for key in state)
 
 
 def _translate_clip(state: dict[str, Tensor], model: ReIDModel) -> dict[str, Tensor]:
     text = model.text_encoder if isinstance(model, CLIPReID) else None
     prompts = model.prompt_learner if isinstance(model, CLIPReID) else None
-    renamed = {}
-    for key, tensor in state.items():
-        if key.startswith("visual."):
-            renamed[key.replace("visual.", "image_encoder.", 1)] = tensor
-        elif key.startswith(_TEXT_PARTS) and text is not None:
+    tower = {key.removeprefix("visual."): x for key, x in state.items() if "visual." in key}
+    tower = model.image_encoder.published_state(tower)
+    renamed = {f"image_encoder.{key}": tensor for key, tensor in tower.items()}
+    for key, tensor in text_state(state).items():
+        if key.startswith(_TEXT_PARTS) and text is not None:
             renamed[f"text_encoder.{key}"] = tensor
         elif key == "token_embedding.weight" and prompts is not None:
             prefix, suffix = prompts.constant_words(tensor)

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 # Options that the weights depend on: the checkpoint's values override a config file's.
 ARCHITECTURE = (
     "MODEL.NAME",
+    "MODEL.PRETRAIN_TAG",
     "MODEL.LAST_STRIDE",
     "MODEL.NECK",
     "MODEL.TEXT_TOWER",

@@ -13,8 +13,7 @@ from config import ConfigError, Overrides, list_overrides
 from datasets.registry import prompt_noun
 from datasets.sources import TrainingSet
 from model import CLIPReID, LoadReport, ReIDModel, build_reid_model
-from model.encoders.clip import is_model_config
-from model.encoders.registry import ENCODERS
+from model.encoders.registry import is_known
 from model.weights.load import load_state
 from model.weights.read import WeightsFile, read_weights_file
 from processor.checkpoints.cameras import read_cameras
@@ -102,7 +101,7 @@ def open_model(path: str, config_file: str | None = None, opts: Overrides = ()) 
             raise
         raise ValueError(f"{path}: {error}") from error
     missing = explain_missing_plugins(file, cfg)
-    if missing and not is_model_config(cfg.MODEL.NAME) and cfg.MODEL.NAME not in ENCODERS:
+    if missing and not is_known(cfg.MODEL.NAME):
         raise ConfigError(f"MODEL.NAME: unknown encoder {cfg.MODEL.NAME!r}; {path}: {missing}")
     warn_of_changed_plugins(file, cfg)
     sizes = read_sizes(file, cfg)

@@ -42,16 +42,16 @@ def encode_texts(
     if not named and file.config:
         named = load_cfg_text(file.config, ["MODEL.NAME", cfg.MODEL.NAME]).MODEL.PRETRAIN_PATH
     pretrained = {"MODEL.PRETRAIN_CHOICE": "clip", "MODEL.PRETRAIN_PATH": named}
-    clip = build_pretrained_text(with_options(cfg, pretrained))
+    tower = build_pretrained_text(with_options(cfg, pretrained))
     trained = file.state.get("text_encoder.text_projection")
-    if trained is not None and not torch.equal(trained.float(), clip.text_projection):
+    if trained is not None and not torch.equal(trained.float(), tower.module.text_projection):
         raise ConfigError(
             f"--text: {checkpoint} was trained with another text tower than that of "
             f"{named or cfg.MODEL.NAME}; name its CLIP's weights: MODEL.PRETRAIN_PATH FILE"
         )
-    tokenizer = SimpleTokenizer(context_length=clip.context_length)
+    tokenizer = SimpleTokenizer(context_length=tower.context_length)
     for text in texts:
-        length, most = len(tokenizer.encode(text)), clip.context_length - 2  # between two marks
+        length, most = len(tokenizer.encode(text)), tower.context_length - 2  # between two marks
         if not 1 <= length <= most:
             raise ConfigError(f"--text: {text!r} has {length} tokens; expected 1 to {most}")
-    return F.normalize(clip.encode_text(tokenizer(list(texts))).float())
+    return F.normalize(tower.encode(tokenizer(list(texts))).float())

@@ -224,8 +224,12 @@ def test_dsgl_options_that_work_are_accepted(opts):
     assert load_cfg(None, [*DSGL, *opts]).DSGL.ENABLED
 
 
-def test_imagenet_models_are_for_dsgl_only():
+def test_imagenet_models_are_not_for_prompts():
     assert load_cfg(None, [*DSGL, "MODEL.NAME", "resnet50"]).MODEL.NAME == "resnet50"
     assert load_cfg(None, ["MODEL.NAME", "resnet50"]).MODEL.NAME == "RN50"  # CLIP-ReID's name
-    with pytest.raises(ConfigError, match=r"MODEL\.NAME: resnet101 is trained on ImageNet.*dsgl"):
+    with pytest.raises(
+        ConfigError, match=r"MODEL\.NAME: resnet101 has no text encoder.*train\.py.*dsgl"
+    ):
         load_cfg(None, ["MODEL.NAME", "resnet101"])
+    baseline = load_cfg(None, ["MODEL.NAME", "resnet101", "MODEL.TEXT_TOWER", "False"])
+    assert baseline.MODEL.NAME == "resnet101"

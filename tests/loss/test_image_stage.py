@@ -96,7 +96,9 @@ def test_image_to_text_loss_without_prompts_is_refused(inputs, labels):
 
 def test_shuffled_batches_equal_the_original(golden, inputs, labels):
     cfg = load_cfg(None, ["MODEL.IF_LABELSMOOTH", "off", "DATALOADER.SAMPLER", "softmax"])
-    losses = build_image_losses(cfg, num_classes=20, feature_width=40, with_text=False)
+    losses = build_image_losses(
+        cfg, num_classes=20, feature_width=40, with_text=False, joint_width=16
+    )
     batch = LossInputs([inputs["score0"]], {"last": inputs["feat0"]}, labels)
     found = compute_losses(losses, batch)
     assert set(found) == {"id"}
@@ -152,7 +154,9 @@ P_X_K = ["DATALOADER.SAMPLER", "softmax_triplet"]
 
 def build(*opts, with_text=True):
     cfg = load_cfg(None, [*P_X_K, *opts])
-    return build_image_losses(cfg, num_classes=20, feature_width=40, with_text=with_text)
+    return build_image_losses(
+        cfg, num_classes=20, feature_width=40, with_text=with_text, joint_width=16
+    )
 
 
 def test_default_losses():

@@ -11,7 +11,6 @@ from model.attention import (
     attention_methods,
     attention_rollout,
     grad_cam,
-    recorded_attention,
 )
 
 
@@ -48,7 +47,7 @@ def test_recorded_weights_equal_the_blocks_own(tiny_reid):
     with torch.no_grad():
         tiny_reid.embed(images())
         fused = seen["output"]
-        with recorded_attention(tiny_reid.image_encoder) as weights:
+        with tiny_reid.image_encoder.recorded_attention() as weights:
             tiny_reid.embed(images())
         attention = block.attn
         packed = seen["tokens"] @ attention.in_proj_weight.T + attention.in_proj_bias
@@ -69,7 +68,7 @@ def test_recording_leaves_features_unchanged_and_ends(strided):
     encoder, camids = strided.image_encoder, torch.tensor([0, -1])
     with torch.no_grad():
         plain = strided.embed(images(), camids)
-        with recorded_attention(encoder) as weights:
+        with encoder.recorded_attention() as weights:
             recorded = strided.embed(images(), camids)
         torch.testing.assert_close(recorded, plain, atol=1e-5, rtol=0)
         again = strided.embed(images(), camids)
@@ -80,7 +79,7 @@ def test_recording_leaves_features_unchanged_and_ends(strided):
 
 
 def test_recording_ends_after_a_failed_forward_pass(tiny_reid):
-    with pytest.raises(RuntimeError), recorded_attention(tiny_reid.image_encoder) as weights:
+    with pytest.raises(RuntimeError), tiny_reid.image_encoder.recorded_attention() as weights:
         tiny_reid.embed(torch.zeros(1, 3, 8, 8))
     tiny_reid.embed(images(1))
     assert weights == []

@@ -6,6 +6,7 @@ import torch
 from config import load_cfg
 from model import build_model
 from model.encoders.clip import build_clip
+from model.encoders.clip_text import TextTower
 from model.prompt import PromptLearner, tokenize_prompt
 from model.text import TextEncoder
 
@@ -36,7 +37,7 @@ def full_features(clip, prompts, labels):
 )
 def test_features_and_gradients_equal_the_full_tower(clip, noun):
     prompts = PromptLearner(tokenize_prompt(noun), clip.token_embedding, num_classes=6)
-    encoder = TextEncoder(clip)
+    encoder = TextEncoder(TextTower.of(clip))
     labels = torch.tensor([5, 0, 3, 3])
     weights = torch.randn(4, 64)
     expected = full_features(clip, prompts, labels)
@@ -53,7 +54,7 @@ def test_spelled_out_context_equals_clips_encode_text(clip):
     prompts = PromptLearner(prompt, clip.token_embedding, num_classes=2)
     with torch.no_grad():
         prompts.cls_ctx.copy_(clip.token_embedding.weight[343].expand(2, 4, -1))
-        encoder = TextEncoder(clip)
+        encoder = TextEncoder(TextTower.of(clip))
         found = encoder(prompts(torch.arange(2)), encoder.encode_prefix(prompts.token_prefix))
         expected = clip.encode_text(prompt.tokens).expand(2, -1)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)

@@ -31,7 +31,7 @@ class PatchMeans(ImageEncoder):
     def maps(self, images):
         return self.patches(images)
 
-    def projection(self):
+    def beside_maps(self):
         return list(self.project.parameters())
 
 
@@ -79,12 +79,16 @@ def test_every_family_keeps_the_interface(family, tiny_clip_json, tiny_resnet_js
     assert features.final.shape == (2, encoder.width)
     assert features.projected.shape == (2, encoder.joint_width)
     assert maps.shape == (2, encoder.width, *encoder.grid)
-    assert (encoder.joint_width > 0) == (backbone.clip is not None) == (family != "imagenet")
+    assert (encoder.joint_width > 0) == (backbone.text is not None) == (family != "imagenet")
     if encoder.position_embedding:
         assert len(encoder.get_parameter(encoder.position_embedding)) == 1 + maps[0, 0].numel()
-    assert bool(encoder.attention_layers()) == encoder.takes_side_information == (family == "vit")
+    assert (
+        (encoder.recorded_attention() is not None)
+        == encoder.takes_side_information
+        == (family == "vit")
+    )
     assert (encoder.cam_layer() is None) == (encoder.patch_convolution() is not None)
-    for parameter in encoder.projection():
+    for parameter in encoder.beside_maps():
         parameter.fill_(0)
     assert not encoder(images).projected.any()
     assert torch.equal(encoder.maps(images), maps)
@@ -96,7 +100,9 @@ def test_new_entry_trains_with_labels(new_encoder):
     images = torch.randn(4, 3, 64, 32)
     assert [tuple(x.shape) for x in model(images).logits] == [(4, 3), (4, 3)]
     assert model.embed(images).shape == (4, 14)
-    with pytest.raises(ValueError, match=r"MODEL\.TEXT_TOWER: patch-means has no text tower"):
+    with pytest.raises(
+        ValueError, match=r"patch-means cannot learn prompts: it was trained without texts"
+    ):
         build_model(load_cfg(None, new_encoder), 3, num_cameras=2, num_views=1)
 
 
@@ -127,7 +133,7 @@ def test_imagenet_encoder_is_refused_for_training_with_text():
     cfg = load_cfg(None, [*SMALL, "DSGL.ENABLED", "True", "MODEL.NAME", "resnet18"]).clone()
     cfg.defrost()
     cfg.MODEL.PRETRAIN_CHOICE = "none"
-    with pytest.raises(ValueError, match=r"MODEL\.NAME: resnet18 has no space shared with text"):
+    with pytest.raises(ValueError, match=r"MODEL\.NAME: resnet18 cannot learn prompts"):
         build_model(cfg, 3, num_cameras=1, num_views=1)
 
 

@@ -87,7 +87,7 @@ def test_losses_are_float32_under_bf16():
     features = [torch.randn(4, 8).bfloat16() for _ in range(3)]
     logits = [torch.randn(4, 2).bfloat16() for _ in range(2)]
     cfg = load_cfg(None, ["MODEL.IF_WITH_CENTER", "True", "DATALOADER.SAMPLER", "softmax_triplet"])
-    losses = build_image_losses(cfg, 2, 8, with_text=True)
+    losses = build_image_losses(cfg, 2, 8, with_text=True, joint_width=8)
     names = ("last", "final", "projected")
     with Precision(torch.bfloat16, CPU).autocast():
         i2t = image_to_text_logits(features[2], torch.randn(2, 8))

@@ -167,7 +167,9 @@ def run(golden, tiny_clip_json, tiny_clip_file):
     result["texts"] = texts
     optimizer = build_image_optimizer(cfg, model)
     stage2 = ImageStage(
-        ImagesToLosses(model, build_image_losses(cfg, 8, 128, with_text=True), texts),
+        ImagesToLosses(
+            model, build_image_losses(cfg, 8, 128, with_text=True, joint_width=64), texts
+        ),
         loader,
         TrainingSet(
             [Sample(f"{i}.jpg", 0, 0) for i in range(64)], [0] * 64, [0] * 64, 8, 4, 1, ("x",), (0,)
