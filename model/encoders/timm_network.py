@@ -112,12 +112,10 @@ class TimmNetwork(ImageEncoder):
         table = state.get("pos_embed")  # resized later, from any grid
         rest = {key: tensor for key, tensor in state.items() if key != "pos_embed"}
         convert = getattr(sys.modules[type(self.network).__module__], "checkpoint_filter_fn", None)
-        if convert is not None:
+        if convert is not None and not self._fits(rest):
             rest = dict(convert(rest, self.network))
         if table is not None:
             rest["pos_embed"] = table
-        if not self.joint_width or self.head is not None:
-            rest = {key: rest[key] for key in rest if not key.startswith(self._classifiers())}
         return {INNER + key: tensor for key, tensor in rest.items()}
 
     def fit_positions(self, table: Tensor) -> Tensor:
@@ -129,11 +127,14 @@ class TimmNetwork(ImageEncoder):
         resized = fit_position_embedding(torch.cat([rows[:1], rows]), self.grid)[1:]
         return torch.cat([kept.float(), resized])[None]
 
-    def _classifiers(self) -> tuple[str, ...]:
-        """Prefixes of the layers that end in classes."""
-        named = self.network.default_cfg.get("classifier", ())
-        names = (named,) if isinstance(named, str) else tuple(named or ())
-        return tuple(f"{name}." for name in names)
+    def _fits(self, state: dict[str, Tensor]) -> bool:
+        """Whether a state dict has all names and shapes of the network already."""
+        own = self.network.state_dict()
+        return all(
+            name in state and state[name].shape == tensor.shape
+            for name, tensor in own.items()
+            if name != "pos_embed"
+        )
 
 
 @dataclass(frozen=True, slots=True)

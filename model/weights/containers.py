@@ -10,7 +10,13 @@ from torch import Tensor
 
 PREFIXES = ("module.", "model.", "net.", "base_model.", "clip_model.")
 _COMPILED = "_orig_mod."  # torch.compile adds it to any module, also inside a model
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "module")  # the usual ones, in this order
+_WRAPPERS = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "module",
+    "teacher",
+)  # the usual ones, in this order
 
 
 def find_state(content: Any) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from model.clip_reid import CLIPReID
 from model.reid_model import ReIDModel
+from model.weights.foreign import describe_other
 from model.weights.read import WeightsFile, read_weights_file
 from model.weights.report import LoadReport
 from model.weights.translate import translate_names
@@ -106,6 +107,12 @@ def _is_clip_reid(names: Iterable[str]) -> bool:
 def _check_encoder(source: dict[str, Tensor], target: dict[str, Tensor], origin: str) -> None:
     """Raise ValueError unless the file's image encoder is the model's."""
     names = {key for key in source if key.startswith(_ENCODER)}
+    other = describe_other(source)
+    if other:
+        raise ValueError(
+            f"{origin} holds {other}, which timm does not have; export it to ONNX where it was "
+            "trained, and measure that file (TEST.WEIGHT model.onnx)"
+        )
     if not names:
         raise ValueError(
             f"{origin} holds no image encoder of CLIP, of CLIP-ReID or of MODEL.NAME; it starts "

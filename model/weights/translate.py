@@ -9,13 +9,19 @@ from torch import Tensor
 
 from model.clip_reid import CLIPReID
 from model.reid_model import ReIDModel
+from model.weights.foreign import split_network, translate_network
 
 _TEXT_PARTS = ("transformer.", "positional_embedding", "ln_final.", "text_projection")
 _NOT_WEIGHTS = (
     *("input_resolution", "context_length", "vocab_size", "logit_scale", "logit_bias"),
     *("attn_mask", "text.attn_mask"),
 )
-_CLASSIFIER = "fc."  # of ImageNet's classes
+# Beside a published network: classifiers and necks; SOLIDER's control of semantics and its norms of
+# inner stages, for dense tasks.
+_HEADS = (
+    *("fc.", "head.", "classifier.", "bottleneck."),
+    *("semantic_embed_", "norm0.", "norm1.", "norm2."),
+)
 _POSITIONS = {
     "vit": "image_encoder.positional_embedding",
     "resnet": "image_encoder.attnpool.positional_embedding",
@@ -81,21 +87,30 @@ def translate_names(state: dict[str, Tensor], model: ReIDModel) -> dict[str, Ten
     """A state dict under this project's names, which are CLIP-ReID's.
 
     A plain CLIP fills the image side and, if the model has one, the text side. The state dict of a
-    bare image encoder, such as torchvision's ResNets, fills the encoder.
+    bare image encoder, such as torchvision's ResNets, fills the encoder; what other ReID projects
+    add to it, the neck and the classifier where names and shapes are ours.
     """
     state = {key: tensor for key, tensor in state.items() if key not in _NOT_WEIGHTS}
     if is_plain_clip(state):
         return _translate_clip(state, model)
-    own = model.state_dict().keys()
     if any(key.startswith("image_encoder.") for key in state):
         return state
-    bare = model.image_encoder.published_state(state)
-    named = {
-        f"image_encoder.{key}": tensor
-        for key, tensor in bare.items()
-        if not key.startswith(_CLASSIFIER)
-    }
-    return named if named.keys() & own else state
+    network, rest = split_network(state)
+    bare = model.image_encoder.published_state(translate_network(network))
+    own = model.image_encoder.state_dict().keys()
+    if not bare.keys() & own:
+        return state
+    heads = {key for key in bare if key not in own and _is_head(key)}
+    named = {f"image_encoder.{key}": tensor for key, tensor in bare.items() if key not in heads}
+    return {**named, **{_plain_head(key): bare[key] for key in heads}, **rest}
+
+
+def _is_head(name: str) -> bool:
+    return _plain_head(name).startswith(_HEADS)
+
+
+def _plain_head(name: str) -> str:
+    return name.removeprefix("network.")
 
 
 def text_state(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -53,8 +53,14 @@ def test_state_dict_is_found_in_its_wrapper(content):
 
 
 def test_several_state_dicts_are_named_with_the_remedy():
-    with pytest.raises(ValueError, match=r"student, teacher; save one alone: .*\['student'\]"):
-        find_state({"student": STATE, "teacher": STATE})
+    with pytest.raises(ValueError, match=r"first, second; save one alone: .*\['first'\]"):
+        find_state({"first": STATE, "second": STATE})
+
+
+def test_teacher_is_taken_of_a_student_and_its_teacher():
+    """DINO's: the teacher is the average of the student's weights, which is published."""
+    found = find_state({"student": {"a": torch.zeros(1)}, "teacher": {"a": torch.ones(1)}})
+    assert found["a"] == 1
 
 
 def test_names_that_differ_in_their_prefix_only_are_refused():
