@@ -30,6 +30,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "INPUT.ON_BAD_IMAGE": ("error", "skip"),
     "INPUT.TEST_INTERPOLATION": ("bilinear", "bicubic"),
     "INPUT.NORMALIZATION": ("fixed", "instance"),
+    "INPUT.CHANNELS": ("rgb", "bgr"),
     "DATALOADER.DFGS.WALK": ("depth_first", "balanced", "greedy"),
     "DSGL.POOLING": ("gem", "avg", "max", "avg+max", "clip"),
     "DSGL.MEMORY": ("CM", "CMhard", "DLhybrid", "DLhybrid_v2"),

@@ -46,8 +46,9 @@ _C.INPUT.SIZE_TRAIN = [384, 128]  # height, width in pixels of a training image
 _C.INPUT.SIZE_TEST = [384, 128]  # height, width in evaluation; must equal SIZE_TRAIN
 _C.INPUT.TEST_INTERPOLATION = "bilinear"  # how evaluation images are resized: bilinear | bicubic
 _C.INPUT.NORMALIZATION = "fixed"  # fixed = by PIXEL_MEAN, PIXEL_STD | instance = by each image's
-_C.INPUT.PIXEL_MEAN = [0.485, 0.456, 0.406]  # mean of R, G, B, from 0 to 1
-_C.INPUT.PIXEL_STD = [0.229, 0.224, 0.225]  # standard deviation of R, G, B
+_C.INPUT.CHANNELS = "rgb"  # order of the channels that the model sees: rgb | bgr
+_C.INPUT.PIXEL_MEAN = [0.485, 0.456, 0.406]  # mean of the channels in this order, from 0 to 1
+_C.INPUT.PIXEL_STD = [0.229, 0.224, 0.225]  # their standard deviation
 
 # augmentation
 _C.INPUT.PROB = 0.5  # probability of a horizontal flip
@@ -185,7 +186,8 @@ _C.DSGL.FAITHFUL = False  # True = as published, where results depend on the ord
 
 # ------------------------------------------------------------------------------------ evaluation
 _C.TEST = CfgNode()
-_C.TEST.WEIGHT = ""  # checkpoint to evaluate
+_C.TEST.WEIGHT = ""  # checkpoint to evaluate, or an ONNX or OpenVINO file of any program
+_C.TEST.OUTPUT = ""  # which output of an ONNX or OpenVINO file; empty = the only one
 _C.TEST.EMA = False  # True = a checkpoint's averaged weights (SOLVER.EMA)
 _C.TEST.IMS_PER_BATCH = 128  # images per batch
 _C.TEST.AMP = "off"  # number format of evaluation features: off = float32 | auto | fp16 | bf16

@@ -157,8 +157,8 @@ class DrawnClip:
     def __init__(self) -> None:
         cfg = load_cfg(RECIPE, ["MODEL.PRETRAIN_PATH", "", "MODEL.PRETRAIN_CHOICE", "none"])
         backbone = build_backbone(cfg)
-        assert backbone.clip is not None
-        self.encoder, self.clip = backbone.image_encoder, backbone.clip
+        assert backbone.text is not None
+        self.encoder, self.clip = backbone.image_encoder, backbone.text.module
         self.used = torch.zeros(self.clip.vocab_size, dtype=torch.bool)
 
     def project_images(self, images: Tensor) -> Tensor:

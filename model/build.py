@@ -112,7 +112,7 @@ def warn_of_other_normalization(cfg: CfgNode, file: WeightsFile) -> None:
     """Warn if a checkpoint of this project was trained on images normalized differently."""
     if file.config:
         trained = load_cfg_text(file.config, ["MODEL.NAME", cfg.MODEL.NAME]).INPUT
-        for key in ("NORMALIZATION", "PIXEL_MEAN", "PIXEL_STD"):
+        for key in ("NORMALIZATION", "CHANNELS", "PIXEL_MEAN", "PIXEL_STD"):
             if trained[key] != cfg.INPUT[key]:
                 logger.warning(
                     "INPUT.%s: %s here, but the pre-trained weights were trained with %s",

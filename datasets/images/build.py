@@ -51,6 +51,7 @@ from datasets.images.transforms import (
     normalize_instance,
     plain_transform,
     resize,
+    reverse_channels,
     train_transform,
 )
 from datasets.images.workers import choose_workers
@@ -147,7 +148,17 @@ def build_level_transform(cfg: CfgNode) -> Transform:
 
 
 def build_level_normalization(cfg: CfgNode, device: torch.device) -> LevelNormalization:
-    """INPUT.NORMALIZATION for whole batches: (B, H, W, 3) uint8 -> (B, 3, H, W), on the device."""
+    """INPUT.CHANNELS and INPUT.NORMALIZATION for whole batches, on the device.
+
+    The function takes (B, H, W, 3) uint8 RGB and returns (B, 3, H, W).
+    """
+    normalize = _level_normalization(cfg, device)
+    if cfg.INPUT.CHANNELS == "rgb":
+        return normalize
+    return lambda levels: normalize(levels.flip(-1))
+
+
+def _level_normalization(cfg: CfgNode, device: torch.device) -> LevelNormalization:
     if cfg.INPUT.NORMALIZATION == "instance":
         return normalize_instances
     mean, std = (
@@ -158,9 +169,10 @@ def build_level_normalization(cfg: CfgNode, device: torch.device) -> LevelNormal
 
 
 def _normalization(cfg: CfgNode) -> Normalization:
-    if cfg.INPUT.NORMALIZATION == "instance":
-        return normalize_instance
-    return cast(Normalization, Normalize(cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD))
+    normalize: Normalization = normalize_instance
+    if cfg.INPUT.NORMALIZATION != "instance":
+        normalize = cast(Normalization, Normalize(cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD))
+    return normalize if cfg.INPUT.CHANNELS == "rgb" else Compose([reverse_channels, normalize])
 
 
 def _training_transforms(cfg: CfgNode, store: ImageStore) -> TrainingTransforms:

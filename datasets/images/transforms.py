@@ -148,3 +148,8 @@ def normalize_instance(image: Tensor) -> Tensor:
     """
     centered = image - image.mean((1, 2), keepdim=True)
     return centered * (centered.square().mean((1, 2), keepdim=True) + 1e-5).rsqrt()
+
+
+def reverse_channels(image: Tensor) -> Tensor:
+    """(3, H, W) RGB to BGR."""
+    return image.flip(0)

@@ -13,7 +13,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from config.errors import ConfigError
 from config.text import read_text
+from model.network_files.runtimes import is_network_file
 from model.weights.archive import check_archive_size, is_torchscript, read_torchscript
 from model.weights.containers import check_tensor, find_state
 from model.weights.hugging_face import is_hugging_face, translate_hugging_face
@@ -61,6 +63,11 @@ def read_weights_file(path: str | Path, option: str = "") -> WeightsFile:
         ValueError: damaged, holds Python objects other than tensors, or no state dict.
     """
     path = locate_weights(path)
+    if is_network_file(path):
+        raise ConfigError(
+            f"{option}: {path} is a network file of another program, without weights by name: it "
+            "can be evaluated and searched with (TEST.WEIGHT), not trained".removeprefix(": ")
+        )
     if not path.is_file():
         raise FileNotFoundError(f"{option}: no weights file {path}".removeprefix(": "))
     try:

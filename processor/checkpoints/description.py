@@ -8,7 +8,9 @@ import torch
 
 from config.free_options import is_free
 from config.options import flatten
+from model.embedder import Embedder
 from model.encoders.clip import architecture_text
+from model.network_files.embedder import NetworkFile
 from processor.checkpoints.configuration import ARCHITECTURE
 from processor.checkpoints.load import LoadedModel
 
@@ -20,19 +22,25 @@ def describe_features(loaded: LoadedModel) -> dict[str, str]:
     """Weights and options that features depend on; only features with equal ones compare.
 
     Returns:
-        Options by name, and under "weights" a SHA-256 of the weights. Text encoder, prompts and
-        classifiers do not count.
+        Options by name, and under "weights" a SHA-256 of the weights, or of a network file. Text
+        encoder, prompts and classifiers do not count.
     """
-    digest = hashlib.sha256()
-    for name, values in sorted(loaded.model.state_dict().items()):
-        if not name.startswith(_WEIGHTS_WITHOUT_EFFECT):
-            digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-            digest.update(values.detach().cpu().reshape(-1).view(torch.uint8).numpy())
     options = dict(flatten(loaded.cfg))
     options["MODEL.NAME"] = architecture_text(loaded.cfg.MODEL.NAME) or loaded.cfg.MODEL.NAME
     keys = [key for key in ARCHITECTURE if key not in _OPTIONS_WITHOUT_EFFECT]
     keys += filter(is_free, options)
     return {
-        "weights": digest.hexdigest(),
+        "weights": _digest(loaded.model),
         **{key: str(options[key]) for key in [*keys, "TEST.NECK_FEAT"]},
     }
+
+
+def _digest(model: Embedder) -> str:
+    if isinstance(model, NetworkFile):
+        return model.digest()
+    digest = hashlib.sha256()
+    for name, values in sorted(model.state_dict().items()):
+        if not name.startswith(_WEIGHTS_WITHOUT_EFFECT):
+            digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+            digest.update(values.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -6,32 +6,20 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from config.packages import import_optional
+from model.embedder import Embedder
 from processor.runtime.files import atomic_file
 
 INPUT, OUTPUT = "images", "features"
 OPSET = 17  # the first with layer normalization
-
-
-class MissingPackageError(ValueError):
-    """A package that only the export needs is not installed."""
-
-
-class Embedder(Protocol):
-    """A module with the method `embed`, such as a `ReIDModel`."""
-
-    def embed(
-        self, images: Tensor, camids: Tensor | None = None, viewids: Tensor | None = None
-    ) -> Tensor:
-        """(B, 3, H, W) normalized images -> (B, D) descriptors."""
+NEEDS, REMEDY = "exporting needs onnx and onnxruntime", "pip install '.[export]'"
 
 
 class ImageTower(nn.Module):
@@ -86,7 +74,7 @@ def write_onnx(
     Raises:
         MissingPackageError: onnx.
     """
-    onnx = _import("onnx")
+    onnx = import_optional("onnx", NEEDS, REMEDY)
     tower.eval()
     with atomic_file(path) as partial:
         with torch.no_grad(), _traceable():
@@ -122,54 +110,20 @@ def _traceable() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fused)
 
 
-class OnnxFile:
-    """An ONNX file, run on the CPU.
-
-    Args:
-        path: the file.
-
-    Raises:
-        MissingPackageError: onnxruntime.
-    """
-
-    def __init__(self, path: Path) -> None:
-        runtime = _import("onnxruntime")
-        self._session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-
-    @property
-    def description(self) -> dict[str, Any]:
-        """The file's metadata."""
-        stored = self._session.get_modelmeta().custom_metadata_map
-        return {key: json.loads(value) for key, value in stored.items()}
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """A batch in the file's input format -> (B, D)."""
-        (features,) = self._session.run([OUTPUT], {INPUT: images.numpy()})
-        return torch.from_numpy(np.asarray(features))
-
-
-def smallest_cosine(file: OnnxFile, batches: Sequence[tuple[Tensor, Tensor]]) -> float:
+def smallest_cosine(
+    embed: Callable[[Tensor], Tensor], batches: Sequence[tuple[Tensor, Tensor]]
+) -> float:
     """The smallest cosine between a file's descriptors and the expected ones.
 
     Args:
-        file: the file.
-        batches: images in the file's input format, and their (B, D) descriptors.
+        embed: the file's descriptors of images.
+        batches: images, and their (B, D) descriptors.
 
     Returns:
         The cosine; NaN if a descriptor is not finite.
     """
     cosines = [
-        F.cosine_similarity(file(images).double(), expected.double())
+        F.cosine_similarity(embed(images).double(), expected.double())
         for images, expected in batches
     ]
     return float(torch.cat(cosines).min())
-
-
-def _import(package: str) -> Any:
-    try:
-        return import_module(package)
-    except ImportError as error:
-        raise MissingPackageError(
-            f"the package {package} is not installed; exporting needs onnx and onnxruntime: "
-            "pip install '.[export]'"
-        ) from error

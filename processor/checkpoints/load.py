@@ -13,13 +13,21 @@ from config import ConfigError, Overrides, list_overrides
 from datasets.registry import prompt_noun
 from datasets.sources import TrainingSet
 from model import CLIPReID, LoadReport, ReIDModel, build_reid_model
+from model.embedder import Embedder
 from model.encoders.registry import is_known
+from model.network_files.embedder import NetworkFile
+from model.network_files.runtimes import is_network_file
 from model.weights.load import load_state
 from model.weights.read import WeightsFile, read_weights_file
 from processor.checkpoints.cameras import read_cameras
 from processor.checkpoints.configuration import choose_configuration
 from processor.checkpoints.consistency import check_consistency
 from processor.checkpoints.meta import check_meta, describe_model, read_sizes
+from processor.checkpoints.network_file import (
+    configure_network_file,
+    needs_a_checkpoint,
+    output_of,
+)
 from processor.checkpoints.plugins import explain_missing_plugins, warn_of_changed_plugins
 from processor.checkpoints.save import Meta
 
@@ -33,7 +41,7 @@ class LoadedModel:
     """A model from a file, on the CPU.
 
     Attributes:
-        model: with the file's weights.
+        model: with the file's weights; a `ReIDModel` unless the file is another program's.
         cfg: the configuration it was rebuilt with.
         cameras: per training source, the rows of its cameras in the camera table.
         use_all: whether it was trained on the sources' query and gallery images as well.
@@ -42,7 +50,7 @@ class LoadedModel:
         missing_plugins: how to name the plug-ins of its run that are not imported; "" = none.
     """
 
-    model: ReIDModel
+    model: Embedder
     cfg: CfgNode
     cameras: dict[str, range]
     use_all: bool = False
@@ -64,6 +72,17 @@ class LoadedModel:
         names: list[str] = json.loads(str(self.meta.get(key, "[]")))
         return names
 
+    def network(self) -> ReIDModel:
+        """The model as a network of this project.
+
+        Raises:
+            ConfigError: it is a network file of another program.
+        """
+        if isinstance(self.model, NetworkFile):
+            raise ConfigError(needs_a_checkpoint(self.model.path))
+        assert isinstance(self.model, ReIDModel)
+        return self.model
+
     def has_prompts_of(self, data: TrainingSet) -> bool:
         """Whether the model has learned prompts for these identities, under their labels."""
         return (
@@ -76,21 +95,26 @@ class LoadedModel:
 
 
 def open_model(path: str, config_file: str | None = None, opts: Overrides = ()) -> LoadedModel:
-    """Rebuild the model of a checkpoint; CLIP's own weights are not needed.
+    """Rebuild the model of a checkpoint, CLIP's own weights are not needed; or open a network file.
 
     Args:
-        path: a checkpoint of this project or of CLIP-ReID, or what else `locate_weights` accepts.
+        path: a checkpoint of this project or of CLIP-ReID, or what else `locate_weights` accepts;
+            or an ONNX or OpenVINO file of any program.
         config_file: a YAML file, or None; see `choose_configuration`.
         opts: overrides `KEY VALUE ...`, or a dict.
 
     Raises:
         ConfigError: no path, options that contradict the checkpoint, or an encoder of a plug-in
             that PLUGINS does not name.
-        FileNotFoundError, ValueError: see `read_weights_file`, `check_meta` and `load_weights`.
+        FileNotFoundError, ValueError: see `read_weights_file`, `check_meta` and `load_weights`;
+            `NetworkFile` and `configure_network_file`.
     """
     if not path:
         raise ConfigError("TEST.WEIGHT: name the checkpoint to evaluate, e.g. TEST.WEIGHT last.pth")
     opts = list_overrides(opts or ())
+    if is_network_file(path):
+        network = NetworkFile(path, output_of(config_file, opts))
+        return LoadedModel(network, configure_network_file(network, config_file, opts), {})
     file = read_weights_file(path)
     check_meta(file, path)
     try:

@@ -66,6 +66,7 @@ def open_slim(
     and the folders of plug-ins.
     """
     loaded = open_model(checkpoint, config_file, [*opts, *_BASELINE])
+    loaded.network()  # refuses files of other programs
     meta = {key: value for key, value in loaded.meta.items() if key not in NAMES}
     plugins = json.loads(str(meta.get("plugins", "[]")))
     meta["plugins"] = json.dumps([{**x, "path": Path(x["path"]).name} for x in plugins])

@@ -14,7 +14,7 @@ from datasets.checks.fingerprint import TEST, fingerprint
 from datasets.images.build import build_evaluation_loader
 from datasets.records import DataSplits
 from datasets.registry import BENCHMARKS, locate, num_splits, read_dataset
-from model import ReIDModel
+from model.embedder import Embedder
 from processor.checkpoints.cameras import cameras_of, check_camera_names
 from processor.checkpoints.load import LoadedModel, open_model
 from processor.evaluation.evaluator import Evaluator
@@ -39,7 +39,7 @@ class OpenEvaluation:
         evaluator: of the targets.
     """
 
-    model: ReIDModel
+    model: Embedder
     loaded: LoadedModel
     evaluator: Evaluator
 
@@ -82,7 +82,7 @@ def prepare_evaluation(loaded: LoadedModel, targets: list[Target] | None = None)
         _check_cameras(loaded, targets)
     model = loaded.model.to(device)
     if cfg.MODEL.COMPILE:
-        compile_encoder(model)
+        compile_encoder(loaded.network())
     return OpenEvaluation(model, loaded, build_evaluator(cfg, targets, device))
 
 

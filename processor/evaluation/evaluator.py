@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from datasets.checks.identities import require_test_images
 from datasets.records import Batch, DataSplits, Sample
-from model import ReIDModel
+from model.embedder import Embedder
 from processor.evaluation.protocol import Protocol
 from processor.evaluation.target import Retrieval, Target, identities_of
 from processor.features import FeatureTable, extract_features, ids_of_model
@@ -42,7 +42,7 @@ class Evaluator:
     precision: Precision
     stop: StopRequest | None = None
 
-    def __call__(self, model: ReIDModel) -> EvaluationReport:
+    def __call__(self, model: Embedder) -> EvaluationReport:
         """Evaluate on every target.
 
         Raises:
@@ -69,7 +69,7 @@ class Evaluator:
                 except ValueError as error:
                     raise ValueError(f"evaluation on {target.name}: {error}") from None
 
-    def retrieval(self, model: ReIDModel, target: Target) -> Retrieval:
+    def retrieval(self, model: Embedder, target: Target) -> Retrieval:
         """Extract the features of a target's first split, ready to be ranked."""
         target = replace(target, splits=target.splits[:1])
         samples = _distinct_samples(target)
@@ -103,12 +103,12 @@ class Evaluator:
             twins,
         )
 
-    def _evaluate_target(self, model: ReIDModel, target: Target) -> TargetResult:
+    def _evaluate_target(self, model: Embedder, target: Target) -> TargetResult:
         samples = _distinct_samples(target)
         table = self._extract(model, target, samples)
         return distributed.from_first(lambda: self.score(target, samples, table))
 
-    def _extract(self, model: ReIDModel, target: Target, samples: Sequence[Sample]) -> FeatureTable:
+    def _extract(self, model: Embedder, target: Target, samples: Sequence[Sample]) -> FeatureTable:
         # With the width known from the first batch, before memory for all rows is allocated.
         check_memory = cache(partial(self._check_memory, target, len(samples)))
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from config.text import encode
 from datasets.records import Batch, DataSplits, Sample
 from datasets.sources import TrainingSet, number_test_images, training_images
-from model import CLIPReID, ReIDModel
+from model import CLIPReID
+from model.embedder import Embedder
 from processor.evaluation.evaluator import Evaluator
 from processor.evaluation.target import Target
 from processor.features import FeatureTable, extract_features, ids_of_model
@@ -88,7 +89,7 @@ def choose_identities(
 
 
 def extract_few(
-    model: ReIDModel,
+    model: Embedder,
     evaluator: Evaluator,
     images: Mapping[str, Sequence[Sample]],
     *,
@@ -115,7 +116,7 @@ def extract_few(
 
 
 def _extract(
-    model: ReIDModel,
+    model: Embedder,
     evaluator: Evaluator,
     target: Target,
     samples: Sequence[Sample],

@@ -52,10 +52,11 @@ def run(arguments: argparse.Namespace) -> None:
     """
     folder = place_folder(arguments.output, arguments.checkpoint, "attention")
     loaded = open_model(arguments.checkpoint, None, arguments.opts)
-    methods = attention_methods(loaded.model)
+    methods = attention_methods(loaded.network())
     if not methods:
         raise ValueError(
-            f"{arguments.checkpoint}: a ViT whose patch tokens are pooled has no attention maps"
+            f"{arguments.checkpoint}: {loaded.cfg.MODEL.NAME} has no attention maps: its tokens "
+            "are pooled without a class token, or its attention is in windows"
         )
     root = loaded.cfg.DATASETS.ROOT_DIR
     refuse_inside_data(folder, "--output", arguments.images, root)
@@ -88,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def make_maps(loaded: LoadedModel, lists: Sequence[ImageList], method: str) -> list[Map]:
     """Maps of all readable images; raises as `attention_maps` and `cameras_of`."""
-    cfg, model = loaded.cfg, loaded.model
+    cfg, model = loaded.cfg, loaded.network()
     device = choose_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
     model.to(device).eval()
     maps: list[Map] = []

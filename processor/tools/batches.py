@@ -110,13 +110,14 @@ def _run_folder(config_file: str, opts: list[str]) -> Path:
 def open_checkpoint(path: str, config_file: str | None, opts: list[str]) -> Subject:
     """The model of a checkpoint and its training images."""
     loaded = open_model(path, config_file, [*opts, *P_X_K])
-    if not isinstance(loaded.model, CLIPReID):
+    model = loaded.network()
+    if not isinstance(model, CLIPReID):
         raise ValueError(f"{path}: trained without labels; these samplers need labels")
     data = join_sources(build_sources(loaded.cfg), use_all=loaded.use_all)
     has_prompts = loaded.has_prompts_of(data)
     if not has_prompts:
         logger.info("%s has no learned prompts of %s", path, ", ".join(data.names))
-    return Subject(Path(path).name, loaded.model, loaded.cfg, data, has_prompts)
+    return Subject(Path(path).name, model, loaded.cfg, data, has_prompts)
 
 
 def open_configuration(config_file: str, opts: list[str]) -> Subject:

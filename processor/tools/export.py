@@ -16,6 +16,7 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from config.errors import ConfigError
+from config.packages import MissingPackageError
 from datasets.image_lists import read_image_lists
 from datasets.images.build import (
     build_evaluation_transform,
@@ -25,14 +26,9 @@ from datasets.images.build import (
 from datasets.images.decode import read_image
 from datasets.synthetic.render import draw_people
 from model.encoders.clip import architecture_text
+from model.network_files.embedder import NetworkFile
 from model.weights.locate import WEIGHTS
-from processor.checkpoints.export import (
-    ImageTower,
-    MissingPackageError,
-    OnnxFile,
-    smallest_cosine,
-    write_onnx,
-)
+from processor.checkpoints.export import ImageTower, smallest_cosine, write_onnx
 from processor.checkpoints.load import open_model
 from processor.checkpoints.slim import open_slim, save_folder, save_slim
 from processor.results.card import PublishedModel, find_results, write_card
@@ -120,7 +116,7 @@ def export_onnx(arguments: argparse.Namespace) -> None:
     normalized = _normalize(levels, cfg)
     preprocess = build_level_normalization(cfg, torch.device("cpu"))
     tower = ImageTower(
-        loaded.model.eval(),
+        loaded.network().eval(),
         preprocess if arguments.preprocess else None,
         unit_length=arguments.normalize,
     )
@@ -128,7 +124,8 @@ def export_onnx(arguments: argparse.Namespace) -> None:
     with torch.no_grad():
         expected = ImageTower(loaded.model, unit_length=arguments.normalize)(normalized)
     description = _describe(arguments, cfg, expected.shape[1])
-    check = partial(_check, images=images, expected=expected) if arguments.check else None
+    given = levels.permute(0, 3, 1, 2) if arguments.preprocess else normalized
+    check = partial(_check, images=given, expected=expected) if arguments.check else None
     write_onnx(path, tower, images[:2], description, check)
     logger.info("written: %s, %s, %d features", path, _megabytes(path), expected.shape[1])
 
@@ -140,11 +137,11 @@ def _check(path: Path, images: Tensor, expected: Tensor) -> None:
         ValueError: they differ.
     """
     try:
-        file = OnnxFile(path)
+        file = NetworkFile(path)
     except MissingPackageError as error:
         logger.warning("the file was not compared with the model: %s", error)
         return
-    cosine = smallest_cosine(file, [(images[:1], expected[:1]), (images, expected)])
+    cosine = smallest_cosine(file.embed, [(images[:1], expected[:1]), (images, expected)])
     if not cosine >= LEAST_COSINE:  # NaN fails too
         raise ValueError(
             f"--onnx: not written, the file's features differ from the model's: cosine "
@@ -157,10 +154,12 @@ def _describe(arguments: argparse.Namespace, cfg: CfgNode, dimension: int) -> di
     """The file's metadata: its input format and its output."""
     sides = cfg.MODEL.SIE_CAMERA or cfg.MODEL.SIE_VIEW
     layout = "uint8 (B, H, W, 3)" if arguments.preprocess else "float32 (B, 3, H, W), normalized"
+    order = "RGB" if arguments.preprocess else cfg.INPUT.CHANNELS.upper()
     return {
         "architecture": cfg.MODEL.NAME,
         "checkpoint": Path(arguments.checkpoint).name,
-        "input": f"RGB, {layout}",
+        "input": f"{order}, {layout}",
+        "channels": "rgb" if arguments.preprocess else cfg.INPUT.CHANNELS,
         "image_size": list(cfg.INPUT.SIZE_TEST),
         "interpolation": cfg.INPUT.TEST_INTERPOLATION,
         "normalization": cfg.INPUT.NORMALIZATION,

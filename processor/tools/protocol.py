@@ -10,7 +10,7 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from config import load_cfg
-from processor.experiment import train
+from processor.experiment import evaluate, train
 from processor.results.published_table import format_comparison, format_published
 from processor.runtime.log import Lines
 from processor.training.plan import RunPlan, plan_run
@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, evaluate, and write results.json and results.md into OUTPUT_DIR.
+
+    With TEST.WEIGHT nothing is trained: that model is evaluated on the protocol's targets.
 
     Raises:
         ConfigError, FileNotFoundError, ValueError: see `processor.experiment.train`.
@@ -32,7 +34,10 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         logger.info("%s", Lines(describe_plan(cfg, plan_run(cfg))))
         return
-    train(cfg)
+    if cfg.TEST.WEIGHT:
+        evaluate(arguments.config_file, arguments.opts)
+    else:
+        train(cfg)
     if arguments.compare:
         logger.info("%s", Lines(compare(cfg, results_file)))
 

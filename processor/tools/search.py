@@ -16,6 +16,8 @@ from config import ConfigError
 from datasets.checks.outputs import refuse_inside_data
 from datasets.records import Sample
 from model import CLIPReID
+from model.network_files.embedder import NetworkFile
+from processor.checkpoints.network_file import needs_a_checkpoint
 from processor.checkpoints.texts import encode_texts
 from processor.extractor import Extractor
 from processor.metrics.normalize import normalize_features
@@ -127,6 +129,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _encode(arguments: argparse.Namespace, extractor: Extractor) -> Tensor:
     """Features of the texts; raises ConfigError if they do not compare with the model's images."""
+    if isinstance(extractor.model, NetworkFile):
+        raise ConfigError(f"--text: {needs_a_checkpoint(arguments.checkpoint)}")
     if not isinstance(extractor.model, CLIPReID):
         raise ConfigError(f"--text: {arguments.checkpoint} was trained without text (DSGL)")
     return encode_texts(arguments.text, arguments.checkpoint, extractor.cfg, arguments.opts)

@@ -108,3 +108,17 @@ def test_both_halves_give_the_bits_of_the_evaluation_transform(interpolation):
     found = build_level_normalization(cfg, torch.device("cpu"))(levels)
     transform = build_evaluation_transform(cfg)
     assert torch.equal(found, torch.stack([transform(image) for image in images]))
+
+
+def test_channels_are_reversed_before_normalization():
+    """Blue, green, red levels 30, 20, 10 with a mean and deviation each."""
+    opts = ("INPUT.PIXEL_MEAN", "[0.3, 0.2, 0.1]", "INPUT.PIXEL_STD", "[0.5, 0.25, 0.125]")
+    cfg = load_cfg(None, [*OPTS, "INPUT.CHANNELS", "bgr", *opts])
+    image = Image.new("RGB", (32, 64), (10, 20, 30))
+    found = build_evaluation_transform(cfg)(image)[:, 0, 0]
+    expected = [(30 / 255 - 0.3) / 0.5, (20 / 255 - 0.2) / 0.25, (10 / 255 - 0.1) / 0.125]
+    assert found.tolist() == pytest.approx(expected)
+    levels = build_level_transform(cfg)(image)[None]
+    assert torch.equal(
+        build_level_normalization(cfg, torch.device("cpu"))(levels)[0, :, 0, 0], found
+    )

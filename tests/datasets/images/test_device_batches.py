@@ -25,10 +25,11 @@ def test_batches_on_the_device_have_the_ids_of_their_images(data, loader_of):
         assert not torch.equal(a.images, b.images)  # other random numbers
 
 
+@pytest.mark.parametrize("channels", ["rgb", "bgr"])
 @pytest.mark.parametrize("normalization", ["fixed", "instance"])
-def test_images_without_changes_equal_their_files(data, loader_of, normalization):
+def test_images_without_changes_equal_their_files(data, loader_of, normalization, channels):
     opts = [*("INPUT.PROB", "0", "INPUT.PADDING", "0", "INPUT.RE_PROB", "0")]
-    opts += ["INPUT.NORMALIZATION", normalization]
+    opts += ["INPUT.NORMALIZATION", normalization, "INPUT.CHANNELS", channels]
     files = epoch_of(loader_of(data, "none", *opts))
     for a, b in zip(files, epoch_of(loader_of(data, "device", *opts)), strict=True):
         torch.testing.assert_close(a.images, b.images, rtol=1e-5, atol=1e-5)

@@ -20,6 +20,7 @@ ONE_GRAPH_OF_ALL = (
     *("DATALOADER.DFGS.REFRESH_PERIOD", "100"),
     *("DATALOADER.DFGS.IMAGES_PER_ID", "99"),
 )
+BGR = ("INPUT.CHANNELS", "bgr", "INPUT.PIXEL_MEAN", "[0.1, 0.2, 0.3]")
 BASELINE = ("MODEL.TEXT_TOWER", "False")
 ALL_IMAGES = 32 * 64 * 32 * 3  # bytes
 
@@ -30,7 +31,7 @@ def epoch_of(loader, epoch=1, first_batch=0):
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
-@pytest.mark.parametrize("opts", [(), COLOURS, ("INPUT.NORMALIZATION", "instance")])
+@pytest.mark.parametrize("opts", [(), COLOURS, ("INPUT.NORMALIZATION", "instance"), BGR])
 def test_batches_from_ram_equal_those_from_files(
     data, loader_of, assert_same_batches, opts, workers
 ):
@@ -117,7 +118,9 @@ def test_images_that_do_not_fit_are_a_config_error(data, images_of, place):
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
-@pytest.mark.parametrize("opts", [GRAPH, BICUBIC, (*BICUBIC, "INPUT.NORMALIZATION", "instance")])
+@pytest.mark.parametrize(
+    "opts", [GRAPH, BICUBIC, (*BICUBIC, "INPUT.NORMALIZATION", "instance"), (*GRAPH, *BGR)]
+)
 @pytest.mark.parametrize("place", ["ram", "device"])
 def test_images_without_augmentation_equal_their_files(
     damaged, broken, images_of, assert_same_batches, place, opts, workers

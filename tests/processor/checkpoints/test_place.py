@@ -14,7 +14,9 @@ from processor.checkpoints.place import output_folder
         ("last.pth", "."),
         ("hf://user/model", "runs/model"),
         ("hf://user/model@refs/pr/1", "runs/model"),
+        ("elsewhere/model.onnx", "runs/model"),
+        ("elsewhere/model.xml", "runs/model"),
     ],
 )
-def test_output_goes_next_to_a_file_and_below_runs_for_the_hub(checkpoint, folder):
+def test_output_goes_next_to_checkpoints_and_else_below_runs(checkpoint, folder):
     assert output_folder(checkpoint) == Path(folder)

@@ -54,7 +54,9 @@ def test_new_run_warns_of_random_weights(caplog):
 
 def test_unknown_encoder_is_refused_before_data_is_read(tmp_path):
     cfg = load_cfg(None, [*OPTS, "MODEL.NAME", "resnet19"])
-    with pytest.raises(ValueError, match=r"MODEL\.NAME: unknown encoder 'resnet19'; known: "):
+    with pytest.raises(
+        ValueError, match=r"MODEL\.NAME: unknown encoder 'resnet19'; the nearest known are resnet18"
+    ):
         find_starting_point(cfg, tmp_path)
 
 
