@@ -1,4 +1,4 @@
-"""Small networks in ONNX and OpenVINO files."""
+"""Small networks in ONNX files."""
 
 import numpy as np
 import onnx
@@ -44,19 +44,5 @@ def write_network(tmp_path):
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         onnx.save(model, tmp_path / name)
         return tmp_path / name
-
-    return write
-
-
-@pytest.fixture
-def write_openvino(write_network):
-    """As `write_network`, an OpenVINO file."""
-
-    def write(name="net.xml", **options):
-        openvino = pytest.importorskip("openvino")
-        source = write_network(**options)
-        path = source.with_name(name)
-        openvino.save_model(openvino.convert_model(source), path, compress_to_fp16=False)
-        return path
 
     return write
