@@ -66,25 +66,37 @@ class NetworkFile(Embedder):
             ValueError: the output is not one row per image.
         """
         del camids, viewids
+        batch = self.as_input(images)
+        size = self._input.shape[0] or len(batch)
+        rows = [self._rows(batch[i : i + size], size) for i in range(0, len(batch), size)]
+        return torch.from_numpy(np.concatenate(rows)).to(images.device)
+
+    def as_input(self, images: Tensor) -> np.ndarray:
+        """(B, 3, H, W) images in the file's own numbers, in its layout and type."""
         array = images.detach().float().cpu()
         if self.takes_levels:
             array = array.round().clamp(0, 255)
         if self._channels_last:
             array = array.permute(0, 2, 3, 1)
-        batch = np.ascontiguousarray(array.numpy().astype(self._input.dtype))
-        size = self._input.shape[0] or len(batch)
-        rows = [self._rows(batch[i : i + size], size) for i in range(0, len(batch), size)]
-        return torch.from_numpy(np.concatenate(rows)).to(images.device)
+        return np.ascontiguousarray(array.numpy().astype(self._input.dtype))
+
+    @property
+    def megabytes(self) -> float:
+        """Size of the file and of the weights beside it."""
+        return sum(file.stat().st_size for file in self._files()) / 1e6
 
     def digest(self) -> str:
         """SHA-256 of the file and of the weights beside it."""
         found = hashlib.sha256()
-        files = [self.path, *(self.path.with_suffix(ending) for ending in _COMPANIONS)]
-        for file in filter(Path.is_file, dict.fromkeys(files)):
+        for file in self._files():
             with file.open("rb") as stream:
                 while block := stream.read(2**20):
                     found.update(block)
         return found.hexdigest()
+
+    def _files(self) -> list[Path]:
+        files = [self.path, *(self.path.with_suffix(ending) for ending in _COMPANIONS)]
+        return list(filter(Path.is_file, dict.fromkeys(files)))
 
     def _rows(self, batch: np.ndarray, size: int) -> np.ndarray:
         missing = size - len(batch)

@@ -64,6 +64,7 @@ class OnnxRuntime:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3  # errors
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # shared cores
         self._session = runtime.InferenceSession(
             str(self.path), options, providers=["CPUExecutionProvider"]
         )
@@ -103,7 +104,7 @@ class OpenVinoRuntime:
         self.inputs = [self._port(x) for x in self._compiled.inputs]
         self.outputs = [self._port(x) for x in self._compiled.outputs]
         own = network.has_rt_info([SECTION])
-        stored = network.get_rt_info([SECTION]).astype(dict) if own else {}
+        stored = network.get_rt_info([SECTION]).value if own else {}
         self.description = _read_json({key: str(value) for key, value in stored.items()})
 
     @staticmethod

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -29,16 +30,18 @@ from model.encoders.clip import architecture_text
 from model.network_files.embedder import NetworkFile
 from model.weights.locate import WEIGHTS
 from processor.checkpoints.export import ImageTower, smallest_cosine, write_onnx
-from processor.checkpoints.load import open_model
+from processor.checkpoints.load import LoadedModel, open_model
 from processor.checkpoints.slim import open_slim, save_folder, save_slim
 from processor.results.card import PublishedModel, find_results, write_card
 from processor.runtime.outputs import check_output_file
 from processor.tools.arguments.export import NUM_IMAGES
 from processor.tools.command_line import place_folder
+from processor.tools.measured_exports import Request, export_measured
 
 logger = logging.getLogger(__name__)
 
 LEAST_COSINE = 0.9999
+MAX_DROP = 0.5  # points of mAP
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -50,7 +53,8 @@ def run(arguments: argparse.Namespace) -> None:
             the model's, and it is not written.
     """
     _check_arguments(arguments)
-    for option, path in (("--onnx", arguments.onnx), ("--slim", arguments.slim)):
+    for option in ("onnx", "slim", "int8", "openvino"):
+        path, option = getattr(arguments, option), f"--{option}"
         if path:
             check_output_file(path, option)
             checkpoint = Path(arguments.checkpoint)
@@ -67,20 +71,30 @@ def run(arguments: argparse.Namespace) -> None:
         logger.info("written: %s, %s", arguments.slim, _megabytes(arguments.slim))
     if arguments.safetensors:
         export_folder(arguments)
-    if arguments.onnx:
-        export_onnx(arguments)
+    if arguments.int8 or arguments.openvino:
+        export_smaller(arguments)
+    elif arguments.onnx:
+        export_onnx(arguments, arguments.onnx)
 
 
 def _check_arguments(arguments: argparse.Namespace) -> None:
     """Raise ConfigError if no file is requested or a flag belongs to another file."""
-    if not (arguments.onnx or arguments.slim or arguments.safetensors):
-        raise ConfigError("export: give --onnx FILE, --slim FILE or --safetensors")
+    smaller = arguments.int8 or arguments.openvino
+    if not (arguments.onnx or smaller or arguments.slim or arguments.safetensors):
+        raise ConfigError(
+            "export: give --onnx FILE, --int8 FILE, --openvino FILE, --slim FILE or --safetensors"
+        )
+    if not smaller and (arguments.data or arguments.max_drop is not None):
+        raise ConfigError("--data, --max_drop: only with --int8 FILE or --openvino FILE")
     if arguments.half and not arguments.slim:
         raise ConfigError("--half: only with --slim FILE")
     if not arguments.safetensors and (arguments.output or arguments.results):
         raise ConfigError("--output, --results: only with --safetensors")
-    if not arguments.onnx and (arguments.preprocess or arguments.normalize or arguments.images):
-        raise ConfigError("--preprocess, --normalize, --images: only with --onnx FILE")
+    onnx = arguments.onnx or smaller
+    if not onnx and (arguments.preprocess or arguments.normalize or arguments.images):
+        raise ConfigError(
+            "--preprocess, --normalize, --images: only with --onnx, --int8, --openvino"
+        )
 
 
 def export_folder(arguments: argparse.Namespace) -> None:
@@ -108,10 +122,20 @@ def export_folder(arguments: argparse.Namespace) -> None:
     logger.info("written: %s, %s, %s", folder, _megabytes(folder / WEIGHTS), evaluation)
 
 
-def export_onnx(arguments: argparse.Namespace) -> None:
-    """Write the ONNX file if its features equal the model's; raises as `run`."""
+def export_smaller(arguments: argparse.Namespace) -> None:
+    """Write --int8 and --openvino from a float32 file, which --onnx keeps; raises as `run`."""
+    with TemporaryDirectory() as folder:
+        path = arguments.onnx or Path(folder) / "float32.onnx"
+        loaded = export_onnx(arguments, path)
+        max_drop = MAX_DROP if arguments.max_drop is None else arguments.max_drop
+        request = Request(path, loaded, arguments.data, arguments.images, max_drop)
+        export_measured(request, arguments.int8, arguments.openvino)
+
+
+def export_onnx(arguments: argparse.Namespace, path: Path) -> LoadedModel:
+    """Write an ONNX file if its features equal the model's; raises as `run`."""
     loaded = open_model(arguments.checkpoint, arguments.config_file, arguments.opts)
-    cfg, path = loaded.cfg, arguments.onnx
+    cfg = loaded.cfg
     levels = _to_levels(_read_images(arguments.images, cfg.DATASETS.ROOT_DIR), cfg)
     normalized = _normalize(levels, cfg)
     preprocess = build_level_normalization(cfg, torch.device("cpu"))
@@ -127,7 +151,9 @@ def export_onnx(arguments: argparse.Namespace) -> None:
     given = levels.permute(0, 3, 1, 2) if arguments.preprocess else normalized
     check = partial(_check, images=given, expected=expected) if arguments.check else None
     write_onnx(path, tower, images[:2], description, check)
-    logger.info("written: %s, %s, %d features", path, _megabytes(path), expected.shape[1])
+    if path == arguments.onnx:
+        logger.info("written: %s, %s, %d features", path, _megabytes(path), expected.shape[1])
+    return loaded
 
 
 def _check(path: Path, images: Tensor, expected: Tensor) -> None:

@@ -125,10 +125,13 @@ def test_onnx_file_is_written_unchecked_without_onnxruntime(run_export, tmp_path
 
 def test_errors_are_one_line(run_export, script, straight, tmp_path):
     for finished, message in (
-        (run_export(), "give --onnx FILE, --slim FILE or --safetensors"),
+        (
+            run_export(),
+            "give --onnx FILE, --int8 FILE, --openvino FILE, --slim FILE or --safetensors",
+        ),
         (run_export("--slim", tmp_path / "a", "--output", tmp_path), "only with --safetensors"),
         (run_export("--onnx", tmp_path / "a.onnx", "--half"), "--half: only with --slim FILE"),
-        (run_export("--slim", tmp_path / "a.pth", "--normalize"), "only with --onnx FILE"),
+        (run_export("--slim", tmp_path / "a.pth", "--normalize"), "only with --onnx"),
         (run_export("--slim", straight / "last.pth"), "is the checkpoint itself"),
         (run_export("--onnx", tmp_path / "a.onnx", "--images", tmp_path), "no images in"),
         (script("run.py", "export", tmp_path / "no.pth", "--slim", tmp_path / "a"), "no.pth"),

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
-from processor.tools.command_line import IMAGES, add_checkpoint, add_config_file, add_overrides
+from processor.tools.command_line import (
+    IMAGES,
+    add_checkpoint,
+    add_config_file,
+    add_data,
+    add_overrides,
+)
 
 NUM_IMAGES = 8
 
@@ -33,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="IMAGES",
-        help=f"ONNX: compare on the first {NUM_IMAGES} of these instead of drawn people: {IMAGES}",
+        help=f"ONNX: compare on the first {NUM_IMAGES} of these instead of drawn people; int8: "
+        f"measure the ranges of activations on these instead of gallery images: {IMAGES}",
     )
     parser.add_argument(
         "--slim", type=Path, metavar="FILE", help="write a checkpoint without the text side"
@@ -57,5 +65,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="safetensors: the evaluation for the card (default: the results.json of the run)",
     )
+    parser.add_argument(
+        "--int8",
+        type=network_file(".onnx"),
+        metavar="FILE",
+        help="write an ONNX file that computes in 8-bit integers, measured on --data",
+    )
+    parser.add_argument(
+        "--openvino",
+        type=network_file(".xml"),
+        metavar="FILE",
+        help="write an OpenVINO file (float16 weights), measured on --data",
+    )
+    add_data(parser)
+    parser.add_argument(
+        "--max_drop",
+        "--max-drop",
+        type=float,
+        metavar="POINTS",
+        help="int8, openvino: refuse files that lose more mAP (default: 0.5)",
+    )
     add_config_file(parser)
     add_overrides(parser, "TEST.NECK_FEAT after")
+
+
+def network_file(suffix: str) -> Callable[[str], Path]:
+    """The parser of a file name on a command line that has to end so."""
+
+    def parse(text: str) -> Path:
+        path = Path(text)
+        if path.suffix != suffix:
+            raise argparse.ArgumentTypeError(f"{text!r} should end in {suffix}")
+        return path
+
+    return parse
