@@ -68,8 +68,7 @@ def clip_architecture(name: str, tag: str = "") -> dict[str, Any]:
         nearest = f"; the nearest it has are {', '.join(close)}" if close else ""
         raise ValueError(f"MODEL.NAME: open_clip has no model {name!r}{nearest}")
     source = find_source(name, tag)
-    quick = architecture.get("quick_gelu", False) or source.get("quick_gelu", False)
-    return {**architecture, "quick_gelu": quick}
+    return {**architecture, "quick_gelu": (source or architecture).get("quick_gelu", False)}
 
 
 def find_source(name: str, tag: str = "") -> dict[str, Any]:
@@ -78,15 +77,18 @@ def find_source(name: str, tag: str = "") -> dict[str, Any]:
     Raises:
         ValueError: no weights of this tag, with the known ones.
     """
-    base = name.removesuffix(QUICK_GELU)
-    source = get_pretrained_cfg(name, tag or OPENAI) or get_pretrained_cfg(base, tag or OPENAI)
+    base, tag_found = name.removesuffix(QUICK_GELU), tag or OPENAI
+    source = get_pretrained_cfg(name, tag_found)
+    quick = (open_clip.get_model_config(name) or {}).get("quick_gelu", False)
+    if not source:  # of the same architecture, with its own GELU
+        source, quick = get_pretrained_cfg(base, tag_found), False
     if tag and not source:
         raise ValueError(
             f"MODEL.PRETRAIN_TAG: there are no weights {tag!r} of {name}; known: {_tags(name)}"
         )
-    if not tag and source and name in (base, base + QUICK_GELU):
-        source = {**source, "quick_gelu": True}
-    return dict(source)
+    if not source:
+        return {}
+    return {"quick_gelu": quick, **source, **({"quick_gelu": True} if tag_found == OPENAI else {})}
 
 
 def _tags(name: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from config import ConfigError
 from datasets.checks.outputs import refuse_inside_data
 from datasets.image_lists import ImageList, read_image_lists
 from datasets.images.build import build_evaluation_loader
@@ -54,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
     loaded = open_model(arguments.checkpoint, None, arguments.opts)
     methods = attention_methods(loaded.network())
     if not methods:
-        raise ValueError(
+        raise ConfigError(
             f"{arguments.checkpoint}: {loaded.cfg.MODEL.NAME} has no attention maps: its tokens "
             "are pooled without a class token, or its attention is in windows"
         )
