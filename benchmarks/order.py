@@ -160,7 +160,8 @@ def main() -> None:
     runs = [run_seed(seed, places, folder, tuple(arguments.set)) for seed in seeds]
     for weights in WEIGHTS:
         print(f"\n**{weights} weights, {len(runs)} seeds**\n")
-        head = ["seen", "minus random", *places.sources, *places.unseen, "unseen", "minus random"]
+        each = places.sources if len(places.sources) > 1 else ()  # one source is "seen" itself
+        head = ["seen", "minus random", *each, *places.unseen, "unseen", "minus random"]
         print(f"| method | {' | '.join(head)} |")
         print("|---|" + "---|" * len(head))
         references = [places.average(run[REFERENCE]["last"]) for run in runs]
@@ -172,7 +173,7 @@ def main() -> None:
             cells = [
                 describe(seen),
                 interval([own[0] - other[0] for own, other in pairs]),
-                *map(describe, zip(*rows, strict=True)),
+                *map(describe, list(zip(*rows, strict=True))[len(places.sources) - len(each) :]),
                 describe(unseen),
                 interval([own[1] - other[1] for own, other in pairs]),
             ]

@@ -16,7 +16,7 @@ _C.MODEL.PRETRAIN_PATH = ""  # local file of these weights; empty = from the cac
 _C.MODEL.DEVICE = "auto"  # auto = the best available | cpu | cuda | mps
 _C.MODEL.DEVICE_ID = "0"  # index of the CUDA device
 _C.MODEL.COMPILE = False  # True = torch.compile the image encoder: slow to start, then faster
-_C.MODEL.GRAD_CHECKPOINTING = False  # True = less memory, a third more time per step (ViT only)
+_C.MODEL.GRAD_CHECKPOINTING = False  # True = less memory, a third more time per step (not for BN)
 
 # architecture
 _C.MODEL.STRIDE_SIZE = [16, 16]  # rows, columns between a ViT's patches; below 16 they overlap

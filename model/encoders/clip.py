@@ -60,6 +60,8 @@ def clip_architecture(name: str, tag: str = "") -> dict[str, Any]:
         ValueError: no such architecture, weights or file, or a config that lacks a part.
     """
     if is_model_config(name):
+        if tag:
+            raise ValueError("MODEL.PRETRAIN_TAG: a JSON model config has no published weights")
         own = parse_architecture(architecture_text(name), f"MODEL.NAME: {name}")
         return {"quick_gelu": True, **own}
     architecture = open_clip.get_model_config(name)

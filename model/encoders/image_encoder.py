@@ -39,6 +39,7 @@ class ImageEncoder(nn.Module, ABC):
         position_embedding: parameter that holds a grid of position embeddings, resized when
             weights are loaded (`fit_positions`); "" if there is none.
         takes_side_information: whether `forward` adds side information to the tokens.
+        published_heads: prefixes of layers beside the bare network in its published weights.
         num_prefix_tokens: tokens before the patches in attention weights; the first is the class
             token.
     """
@@ -49,6 +50,7 @@ class ImageEncoder(nn.Module, ABC):
     grid: tuple[int, int]
     position_embedding: str = ""
     takes_side_information: bool = False
+    published_heads: tuple[str, ...] = ("fc.", "head.", "classifier.")
     num_prefix_tokens: int = 1
 
     @abstractmethod

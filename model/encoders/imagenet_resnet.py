@@ -109,11 +109,20 @@ def build_imagenet_backbone(name: str, options: EncoderOptions) -> Backbone:
             layers have instance norm.
         options: image size and last stride count.
     """
+    _refuse_tag(name, options.tag)
     network: Any = timm.create_model(name.removesuffix(IBN_ENDING), num_classes=0)
     if name.endswith(IBN_ENDING):
         for block in [*network.layer1, *network.layer2, *network.layer3]:
             block.bn1 = InstanceBatchNorm(block.bn1.num_features)
     return Backbone(ImageNetResNet(network, options.image_size, options.last_stride))
+
+
+def _refuse_tag(name: str, tag: str) -> None:
+    if tag:
+        raise ValueError(
+            f"MODEL.PRETRAIN_TAG: {name} is torchvision's, with one set of weights; timm has "
+            f"others: MODEL.NAME timm/{name}.TAG"
+        )
 
 
 def find_imagenet_weights(name: str, tag: str = "") -> Path:
@@ -126,11 +135,7 @@ def find_imagenet_weights(name: str, tag: str = "") -> Path:
         FileNotFoundError: they have to be fetched by hand, or the download failed; names every
             way out.
     """
-    if tag:
-        raise ValueError(
-            f"MODEL.PRETRAIN_TAG: {name} is torchvision's, with one set of weights; timm has "
-            f"others: MODEL.NAME timm/{name}.TAG"
-        )
+    _refuse_tag(name, tag)
     if name.endswith(IBN_ENDING):
         raise FileNotFoundError(
             f"the ImageNet weights of {name} cannot be downloaded automatically: take "

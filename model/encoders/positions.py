@@ -34,13 +34,19 @@ def resize_position_embedding(
     return torch.cat([embedding[:1], grid])
 
 
-def fit_position_embedding(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
-    """`resize_position_embedding` in float32 from an unknown grid.
+def fit_position_embedding(embedding: Tensor, grid: tuple[int, int], prefix: int = 1) -> Tensor:
+    """`resize_position_embedding` in float32 from an unknown grid; the first rows stay.
 
     A square number of patches is taken for a square, any other for the grid whose aspect ratio is
     closest to the new one.
     """
     embedding = embedding.float()
+    # The function that resizes keeps one row in front.
+    rows = torch.cat([embedding[prefix : prefix + 1], embedding[prefix:]])
+    return torch.cat([embedding[:prefix], _fit_rows(rows, grid)[1:]])
+
+
+def _fit_rows(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
     patches = len(embedding) - 1
     if round(patches**0.5) ** 2 == patches:
         return resize_position_embedding(embedding, grid)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from timm.models import get_pretrained_cfg
 from torch import nn
@@ -32,6 +33,7 @@ def build_timm_backbone(name: str, options: EncoderOptions) -> Backbone:
     Raises:
         ValueError: unknown name; see `TimmNetwork` and `TimmViT`.
     """
+    tagged_name(name, options.tag)  # refuses an unknown tag
     return Backbone(wrap_timm(create_network(name, options.image_size), options))
 
 
@@ -86,6 +88,16 @@ def create_network(name: str, image_size: tuple[int, int]) -> Any:
     return timm.create_model(inner, num_classes=0)
 
 
+def count_parameters(inner: str) -> int:
+    """Parameters of timm's network of a name, which takes no memory; 0 if timm cannot tell."""
+    try:
+        with torch.device("meta"):
+            network = timm.create_model(inner, num_classes=0)
+    except Exception:  # some compute numbers while they are built
+        return 0
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
 def known_name(name: str) -> str:
     """Timm's name behind MODEL.NAME; raises ValueError for one it does not know."""
     inner = name.removeprefix(TIMM)
@@ -99,6 +111,13 @@ def known_name(name: str) -> str:
         known = ", ".join(tags) or "none"
         raise ValueError(f"MODEL.NAME: timm has no weights {tag!r} of {base}; known: {known}")
     return inner
+
+
+def tagged_name(name: str, tag: str) -> str:
+    """The name with a tag in place of its own, if one is given; raises as `known_name`."""
+    tagged = f"{name.partition('.')[0]}.{tag}" if tag else name
+    known_name(tagged)
+    return tagged
 
 
 def _suggest(name: str, known: list[str]) -> str:
@@ -117,7 +136,7 @@ def find_timm_weights(name: str, tag: str = "") -> Path:
         ValueError: unknown name or tag.
         FileNotFoundError: none are published, or the download failed; names every way out.
     """
-    inner = known_name(f"{name.partition('.')[0]}.{tag}" if tag else name)
+    inner = known_name(tagged_name(name, tag))
     source = get_pretrained_cfg(inner, allow_unregistered=False)
     if source is None or not (source.hf_hub_id or source.url):
         raise FileNotFoundError(f"MODEL.NAME {name} has no published weights: {REMEDY}")

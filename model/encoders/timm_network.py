@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from timm.layers import BlurPool2d
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
@@ -16,13 +18,14 @@ from model.encoders.image_encoder import ImageEncoder, ImageFeatures
 from model.encoders.positions import fit_position_embedding
 
 INNER = "network."  # the part of the encoder that holds timm's network
+_PATCHES = "patch_embed.proj.weight"
 
 
 class TimmNetwork(ImageEncoder):
     """A network of timm without its classifier.
 
     Features are the network's own input of its classifier and, as `last`, the stage or block before
-    the last one: its class token if there is one, else the mean over positions.
+    the last one: its class token if that is what the network pools, else the mean over positions.
 
     Args:
         network: built for the image size, see `create_network`.
@@ -59,15 +62,20 @@ class TimmNetwork(ImageEncoder):
         self.grid = shapes.grid
         self.num_prefix_tokens = shapes.num_prefix_tokens
         self._layout = shapes.layout
+        self._class_token = shapes.class_token
         self._beside_maps = shapes.beside_maps
-        table = getattr(network, "pos_embed", None)
-        if isinstance(table, nn.Parameter) and table.ndim == 3:
+        self._position_prefix = count_prefix_rows(network, shapes)
+        if self._position_prefix is not None:
             self.position_embedding = f"{INNER}pos_embed"
+        named = network.default_cfg.get("classifier") or ()
+        self.published_heads = ("fc.", "head.", "classifier.")
+        for name in (named,) if isinstance(named, str) else named:
+            self.published_heads += (f"{name}.",)
 
     def forward(self, images: Tensor, side_information: Tensor | None = None) -> ImageFeatures:
         """Pooled features of the last two stages or blocks, and the projected one, if any."""
         del side_information
-        features, before = _last_two(self.network, images)
+        features, before = self._last_two(images)
         final = self.network.forward_head(features, pre_logits=True)
         return ImageFeatures(before, final, self.project(final))
 
@@ -109,27 +117,41 @@ class TimmNetwork(ImageEncoder):
         if trunk:
             head = {key: tensor for key, tensor in state.items() if key.startswith("head.")}
             return {**self.published_state(trunk), **head}
-        table = state.get("pos_embed")  # resized later, from any grid
-        rest = {key: tensor for key, tensor in state.items() if key != "pos_embed"}
+        own = self.network.state_dict()
+        kept = {}
+        if self.position_embedding and self._names_fit(state, own):
+            kept["pos_embed"] = state["pos_embed"]  # resized later, from any grid
+        patches = state.get(_PATCHES)
+        if patches is not None and patches.ndim == 4:
+            kept[_PATCHES] = patches  # not to be resampled: it has to fit
         convert = getattr(sys.modules[type(self.network).__module__], "checkpoint_filter_fn", None)
-        if convert is not None and not self._fits(rest):
-            rest = dict(convert(rest, self.network))
-        if table is not None:
-            rest["pos_embed"] = table
-        return {INNER + key: tensor for key, tensor in rest.items()}
+        if convert is not None and not self._fits(state, own):
+            withheld = {x: t for x, t in state.items() if x not in kept or x == _PATCHES}
+            state = dict(convert(withheld, self.network))
+        return {INNER + key: tensor for key, tensor in {**state, **kept}.items()}
 
     def fit_positions(self, table: Tensor) -> Tensor:
         """(1, prefix + patches, D) of another grid, resized to this one."""
-        own = self.network.pos_embed
-        prefix = own.shape[1] - self.grid[0] * self.grid[1]
-        kept, rows = table[0, :prefix], table[0, prefix:]
-        # The function keeps one row in front, which is not used here.
-        resized = fit_position_embedding(torch.cat([rows[:1], rows]), self.grid)[1:]
-        return torch.cat([kept.float(), resized])[None]
+        assert self._position_prefix is not None
+        return fit_position_embedding(table[0], self.grid, self._position_prefix)[None]
 
-    def _fits(self, state: dict[str, Tensor]) -> bool:
+    def _last_two(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features before pooling, and (B, .) of the stage or block before the last."""
+        if self._class_token:
+            features, stages = self.network.forward_intermediates(
+                images, indices=2, norm=False, return_prefix_tokens=True
+            )
+            return features, stages[0][1][:, 0]
+        features, stages = self.network.forward_intermediates(images, indices=2, norm=False)
+        return features, stages[0].mean((2, 3))
+
+    @staticmethod
+    def _names_fit(state: dict[str, Tensor], own: dict[str, Tensor]) -> bool:
+        return own.keys() <= state.keys()
+
+    @staticmethod
+    def _fits(state: dict[str, Tensor], own: dict[str, Tensor]) -> bool:
         """Whether a state dict has all names and shapes of the network already."""
-        own = self.network.state_dict()
         return all(
             name in state and state[name].shape == tensor.shape
             for name, tensor in own.items()
@@ -147,6 +169,7 @@ class NetworkShapes:
         grid: (rows, columns) of these features.
         layout: their layout, "NCHW", "NHWC" or "NLC" (tokens).
         num_prefix_tokens: tokens before the patches.
+        class_token: whether the network pools the first of them.
         beside_maps: names of the parameters that these features do not depend on.
     """
 
@@ -155,6 +178,7 @@ class NetworkShapes:
     grid: tuple[int, int]
     layout: str
     num_prefix_tokens: int
+    class_token: bool
     beside_maps: tuple[str, ...]
 
 
@@ -174,7 +198,7 @@ def measure_shapes(network: Any, image_size: tuple[int, int]) -> NetworkShapes:
             gradients = torch.autograd.grad(features.sum(), parameters, allow_unused=True)
     except Exception as error:  # every network has its own
         raise ValueError(
-            f"INPUT.SIZE_TRAIN: {type(network).__name__} does not take images of "
+            f"MODEL.NAME, INPUT.SIZE_TRAIN: {type(network).__name__} fails on images of "
             f"{list(image_size)} ({error or type(error).__name__}); its own size is "
             f"{list(network.default_cfg['input_size'][1:])}"
         ) from error
@@ -190,25 +214,37 @@ def measure_shapes(network: Any, image_size: tuple[int, int]) -> NetworkShapes:
         grid=(rows, columns) if layout != "NCHW" else tuple(features.shape[2:]),
         layout=layout,
         num_prefix_tokens=prefix,
+        class_token=prefix > 0 and pools_class_token(network),
         beside_maps=tuple(
             name for name, found in zip(names, gradients, strict=True) if found is None
         ),
     )
 
 
-def _last_two(network: Any, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Features before pooling, and (B, .) of the stage or block before the last."""
-    features, stages = network.forward_intermediates(images, indices=2, norm=False)
-    return features, stages[0].mean((2, 3))
+def pools_class_token(network: Any) -> bool:
+    """Whether a network's feature is its class token, which its intermediate outputs include."""
+    options = inspect.signature(network.forward_intermediates).parameters
+    return getattr(network, "global_pool", "") == "token" and "return_prefix_tokens" in options
+
+
+def count_prefix_rows(network: Any, shapes: NetworkShapes) -> int | None:
+    """Rows before the patches in (1, rows, D) position embeddings; None without such a table."""
+    table = getattr(network, "pos_embed", None)
+    if not isinstance(table, nn.Parameter) or table.ndim != 3 or shapes.layout != "NLC":
+        return None
+    prefix = table.shape[1] - shapes.grid[0] * shapes.grid[1]
+    return prefix if prefix in (0, shapes.num_prefix_tokens) else None
 
 
 def keep_resolution(stage: nn.Module) -> None:
     """Set the strides of a ResNet's stage to 1."""
     for module in stage.modules():
-        if isinstance(module, nn.Conv2d | nn.AvgPool2d) and module.stride in (2, (2, 2)):
+        if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
             module.stride = (1, 1)
-            if isinstance(module, nn.AvgPool2d):
-                module.kernel_size = 1
+        elif isinstance(module, nn.AvgPool2d | BlurPool2d) and module.stride in (2, (2, 2)):
+            module.stride = 1
+            if isinstance(module, nn.AvgPool2d) and module.kernel_size in (2, (2, 2)):
+                module.kernel_size = 1  # one pixel in place of four; a padded pool keeps its size
 
 
 def enable_checkpointing(network: Any) -> None:

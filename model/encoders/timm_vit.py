@@ -26,7 +26,7 @@ class TimmViT(TimmNetwork):
     """A ViT of ImageNet, DINO, DINOv2, SigLIP, ... for any image size and stride.
 
     The features are those of CLIP's ViT: `last` is the class token before the last block, or
-    without a class token the mean over the patches.
+    without a class token the mean over all tokens.
 
     Args:
         network: of any image size; its patches and position embeddings are changed.
@@ -50,15 +50,25 @@ class TimmViT(TimmNetwork):
         joint_width: int = 0,
         grad_checkpointing: bool = False,
     ) -> None:
-        set_patches(network, image_size, stride)
-        super().__init__(network, image_size, projection=projection, joint_width=joint_width)
+        adjacent = network.patch_embed.img_size  # before patches may overlap
+        super().__init__(network, adjacent, projection=projection, joint_width=joint_width)
+        self.grid = set_patches(network, image_size, stride)
         self.grad_checkpointing = grad_checkpointing
-        self.grid = network.patch_embed.grid_size  # timm takes patches for adjacent
-        self.num_prefix_tokens = network.num_prefix_tokens
-        self.map_width = network.embed_dim
 
     def forward(self, images: Tensor, side_information: Tensor | None = None) -> ImageFeatures:
         """Features of the class token, or without one of the patches' pooling."""
+        tokens = self._before_last_block(images, side_information)
+        last = tokens[:, 0] if self.network.has_class_token else tokens.mean(1)
+        final = self.network.forward_head(self._last_block(tokens), pre_logits=True)
+        return ImageFeatures(last, final, self.project(final))
+
+    def maps(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) images -> (B, D, rows, columns): patch tokens after the last norm."""
+        tokens = self._last_block(self._before_last_block(images))
+        return tokens[:, self.num_prefix_tokens :].transpose(1, 2).unflatten(2, self.grid)
+
+    def _before_last_block(self, images: Tensor, side_information: Tensor | None = None) -> Tensor:
+        """(B, prefix + patches, D) tokens."""
         network = self.network
         tokens = network._pos_embed(network.patch_embed(images))
         if side_information is not None:
@@ -67,15 +77,17 @@ class TimmViT(TimmNetwork):
             added[:, place] = side_information[:, None].to(tokens.dtype)
             tokens = tokens + added
         tokens = network.norm_pre(network.patch_drop(tokens))
-        *blocks, end = network.blocks
+        *blocks, _ = network.blocks
         for block in blocks:
             if self.grad_checkpointing and torch.is_grad_enabled():
                 tokens = checkpoint(block, tokens, use_reentrant=False)
             else:
                 tokens = block(tokens)
-        last = tokens[:, 0] if network.has_class_token else tokens.mean(1)
-        final = network.forward_head(network.norm(end(tokens)), pre_logits=True)
-        return ImageFeatures(last, final, self.project(final))
+        return tokens
+
+    def _last_block(self, tokens: Tensor) -> Tensor:
+        normed: Tensor = self.network.norm(self.network.blocks[-1](tokens))
+        return normed
 
     def patch_convolution(self) -> nn.Module:
         """The convolution of the patches."""
@@ -83,14 +95,19 @@ class TimmViT(TimmNetwork):
         return convolution
 
     def recorded_attention(self) -> AbstractContextManager[list[Tensor]] | None:
-        """The weights of every block; None without a class token that they could start from."""
-        if not self.network.has_class_token:
+        """The weights of every block; None if the feature is not that of the class token."""
+        if self.network.global_pool != "token" or self.network.attn_pool is not None:
             return None
         return record_timm([block.attn for block in self.network.blocks])
 
 
-def set_patches(network: Any, image_size: tuple[int, int], stride: tuple[int, int]) -> None:
+def set_patches(
+    network: Any, image_size: tuple[int, int], stride: tuple[int, int]
+) -> tuple[int, int]:
     """Cut images of another size into patches with another stride; resize the position embedding.
+
+    Returns:
+        (rows, columns) of patches.
 
     Raises:
         ValueError: stride or size does not fit the patch.
@@ -101,11 +118,12 @@ def set_patches(network: Any, image_size: tuple[int, int], stride: tuple[int, in
     prefix = 0 if network.no_embed_class else network.num_prefix_tokens
     table = network.pos_embed
     if table is not None:
-        rows = table.detach()[0, prefix:]
-        resized = fit_position_embedding(torch.cat([rows[:1], rows]), grid)[1:]
-        network.pos_embed = nn.Parameter(torch.cat([table.detach()[0, :prefix], resized])[None])
+        network.pos_embed = nn.Parameter(
+            fit_position_embedding(table.detach()[0], grid, prefix)[None]
+        )
     network.dynamic_img_size = False  # which would resize the embedding in every forward pass
     patches.flatten = True
     patches.img_size = None  # which timm would compare images with
     patches.grid_size = grid
     patches.num_patches = grid[0] * grid[1]
+    return grid

@@ -15,7 +15,8 @@ from config.errors import ConfigError
 from model.embedder import Embedder
 from model.network_files.runtimes import Port, Runtime, open_runtime
 
-_COMPANIONS = (".bin", ".data", ".onnx.data", ".onnx_data")  # of weights beside the network
+# Weights beside the network: OpenVINO's, and the usual names of ONNX's external data.
+_COMPANIONS = {".xml": (".bin",), ".onnx": (".onnx.data", ".onnx_data")}
 
 
 class NetworkFile(Embedder):
@@ -95,8 +96,8 @@ class NetworkFile(Embedder):
         return found.hexdigest()
 
     def _files(self) -> list[Path]:
-        files = [self.path, *(self.path.with_suffix(ending) for ending in _COMPANIONS)]
-        return list(filter(Path.is_file, dict.fromkeys(files)))
+        beside = (self.path.with_suffix(x) for x in _COMPANIONS[self.path.suffix])
+        return [self.path, *filter(Path.is_file, beside)]
 
     def _rows(self, batch: np.ndarray, size: int) -> np.ndarray:
         missing = size - len(batch)

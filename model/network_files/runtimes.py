@@ -14,6 +14,16 @@ import torch
 from config.packages import import_optional
 
 ONNX, OPENVINO = ".onnx", ".xml"
+# Facts that all files of this project have.
+_FACTS = {
+    "image_size",
+    "interpolation",
+    "normalization",
+    "mean",
+    "std",
+    "dimension",
+    "neck_feature",
+}
 SECTION = "clipreid"  # of an OpenVINO file's information
 
 
@@ -122,7 +132,9 @@ class OpenVinoRuntime:
 
 
 def _read_json(stored: Mapping[str, str]) -> dict[str, Any]:
-    """The values that are JSON, as this project writes them; other programs' are left out."""
+    """What this project wrote, in JSON; {} for another program's facts, whatever their names."""
+    if not stored.keys() >= _FACTS:
+        return {}
     found = {}
     for key, value in stored.items():
         try:

@@ -107,13 +107,8 @@ def _is_clip_reid(names: Iterable[str]) -> bool:
 def _check_encoder(source: dict[str, Tensor], target: dict[str, Tensor], origin: str) -> None:
     """Raise ValueError unless the file's image encoder is the model's."""
     names = {key for key in source if key.startswith(_ENCODER)}
-    other = describe_other(source)
-    if other:
-        raise ValueError(
-            f"{origin} holds {other}, which timm does not have; export it to ONNX where it was "
-            "trained, and measure that file (TEST.WEIGHT model.onnx)"
-        )
     if not names:
+        _refuse_other(source, origin)
         raise ValueError(
             f"{origin} holds no image encoder of CLIP, of CLIP-ReID or of MODEL.NAME; it starts "
             f"with {', '.join(list(source)[:4]) or 'nothing'}"
@@ -124,9 +119,20 @@ def _check_encoder(source: dict[str, Tensor], target: dict[str, Tensor], origin:
     odd = names ^ {key for key in target if key.startswith(_ENCODER)}
     odd = {key for key in odd if not key.endswith("num_batches_tracked")}  # absent in old files
     if odd:
+        _refuse_other(source, origin)
         raise ValueError(
             f"{origin}: its image encoder is not the one of MODEL.NAME; only one of the two has "
             f"{', '.join(sorted(odd)[:4])}"
+        )
+
+
+def _refuse_other(source: dict[str, Tensor], origin: str) -> None:
+    """Raise ValueError for weights of an architecture that is known and not supported."""
+    other = describe_other(source)
+    if other:
+        raise ValueError(
+            f"{origin} holds {other}, which timm does not have; export it to ONNX where it was "
+            "trained, and measure that file (TEST.WEIGHT model.onnx)"
         )
 
 

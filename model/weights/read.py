@@ -65,8 +65,8 @@ def read_weights_file(path: str | Path, option: str = "") -> WeightsFile:
     path = locate_weights(path)
     if is_network_file(path):
         raise ConfigError(
-            f"{option}: {path} is a network file of another program, without weights by name: it "
-            "can be evaluated and searched with (TEST.WEIGHT), not trained".removeprefix(": ")
+            f"{option}: {path} is a network file, without weights by name: it can be evaluated and "
+            "searched with (TEST.WEIGHT), not trained".removeprefix(": ")
         )
     if not path.is_file():
         raise FileNotFoundError(f"{option}: no weights file {path}".removeprefix(": "))

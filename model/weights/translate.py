@@ -16,12 +16,9 @@ _NOT_WEIGHTS = (
     *("input_resolution", "context_length", "vocab_size", "logit_scale", "logit_bias"),
     *("attn_mask", "text.attn_mask"),
 )
-# Beside a published network: classifiers and necks; SOLIDER's control of semantics and its norms of
-# inner stages, for dense tasks.
-_HEADS = (
-    *("fc.", "head.", "classifier.", "bottleneck."),
-    *("semantic_embed_", "norm0.", "norm1.", "norm2."),
-)
+# Beside other projects' networks: necks; SOLIDER's control of semantics and its norms of inner
+# stages, for dense tasks.
+_HEADS = ("bottleneck.", "semantic_embed_", "norm0.", "norm1.", "norm2.")
 _POSITIONS = {
     "vit": "image_encoder.positional_embedding",
     "resnet": "image_encoder.attnpool.positional_embedding",
@@ -100,13 +97,10 @@ def translate_names(state: dict[str, Tensor], model: ReIDModel) -> dict[str, Ten
     own = model.image_encoder.state_dict().keys()
     if not bare.keys() & own:
         return state
-    heads = {key for key in bare if key not in own and _is_head(key)}
+    known = (*_HEADS, *model.image_encoder.published_heads)
+    heads = {key for key in bare if key not in own and _plain_head(key).startswith(known)}
     named = {f"image_encoder.{key}": tensor for key, tensor in bare.items() if key not in heads}
     return {**named, **{_plain_head(key): bare[key] for key in heads}, **rest}
-
-
-def _is_head(name: str) -> bool:
-    return _plain_head(name).startswith(_HEADS)
 
 
 def _plain_head(name: str) -> str:

@@ -12,6 +12,7 @@ from yacs.config import CfgNode
 
 from model.encoders.clip import clip_architecture, is_model_config
 from model.encoders.positions import patch_grid
+from model.encoders.timm_models import TIMM, count_parameters
 from model.weights.read import WeightsFile
 from processor.checkpoints.meta import ModelSizes
 
@@ -50,6 +51,8 @@ def check_consistency(
     claims = [*_claims_of_sizes(state, sizes)]
     if own_name and is_model_config(cfg.MODEL.NAME) and f"{_ENCODER}conv1.weight" in state:
         claims += _claims_of_architecture(state, clip_architecture(cfg.MODEL.NAME))
+    if own_name:
+        _check_network_size(state, cfg.MODEL.NAME, origin)
     if own_size:
         claims += _claims_of_images(state, cfg)
     for name, described, found in claims:
@@ -64,6 +67,22 @@ def check_consistency(
         raise ValueError(
             f"DSGL.POOLING, DSGL.EMBED_DIM: {origin} has no embedding of {cfg.DSGL.EMBED_DIM}; "
             "leave these options out"
+        )
+
+
+def _check_network_size(state: dict[str, Tensor], name: str, origin: str) -> None:
+    """Raise ValueError for a network of timm that is far larger than the file."""
+    inner = name.removeprefix(TIMM) if name.startswith(TIMM) else ""
+    if is_model_config(name):
+        inner = str(clip_architecture(name)["vision_cfg"].get("timm_model_name", ""))
+    if not inner:
+        return
+    found = sum(tensor.numel() for key, tensor in state.items() if key.startswith(_ENCODER))
+    described = count_parameters(inner)
+    if described > 2 * found:  # position embeddings and classifiers differ by less
+        raise ValueError(
+            f"{origin}: its description does not fit its tensors: {inner} has {described:,} "
+            f"parameters, the tensors of its image encoder {found:,}"
         )
 
 

@@ -15,6 +15,8 @@ from processor.checkpoints.configuration import ARCHITECTURE
 from processor.checkpoints.load import LoadedModel
 
 _OPTIONS_WITHOUT_EFFECT = ("MODEL.TEXT_TOWER", "MODEL.PROMPT", "INPUT.SIZE_TRAIN")
+# Options that earlier descriptions do not have, and the value that leaves features as they were.
+_LATER = {"MODEL.PRETRAIN_TAG": "", "INPUT.CHANNELS": "rgb", "TEST.OUTPUT": ""}
 _WEIGHTS_WITHOUT_EFFECT = ("text_encoder.", "prompt_learner.", "classifier")
 
 
@@ -27,11 +29,12 @@ def describe_features(loaded: LoadedModel) -> dict[str, str]:
     """
     options = dict(flatten(loaded.cfg))
     options["MODEL.NAME"] = architecture_text(loaded.cfg.MODEL.NAME) or loaded.cfg.MODEL.NAME
-    keys = [key for key in ARCHITECTURE if key not in _OPTIONS_WITHOUT_EFFECT]
+    keys = [key for key in ARCHITECTURE if key not in {*_OPTIONS_WITHOUT_EFFECT, *_LATER}]
     keys += filter(is_free, options)
     return {
         "weights": _digest(loaded.model),
         **{key: str(options[key]) for key in [*keys, "TEST.NECK_FEAT"]},
+        **{key: options[key] for key, default in _LATER.items() if options[key] != default},
     }
 
 

@@ -95,7 +95,7 @@ class LoadedModel:
 
 
 def open_model(path: str, config_file: str | None = None, opts: Overrides = ()) -> LoadedModel:
-    """Rebuild the model of a checkpoint, CLIP's own weights are not needed; or open a network file.
+    """Rebuild the model of a checkpoint, without CLIP's own weights, or open a network file.
 
     Args:
         path: a checkpoint of this project or of CLIP-ReID, or what else `locate_weights` accepts;

@@ -32,12 +32,16 @@ _LEVELS = {
     "INPUT.PIXEL_STD": [1 / 255] * 3,
 }
 _PREPROCESSING = ("INPUT.SIZE_TEST", "INPUT.CHANNELS", "INPUT.PIXEL_MEAN", "INPUT.PIXEL_STD")
+# Options that cannot have an effect -> the values that ask for none, and why.
 _WITHOUT_EFFECT = {
-    "MODEL.COMPILE": "it runs as it is",
-    "MODEL.SIE_CAMERA": "it takes no cameras",
-    "MODEL.SIE_VIEW": "it takes no viewpoints",
-    "TEST.EMA": "it has no averaged weights",
+    "MODEL.COMPILE": ("False", "it runs as it is"),
+    "MODEL.SIE_CAMERA": ("False", "it takes no cameras"),
+    "MODEL.SIE_VIEW": ("False", "it takes no viewpoints"),
+    "TEST.EMA": ("False", "it has no averaged weights"),
+    "TEST.NECK_FEAT": ("", "its features are those of its output (TEST.OUTPUT)"),
+    "TEST.AMP": ("off", "it computes in its own number format"),
 }
+NAME = "network file"  # MODEL.NAME of all of them: a file's name tells nothing about its network
 
 
 def output_of(config_file: str | None, opts: Sequence[str]) -> str:
@@ -61,37 +65,46 @@ def configure_network_file(
             does not take.
     """
     path, typed = network.path, set(opts[::2])
-    for option, reason in _WITHOUT_EFFECT.items():
-        if option in typed and dict(zip(opts[::2], opts[1::2], strict=True))[option] != "False":
+    values = dict(zip(opts[::2], opts[1::2], strict=True))
+    for option, (none, reason) in _WITHOUT_EFFECT.items():
+        if values.get(option, none) != none:
             raise ConfigError(f"{option}: {path} is a network file; {reason}")
     told = _told_options(network.description) if network.description else {}
     if network.image_size is not None:
         told["INPUT.SIZE_TEST"] = list(network.image_size)
     if network.takes_levels:
+        for option in typed & _LEVELS.keys():
+            raise ConfigError(f"{option}: {path} takes levels 0 to 255 and normalizes them itself")
         told |= _LEVELS
-    own = {"MODEL.NAME": path.name, "MODEL.PRETRAIN_CHOICE": "none", "MODEL.PRETRAIN_PATH": ""}
+    own = {
+        "MODEL.NAME": NAME,
+        "MODEL.PRETRAIN_CHOICE": "none",
+        "MODEL.PRETRAIN_PATH": "",
+    }
     added = {key: value for key, value in {**own, **told}.items() if key not in typed}
-    first = load_cfg(config_file, [*_as_opts(added), *_same_sizes(opts, added), *opts], quiet=True)
-    size = list(first.INPUT.SIZE_TEST)
+    sized = complete_sizes([*_as_opts(added), *opts])
+    cfg = load_cfg(config_file, sized, quiet=True)
+    size = list(cfg.INPUT.SIZE_TEST)
     if network.image_size not in (None, tuple(size)):
         raise ConfigError(
             f"INPUT.SIZE_TEST: {size}, but {path} takes images of {list(network.image_size or ())}"
         )
     if not network.description:
-        used = "; ".join(f"{key} {_value(first, key)}" for key in _PREPROCESSING)
+        used = "; ".join(f"{key} {_value(cfg, key)}" for key in _PREPROCESSING)
         logger.info("%s does not describe its preprocessing; used: %s", path, used)
-    return first
+    return cfg
 
 
 def _told_options(description: Mapping[str, Any]) -> dict[str, Any]:
     return {key: description[fact] for fact, key in _DESCRIBED.items() if fact in description}
 
 
-def _same_sizes(opts: Sequence[str], added: Mapping[str, Any]) -> list[str]:
-    """SIZE_TRAIN as SIZE_TEST, which has to be equal and has no other meaning here."""
-    typed = dict(zip(opts[::2], opts[1::2], strict=True))
-    size = typed.get("INPUT.SIZE_TEST", added.get("INPUT.SIZE_TEST"))
-    return [] if size is None or "INPUT.SIZE_TRAIN" in typed else ["INPUT.SIZE_TRAIN", str(size)]
+def complete_sizes(opts: Sequence[str]) -> list[str]:
+    """Overrides with SIZE_TRAIN as SIZE_TEST, to which it has to be equal."""
+    size = dict(zip(opts[::2], opts[1::2], strict=True)).get("INPUT.SIZE_TEST")
+    if size is None or "INPUT.SIZE_TRAIN" in opts[::2]:
+        return list(opts)
+    return [*opts, "INPUT.SIZE_TRAIN", size]
 
 
 def _as_opts(options: Mapping[str, Any]) -> list[str]:
@@ -106,6 +119,6 @@ def _value(cfg: CfgNode, key: str) -> Any:
 def needs_a_checkpoint(path: str | Path) -> str:
     """The message for a use of a network file that needs weights by name."""
     return (
-        f"{path} is a network file of another program: it can be evaluated and searched with, but "
-        "training, prompts, attention maps and exports need a checkpoint"
+        f"{path} is a network file: it can be evaluated and searched with, but training, prompts, "
+        "attention maps and exports need a checkpoint"
     )

@@ -48,7 +48,7 @@ def quantize_onnx(source: Path, target: Path, batches: Iterable[np.ndarray]) -> 
     with TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
         try:
-            root.setLevel(logging.ERROR)  # it warns through the root of a preparation that was made
+            root.setLevel(logging.ERROR)  # it advises to prepare the file, which the next line does
             prepare.quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
             quantization.quantize_static(
                 str(prepared),

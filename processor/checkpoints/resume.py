@@ -94,12 +94,14 @@ def find_starting_point(cfg: CfgNode, output: Path) -> StartingPoint:
         file = read_weights_file(checkpoint)
         check_meta(file, str(checkpoint))
         _check_resumable(cfg, file, checkpoint)
+        _check_same_tag(cfg, file, f"SOLVER.RESUME: {checkpoint}")
         _report_changed_options(cfg, file.config)
         warn_of_changed_plugins(file, cfg)
         return StartingPoint(checkpoint.resolve(), file, resumed=True)
     if prompts:
         file = read_weights_file(prompts, "SOLVER.STAGE1.WEIGHT")
         check_meta(file, prompts)
+        _check_same_tag(cfg, file, f"SOLVER.STAGE1.WEIGHT: {prompts}")
         return StartingPoint(Path(prompts), file)
     return StartingPoint()
 
@@ -220,6 +222,18 @@ def _check_resumable(cfg: CfgNode, file: WeightsFile, checkpoint: Path) -> None:
         raise ConfigError(
             f"SOLVER.STAGE1.WEIGHT: {checkpoint} stopped inside stage {stage}; leave out this "
             f"option to finish stage {stage}, or SOLVER.RESUME to start stage 2 from the prompts"
+        )
+
+
+def _check_same_tag(cfg: CfgNode, file: WeightsFile, origin: str) -> None:
+    """Raise ConfigError for a CLIP that may have another GELU, which fits all tensors."""
+    if not file.config:
+        return
+    before = load_cfg_text(file.config, ["MODEL.NAME", cfg.MODEL.NAME]).MODEL.PRETRAIN_TAG
+    if before != cfg.MODEL.PRETRAIN_TAG:
+        raise ConfigError(
+            f"{origin} was trained with MODEL.PRETRAIN_TAG {before!r}, not "
+            f"{cfg.MODEL.PRETRAIN_TAG!r}; set it as there"
         )
 
 

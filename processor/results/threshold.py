@@ -155,7 +155,8 @@ def _read_file(path: Path, model: dict[str, str]) -> GivenThreshold:
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise ValueError(f"--threshold: {path} was not written by run.py threshold")
     _check_fields(path, record)
-    differing = [key for key, value in model.items() if record["model"].get(key) != value]
+    keys = dict.fromkeys([*model, *record["model"]])
+    differing = [key for key in keys if record["model"].get(key) != model.get(key)]
     if differing:
         raise ValueError(
             f"--threshold: {path} belongs to {record['checkpoint']}, whose features are not those "

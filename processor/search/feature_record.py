@@ -67,7 +67,8 @@ def check_same_record(path: Path, found: Record, wanted: Record) -> None:
 def check_same_model(path: Path, found: Record, wanted: Record) -> None:
     """Raise ValueError if a file holds features of another model."""
     check_fields(path, found, {"model": dict, "checkpoint": str})
-    differ = [key for key, value in wanted["model"].items() if found["model"].get(key) != value]
+    keys = dict.fromkeys([*wanted["model"], *found["model"]])
+    differ = [key for key in keys if found["model"].get(key) != wanted["model"].get(key)]
     if differ:
         raise ValueError(
             f"{path} holds features of {found['checkpoint']}, which cannot be compared with those "

@@ -56,8 +56,8 @@ def run(arguments: argparse.Namespace) -> None:
     methods = attention_methods(loaded.network())
     if not methods:
         raise ConfigError(
-            f"{arguments.checkpoint}: {loaded.cfg.MODEL.NAME} has no attention maps: its tokens "
-            "are pooled without a class token, or its attention is in windows"
+            f"{arguments.checkpoint}: there are no attention maps for {loaded.cfg.MODEL.NAME} and "
+            "the feature that is made of it; docs/models.md lists the encoders that have some"
         )
     root = loaded.cfg.DATASETS.ROOT_DIR
     refuse_inside_data(folder, "--output", arguments.images, root)

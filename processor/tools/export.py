@@ -53,6 +53,10 @@ def run(arguments: argparse.Namespace) -> None:
             the model's, and it is not written.
     """
     _check_arguments(arguments)
+    files = [arguments.onnx, arguments.slim, arguments.int8, arguments.openvino]
+    given = [path.resolve() for path in files if path]
+    if len(given) > len(set(given)):
+        raise ConfigError("--onnx, --slim, --int8, --openvino: each needs a file of its own")
     for option in ("onnx", "slim", "int8", "openvino"):
         path, option = getattr(arguments, option), f"--{option}"
         if path:

@@ -6,10 +6,12 @@ import argparse
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 from yacs.config import CfgNode
 
 from config import load_cfg
+from processor.checkpoints.network_file import complete_sizes
 from processor.experiment import evaluate, train
 from processor.results.published_table import format_comparison, format_published
 from processor.runtime.log import Lines
@@ -27,19 +29,16 @@ def run(arguments: argparse.Namespace) -> None:
         ConfigError, FileNotFoundError, ValueError: see `processor.experiment.train`.
         LeakageError: test images of a target are among the training images.
     """
-    cfg = load_cfg(arguments.config_file, arguments.opts)
+    cfg = load_cfg(arguments.config_file, complete_sizes(arguments.opts))
     results_file = Path(cfg.OUTPUT_DIR) / "results.json"
     if arguments.compare:  # before any data is read
         logger.info("%s", Lines(compare(cfg, results_file if arguments.dry_run else None)))
     if arguments.dry_run:
         logger.info("%s", Lines(describe_plan(cfg, plan_run(cfg))))
         return
-    if cfg.TEST.WEIGHT:
-        evaluate(arguments.config_file, arguments.opts)
-    else:
-        train(cfg)
+    report = evaluate(arguments.config_file, arguments.opts) if cfg.TEST.WEIGHT else train(cfg)
     if arguments.compare:
-        logger.info("%s", Lines(compare(cfg, results_file)))
+        logger.info("%s", Lines(compare_results(cfg, report.as_dict())))
 
 
 def describe_plan(cfg: CfgNode, plan: RunPlan) -> str:
@@ -72,7 +71,11 @@ def compare(cfg: CfgNode, results_file: Path | None) -> str:
     if results_file is None or not results_file.is_file():
         targets = cfg.DATASETS.TARGETS or cfg.DATASETS.NAMES
         return format_published(cfg.DATASETS.PROTOCOL, targets)
-    results = json.loads(results_file.read_text(encoding="utf-8"))
+    return compare_results(cfg, json.loads(results_file.read_text(encoding="utf-8")))
+
+
+def compare_results(cfg: CfgNode, results: dict[str, Any]) -> str:
+    """Published results of DATASETS.PROTOCOL, ranked with these."""
     ours = {
         name: (target["mAP"], target["cmc"]["1"]) for name, target in results["targets"].items()
     }

@@ -290,3 +290,65 @@ def test_missing_weights_name_every_way_out(monkeypatch, tmp_path):
 def test_kinds_of_encoders():
     assert isinstance(encoder_of("vit_tiny_patch16_224"), TimmViT)
     assert type(encoder_of("eva02_tiny_patch14_224")) is TimmNetwork
+
+
+def test_overlapping_patches_of_fourteen_pixels():
+    encoder = encoder_of("vit_small_patch14_dinov2", (252, 126), stride=(7, 7))
+    assert encoder.grid == (35, 17)
+    with torch.no_grad():
+        assert encoder.maps(images_of((252, 126), 1)).shape == (1, 384, 35, 17)
+
+
+@pytest.mark.parametrize("name", ["resnetblur18", "resnest14d", "res2net50_26w_4s", "skresnet18"])
+def test_last_stride_of_resnets_with_pools(name):
+    fine, coarse = encoder_of(name, (64, 32), last_stride=1), encoder_of(name, (64, 32))
+    assert (fine.grid, coarse.grid) == ((4, 2), (2, 1))
+
+
+def test_positions_on_another_grid_than_the_maps_are_not_resized():
+    """Hiera's table has the patches of the first stage."""
+    assert encoder_of("hiera_tiny_224", (64, 32)).position_embedding == ""
+    assert encoder_of("eva02_tiny_patch14_224").position_embedding == "network.pos_embed"
+
+
+@torch.no_grad()
+def test_last_feature_of_a_network_that_pools_its_class_token():
+    encoder, images = encoder_of("deit_tiny_distilled_patch16_224", (64, 32)), images_of((64, 32))
+    stages = encoder.network.forward_intermediates(
+        images, indices=2, norm=False, intermediates_only=True, return_prefix_tokens=True
+    )
+    assert torch.equal(encoder(images).last, stages[0][1][:, 0])
+
+
+def test_heads_by_timms_own_names_are_left_out(tmp_path):
+    published = timm.create_model("deit_tiny_distilled_patch16_224", num_classes=10)
+    torch.save(published.state_dict(), tmp_path / "deit.pth")
+    opts = ("MODEL.NAME", "timm/deit_tiny_distilled_patch16_224", *BASELINE)
+    size = ("INPUT.SIZE_TRAIN", "[224, 224]", "INPUT.SIZE_TEST", "[224, 224]")
+    report = load_weights(
+        build_model(load_cfg(None, [*opts, *size]), 3, 1, 1), tmp_path / "deit.pth"
+    )
+    assert {key.split(".")[0] for key in report.unexpected} == {"head", "head_dist"}
+
+
+def test_patches_of_another_size_are_refused(tmp_path):
+    published = timm.create_model("vit_tiny_patch16_224", num_classes=0, patch_size=8, img_size=64)
+    torch.save(published.state_dict(), tmp_path / "patches.pth")
+    size = ("INPUT.SIZE_TRAIN", "[64, 64]", "INPUT.SIZE_TEST", "[64, 64]")
+    opts = ("MODEL.NAME", "timm/vit_tiny_patch16_224", *BASELINE, *size)
+    with pytest.raises(ValueError, match=r"patch_embed\.proj\.weight has shape \(192, 3, 8, 8\)"):
+        load_weights(build_model(load_cfg(None, opts), 3, 1, 1), tmp_path / "patches.pth")
+
+
+def test_recomputing_maps():
+    encoder = encoder_of("vit_tiny_patch16_224", (64, 32), grad_checkpointing=True).train()
+    calls = []
+    encoder.network.blocks[0].register_forward_pre_hook(lambda *_: calls.append(1))
+    encoder.maps(images_of((64, 32))).sum().backward()
+    assert len(calls) == 2  # once more in the backward pass
+
+
+def test_tag_in_place_of_a_name():
+    options = EncoderOptions((64, 32), tag="nobody")
+    with pytest.raises(ValueError, match=r"timm has no weights 'nobody' of resnet18"):
+        build_timm_backbone("timm/resnet18", options)

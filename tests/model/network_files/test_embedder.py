@@ -23,6 +23,9 @@ ROOT = Path(__file__).parents[3]
 WEIGHTS = np.arange(12, dtype=np.float32).reshape(4, 3) / 10  # of `write_network`
 
 
+FACTS = ("interpolation", "normalization", "mean", "std", "dimension", "neck_feature")
+
+
 def by_hand(batch):
     return batch.mean((2, 3)) @ torch.from_numpy(WEIGHTS).T
 
@@ -111,7 +114,9 @@ def test_digest_tells_other_weights_apart(write_network):
     path = write_network()
     before = NetworkFile(path).digest()
     assert NetworkFile(path).digest() == before
-    beside = path.with_suffix(".bin")  # OpenVINO's, or external data
+    path.with_suffix(".bin").write_bytes(b"of another file")
+    assert NetworkFile(path).digest() == before
+    beside = path.with_suffix(".onnx.data")
     for content in (b"1", b"2"):
         beside.write_bytes(content)
         assert NetworkFile(path).digest() not in {before, b""}
@@ -121,9 +126,13 @@ def test_digest_tells_other_weights_apart(write_network):
 def test_description_holds_what_this_project_wrote(write_network):
     path = write_network()
     model = onnx.load(path)
-    onnx.helper.set_model_props(model, {"author": "another program", "image_size": "[8, 4]"})
+    own = dict.fromkeys(FACTS, '"x"') | {"image_size": "[8, 4]"}
+    onnx.helper.set_model_props(model, own)
     onnx.save(model, path)
-    assert NetworkFile(path).description == {"image_size": [8, 4]}
+    assert NetworkFile(path).description["image_size"] == [8, 4]
+    onnx.helper.set_model_props(model, {"image_size": "[8, 4]", "channels": "3"})
+    onnx.save(model, path)
+    assert NetworkFile(path).description == {}  # another program's
 
 
 def test_names_of_network_files():

@@ -164,3 +164,17 @@ def test_changed_prompt_is_refused_on_resume(tmp_path):
         ConfigError, match=r"MODEL.PROMPT was 'cow' .* and is 'horse' now; .*restore"
     ):
         find_starting_point(load_cfg(None, now), tmp_path)
+
+
+@pytest.mark.parametrize("option", ["SOLVER.STAGE1.WEIGHT", "SOLVER.RESUME"])
+def test_weights_of_another_tag_are_refused(stopped, option):
+    """Another GELU fits all tensors."""
+    folder, _ = stopped("dsgl")
+    file = torch.load(folder / "last.pth", weights_only=True)
+    file["config"] = file["config"].replace("PRETRAIN_TAG: ''", "PRETRAIN_TAG: laion2b_s34b_b88k")
+    torch.save(file, folder / "other.pth")
+    clip = ("MODEL.NAME", "ViT-B-16", "MODEL.PRETRAIN_CHOICE", "none")
+    model = OPTS if option == "SOLVER.RESUME" else clip
+    cfg = load_cfg(None, [*model, option, str(folder / "other.pth")])
+    with pytest.raises(ConfigError, match=f"{option}: .*PRETRAIN_TAG 'laion2b_s34b_b88k', not ''"):
+        find_starting_point(cfg, folder)
