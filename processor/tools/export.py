@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
     """
     _check_arguments(arguments)
     files = [arguments.onnx, arguments.slim, arguments.int8, arguments.openvino]
-    given = [path.resolve() for path in files if path]
+    given = [path.absolute() for path in files if path]
     if len(given) > len(set(given)):
         raise ConfigError("--onnx, --slim, --int8, --openvino: each needs a file of its own")
     for option in ("onnx", "slim", "int8", "openvino"):

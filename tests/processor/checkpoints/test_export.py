@@ -107,7 +107,12 @@ def test_built_in_preprocessing_equals_the_evaluations(build, tmp_path, normaliz
 def test_file_carries_its_description(build, tmp_path):
     description = {
         "image_size": [64, 32],
+        "interpolation": "bilinear",
+        "normalization": "fixed",
         "mean": [0.5, 0.25, 0.1],
+        "std": [0.5, 0.5, 0.5],
+        "dimension": 96,
+        "neck_feature": "after",
         "unit_length": False,
         "input": 'RGB, "é"',
     }
@@ -140,15 +145,17 @@ def test_failed_write_leaves_no_file(build, tmp_path, monkeypatch):
 
 def test_file_that_fails_its_check_is_discarded(build, tmp_path):
     def refuse(path):
-        assert NetworkFile(path).description == {"number": 2}
+        assert NetworkFile(path).description["dimension"] == 2
         raise ValueError("not the model's")
 
     _, model = build("vit")
     example, path = torch.randn(2, 3, 64, 32), tmp_path / "model.onnx"
-    write_onnx(path, ImageTower(model), example, {"number": 1})
+    facts = ("image_size", "interpolation", "normalization", "mean", "std", "neck_feature")
+    description = dict.fromkeys(facts, "x")
+    write_onnx(path, ImageTower(model), example, {**description, "dimension": 1})
     with pytest.raises(ValueError, match="not the model's"):
-        write_onnx(path, ImageTower(model), example, {"number": 2}, refuse)
-    assert NetworkFile(path).description == {"number": 1}
+        write_onnx(path, ImageTower(model), example, {**description, "dimension": 2}, refuse)
+    assert NetworkFile(path).description["dimension"] == 1
     assert list(tmp_path.iterdir()) == [path]
 
 
