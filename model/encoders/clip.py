@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from model.encoders.clip_text import TextTower, why_without_prompts
 from model.encoders.clip_timm import build_clip_timm
 from model.encoders.clip_vit import ClipViT
 from model.encoders.image_encoder import ImageEncoder
-from model.encoders.kind import REMEDY, Backbone, EncoderOptions
+from model.encoders.kind import REMEDY, Backbone, EncoderOptions, suggest_nearest
 
 QUICK_GELU = "-quickgelu"
 OPENAI = "openai"  # the tag of the weights that CLIP-ReID starts from
@@ -66,8 +65,7 @@ def clip_architecture(name: str, tag: str = "") -> dict[str, Any]:
         return {"quick_gelu": True, **own}
     architecture = open_clip.get_model_config(name)
     if architecture is None:
-        close = difflib.get_close_matches(name, clip_names(), 4, 0.5)
-        nearest = f"; the nearest it has are {', '.join(close)}" if close else ""
+        nearest = suggest_nearest(name, clip_names())
         raise ValueError(f"MODEL.NAME: open_clip has no model {name!r}{nearest}")
     source = find_source(name, tag)
     return {**architecture, "quick_gelu": (source or architecture).get("quick_gelu", False)}

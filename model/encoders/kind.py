@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,12 @@ REMEDY = (
     "set MODEL.PRETRAIN_PATH to a local file, or MODEL.PRETRAIN_CHOICE none to start from random "
     "weights (smoke tests only)"
 )
+
+
+def suggest_nearest(name: str, known: Sequence[str]) -> str:
+    """The end of an error about an unknown name: "; the nearest it has are ...", or ""."""
+    close = difflib.get_close_matches(name, known, 4, 0.5)
+    return f"; the nearest it has are {', '.join(close)}" if close else ""
 
 
 @dataclass(frozen=True, slots=True)

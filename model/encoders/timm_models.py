@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import nn
 from torch.hub import download_url_to_file, get_dir
 
 from model.encoders.image_encoder import ImageEncoder
-from model.encoders.kind import REMEDY, Backbone, EncoderOptions
+from model.encoders.kind import REMEDY, Backbone, EncoderOptions, suggest_nearest
 from model.encoders.timm_network import TimmNetwork
 from model.encoders.timm_vit import TimmViT, is_plain_vit
 
@@ -104,7 +103,7 @@ def known_name(name: str) -> str:
     base, _, tag = inner.partition(".")
     if not timm.is_model(base):
         raise ValueError(
-            f"MODEL.NAME: timm has no model {base!r}{_suggest(base, timm.list_models())}"
+            f"MODEL.NAME: timm has no model {base!r}{suggest_nearest(base, timm.list_models())}"
         )
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{base}.*")]
     if tag and tag not in tags:
@@ -118,11 +117,6 @@ def tagged_name(name: str, tag: str) -> str:
     tagged = f"{name.partition('.')[0]}.{tag}" if tag else name
     known_name(tagged)
     return tagged
-
-
-def _suggest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, 4, 0.5)
-    return f"; the nearest it has are {', '.join(close)}" if close else ""
 
 
 def find_timm_weights(name: str, tag: str = "") -> Path:

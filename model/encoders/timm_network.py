@@ -119,7 +119,7 @@ class TimmNetwork(ImageEncoder):
             return {**self.published_state(trunk), **head}
         own = self.network.state_dict()
         kept = {}
-        if self.position_embedding and self._names_fit(state, own):
+        if self.position_embedding and own.keys() <= state.keys():
             kept["pos_embed"] = state["pos_embed"]  # resized later, from any grid
         patches = state.get(_PATCHES)
         if patches is not None and patches.ndim == 4:
@@ -144,10 +144,6 @@ class TimmNetwork(ImageEncoder):
             return features, stages[0][1][:, 0]
         features, stages = self.network.forward_intermediates(images, indices=2, norm=False)
         return features, stages[0].mean((2, 3))
-
-    @staticmethod
-    def _names_fit(state: dict[str, Tensor], own: dict[str, Tensor]) -> bool:
-        return own.keys() <= state.keys()
 
     @staticmethod
     def _fits(state: dict[str, Tensor], own: dict[str, Tensor]) -> bool:
