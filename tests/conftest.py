@@ -1,5 +1,7 @@
 """Fixtures shared by all tests: arrays made by the original code and a tiny CLIP."""
 
+import processor.tools.environment  # isort: skip  # noqa: F401 - before torch starts its threads
+
 import copy
 import json
 import signal

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import torch
 
+from config.machine import control_groups
 from datasets.images.cache import forks
 
 RAM_SHARE = 1 / 2
 DEVICE_SHARE = 1 / 3  # most of the device's memory is needed for training
 
-_CGROUPS = Path("/sys/fs/cgroup")
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 _V2 = ("memory.max", "memory.current", "inactive_file")
 
@@ -128,34 +128,16 @@ def gigabytes(size: float) -> str:
 
 def free_ram() -> int:
     """Bytes that this process may allocate, within its control groups' limits; 0 = unknown."""
-    rooms = [psutil.virtual_memory().available]
-    membership = Path("/proc/self/cgroup")
-    if membership.is_file():
-        rooms += cgroup_rooms(_CGROUPS, membership.read_text(encoding="utf-8"))
+    rooms = [psutil.virtual_memory().available, *cgroup_rooms(control_groups("memory"))]
     if not forks() and Path("/dev/shm").is_dir():  # shared memory of spawned workers
         rooms.append(shutil.disk_usage("/dev/shm").free)
     return max(min(rooms), 0)
 
 
-def cgroup_rooms(root: Path, membership: str) -> Iterator[int]:
-    """Bytes left in every control group (version 1 or 2) that limits a process.
-
-    Args:
-        root: mount point of the groups.
-        membership: content of the process's /proc/self/cgroup.
-    """
-    for line in membership.splitlines():
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            top, names = root, _V2
-        elif "memory" in controllers.split(","):
-            top, names = root / "memory", _V1
-        else:
-            continue
-        own = top / path.lstrip("/")
-        for group in (own, *own.parents):
-            if group.is_relative_to(top):
-                yield from _group_room(group, *names)
+def cgroup_rooms(groups: Iterable[tuple[Path, int]]) -> Iterator[int]:
+    """Bytes left in each of the `control_groups` that has a limit."""
+    for group, version in groups:
+        yield from _group_room(group, *(_V1 if version == 1 else _V2))
 
 
 def _group_room(group: Path, limit: str, usage: str, reclaimable: str) -> Iterator[int]:

@@ -12,6 +12,8 @@ import signal
 from multiprocessing.queues import Queue
 from pathlib import Path
 
+from config.machine import available_cores
+
 logger = logging.getLogger(__name__)
 
 LONGEST_WAIT = 600  # seconds for a batch; a worker that finds no memory delivers none and lives on
@@ -63,11 +65,7 @@ def limit_workers(wanted: int, processes: int = 1) -> int:
         wanted: workers per training process.
         processes: training processes that share this machine's cores.
     """
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    return min(wanted, max(cores // processes, 1))
+    return min(wanted, max(available_cores() // processes, 1))
 
 
 def choose_workers(wanted: int, batch_bytes: int, processes: int = 1) -> int:

@@ -22,6 +22,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
+from config.machine import available_cores
 from config.text import expand_home
 from datasets.synthetic.cameras import Camera, draw_camera, draw_obstacle, draw_scene, expose
 from datasets.synthetic.figures import Appearance, Array, Pose, draw_person
@@ -212,7 +213,7 @@ def render_dataset(
     try:
         for part in ("bounding_box_train", "query", "bounding_box_test"):
             (draft / part).mkdir(parents=True)
-        _save_all(draft, plan, shots, num_workers or os.cpu_count() or 1)
+        _save_all(draft, plan, shots, num_workers or available_cores())
         (draft / MARKER).write_text(parameters, encoding="utf-8")
         if not _is_complete(folder, parameters, shots):  # else another process was faster
             shutil.rmtree(folder, ignore_errors=True)

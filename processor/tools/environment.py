@@ -1,7 +1,12 @@
-"""Name packages that are not installed; entry scripts import this file first."""
+"""Prepare the process before torch is imported; entry scripts import this file first.
+
+It names packages that are not installed, and sets how the threads of OpenMP work: torch, faiss and
+scikit-learn read that once, when their libraries are loaded.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.util import find_spec
 
@@ -30,4 +35,19 @@ def check_packages() -> None:
         )
 
 
+def share_cores() -> None:
+    """Let threads sleep while they wait, and start no more of them than the process has cores.
+
+    By default they wait busily, which takes the core from whoever has work: two runs at once would
+    be several times slower than one after the other. What the user has set stays.
+    """
+    from config.machine import affine_cores, available_cores  # needs packages
+
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    cores = available_cores()
+    if cores < affine_cores():  # by a quota, of which OpenMP knows nothing
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
+
+
 check_packages()
+share_cores()

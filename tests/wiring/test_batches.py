@@ -1,6 +1,5 @@
 """From INPUT, DATALOADER, TEST and SOLVER to batches of images: workers, sizes, seeds, cache."""
 
-import os
 
 import pytest
 import torch
@@ -21,7 +20,7 @@ SIZE = {"INPUT.SIZE_TRAIN": [48, 40], "INPUT.SIZE_TEST": [48, 40]}
 
 
 def test_workers(configure, images_of, monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    monkeypatch.setattr(workers, "available_cores", lambda: 16)
     monkeypatch.setattr(workers, "free_shared_memory", lambda: None)
     for wanted in (0, 3, 11):
         cfg = configure({"DATALOADER.NUM_WORKERS": wanted})
@@ -40,7 +39,7 @@ def test_workers(configure, images_of, monkeypatch):
 )
 def test_shared_memory_is_counted_for_the_largest_batch(configure, monkeypatch, options, images):
     """Two batches per worker, and two in use."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    monkeypatch.setattr(workers, "available_cores", lambda: 16)
     batch = images * 4 * 3 * 48 * 40
     cfg = configure(SIZE, {"DATALOADER.NUM_WORKERS": 7}, options)
     for free, expected in ((6 * batch, 2), (6 * batch - 1, 1), (16 * batch, 7)):
@@ -57,7 +56,7 @@ def test_images_are_read_into_memory_by_workers(configure, images_of, monkeypatc
         given.append((len(dataset), size, device.type, num_workers, dataset.skip_bad_images))
         raise InterruptedError
 
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    monkeypatch.setattr(workers, "available_cores", lambda: 16)
     monkeypatch.setattr(workers, "free_shared_memory", lambda: None)
     monkeypatch.setattr(images_build, "read_images", read)
     options = {"INPUT.CACHE": "ram", "DATALOADER.NUM_WORKERS": 5}

@@ -1,6 +1,5 @@
 """Decoding, broken files, and augmentation that depends only on the key's seed."""
 
-import os
 import random
 
 import numpy as np
@@ -13,6 +12,7 @@ from torchvision import transforms as T
 from datasets.images.dataset import ImageDataset, collate
 from datasets.images.decode import BadImageError
 from datasets.images.transforms import Augmentation, evaluation_transform, train_transform
+from datasets.images import workers
 from datasets.images.workers import limit_workers
 from datasets.records import Sample
 from datasets.samplers import EpochBatches, SeededIndex, ShuffledSampler
@@ -149,7 +149,9 @@ def test_error_in_a_worker_keeps_its_type_and_message(folder):
     assert str(folder / "text.jpg") in there
 
 
-def test_workers_are_at_most_one_per_core():
+def test_workers_are_at_most_one_per_core(monkeypatch):
     assert limit_workers(0) == 0
     assert limit_workers(1) == 1
-    assert limit_workers(10_000) == os.cpu_count()
+    monkeypatch.setattr(workers, "available_cores", lambda: 6)
+    assert limit_workers(10_000) == 6
+    assert [limit_workers(10_000, processes) for processes in (2, 4, 7)] == [3, 1, 1]

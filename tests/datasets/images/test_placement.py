@@ -8,6 +8,7 @@ import psutil
 import pytest
 import torch
 
+from config.machine import control_groups
 from datasets.images import placement
 from datasets.images.placement import (
     FreeMemory,
@@ -113,7 +114,7 @@ def test_groups_of_version_2(tmp_path):
     write_group(tmp_path / "slurm" / "job", memory__max="max", memory__current=600)
     write_group(tmp_path / "slurm" / "job", memory__stat="inactive_file 200")
     write_group(tmp_path / "other", memory__max=10, memory__current=1, memory__stat="anon 1")
-    assert list(cgroup_rooms(tmp_path, "0::/slurm/job\n")) == [550]
+    assert list(cgroup_rooms(control_groups("memory", tmp_path, "0::/slurm/job\n"))) == [550]
 
 
 def test_groups_of_version_1(tmp_path):
@@ -121,11 +122,11 @@ def test_groups_of_version_1(tmp_path):
     names = {"memory__limit_in_bytes": 900, "memory__usage_in_bytes": 500}
     write_group(group, **names, memory__stat="inactive_file 7\ntotal_inactive_file 100")
     lines = "12:cpu,cpuacct:/docker/1f\n9:memory:/docker/1f\n0::/\n"
-    assert list(cgroup_rooms(tmp_path, lines)) == [500]
+    assert list(cgroup_rooms(control_groups("memory", tmp_path, lines))) == [500]
 
 
 def test_group_of_a_container(tmp_path):
     """/proc names the path outside the container; the limit is at the mount's root."""
     names = {"memory__limit_in_bytes": 900, "memory__usage_in_bytes": 500}
     write_group(tmp_path / "memory", **names, memory__stat="total_inactive_file 0")
-    assert list(cgroup_rooms(tmp_path, "9:memory:/docker/1f\n")) == [400]
+    assert list(cgroup_rooms(control_groups("memory", tmp_path, "9:memory:/docker/1f\n"))) == [400]
