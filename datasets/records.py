@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # commands that read no images start without torch
+    import torch
+    from torch import Tensor
 
 UNKNOWN = -1  # pid, camid or viewid
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from datasets.records import Batch
-from processor.runtime import distributed
+from processor.runtime import distributed, gathering
 from processor.runtime.precision import Precision
 from processor.runtime.progress import Progress
 from processor.runtime.signals import Interrupted, StopRequest, stop_between_steps
@@ -156,9 +156,9 @@ def mean_by_label(features: Tensor, labels: Tensor, num_labels: int) -> Tensor:
 def _gather_tables(table: FeatureTable, start: int) -> FeatureTable:
     """Concatenate the tables of all processes; this one's images begin at `start`."""
     width = max(distributed.collect(table.features.shape[1]))
-    sizes = distributed.all_sizes(table.features)
-    features = distributed.gather(table.features.reshape(len(table.indices), width), sizes)
-    indices = distributed.gather((table.indices + start).to(features.device), sizes).cpu()
+    sizes = gathering.all_sizes(table.features)
+    features = gathering.gather(table.features.reshape(len(table.indices), width), sizes)
+    indices = gathering.gather((table.indices + start).to(features.device), sizes).cpu()
     bad = tuple(path for part in distributed.collect(table.bad_images) for path in part)
     return FeatureTable(features, indices, bad)
 

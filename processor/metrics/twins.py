@@ -40,12 +40,3 @@ def count_twins(query_features: Tensor, gallery_features: Tensor, ids: Identitie
         equal = distances <= ROUNDING * query.norm(dim=1)
         count += len(own[equal.cpu()].unique())
     return count
-
-
-def describe_twins(count: int, num_queries: int) -> str:
-    """What twins mean and what to do about them."""
-    return (
-        f"{count:,} of {num_queries:,} queries have a gallery image at distance 0, of equal "
-        "content: the scores are too high. Remove these images from query or gallery; run.py "
-        "data-check lists equal images"
-    )

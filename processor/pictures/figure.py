@@ -38,5 +38,14 @@ def save_figure(figure: Figure, path: Path) -> None:
         if content and not content.startswith(TICK):
             text.set_text(printable(content, keep_lines=True))
             text.set_parse_math(False)
+    _lay_out(figure)
     with atomic_file(path) as partial:
         figure.savefig(partial)
+
+
+def _lay_out(figure: Figure) -> None:
+    """Make room for all texts, once: `savefig` would draw everything a second time for that."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")

@@ -7,13 +7,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from config.text import printable
-from processor.metrics.ranking import RetrievalMetrics
-from processor.metrics.twins import describe_twins
+
+if TYPE_CHECKING:  # results are tabulated without torch
+    from processor.metrics.ranking import RetrievalMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +100,15 @@ class EvaluationReport:
             "average": _nested(self.average()) if self.targets else {},
             **({"ema": self.ema.as_dict()} if self.ema is not None else {}),
         }
+
+
+def describe_twins(count: int, num_queries: int) -> str:
+    """What twins mean and what to do about them."""
+    return (
+        f"{count:,} of {num_queries:,} queries have a gallery image at distance 0, of equal "
+        "content: the scores are too high. Remove these images from query or gallery; run.py "
+        "data-check lists equal images"
+    )
 
 
 def _target_dict(target: TargetResult) -> dict[str, Any]:

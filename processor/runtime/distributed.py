@@ -1,22 +1,19 @@
 """Several processes that train one model, started by torchrun; in a single one, all are no-ops.
 
-A process group is global to its process, so these are functions rather than a class.
+A process group is global to its process, so these are functions rather than a class. A single
+process does not import torch here, as commands that need no model start in a fraction of a second.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any, TypeVar
-
-import torch
-import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 TIMEOUT = timedelta(hours=2)  # the first process scores large galleries while the others wait
 SPEAK_SECONDS = 5  # for the first process to report an error and torchrun to end the others
@@ -27,9 +24,12 @@ Value = TypeVar("Value")
 @contextmanager
 def joined_processes() -> Iterator[None]:
     """Join the process group that torchrun's environment describes, if any; leave it at the end."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or _group() is not None:
         yield
         return
+    import torch
+    from torch import distributed as dist
+
     # MODEL.DEVICE is not known yet; it may be cpu on a machine with GPUs.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=TIMEOUT)
@@ -39,14 +39,22 @@ def joined_processes() -> Iterator[None]:
         dist.destroy_process_group()
 
 
+def _group() -> Any:
+    """The module torch.distributed if there is a process group, else None."""
+    dist = sys.modules.get("torch.distributed")
+    return dist if dist is not None and dist.is_initialized() else None
+
+
 def rank() -> int:
     """This process's number among all, from 0."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    dist = _group()
+    return dist.get_rank() if dist else 0
 
 
 def size() -> int:
     """Number of processes on all machines."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    dist = _group()
+    return dist.get_world_size() if dist else 1
 
 
 def local_rank() -> int:
@@ -78,7 +86,7 @@ def shares(count: int) -> list[range]:
 def wait_for_all() -> None:
     """Block until every process has arrived here."""
     if size() > 1:
-        dist.barrier()
+        _group().barrier()
 
 
 @contextmanager
@@ -112,7 +120,7 @@ def from_first(make: Callable[[], Value]) -> Value:
     if size() == 1:
         return make()
     box: list[Any] = [make() if is_first() else None]
-    dist.broadcast_object_list(box, src=0)
+    _group().broadcast_object_list(box, src=0)
     received: Value = box[0]
     return received
 
@@ -127,75 +135,5 @@ def collect(value: Value) -> list[Value]:
     if size() == 1:
         return [value]
     box: list[Any] = [None] * size()
-    dist.all_gather_object(box, value)
+    _group().all_gather_object(box, value)
     return box
-
-
-def all_sizes(rows: Tensor) -> list[int]:
-    """The number of rows of every process, by rank."""
-    if size() == 1:
-        return [len(rows)]
-    own = torch.tensor([len(rows)], device=rows.device)
-    found = [torch.zeros_like(own) for _ in range(size())]
-    dist.all_gather(found, own)
-    sizes: list[int] = torch.cat(found).tolist()
-    return sizes
-
-
-def gather(rows: Tensor, sizes: Sequence[int]) -> Tensor:
-    """The rows of all processes, by rank; gradients flow to this process's rows.
-
-    If every process computes the same loss from all rows and the gradients of the parameters behind
-    the rows are averaged over the processes, as `DistributedDataParallel` does, the result is the
-    gradient of that one loss.
-
-    Args:
-        rows: (n, ...) of this process. Rows beyond n are dropped: they are placeholders where a
-            process has nothing of its own to encode.
-        sizes: n of every process.
-    """
-    if size() == 1:
-        return rows
-    gathered: Tensor = _Gather.apply(rows[: sizes[rank()]], tuple(sizes))
-    return gathered
-
-
-def average_gradients(
-    module: nn.Module, *, find_unused_parameters: bool = False
-) -> DistributedDataParallel:
-    """Wrap a module so that its gradients are averaged over the processes.
-
-    Args:
-        module: the same on every process; its buffers are not synchronized.
-        find_unused_parameters: some parameters may have no gradient.
-    """
-    wrapped = DistributedDataParallel(module, find_unused_parameters=find_unused_parameters)
-    wrapped.broadcast_buffers = False  # the argument of this name is deprecated
-    return wrapped
-
-
-class _Gather(torch.autograd.Function):
-    """All rows; backward, the own rows' gradient times the number of processes.
-
-    Every process already has the gradient of the whole loss, so nothing is sent. The factor
-    compensates for the average over processes that follows.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, sizes: tuple[int, ...]) -> Tensor:
-        start = sum(sizes[: rank()])
-        ctx.own = slice(start, start + sizes[rank()])
-        return _all_rows(rows, sizes)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient[ctx.own] * size(), None
-
-
-def _all_rows(rows: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Rows of all processes, padded to equal numbers for the transfer."""
-    padded = rows.new_zeros(max(sizes), *rows.shape[1:])
-    padded[: len(rows)] = rows
-    parts = [torch.empty_like(padded) for _ in sizes]
-    dist.all_gather(parts, padded)
-    return torch.cat([part[:count] for part, count in zip(parts, sizes, strict=True)])

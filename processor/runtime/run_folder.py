@@ -23,11 +23,14 @@ from processor.runtime.files import (
     write_json,
     write_text,
 )
+from processor.runtime.metrics_file import (
+    BEFORE_TRAINING_FILE,
+    METRICS_FILE,
+    read_damaged_metrics,
+)
 
 logger = logging.getLogger(__name__)
 
-METRICS_FILE = "metrics.jsonl"
-BEFORE_TRAINING_FILE = "results_before_training.json"
 _PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "numpy", "pillow", "yacs")
 _OWN_FILES = (  # written by runs; any other file in the folder belongs to the user and stays
     "last.pth",
@@ -98,7 +101,7 @@ class RunFolder:
         """The lines of metrics.jsonl so far, without one that a crash cut off."""
         path = self.path / METRICS_FILE
         mine = distributed.is_first() and path.is_file()
-        return distributed.broadcast(_readable_metrics(path) if mine else [])
+        return distributed.broadcast(read_damaged_metrics(path) if mine else [])
 
     def keep_metrics(self, lines: list[dict[str, Any]]) -> None:
         """Replace metrics.jsonl: a resumed run drops the lines of epochs that it repeats."""
@@ -149,42 +152,6 @@ class RunFolder:
             )
             return None
         return SummaryWriter(str(self.path))
-
-
-def read_metrics_file(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl, without an unfinished last one of a run that is writing.
-
-    Raises:
-        ValueError: a line is not JSON; names the file and the line.
-    """
-    lines = []
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), 1):
-        if not text.endswith("\n"):
-            break
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number}: not JSON ({error.msg})") from error
-    return lines
-
-
-def _readable_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; damaged ones are left out with a warning."""
-    lines = []
-    text = path.read_text(encoding="utf-8", errors="replace")
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
-        if not line.endswith("\n"):
-            break
-        try:
-            found = json.loads(line)
-            known = {"stage", "epoch"} <= found.keys()
-        except (ValueError, AttributeError):
-            known = False
-        if known:
-            lines.append(found)
-        else:
-            logger.warning("%s, line %d is damaged and left out", path, number)
-    return lines
 
 
 def environment_record() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch.nn import BatchNorm2d, SyncBatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from model import ReIDModel
-from processor.runtime import distributed
+from processor.runtime import distributed, gathering
 
 logger = logging.getLogger(__name__)
 
@@ -57,4 +57,4 @@ def average_over_processes(
         logger.warning("on CPUs, a ResNet's batch norms see the images of their own process only")
     elif has_norms:
         model.image_encoder = SyncBatchNorm.convert_sync_batchnorm(model.image_encoder)
-    return distributed.average_gradients(module, find_unused_parameters=find_unused_parameters)
+    return gathering.average_gradients(module, find_unused_parameters=find_unused_parameters)

@@ -13,8 +13,8 @@ from processor.pictures.curve_panels import Lines, Run, default_keys, mean_of_ru
 from processor.pictures.curves import draw_curves
 from processor.pictures.figure import save_figure
 from processor.results.runs import find_runs
+from processor.runtime.metrics_file import BEFORE_TRAINING_FILE, METRICS_FILE, read_metrics_file
 from processor.runtime.outputs import check_output_file
-from processor.runtime.run_folder import BEFORE_TRAINING_FILE, METRICS_FILE, read_metrics_file
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from processor.runtime.log import Lines, program_log
 from processor.runtime.shortages import explain_system_error
 from processor.runtime.signals import Interrupted, ProgramStop
 from processor.tools.environment import TRAINING_PACKAGES
-from processor.training.epoch import NonFiniteLossError
+from processor.training.non_finite import NonFiniteLossError
 
 logger = logging.getLogger(__name__)
 

@@ -20,10 +20,10 @@ from processor.metrics.open_set import (
     identify_open_set,
     nearest_by_identity,
 )
-from processor.metrics.twins import describe_twins
 from processor.metrics.verification import FALSE_ACCEPT_RATES, Verification, verify
 from processor.pictures.figure import save_figure
 from processor.pictures.verification import draw_verification
+from processor.results.report import describe_twins
 from processor.results.threshold import (
     Recommendation,
     explain_no_threshold,

@@ -16,7 +16,7 @@ from datasets.samplers import ClusterSampler, EpochBatches
 from loss import ClusteredBatch, DSGLLosses
 from model import UnsupervisedReID
 from processor.clustering import PoorClusteringError
-from processor.runtime import distributed
+from processor.runtime import distributed, gathering
 from processor.runtime.wrapping import average_over_processes
 from processor.training.pseudo_labels import SIZE_NAMES, PseudoLabels
 from processor.training.stage import Optimization, StepResult
@@ -168,7 +168,7 @@ class DSGLStage:
             count = len(batch) // 2
             images, partners, indices = images[:count], images[count:], indices[:count]
         sizes = [len(part) for part in distributed.shares(self.sampler.batch_size)]
-        gather = partial(distributed.gather, sizes=sizes)
+        gather = partial(gathering.gather, sizes=sizes)
         features, positives = self.views(images, partners, gather)
         clusters = self.clusters
         seen = clusters.batch(gather(indices))

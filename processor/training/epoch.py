@@ -15,19 +15,12 @@ from processor.runtime.precision import Precision
 from processor.runtime.progress import Progress
 from processor.runtime.seeding import restore_random_state
 from processor.runtime.signals import StopRequest
+from processor.training.non_finite import NonFiniteLossError
 from processor.training.stage import Stage, StepResult
 
 logger = logging.getLogger(__name__)
 
 AGREE_PERIOD = 10  # batches between two exchanges of stop requests among processes
-
-
-class NonFiniteLossError(RuntimeError):
-    """A loss became infinite or NaN; `paths` are the images of its batch."""
-
-    def __init__(self, message: str, paths: list[str]) -> None:
-        super().__init__(message)
-        self.paths = paths
 
 
 @dataclass

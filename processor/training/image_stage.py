@@ -19,7 +19,7 @@ from datasets.samplers.neighbours import longest_stretch
 from datasets.sources import TrainingSet
 from loss import LossInputs, WeightedLoss, compute_losses, image_to_text_logits
 from model import CLIPReID
-from processor.runtime import distributed
+from processor.runtime import distributed, gathering
 from processor.runtime.wrapping import average_over_processes
 from processor.training.identity_graph import IdentityGraph
 from processor.training.stage import WITHOUT_NEGATIVES, Optimization, StepResult
@@ -130,7 +130,7 @@ class ImageStage:
         sizes = self._all_sizes(batch.labels)
         if sum(sizes) < SMALLEST_BATCH:
             return None
-        gather = partial(distributed.gather, sizes=sizes)
+        gather = partial(gathering.gather, sizes=sizes)
         seen = batch if all(sizes) else _with_an_image(batch)
         labels = gather(batch.labels)
         losses, accuracy = self.images_to_losses(
@@ -148,7 +148,7 @@ class ImageStage:
         may_skip = cast(ImageDataset, self.loader.dataset).skip_bad_images
         if self.batches.sampler.equal_shares and not may_skip:
             return [len(labels)] * distributed.size()
-        return distributed.all_sizes(labels)
+        return gathering.all_sizes(labels)
 
     def after_step(self, happened: Callable[[], bool]) -> None:
         """Nothing to update."""

@@ -14,7 +14,7 @@ from loss import contrastive_loss
 from model import CLIPReID
 from model.text import PrefixStates
 from processor.features import FeatureTable
-from processor.runtime import distributed
+from processor.runtime import distributed, gathering
 from processor.training.stage import Optimization, StepResult
 
 
@@ -140,7 +140,7 @@ class PromptStage:
         # A process without a label encodes one too, as every process takes part in backward.
         mine = batch.distinct[own.start : own.stop] if own else batch.distinct[:1]
         texts = self.encode_text(mine, self.prefix)
-        texts = distributed.gather(texts, [len(part) for part in parts])[batch.places]
+        texts = gathering.gather(texts, [len(part) for part in parts])[batch.places]
         images, labels = batch.features, batch.labels
         return StepResult(
             {
@@ -185,7 +185,7 @@ def distributed_prompts(model: CLIPReID) -> Callable[[Tensor, PrefixStates], Ten
     """The text encoder, wrapped to average gradients if there are several processes."""
     if distributed.size() == 1:
         return model.encode_text
-    return distributed.average_gradients(_Prompts(model))
+    return gathering.average_gradients(_Prompts(model))
 
 
 def freeze_all_but_prompts(model: CLIPReID) -> None:

@@ -23,7 +23,8 @@ from processor.runtime.seeding import random_state, seed_everything
 from processor.runtime.signals import Interrupted, StopRequest
 from processor.training.averaging import AveragedWeights
 from processor.training.console import EpochTable, scores_line
-from processor.training.epoch import EpochMeters, NonFiniteLossError, train_epoch
+from processor.training.epoch import EpochMeters, train_epoch
+from processor.training.non_finite import NonFiniteLossError
 from processor.training.stage import WITHOUT_NEGATIVES, PlannedStage, Stage
 
 logger = logging.getLogger(__name__)

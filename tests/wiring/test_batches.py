@@ -1,6 +1,5 @@
 """From INPUT, DATALOADER, TEST and SOLVER to batches of images: workers, sizes, seeds, cache."""
 
-
 import pytest
 import torch
 

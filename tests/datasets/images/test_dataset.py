@@ -9,10 +9,10 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import transforms as T
 
+from datasets.images import workers
 from datasets.images.dataset import ImageDataset, collate
 from datasets.images.decode import BadImageError
 from datasets.images.transforms import Augmentation, evaluation_transform, train_transform
-from datasets.images import workers
 from datasets.images.workers import limit_workers
 from datasets.records import Sample
 from datasets.samplers import EpochBatches, SeededIndex, ShuffledSampler

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 
 from processor.metrics import twins
 from processor.metrics.identities import Identities
-from processor.metrics.twins import count_twins, describe_twins
+from processor.metrics.twins import count_twins
+from processor.results.report import describe_twins
 
 
 def ids_of(query_pids, gallery_pids, query_camids=None, gallery_camids=None, *, rule=True):

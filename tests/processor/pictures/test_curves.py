@@ -8,7 +8,7 @@ import pytest
 
 from processor.pictures.curve_panels import Run, default_keys, mean_of_runs
 from processor.pictures.curves import draw_curves
-from processor.runtime.run_folder import read_metrics_file
+from processor.runtime.metrics_file import read_metrics_file
 
 TIMES = {"images_per_second": 9.0, "seconds": 1.0}
 RUN = [

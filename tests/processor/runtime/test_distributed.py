@@ -17,7 +17,7 @@ from torch import nn
 from datasets.records import Batch
 from datasets.samplers import EpochBatches, RandomIdentitySampler, ShuffledSampler
 from processor.features import extract_features
-from processor.runtime import distributed
+from processor.runtime import distributed, gathering
 from processor.runtime.device import choose_device
 from processor.runtime.precision import Precision
 from processor.runtime.signals import Interrupted, StopRequest
@@ -69,9 +69,9 @@ def train_step(count, stand_in=False):
     if stand_in and not len(images):
         images = torch.ones(2, 6)
     net = Net()
-    wrapped = distributed.average_gradients(net) if distributed.size() > 1 else net
-    features, logits = wrapped(images, lambda rows: distributed.gather(rows, sizes))
-    loss = loss_of(features, logits, distributed.gather(labels, sizes))
+    wrapped = gathering.average_gradients(net) if distributed.size() > 1 else net
+    features, logits = wrapped(images, lambda rows: gathering.gather(rows, sizes))
+    loss = loss_of(features, logits, gathering.gather(labels, sizes))
     loss.backward()
     return {"loss": loss.detach(), "mean": net.norm.running_mean, **gradients(net)}
 
@@ -154,7 +154,7 @@ def exchanges(folder):
     """The results of this process, by name."""
     rank = distributed.rank()
     rows = torch.arange(4.0 * rank).reshape(2 * rank, 2) + 100 * rank
-    every = distributed.all_sizes(rows)
+    every = gathering.all_sizes(rows)
     nothing = torch.empty(0, 2)
     return {
         "place": (
@@ -166,9 +166,9 @@ def exchanges(folder):
         "broadcast": distributed.broadcast({"from": rank}),
         "collected": distributed.collect(f"from {rank}"),
         "sizes": every,
-        "rows": distributed.gather(rows, every),
-        "whole numbers": distributed.gather(torch.full((rank + 1,), rank), [1, 2, 3]),
-        "no rows": distributed.gather(nothing, distributed.all_sizes(nothing)),
+        "rows": gathering.gather(rows, every),
+        "whole numbers": gathering.gather(torch.full((rank + 1,), rank), [1, 2, 3]),
+        "no rows": gathering.gather(nothing, gathering.all_sizes(nothing)),
         "step of 7": train_step(7),
         "step of 2": train_step(2),
         "step of 2 with a stand-in": train_step(2, stand_in=True),
@@ -329,8 +329,8 @@ def test_single_process_needs_no_process_group(monkeypatch, environment):
         assert distributed.share(5) == range(5)
         assert distributed.broadcast(value) is value
         assert distributed.collect(value) == [value]
-        assert distributed.all_sizes(rows) == [2]
-        assert distributed.gather(rows, [2]) is rows
+        assert gathering.all_sizes(rows) == [2]
+        assert gathering.gather(rows, [2]) is rows
         with distributed.first_process_first():
             distributed.wait_for_all()
         started = time.perf_counter()

@@ -10,7 +10,7 @@ from config import ConfigError, UnknownOptionError
 from datasets.images.decode import BadImageError
 from processor.runtime.signals import SIGNALS, Interrupted, StopRequest, stop_between_steps
 from processor.tools.program import run_program
-from processor.training.epoch import NonFiniteLossError
+from processor.training.non_finite import NonFiniteLossError
 
 
 @pytest.mark.parametrize(

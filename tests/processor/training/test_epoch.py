@@ -8,7 +8,8 @@ import torch
 from processor.runtime.precision import Precision
 from processor.runtime.seeding import random_state
 from processor.runtime.signals import StopRequest
-from processor.training.epoch import EpochMeters, NonFiniteLossError, train_epoch
+from processor.training.epoch import EpochMeters, train_epoch
+from processor.training.non_finite import NonFiniteLossError
 from processor.training.stage import StageTiming, StepResult
 
 

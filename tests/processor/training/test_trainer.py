@@ -19,13 +19,14 @@ from processor.results.report import EvaluationReport, TargetResult
 from processor.runtime.precision import Precision
 from processor.runtime.run_folder import RunFolder
 from processor.runtime.signals import Interrupted, StopRequest
-from processor.training.epoch import EpochMeters, NonFiniteLossError, train_epoch
+from processor.training.epoch import EpochMeters, train_epoch
 from processor.training.image_stage import (
     ImageStage,
     ImagesToLosses,
     all_text_features,
     freeze_text_side,
 )
+from processor.training.non_finite import NonFiniteLossError
 from processor.training.prompt_stage import PromptStage, freeze_all_but_prompts
 from processor.training.stage import Optimization, StageTiming
 from processor.training.trainer import Trainer
