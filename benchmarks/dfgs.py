@@ -41,7 +41,7 @@ from datasets.samplers.neighbours import (
     thirds,
 )
 from processor.features import mean_by_label
-from processor.search.feature_file import read_features
+from processor.search.stored_features import read_features
 
 SIZES = ((751, 12_936), (1_041, 32_621), (8_000, 200_000), (16_719, 88_000))
 NUM_PIDS, NUM_INSTANCES, NUM_NEIGHBOURS, NUM_CAMERAS = 32, 4, 10, 6

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from processor.experiment import evaluate, train
     from processor.extractor import Extractor
     from processor.metrics.pair_threshold import find_threshold
-    from processor.search.feature_file import read_features
     from processor.search.gallery import Gallery
+    from processor.search.stored_features import read_features
     from processor.search.tracklets import pool_tracklets
 
 __version__ = "0.1.0"
@@ -50,7 +50,7 @@ _MODULES = {
     "load_cfg": "config",
     "pool_tracklets": "processor.search.tracklets",
     "read_dataset": "datasets",
-    "read_features": "processor.search.feature_file",
+    "read_features": "processor.search.stored_features",
     "rerank": "processor.evaluation",
     "train": "processor.experiment",
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 from datasets.own.entries import SPLITS, is_nobody, number_names
 from datasets.own.table import is_table, read_csv_entries
 from datasets.readers.image_files import TABLE_SUFFIXES, describe_unread, find_files
+from datasets.readers.tar_files import find_tars, is_readable, is_tar, read_tar
 from datasets.records import UNKNOWN, Sample
 from datasets.registry import BENCHMARKS, read_dataset
 
@@ -40,8 +41,9 @@ def read_image_lists(
 
     Args:
         places: each an image file; a folder, read recursively in the order of paths; a CSV with the
-            column `path` and optionally `pid`, `camid` and `viewid`; or a split of a data set such
-            as `market1501:query` or `my_shop:train` (of split 0 if there are several).
+            column `path` and optionally `pid`, `camid` and `viewid`; a tar file, see `read_tar`; or
+            a split of a data set such as `market1501:query` or `my_shop:train` (of split 0 if there
+            are several).
         root: the data root.
         by_folder: in a folder, images are of the identity that their subfolder is named after.
 
@@ -69,7 +71,9 @@ def _read_list(place: str, root: str | Path, *, by_folder: bool) -> ImageList:
     path = Path(place)
     if is_table(path):
         return ImageList(_read_csv(path))
-    if path.is_file():
+    if is_tar(path):
+        return ImageList(_read_tar(path))
+    if path.is_file() or is_readable(place):
         if path.suffix.lower() in OTHER_TABLES:
             raise ValueError(f"{path}: a table has to end in {' or '.join(TABLE_SUFFIXES)}")
         return ImageList([_unknown(path)])
@@ -92,6 +96,8 @@ def _read_list(place: str, root: str | Path, *, by_folder: bool) -> ImageList:
 def _read_folder(folder: Path) -> list[Sample]:
     found = find_files(folder)
     unread = describe_unread(found.unread)
+    if not found.images and find_tars(folder):
+        raise FileNotFoundError(f"no images in {folder}, but tar files; name them: {folder}/*.tar")
     if not found.images:
         raise FileNotFoundError(
             f"no images in {folder} and its subfolders{unread and f'; {unread}'}"
@@ -99,6 +105,16 @@ def _read_folder(folder: Path) -> list[Sample]:
     if unread:
         logger.warning("%s: %s", folder, unread)
     return [_unknown(image) for image in found.images]
+
+
+def _read_tar(path: Path) -> list[Sample]:
+    found = read_tar(path)
+    unread = describe_unread(found.unread)
+    if not found.samples:
+        raise FileNotFoundError(f"no images in {path}{unread and f'; {unread}'}")
+    if unread:
+        logger.warning("%s: %s", path, unread)
+    return found.samples
 
 
 def _name_by_folder(samples: Sequence[Sample], folder: Path) -> list[Sample]:

@@ -33,6 +33,7 @@ from processor.checkpoints.description import describe_features
 from processor.checkpoints.load import open_model
 from processor.features import FeatureTable, feature_batches
 from processor.metrics.normalize import normalize_features
+from processor.runtime import distributed
 from processor.runtime.device import choose_device
 from processor.runtime.guest import own_defaults, own_globals
 from processor.runtime.precision import Precision
@@ -204,7 +205,8 @@ class Extractor:
         dataset = self._dataset(part, start, skip=skip)
         batch_bytes = self.batch_size * 3 * math.prod(self.cfg.INPUT.SIZE_TEST)
         several = len(dataset) > self.batch_size
-        workers = choose_workers(self.num_workers, batch_bytes) if several else 0
+        here = distributed.local_size()
+        workers = choose_workers(self.num_workers, batch_bytes, here) if several else 0
         loading = Loading(workers, pin_memory=self.precision.on_cuda)
         # Its own generator, so that torch's global one stays as it is.
         loader = ordered_loader(dataset, self.batch_size, loading, torch.Generator())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import stat
 import struct
 import zlib
@@ -14,6 +15,7 @@ from PIL import ExifTags, Image
 
 from config.text import printable
 from datasets.readers.image_files import image_formats
+from datasets.readers.tar_files import read_member
 
 # What Pillow's many readers raise on damaged files; MemoryError is not of the file.
 DECODING_ERRORS = (
@@ -57,7 +59,7 @@ def read_image(
     """Decode a file as RGB; see `to_rgb`. Of several frames, the first is taken.
 
     Args:
-        file: its path, or an open one.
+        file: its path, which may lead into a tar file, or an open one.
         name: of an open one, for the error.
         remedy: how to skip such files, for the error.
 
@@ -66,9 +68,10 @@ def read_image(
         OSError: the system is short of something.
     """
     try:
-        if isinstance(file, str) and not stat.S_ISREG(Path(file).stat().st_mode):
+        content = _open_member(file) if isinstance(file, str) else file
+        if isinstance(content, str) and not stat.S_ISREG(Path(content).stat().st_mode):
             raise OSError("not a regular file")  # reading a pipe would wait for ever
-        with Image.open(file, formats=image_formats()) as image:
+        with Image.open(content, formats=image_formats()) as image:
             return to_rgb(image)
     except DECODING_ERRORS as error:
         if isinstance(error, OSError) and error.errno in _NOT_OF_THE_FILE:
@@ -77,6 +80,12 @@ def read_image(
             f"cannot decode the image {printable(name or str(file))} ({printable(str(error))}); "
             f"replace or remove it, or {remedy} to leave such files out"
         ) from error
+
+
+def _open_member(path: str) -> str | BinaryIO:
+    """The content of a member of a tar file; any other path as it is."""
+    content = read_member(path)
+    return path if content is None else io.BytesIO(content)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

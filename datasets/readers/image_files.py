@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from PIL import Image
 
@@ -47,11 +47,16 @@ def is_image(path: Path) -> bool:
     """
     if path.name.startswith("."):
         return False
-    suffix = path.suffix.lower()
-    if suffix in ("", "."):
+    if path.suffix in ("", "."):
         return path.is_file() and _is_image_inside(path)
-    kind = Image.registered_extensions().get(suffix)
-    return kind in Image.OPEN and kind not in _REFUSED_FORMATS
+    return has_image_suffix(path)
+
+
+def has_image_suffix(path: PurePath) -> bool:
+    """Whether a name that is not hidden has one of Pillow's endings."""
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    hidden = path.name.startswith(".")
+    return not hidden and kind in Image.OPEN and kind not in _REFUSED_FORMATS
 
 
 def _is_image_inside(path: Path) -> bool:
@@ -86,7 +91,7 @@ def find_files(folder: Path) -> FoundFiles:
     for path in sorted(_walk(folder, ())):
         if is_image(path) and not is_broken_link(path):
             found.images.append(path)
-        elif not _is_side_file(path):
+        elif not is_side_file(path):
             found.unread.append(path)
     return found
 
@@ -114,7 +119,8 @@ def is_broken_link(path: Path) -> bool:
     return path.is_symlink() and not os.path.exists(path)  # noqa: PTH110 - False for a loop
 
 
-def _is_side_file(path: Path) -> bool:
+def is_side_file(path: PurePath) -> bool:
+    """Whether a file belongs to images without being one, so that nobody misses it."""
     suffix = path.suffix.lower()
     bare = not suffix and path.name.lower() in _SIDE_NAMES
     return path.name.startswith(".") or bare or suffix in _SIDE_SUFFIXES

@@ -8,6 +8,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,12 @@ def replace_non_finite(line: dict[str, Any]) -> dict[str, Any]:
     """The line with None for NaN and infinity, which JSON cannot express."""
     bad = (key for key, v in line.items() if isinstance(v, float) and not math.isfinite(v))
     return {**line, **dict.fromkeys(bad)}
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's content."""
+    digest = sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

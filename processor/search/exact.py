@@ -11,6 +11,7 @@ from torch import Tensor
 from processor.metrics.checks import FeatureArray, check_features, check_finite
 from processor.metrics.products import add_products, full_precision
 from processor.metrics.working_memory import WorkingMemory
+from processor.search.feature_rows import FeatureRows
 
 GALLERY_ROWS = 2**16  # compared at a time
 SPARE = 16  # candidates beyond k, which float32 rounding may have misplaced
@@ -41,7 +42,7 @@ class Neighbours:
 @torch.no_grad()
 def search(
     query_features: FeatureArray,
-    gallery_features: FeatureArray,
+    gallery_features: FeatureArray | FeatureRows,
     k: int,
     memory: WorkingMemory | None = None,
 ) -> Neighbours:
@@ -62,14 +63,22 @@ def search(
     """
     if k < 1:
         raise ValueError(f"k: expected at least 1, got {k}")
-    query, gallery = check_features(query_features, gallery_features)
+    gallery: Tensor | FeatureRows
+    if isinstance(gallery_features, FeatureRows):
+        gallery = gallery_features
+        query, _ = check_features(query_features, gallery[:1])
+    else:
+        query, gallery = check_features(query_features, gallery_features)
+        gallery = gallery.contiguous()
     memory = memory or WorkingMemory(256, query.device)
-    gallery, k = gallery.contiguous(), min(k, len(gallery))
+    k = min(k, len(gallery))
     best = Neighbours(
         torch.empty(len(query), 0, dtype=torch.long), torch.empty(len(query), 0).double()
     )
     for start in range(0, len(gallery), GALLERY_ROWS):
         part = gallery[start : start + GALLERY_ROWS]
+        if isinstance(part, np.ndarray):  # read from its files just now
+            _, part = check_features(query, part)
         found = _search_part(query, part, min(k, len(part)), memory)
         best = _merge(best, Neighbours(found.indices + start, found.distances), k)
     return best

@@ -17,24 +17,17 @@ from datasets.records import UNKNOWN, Sample
 from processor.checkpoints.cameras import cameras_of
 from processor.extractor import Extractor
 from processor.features import FeatureTable, ids_of_model
-from processor.search.feature_file import (
-    FeatureFile,
-    StoredFeatures,
-    pack_features,
-    read_record,
-    read_samples,
-    unpack_features,
-)
+from processor.search.feature_file import FeatureFile, growing_file, read_record, read_samples
 from processor.search.feature_record import (
     FORMAT,
     Record,
     check_complete,
     check_same_record,
 )
+from processor.search.shard_files import Shard, check_count, is_done, mark_done
+from processor.search.stored_features import StoredFeatures, pack_features, unpack_features
 
 logger = logging.getLogger(__name__)
-
-SUFFIXES = (".npz", ".npy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +43,11 @@ class Images:
     samples: list[Sample]
     camids: list[int]
     viewids: list[int]
+
+    def part(self, places: range) -> Images:
+        """Some consecutive images."""
+        chosen = slice(places.start, places.stop)
+        return Images(self.samples[chosen], self.camids[chosen], self.viewids[chosen])
 
     def without(self, paths: Collection[str]) -> Images:
         """The images of other paths."""
@@ -115,8 +113,21 @@ def _number(taken: dict[str, int], wanted: Sequence[tuple[str, int]]) -> dict[st
     return taken
 
 
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """How features are written.
+
+    Attributes:
+        on_bad_image: "error", or "skip": broken images have no row and are listed in the record.
+        half: as float16, which rounds them to 3 decimal digits.
+    """
+
+    on_bad_image: str = "error"
+    half: bool = False
+
+
 def extract_to_file(
-    extractor: Extractor, images: Images, output: Path, *, on_bad_image: str = "error"
+    extractor: Extractor, images: Images, output: Path, writing: Writing | None = None
 ) -> None:
     """Write features to a file, or continue a file whose extraction was interrupted or killed.
 
@@ -128,15 +139,16 @@ def extract_to_file(
         images: to extract features from.
         output: `.npz`, or `.npy` with sidecars `.csv` and `.json`, which can be memory-mapped; see
             `processor.search.feature_file`.
-        on_bad_image: "error", or "skip": broken images have no row and are listed in the record.
+        writing: default: float32, broken images raise.
 
     Raises:
         BadImageError: names a broken image; the rows before it are kept.
         ValueError: the file holds features of other images or another model, has another suffix, or
             no image could be read.
     """
-    growing = _growing(output)
-    record = _describe(extractor, images)
+    writing = writing or Writing()
+    growing = growing_file(output)
+    record = describe_extraction(extractor, images, writing)
     if growing != output and output.is_file():
         check_same_record(output, read_record(output), record)
         logger.info("%s is already complete: %d images", output, len(images.samples))
@@ -145,27 +157,81 @@ def extract_to_file(
         done = file.images_done
         if done:
             logger.info("%s: continuing after %d of %d images", output, done, len(images.samples))
-        _append(extractor, images, file, done, on_bad_image)
+        _append(extractor, images, file, done, writing)
+        _report_bad_images(file.bad_images, file.rows)
         rows = file.rows
     if growing != output:
         pack_features(growing, output)
     logger.info("%s: %d features of %d dimensions", output, rows, extractor.dim)
 
 
+def extract_shard(
+    extractor: Extractor,
+    images: Images,
+    shard: Shard,
+    folder: Path,
+    writing: Writing | None = None,
+    *,
+    own: range | None = None,
+) -> None:
+    """Write a shard of the features, or continue one; a complete shard is left as it is.
+
+    Args:
+        extractor: of the model.
+        images: of all shards, or of this one if each has a list of its own.
+        shard: which one to write.
+        folder: of all shards.
+        writing: as for `extract_to_file`.
+        own: places of the shard's images among `images`; None = all. They must begin and end where
+            a batch of all images does, so that the features are bit-identical to those of one
+            process.
+
+    Raises:
+        BadImageError, ValueError: as `extract_to_file`; the folder is of another division.
+    """
+    writing = writing or Writing()
+    check_count(folder, shard.count)
+    file_of_shard = shard.file(folder)
+    part = images if own is None else images.part(own)
+    record = {
+        **describe_extraction(extractor, images, writing),
+        "images": len(part.samples),
+        "shard": {"number": shard.number, "of": shard.count},
+    }
+    if is_done(file_of_shard):
+        check_same_record(file_of_shard, read_record(file_of_shard), record)
+        logger.info("%s is already complete: %d images", file_of_shard, len(part.samples))
+        return
+    with FeatureFile(file_of_shard, extractor.dim, record) as file:
+        if not file.images_done:
+            file.append(torch.empty(0, extractor.dim), [])  # a shard may stay empty
+        _append(extractor, part, file, file.images_done, writing)
+        rows = file.rows
+    mark_done(file_of_shard)
+    logger.info("%s: %d features of %d dimensions", file_of_shard, rows, extractor.dim)
+
+
+def batches_of(shard: Shard, num_images: int, batch_size: int) -> range:
+    """The places of a shard's images, cut where a batch of all images begins."""
+    batches = shard.share(-(-num_images // batch_size))
+    return range(batches.start * batch_size, min(batches.stop * batch_size, num_images))
+
+
 def append_to_file(
-    extractor: Extractor, images: Images, output: Path, *, on_bad_image: str = "error"
+    extractor: Extractor, images: Images, output: Path, writing: Writing | None = None
 ) -> None:
     """Add the images that a file of features lacks; without the file, write it.
 
     Raises:
         BadImageError, ValueError: as `extract_to_file`.
     """
-    growing = _growing(output)
+    writing = writing or Writing()
+    growing = growing_file(output)
     if not output.is_file():
-        extract_to_file(extractor, images, output, on_bad_image=on_bad_image)
+        extract_to_file(extractor, images, output, writing)
         return
     found = read_record(output)
-    record = _describe(extractor, images)
+    record = describe_extraction(extractor, images, writing)
     kept = {"images": found["images"], "images_sha256": found["images_sha256"]}
     check_same_record(output, found, {**record, **kept})
     if growing != output and not (growing.is_file() and read_record(growing).get("appending")):
@@ -184,7 +250,8 @@ def append_to_file(
         new = replace(new, samples=number_by_names(new.samples, stored))
         digest = sha256((found["images_sha256"] + _digest(new)).encode()).hexdigest()
         file.expect([sample.path for sample in new.samples], digest)
-        _append(extractor, new, file, 0, on_bad_image)
+        _append(extractor, new, file, 0, writing)
+        _report_bad_images(file.bad_images, file.rows)
         file.finish()
         rows = file.rows
     if growing != output:
@@ -192,23 +259,13 @@ def append_to_file(
     logger.info("%s: %d images added, %d rows", output, rows - len(stored), rows)
 
 
-def _growing(output: Path) -> Path:
-    """The file written row by row: of a .npz, a hidden .npy next to it; raises ValueError."""
-    if output.suffix not in SUFFIXES:
-        raise ValueError(f"--output {output}: the name must end in {' or '.join(SUFFIXES)}")
-    if output.suffix == ".npy":
-        return output
-    return output.with_name(f".{output.stem}.partial.npy")
-
-
 def _append(
-    extractor: Extractor, images: Images, file: FeatureFile, done: int, on_bad_image: str
+    extractor: Extractor, images: Images, file: FeatureFile, done: int, writing: Writing
 ) -> None:
     """Append the features of the images from number `done` on."""
-    for table in _tables(extractor, images, done, on_bad_image):
+    for table in _tables(extractor, images, done, writing.on_bad_image):
         samples = [images.samples[done + i] for i in table.indices.tolist()]
         file.append(table.features, samples, table.bad_images)
-    _report_bad_images(file.bad_images, file.rows)
 
 
 def extract_in_memory(
@@ -224,7 +281,7 @@ def extract_in_memory(
             features[len(samples) : len(samples) + len(table.indices)] = table.features
             samples += [images.samples[i] for i in table.indices.tolist()]
     _report_bad_images(bad_images, len(samples))
-    return StoredFeatures(features[: len(samples)], samples, _describe(extractor, images))
+    return StoredFeatures(features[: len(samples)], samples, describe_extraction(extractor, images))
 
 
 def _tables(
@@ -246,8 +303,11 @@ def _report_bad_images(bad_images: Sequence[str], num_rows: int) -> None:
         raise ValueError("no image could be read")
 
 
-def _describe(extractor: Extractor, images: Images) -> Record:
+def describe_extraction(
+    extractor: Extractor, images: Images, writing: Writing | None = None
+) -> Record:
     """The record of the features, which identifies the images and the model."""
+    half = {"dtype": "float16"} if writing is not None and writing.half else {}
     return {
         "format": FORMAT,
         "checkpoint": extractor.checkpoint,
@@ -257,6 +317,7 @@ def _describe(extractor: Extractor, images: Images) -> Record:
         "dim": extractor.dim,
         "images": len(images.samples),
         "images_sha256": _digest(images),
+        **half,
     }
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from processor.metrics.checks import FeatureArray, check_features
-from processor.runtime.files import atomic_file, write_json
+from processor.runtime.files import atomic_file, file_sha256, write_json
 from processor.search.exact import SPARE, Neighbours, nearest_of
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def _open_coded_index(faiss: ModuleType, gallery: Tensor, file: Path | None) -> 
     if file is not None:
         with atomic_file(file) as partial:
             faiss.write_index(index, str(partial))
-        write_json(_record_of(file), {"features": features, "index": _hash_file(file)})
+        write_json(_record_of(file), {"features": features, "index": file_sha256(file)})
         logger.info("index written to %s", file)
     return index
 
@@ -120,19 +120,11 @@ def _is_of(file: Path, features: str) -> bool:
         record = json.loads(_record_of(file).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return False
-    return bool(record == {"features": features, "index": _hash_file(file)})
+    return bool(record == {"features": features, "index": file_sha256(file)})
 
 
 def _record_of(file: Path) -> Path:
     return file.with_name(f"{file.name}.json")
-
-
-def _hash_file(file: Path) -> str:
-    digest = sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _train_coded_index(faiss: ModuleType, gallery: np.ndarray) -> Any:

@@ -11,76 +11,32 @@ import io
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.lib import format as npy_format
 from torch import Tensor
 
 from config.text import ERRORS
 from datasets.records import Sample
-from processor.runtime.files import atomic_file, errors_named, write_json
+from processor.runtime.files import errors_named, write_json
 from processor.runtime.lock import try_lock
 from processor.runtime.stored import REDO
 from processor.search.feature_record import (
     FORMAT,
     NUMBERS_ONLY,
-    OF_A_PROCESS,
     PROGRESS,
     Record,
-    check_complete,
     check_record,
     check_same_record,
-    check_shape,
 )
-from processor.search.stored_checks import (
-    check_matrix,
-    map_npy,
-    parse_samples,
-    read_npz,
-)
+from processor.search.stored_checks import parse_samples, read_npz
 
 NUMBER_COLUMNS = ("path", "pid", "camid")
 COLUMNS = (*NUMBER_COLUMNS, "name", "camera")
 ARRAYS = tuple(f"{column}s" for column in COLUMNS)  # of a .npz
+SUFFIXES = (".npz", ".npy")
 HEADER_BYTES = 128  # of a .npy with a matrix; NumPy pads it for any number of rows
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFeatures:
-    """Features and their images.
-
-    Attributes:
-        features: (N, D) float32; memory-mapped (copy on write) from a .npy.
-        samples: N images, with paths as given at extraction; -1 = pid or camid unknown.
-        record: "model" (see `describe_features`), "checkpoint", "normalized", ...
-    """
-
-    features: np.ndarray
-    samples: list[Sample]
-    record: Record
-
-    @property
-    def paths(self) -> list[str]:
-        """Path of every image."""
-        return [sample.path for sample in self.samples]
-
-    @property
-    def names(self) -> list[str]:
-        """Name of the identity of every image; empty = unknown."""
-        return [sample.identity for sample in self.samples]
-
-    @property
-    def pids(self) -> np.ndarray:
-        """(N,) int64 number of the identity; -1 = unknown."""
-        return np.array([sample.pid for sample in self.samples], dtype=np.int64)
-
-    @property
-    def camids(self) -> np.ndarray:
-        """(N,) int64 number of the camera; -1 = unknown."""
-        return np.array([sample.camid for sample in self.samples], dtype=np.int64)
 
 
 class FeatureFile:
@@ -92,7 +48,8 @@ class FeatureFile:
     Args:
         path: of the `.npy`.
         dim: D.
-        record: of the features; an existing file must have the same record.
+        record: of the features; an existing file must have the same record. Its "dtype" is
+            float16 or, by default, float32.
 
     Raises:
         ValueError: the file exists with other features, was not written by this class, or is being
@@ -102,8 +59,9 @@ class FeatureFile:
     def __init__(self, path: Path, dim: int, record: Record) -> None:
         self.path = path
         self._dim = dim
+        self._type = np.dtype(record.get("dtype", "float32")).newbyteorder("<")
         self._record: Record = {**PROGRESS, "bad_images": []}
-        sidecars = (_csv_of(path), _json_of(path))
+        sidecars = (csv_of(path), json_of(path))
         if not sidecars[1].is_file():
             for file in (path, *sidecars):
                 if file.exists():
@@ -118,7 +76,7 @@ class FeatureFile:
                     "another name"
                 )
             self._continue(sidecars[1], record)
-            _go_to(self._matrix, HEADER_BYTES + 4 * dim * self.rows, self.rows)
+            _go_to(self._matrix, HEADER_BYTES + self._type.itemsize * dim * self.rows, self.rows)
             sidecars[0].touch()
             self._table = sidecars[0].open("r+b")
             _go_to(self._table, self._record["csv_bytes"], self.rows)
@@ -167,12 +125,12 @@ class FeatureFile:
             "images_sha256": digest,
             "appending": True,
         }
-        write_json(_json_of(self.path), self._record)
+        write_json(json_of(self.path), self._record)
 
     def finish(self) -> None:
         """Say that all announced images are done."""
         self._record.pop("appending", None)
-        write_json(_json_of(self.path), self._record)
+        write_json(json_of(self.path), self._record)
 
     def append(
         self, features: Tensor, samples: Sequence[Sample], bad_images: Sequence[str] = ()
@@ -184,10 +142,13 @@ class FeatureFile:
     def _append(
         self, features: Tensor, samples: Sequence[Sample], bad_images: Sequence[str]
     ) -> None:
-        self._matrix.write(features.numpy().astype("<f4", copy=False).tobytes())
+        numbers = features.numpy().astype(self._type, copy=False)
+        if not np.isfinite(numbers).all():
+            raise ValueError(f"{self.path}: features beyond the range of {self._type}")
+        self._matrix.write(numbers.tobytes())
         rows = self.rows + len(samples)
         end = self._matrix.tell()
-        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, self._dim)}
+        header = {"descr": self._type.str, "fortran_order": False, "shape": (rows, self._dim)}
         self._matrix.seek(0)
         npy_format.write_array_header_1_0(self._matrix, header)
         assert self._matrix.tell() == HEADER_BYTES
@@ -200,7 +161,7 @@ class FeatureFile:
         self._record["images_done"] += len(samples) + len(bad_images)
         self._record["csv_bytes"] = self._table.tell()
         self._record["bad_images"] += bad_images
-        write_json(_json_of(self.path), self._record)  # commits the rows
+        write_json(json_of(self.path), self._record)  # commits the rows
 
     def __enter__(self) -> FeatureFile:
         return self
@@ -213,9 +174,9 @@ class FeatureFile:
 
 def read_record(path: Path) -> Record:
     """Read the record of a .npy or .npz; raises as `read_features`."""
-    if not path.is_file() and not _json_of(path).is_file():
+    if not path.is_file() and not json_of(path).is_file():
         raise FileNotFoundError(f"no features file {path}")
-    sidecar, text = _json_of(path), "{}"
+    sidecar, text = json_of(path), "{}"
     try:
         if path.suffix == ".npz":
             text = str(read_npz(path).get("record", text))
@@ -226,82 +187,47 @@ def read_record(path: Path) -> Record:
         raise ValueError(f"{path}: its record is not JSON ({error}); {REDO}") from error
     if not isinstance(record, dict) or record.get("format") not in (FORMAT, NUMBERS_ONLY):
         raise ValueError(
-            f"{path}: not written by run.py extract, or its {_json_of(path).name} is missing"
+            f"{path}: not written by run.py extract, or its {json_of(path).name} is missing"
         )
     check_record(path, record)
     return record
 
 
-def read_features(path: str | Path) -> StoredFeatures:
-    """Read a .npz, or a .npy with its sidecars.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: it was not written by this program, or is incomplete.
-    """
-    path = Path(path)
-    record = read_record(path)
-    check_complete(path, record)
-    if path.suffix == ".npz":
-        content = read_npz(path)
-        columns = [content[name].tolist() for name in ARRAYS if name in content]
-        if len(columns) < len(NUMBER_COLUMNS) or "features" not in content:
-            raise ValueError(f"{path}: features or columns are missing; {REDO}")
-        features, samples = content["features"], parse_samples(path, zip(*columns, strict=False))
-        if {len(column) for column in columns} != {len(samples)}:
-            raise ValueError(f"{path}: columns of different lengths; {REDO}")
-    else:
-        features = map_npy(path, "c")  # copy on write: torch warns about read-only memory
-        samples = read_samples(path)
-    check_matrix(path, features, len(samples), normalized=bool(record.get("normalized")))
-    check_shape(path, record, features.shape)
-    return StoredFeatures(features, samples, record)
-
-
 def read_samples(path: Path) -> list[Sample]:
     """The image of every row of a .npy."""
-    with _csv_of(path).open(newline="", encoding="utf-8", errors=ERRORS) as file:
+    with csv_of(path).open(newline="", encoding="utf-8", errors=ERRORS) as file:
         rows = csv.reader(file)
         next(rows, None)
-        return parse_samples(_csv_of(path), rows)
+        return parse_samples(csv_of(path), rows)
 
 
-def pack_features(source: Path, target: Path) -> None:
-    """Write the features of a complete .npy as one .npz and remove the .npy and its sidecars."""
-    stored = read_features(source)
-    columns = map(np.array, zip(*map(_cells, stored.samples), strict=True))
-    arrays = dict(zip(ARRAYS, columns, strict=True))
-    arrays |= {"features": stored.features, "record": np.array(json.dumps(stored.record))}
-    with atomic_file(target) as partial, partial.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-    _remove(source)
+def growing_file(output: Path) -> Path:
+    """The file written row by row: of a .npz, a hidden .npy next to it; raises ValueError."""
+    if output.suffix not in SUFFIXES:
+        raise ValueError(f"--output {output}: the name must end in {' or '.join(SUFFIXES)}")
+    if output.suffix == ".npy":
+        return output
+    return output.with_name(f".{output.stem}.partial.npy")
 
 
-def unpack_features(source: Path, target: Path) -> None:
-    """Write the features of a .npz as a .npy with its sidecars; an interrupted one starts anew."""
-    stored = read_features(source)
-    _remove(target)
-    record = {key: value for key, value in stored.record.items() if key not in OF_A_PROCESS}
-    with FeatureFile(target, stored.features.shape[1], record) as file:
-        file.append(torch.from_numpy(stored.features), stored.samples, stored.record["bad_images"])
-
-
-def _remove(path: Path) -> None:
+def remove_file(path: Path) -> None:
     """Remove a .npy and its sidecars."""
-    for file in (path, _csv_of(path), _json_of(path)):
+    for file in (path, csv_of(path), json_of(path)):
         file.unlink(missing_ok=True)
 
 
-def _cells(sample: Sample) -> tuple[str, int, int, str, str]:
+def cells(sample: Sample) -> tuple[str, int, int, str, str]:
     """The values of COLUMNS."""
     return sample.path, sample.pid, sample.camid, sample.identity, sample.camera
 
 
-def _csv_of(path: Path) -> Path:
+def csv_of(path: Path) -> Path:
+    """The images of a .npy."""
     return path.with_suffix(".csv")
 
 
-def _json_of(path: Path) -> Path:
+def json_of(path: Path) -> Path:
+    """The record of a .npy."""
     return path.with_suffix(".json")
 
 
@@ -323,5 +249,5 @@ def _csv_lines(samples: Sequence[Sample], *, with_header: bool) -> bytes:
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     if with_header:
         writer.writerow(COLUMNS)
-    writer.writerows(map(_cells, samples))
+    writer.writerows(map(cells, samples))
     return text.getvalue().encode("utf-8", ERRORS)

@@ -21,6 +21,7 @@ from processor.runtime.files import atomic_file, write_json
 from processor.search.exact import search
 from processor.search.faiss_index import FaissIndex
 from processor.search.feature_record import check_same_model
+from processor.search.feature_rows import FeatureRows
 from processor.search.gallery_file import FORMAT, read_gallery, read_record
 
 RECORD_FILE = "gallery.json"
@@ -301,6 +302,8 @@ class Gallery:
 
     def _as_features(self, given: Any) -> Tensor:
         """(N, D) rows of length 1 of features or of images."""
+        if isinstance(given, FeatureRows):
+            given = np.asarray(given)
         if isinstance(given, np.ndarray) and given.dtype.kind == "f" and given.ndim == 2:
             given = torch.from_numpy(given)
         features = given

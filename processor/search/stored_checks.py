@@ -17,6 +17,7 @@ from datasets.records import UNKNOWN, Sample
 from model.weights.archive import check_archive_size
 from processor.runtime.stored import REDO
 
+MOST_CHECKED = 2**20  # rows that are checked before they are used
 _ROWS_AT_ONCE = 2**16
 _DAMAGE = (  # what NumPy and zipfile raise for bytes that make no sense
     *(ValueError, KeyError, TypeError, EOFError, MemoryError, OverflowError, SyntaxError),
@@ -25,21 +26,24 @@ _DAMAGE = (  # what NumPy and zipfile raise for bytes that make no sense
 
 
 def check_matrix(path: Path, features: np.ndarray, rows: int, *, normalized: bool) -> None:
-    """Raise ValueError unless these are finite float32 features of that many rows.
+    """Raise ValueError unless these are finite features of that many rows.
+
+    The numbers of more than MOST_CHECKED rows are not read here: whoever uses them checks those
+    that it reads.
 
     Args:
         path: of the file, for the error.
-        features: (N, D).
+        features: (N, D) float32 or float16.
         rows: N.
         normalized: the features must have length 1.
     """
-    if features.ndim != 2 or features.dtype != np.float32:
+    if features.ndim != 2 or features.dtype not in (np.float32, np.float16):
         shape = f"{features.dtype} {features.shape}"
         raise ValueError(f"{path}: the features are {shape}, not a float32 matrix; {REDO}")
     if len(features) != rows:
         raise ValueError(f"{path}: {len(features):,} rows of features for {rows:,} images; {REDO}")
-    for start in range(0, rows, _ROWS_AT_ONCE):
-        block = features[start : start + _ROWS_AT_ONCE]
+    for start in range(0, rows if rows <= MOST_CHECKED else 0, _ROWS_AT_ONCE):
+        block = np.asarray(features[start : start + _ROWS_AT_ONCE], dtype=np.float32)
         if not np.isfinite(block).all():
             raise ValueError(f"{path}: the features are not all finite; {REDO}")
         if normalized and not np.allclose(np.linalg.norm(block, axis=1), 1, atol=1e-3):
@@ -85,8 +89,13 @@ def _whole(value: Any) -> int:
     return number
 
 
-def parse_samples(file: Path, rows: Iterable[Sequence[Any]]) -> list[Sample]:
+def parse_samples(file: Path, rows: Iterable[Sequence[Any]], first_row: int = 0) -> list[Sample]:
     """The images of rows of COLUMNS; a file without names has only the first three.
+
+    Args:
+        file: for the error.
+        rows: of the file.
+        first_row: number of the first one, for the error.
 
     Raises:
         ValueError: a row is not one of these; names the file.
@@ -100,6 +109,6 @@ def parse_samples(file: Path, rows: Iterable[Sequence[Any]]) -> list[Sample]:
                 raise ValueError("a zero byte in its path")
             samples.append(Sample(path, _whole(pid), _whole(camid), UNKNOWN, *names))
     except (ValueError, TypeError, csv.Error) as error:
-        row = len(samples) + 1
+        row = first_row + len(samples) + 1
         raise ValueError(f"{file}: row {row} is not an image ({error}); {REDO}") from error
     return samples

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     options = extractor.cfg.DSGL
     refuse_inside_data(output, "--output", arguments.images, extractor.cfg.DATASETS.ROOT_DIR)
     stored = read_or_extract(extractor, arguments.images, "IMAGES", by_folder=True)
-    features = normalize_features(torch.from_numpy(stored.features))
+    features = normalize_features(torch.from_numpy(np.asarray(stored.features)))
     distance = jaccard_distance(features, options.K1, options.K2, max_distance=options.EPS)
     labels = group(distance, options.EPS, options.MIN_SAMPLES)
     identities = known_identities(stored.samples)

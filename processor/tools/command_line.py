@@ -142,8 +142,8 @@ def _take_overrides(parsed: argparse.Namespace) -> list[str]:
 
 
 IMAGES = (
-    "image files, folders (with subfolders), CSV files with a column path, or splits of data sets "
-    "such as market1501:query"
+    "image files, folders (with subfolders), CSV files with a column path, tar files, or splits of "
+    "data sets such as market1501:query"
 )
 """Help text for the places that `read_image_lists` takes."""
 
@@ -197,6 +197,16 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected at least 1, got {number}")
     return number
+
+
+def share(text: str) -> tuple[int, int]:
+    """A share of the work on a command line: "3/16" is number 3, counted from 0, of 16."""
+    parts = re.fullmatch(r"(\d+)/(\d+)", text)
+    if parts is None or int(parts[1]) >= int(parts[2]):
+        raise argparse.ArgumentTypeError(
+            f"expected I/N with I from 0 to N - 1, such as 0/2 and 1/2, got {text!r}"
+        )
+    return int(parts[1]), int(parts[2])
 
 
 def plot_file(text: str) -> Path:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
-from pathlib import Path
 
 import torch
 
+from datasets.readers.tar_files import is_readable
 from processor.extractor import Extractor
 from processor.results.threshold import GivenThreshold, read_threshold
 
@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> None:
             `read_threshold`.
     """
     for image in arguments.images:
-        if not Path(image).is_file():
+        if not is_readable(image):
             raise FileNotFoundError(f"no file {image}")
     extractor = Extractor(arguments.checkpoint, None, opts=arguments.opts)
     threshold = None

@@ -10,8 +10,8 @@ from pathlib import Path
 from processor.extractor import Extractor
 from processor.runtime.lock import locked_folder
 from processor.runtime.outputs import check_output_folder
-from processor.search.feature_file import StoredFeatures
 from processor.search.gallery import RECORD_FILE, WAIT, Gallery
+from processor.search.stored_features import StoredFeatures
 from processor.tools.extract import extract_places, open_extractor
 
 logger = logging.getLogger(__name__)

@@ -4,35 +4,49 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.image_lists import read_image_lists
+from datasets.readers.tar_files import is_tar
 from processor.extractor import Extractor
 from processor.runtime import distributed
 from processor.runtime.signals import Interrupted
 from processor.search.extract import (
-    SUFFIXES,
     Images,
+    Writing,
     append_to_file,
+    batches_of,
     extract_in_memory,
+    extract_shard,
     extract_to_file,
     join_lists,
 )
-from processor.search.feature_file import StoredFeatures, read_features
+from processor.search.feature_file import growing_file
 from processor.search.feature_record import check_same_model
+from processor.search.joining import join_shards
+from processor.search.shard_files import Shard, shards_folder
+from processor.search.stored_features import FILES, StoredFeatures, read_features
 from processor.tools.command_line import place_file
 
 logger = logging.getLogger(__name__)
 
 
-def open_extractor(arguments: argparse.Namespace, *, normalize: bool = True) -> Extractor:
+def open_extractor(
+    arguments: argparse.Namespace, *, normalize: bool = True, alone: bool = True
+) -> Extractor:
     """A checkpoint's extractor, with device, batch size and workers of its configuration.
 
+    Args:
+        arguments: of the command.
+        normalize: scale features to unit length.
+        alone: the command runs in a single process.
+
     Raises:
-        ValueError: several processes were started.
+        ValueError: several processes were started for a command that runs alone.
     """
-    if distributed.size() > 1:
+    if alone and distributed.size() > 1:
         raise ValueError(
             f"run.py {arguments.command} runs in a single process; start it without torchrun"
         )
@@ -48,23 +62,74 @@ def open_extractor(arguments: argparse.Namespace, *, normalize: bool = True) -> 
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Extract features and write them.
+    """Extract features and write them, or a shard of them, or join the shards.
 
     Raises:
         BadImageError, ConfigError, FileNotFoundError, ValueError: see `Extractor`,
-            `read_image_lists` and `extract_to_file`.
+            `read_image_lists`, `extract_to_file`, `extract_shard` and `join_shards`.
     """
     output = place_file(arguments.output, arguments.checkpoint, "features.npz")
     if arguments.memmap and output.suffix == ".npz":
         output = output.with_suffix(".npy")
-    extractor = open_extractor(arguments, normalize=not arguments.no_normalize)
-    images = read_places(extractor, arguments.images)
-    write = append_to_file if arguments.append else extract_to_file
+    growing_file(output)  # an unknown ending is refused before any work
+    tars = [Path(place) for place in arguments.images if is_tar(Path(place))]
+    whole = arguments.shard is None  # one command for all images
+    several = distributed.size() > 1 or bool(tars) or not whole
+    if several:
+        _check_shards(arguments, tars)
+    if arguments.join:
+        join_shards(shards_folder(output), output)
+        return
+    extractor = open_extractor(arguments, normalize=not arguments.no_normalize, alone=False)
+    writing = Writing(extractor.cfg.INPUT.ON_BAD_IMAGE, half=arguments.float16)
     try:
-        write(extractor, images, output, on_bad_image=extractor.cfg.INPUT.ON_BAD_IMAGE)
+        if several:
+            _write_shards(arguments, extractor, tars, output, writing)
+        else:
+            write = append_to_file if arguments.append else extract_to_file
+            write(extractor, read_places(extractor, arguments.images), output, writing)
     except Interrupted:
         logger.info("%s: to continue, run the same command again", output)
         raise
+
+
+def _check_shards(arguments: argparse.Namespace, tars: Sequence[Path]) -> None:
+    """Raise ValueError for options that shards do not have."""
+    if arguments.append:
+        raise ValueError("--append: not with shards, tar files or torchrun")
+    if arguments.shard is not None and distributed.size() > 1:
+        raise ValueError("--shard: torchrun shares the work by itself; leave one of both out")
+    if tars and len(tars) < len(arguments.images):
+        raise ValueError(
+            f"IMAGES: {len(tars)} tar files and {len(arguments.images) - len(tars)} other places; "
+            "extract them by two commands"
+        )
+
+
+def _write_shards(
+    arguments: argparse.Namespace,
+    extractor: Extractor,
+    tars: Sequence[Path],
+    output: Path,
+    writing: Writing,
+) -> None:
+    """Write this process's shards; if there is no other command, join all of them."""
+    folder = shards_folder(output)
+    job = Shard(*(arguments.shard or (distributed.rank(), distributed.size())))
+    if tars:
+        for number in job.share(len(tars)):
+            images = read_places(extractor, [str(tars[number])])
+            extract_shard(extractor, images, Shard(number, len(tars)), folder, writing)
+    else:
+        images = read_places(extractor, arguments.images)
+        own = batches_of(job, len(images.samples), extractor.batch_size)
+        extract_shard(extractor, images, job, folder, writing, own=own)
+    if arguments.shard is not None:
+        return
+    distributed.wait_for_all()
+    if distributed.is_first():
+        join_shards(folder, output)
+        shutil.rmtree(folder)
 
 
 def read_places(extractor: Extractor, places: Sequence[str], *, by_folder: bool = False) -> Images:
@@ -84,7 +149,7 @@ def extract_places(
 def read_or_extract(
     extractor: Extractor, places: Sequence[str], option: str, *, by_folder: bool = False
 ) -> StoredFeatures:
-    """The features in one file of `run.py extract`, or those of images.
+    """The features in one file or folder of shards of `run.py extract`, or those of images.
 
     Raises:
         ValueError: another model's file, or a file together with other places.
@@ -101,5 +166,5 @@ def read_or_extract(
 
 
 def features_file(places: Sequence[str]) -> Path | None:
-    """The first file of features among some places, or None."""
-    return next((Path(place) for place in places if Path(place).suffix in SUFFIXES), None)
+    """The first file of features, or folder of shards, among some places, or None."""
+    return next((Path(place) for place in places if Path(place).suffix in FILES), None)

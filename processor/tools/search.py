@@ -9,17 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from config import ConfigError
 from datasets.checks.outputs import refuse_inside_data
+from datasets.readers.tar_files import is_readable
 from datasets.records import Sample
 from model import CLIPReID
 from model.network_files.embedder import NetworkFile
 from processor.checkpoints.network_file import needs_a_checkpoint
 from processor.checkpoints.texts import encode_texts
 from processor.extractor import Extractor
+from processor.metrics.checks import FeatureArray
 from processor.metrics.normalize import normalize_features
 from processor.pictures.sheet import Tile, write_sheets
 from processor.pictures.text import draw_text
@@ -27,7 +30,8 @@ from processor.results.threshold import read_threshold
 from processor.runtime.files import write_json
 from processor.search.exact import Neighbours, search
 from processor.search.faiss_index import FaissIndex
-from processor.search.feature_file import StoredFeatures
+from processor.search.feature_rows import FeatureRows
+from processor.search.stored_features import StoredFeatures
 from processor.tools.command_line import place_folder
 from processor.tools.extract import (
     extract_places,
@@ -92,16 +96,17 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.threshold is not None:
         threshold = read_threshold(arguments.threshold, extractor.description)
     gallery = read_or_extract(extractor, arguments.gallery, "--gallery")
-    features = torch.from_numpy(gallery.features)
+    features: FeatureArray | FeatureRows = gallery.features
     queries: Sequence[Sample | str]
     if arguments.text:
         queries, wanted = arguments.text, _encode(arguments, extractor)
-        features = normalize_features(features[:, -wanted.shape[1] :])  # projected
+        projected = torch.from_numpy(np.asarray(features))[:, -wanted.shape[1] :]
+        features = normalize_features(projected)
     else:
         query = extract_places(extractor, arguments.query)
-        queries, wanted = query.samples, torch.from_numpy(query.features)
+        queries, wanted = query.samples, torch.from_numpy(np.asarray(query.features))
         if not gallery.record["normalized"]:
-            features = normalize_features(features)
+            features = normalize_features(torch.from_numpy(np.asarray(features)))
     if arguments.index is None:
         neighbours = search(wanted, features, arguments.top)
     else:
@@ -169,7 +174,7 @@ def _draw_sheets(findings: Findings, folder: Path) -> None:
     num_queries = len(findings.queries)
     rows = {row for number in range(num_queries) for row, _ in findings.of_query(number)}
     shown = [findings.gallery.samples[row].path for row in sorted(rows)]
-    missing = [path for path in shown if not Path(path).is_file()]
+    missing = [path for path in shown if not is_readable(path)]
     if missing:
         logger.warning(
             "no sheets: %d images no longer exist, e.g. %s",

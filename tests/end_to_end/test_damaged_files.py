@@ -16,9 +16,10 @@ from processor.checkpoints.load import open_model
 from processor.results.threshold import FORMAT as THRESHOLD_FORMAT
 from processor.results.threshold import read_threshold
 from processor.runtime.shortages import explain_system_error
-from processor.search.feature_file import FeatureFile, pack_features, read_features
+from processor.search.feature_file import FeatureFile
 from processor.search.feature_record import FORMAT as FEATURES_FORMAT
 from processor.search.gallery import Gallery
+from processor.search.stored_features import pack_features, read_features
 from processor.tools.program import USER_ERRORS
 
 SECONDS, BYTES = 10, 2**30

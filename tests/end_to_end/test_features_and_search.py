@@ -14,7 +14,7 @@ from PIL import Image
 from datasets.registry import read_dataset
 from processor.evaluation import evaluate_features
 from processor.extractor import Extractor
-from processor.search.feature_file import read_features
+from processor.search.stored_features import read_features
 
 pytestmark = pytest.mark.slow
 

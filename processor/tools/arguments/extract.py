@@ -1,10 +1,13 @@
-"""Write features of images to a file; after an interruption, the same command resumes."""
+"""Write features of images to a file; after an interruption, the same command resumes.
+
+Several processes share the work under torchrun, or by --shard, and give the file of one process.
+"""
 
 from __future__ import annotations
 
 import argparse
 
-from processor.tools.command_line import IMAGES, add_amp, add_checkpoint, add_overrides
+from processor.tools.command_line import IMAGES, add_amp, add_checkpoint, add_overrides, share
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +21,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "images and a .json next to it (default: features.npz next to the checkpoint)",
     )
     parser.add_argument("--append", action="store_true", help="add the images that the file lacks")
+    parser.add_argument(
+        "--shard",
+        type=share,
+        metavar="I/N",
+        help="write share I of N, counted from 0, to a folder FILE.shards: for job arrays; "
+        "search and cluster read that folder too",
+    )
+    parser.add_argument(
+        "--join", action="store_true", help="write the N shards of the same command as FILE"
+    )
+    parser.add_argument(
+        "--float16",
+        action="store_true",
+        help="store features in half the size, rounded to 3 decimal digits",
+    )
     parser.add_argument(
         "--memmap", action="store_true", help="write a .npy even if --output ends in .npz"
     )

@@ -14,12 +14,14 @@ from model import build_model
 from processor.checkpoints.save import save_checkpoint
 from processor.extractor import Extractor
 from processor.search.extract import (
+    Writing,
     append_to_file,
     extract_in_memory,
     extract_to_file,
     join_lists,
 )
-from processor.search.feature_file import FeatureFile, read_features, read_record
+from processor.search.feature_file import FeatureFile, read_record
+from processor.search.stored_features import read_features
 
 SIZES = {"num_classes": 3, "num_cameras": 5, "num_views": 1}
 
@@ -139,7 +141,7 @@ def test_broken_images_stop_or_are_skipped(extractor, folder, tmp_path, caplog):
     with pytest.raises(RuntimeError, match=r"cannot decode .*broken\.jpg"):
         extract_to_file(extractor, images, output)
     assert read_record(output)["images_done"] == 8
-    extract_to_file(extractor, images, output, on_bad_image="skip")
+    extract_to_file(extractor, images, output, Writing("skip"))
     stored = read_features(output)
     assert stored.paths == sorted(map(str, folder.iterdir()))
     whole = extractor(stored.paths).numpy()
@@ -152,7 +154,7 @@ def test_only_broken_images_raise(extractor, tmp_path):
     (tmp_path / "broken.jpg").write_text("not an image")
     images = images_of(extractor, tmp_path / "broken.jpg")
     with pytest.raises(ValueError, match="no image could be read"):
-        extract_to_file(extractor, images, tmp_path / "features.npz", on_bad_image="skip")
+        extract_to_file(extractor, images, tmp_path / "features.npz", Writing("skip"))
     with pytest.raises(ValueError, match="no image could be read"):
         extract_in_memory(extractor, images, on_bad_image="skip")
 

@@ -11,13 +11,9 @@ from numpy.lib import format as npy_format
 
 from datasets.records import Sample
 from processor.search import feature_file
-from processor.search.feature_file import (
-    FeatureFile,
-    pack_features,
-    read_features,
-    read_record,
-)
+from processor.search.feature_file import FeatureFile, read_record
 from processor.search.feature_record import FORMAT, NUMBERS_ONLY, check_same_model
+from processor.search.stored_features import pack_features, read_features
 
 RECORD = {
     "format": FORMAT,

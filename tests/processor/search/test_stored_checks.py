@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from datasets.records import Sample
-from processor.search.feature_file import FeatureFile, pack_features, read_features
+from processor.search.feature_file import FeatureFile
 from processor.search.feature_record import FORMAT
 from processor.search.gallery import Gallery
+from processor.search.stored_features import pack_features, read_features
 
 RECORD = {
     "format": FORMAT,

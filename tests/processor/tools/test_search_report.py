@@ -9,7 +9,7 @@ from PIL import Image
 
 from datasets.records import Sample
 from processor.search.exact import Neighbours
-from processor.search.feature_file import StoredFeatures
+from processor.search.stored_features import StoredFeatures
 from processor.tools import search
 from processor.tools.search import Findings, write_findings
 

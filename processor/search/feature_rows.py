@@ -1,0 +1,61 @@
+"""Features in several memory-mapped files, or of half precision, as one float32 matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+class FeatureRows:
+    """(N, D) features that stay in their files; rows are read, as float32, when they are asked for.
+
+    `rows[4:9]` and `rows[[7, 2]]` are arrays, `np.asarray(rows)` is the whole matrix in memory.
+
+    Args:
+        parts: matrices of D columns each, float32 or float16.
+    """
+
+    ndim = 2
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, parts: Sequence[np.ndarray]) -> None:
+        self._parts = list(parts)
+        self._starts = np.cumsum([0, *map(len, parts)])
+        self.shape = (int(self._starts[-1]), parts[0].shape[1])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | Sequence[int] | np.ndarray) -> np.ndarray:
+        if isinstance(rows, slice):
+            first, last, step = rows.indices(len(self))
+            if step != 1:
+                return self._gather(np.arange(first, last, step))
+            return self._slice(first, last)
+        return self._gather(np.asarray(rows))
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+    def _slice(self, first: int, last: int) -> np.ndarray:
+        found = np.empty((max(last - first, 0), self.shape[1]), dtype=self.dtype)
+        for part, start in zip(self._parts, self._starts[:-1].tolist(), strict=True):
+            own = slice(max(first - start, 0), max(last - start, 0))
+            rows = part[own]
+            if len(rows):
+                place = start + own.start - first
+                found[place : place + len(rows)] = rows
+        return found
+
+    def _gather(self, rows: np.ndarray) -> np.ndarray:
+        """Rows by their numbers; raises IndexError for one that does not exist."""
+        if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
+            raise IndexError(f"rows 0 to {len(self) - 1} exist, got {rows.min()} to {rows.max()}")
+        found = np.empty((len(rows), self.shape[1]), dtype=self.dtype)
+        owners = np.searchsorted(self._starts, rows, side="right") - 1
+        for number in np.unique(owners):
+            own = owners == number
+            found[own] = self._parts[number][rows[own] - self._starts[number]]
+        return found

@@ -1,0 +1,150 @@
+"""Features as they were stored: in a .npz, in a .npy with sidecars, or in a folder of shards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from datasets.records import Sample
+from processor.runtime.files import atomic_file
+from processor.runtime.stored import REDO
+from processor.search.feature_file import (
+    ARRAYS,
+    NUMBER_COLUMNS,
+    SUFFIXES,
+    FeatureFile,
+    cells,
+    csv_of,
+    read_record,
+    read_samples,
+    remove_file,
+)
+from processor.search.feature_record import OF_A_PROCESS, Record, check_complete, check_shape
+from processor.search.feature_rows import FeatureRows
+from processor.search.sample_table import SampleTable
+from processor.search.shard_files import SHARDS, find_shards, joined_record
+from processor.search.stored_checks import (
+    MOST_CHECKED,
+    check_matrix,
+    map_npy,
+    parse_samples,
+    read_npz,
+)
+
+FILES = (*SUFFIXES, SHARDS)  # endings of what `read_features` reads
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFeatures:
+    """Features and their images.
+
+    Attributes:
+        features: (N, D) float32; memory-mapped from a .npy (copy on write) and from shards, whose
+            rows are read when they are asked for.
+        samples: N images, with paths as given at extraction; -1 = pid or camid unknown. Of more
+            than a million rows, parsed when they are asked for.
+        record: "model" (see `describe_features`), "checkpoint", "normalized", ...
+    """
+
+    features: np.ndarray | FeatureRows
+    samples: Sequence[Sample]
+    record: Record
+
+    @property
+    def paths(self) -> list[str]:
+        """Path of every image."""
+        return [sample.path for sample in self.samples]
+
+    @property
+    def names(self) -> list[str]:
+        """Name of the identity of every image; empty = unknown."""
+        return [sample.identity for sample in self.samples]
+
+    @property
+    def pids(self) -> np.ndarray:
+        """(N,) int64 number of the identity; -1 = unknown."""
+        return np.array([sample.pid for sample in self.samples], dtype=np.int64)
+
+    @property
+    def camids(self) -> np.ndarray:
+        """(N,) int64 number of the camera; -1 = unknown."""
+        return np.array([sample.camid for sample in self.samples], dtype=np.int64)
+
+
+def read_features(path: str | Path) -> StoredFeatures:
+    """Read a .npz, a .npy with its sidecars, or a folder of shards.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it was not written by this program, or is incomplete.
+    """
+    path = Path(path)
+    if path.suffix == SHARDS:
+        return _read_shards(path)
+    record = read_record(path)
+    check_complete(path, record)
+    if path.suffix == ".npz":
+        return _read_packed(path, record)
+    matrix = map_npy(path, "c")  # copy on write: torch warns about read-only memory
+    features = matrix if matrix.dtype == np.float32 else FeatureRows([matrix])
+    lazily = len(matrix) > MOST_CHECKED
+    samples = SampleTable([csv_of(path)]) if lazily else read_samples(path)
+    _check_rows(path, matrix, len(samples), record)
+    return StoredFeatures(features, samples, record)
+
+
+def _read_packed(path: Path, record: Record) -> StoredFeatures:
+    content = read_npz(path)
+    columns = [content[name].tolist() for name in ARRAYS if name in content]
+    if len(columns) < len(NUMBER_COLUMNS) or "features" not in content:
+        raise ValueError(f"{path}: features or columns are missing; {REDO}")
+    samples = parse_samples(path, zip(*columns, strict=False))
+    if {len(column) for column in columns} != {len(samples)}:
+        raise ValueError(f"{path}: columns of different lengths; {REDO}")
+    _check_rows(path, content["features"], len(samples), record)
+    return StoredFeatures(content["features"].astype(np.float32, copy=False), samples, record)
+
+
+def _read_shards(folder: Path) -> StoredFeatures:
+    files = find_shards(folder)
+    records = [read_record(file) for file in files]
+    matrices = [map_npy(file, "r") for file in files]
+    samples = SampleTable([csv_of(file) for file in files])
+    for file, matrix, count, record in zip(files, matrices, samples.counts, records, strict=True):
+        _check_rows(file, matrix, count, record)
+    lazily = len(samples) > MOST_CHECKED
+    record = joined_record(files, records)
+    return StoredFeatures(FeatureRows(matrices), samples if lazily else list(samples), record)
+
+
+def _check_rows(path: Path, features: np.ndarray, num_samples: int, record: Record) -> None:
+    """Raise ValueError unless a matrix is whole and fits its images and its record."""
+    check_matrix(path, features, num_samples, normalized=bool(record.get("normalized")))
+    check_shape(path, record, features.shape)
+
+
+def pack_features(source: Path, target: Path) -> None:
+    """Write the features of a complete .npy as one .npz and remove the .npy and its sidecars."""
+    stored = read_features(source)
+    columns = map(np.array, zip(*map(cells, stored.samples), strict=True))
+    arrays = dict(zip(ARRAYS, columns, strict=True))
+    matrix = np.asarray(stored.features, dtype=stored.record.get("dtype", "float32"))
+    arrays |= {"features": matrix, "record": np.array(json.dumps(stored.record))}
+    with atomic_file(target) as partial, partial.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+    remove_file(source)
+
+
+def unpack_features(source: Path, target: Path) -> None:
+    """Write the features of a .npz as a .npy with its sidecars; an interrupted one starts anew."""
+    stored = read_features(source)
+    remove_file(target)
+    record = {key: value for key, value in stored.record.items() if key not in OF_A_PROCESS}
+    with FeatureFile(target, stored.features.shape[1], record) as file:
+        features = torch.from_numpy(np.asarray(stored.features))
+        file.append(features, stored.samples, stored.record["bad_images"])
