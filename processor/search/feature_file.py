@@ -142,7 +142,8 @@ class FeatureFile:
     def _append(
         self, features: Tensor, samples: Sequence[Sample], bad_images: Sequence[str]
     ) -> None:
-        numbers = features.numpy().astype(self._type, copy=False)
+        with np.errstate(over="ignore"):  # the next check tells more
+            numbers = features.numpy().astype(self._type, copy=False)
         if not np.isfinite(numbers).all():
             raise ValueError(f"{self.path}: features beyond the range of {self._type}")
         self._matrix.write(numbers.tobytes())

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import tarfile
 import time
 from pathlib import Path
 
@@ -270,3 +271,64 @@ def test_signal_stops_a_check_of_data_between_files(start_script, people, tmp_pa
     assert process.returncode == status, output
     assert "Traceback" not in output
     assert not (tmp_path / "found.json").exists()
+
+
+def test_shards_of_several_commands_join_to_one_command_s_file(
+    script, checkpoint, people, tmp_path
+):
+    arguments = ["extract", checkpoint, people, "TEST.IMS_PER_BATCH", "16", "--output"]
+    assert script("run.py", *arguments, tmp_path / "one.npy").status == 0
+    for number in (1, 0):
+        finished = script("run.py", *arguments, tmp_path / "two.npy", "--shard", f"{number}/2")
+        assert finished.status == 0, finished.output
+    found = []
+    for gallery in ("one.npy", "two.shards"):
+        options = ["--gallery", tmp_path / gallery, "--output", tmp_path / f"found_{gallery}"]
+        query = next(people.glob("query/*.jpg"))
+        finished = script("run.py", "search", checkpoint, "--query", query, *options)
+        assert finished.status == 0, finished.output
+        results = json.loads((tmp_path / f"found_{gallery}" / "neighbours.json").read_text())
+        found.append(results["queries"])
+    assert found[0] == found[1]
+    assert script("run.py", *arguments, tmp_path / "two.npy", "--join").status == 0
+    for ending in ("npy", "csv", "json"):
+        files = [tmp_path / f"{name}.{ending}" for name in ("one", "two")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_tar_files_are_extracted_shard_by_shard(script, checkpoint, people, tmp_path):
+    images = sorted(people.rglob("*.jpg"))[:12]
+    for number in range(3):
+        with tarfile.open(tmp_path / f"{number}.tar", "w") as tar:
+            for image in images[4 * number : 4 * number + 4]:
+                tar.add(image, image.name)
+    tars = sorted(tmp_path.glob("*.tar"))
+    whole = ["extract", checkpoint, *tars, "--output"]
+    assert script("run.py", *whole, tmp_path / "one.npz").status == 0
+    for number in range(2):
+        shard = [tmp_path / "jobs.npz", "--shard", f"{number}/2"]
+        assert script("run.py", *whole, *shard).status == 0
+    assert len(list((tmp_path / "jobs.shards").glob("*-of-00003.done"))) == 3
+    assert not (tmp_path / "one.shards").exists()
+    assert script("run.py", *whole, tmp_path / "jobs.npz", "--join").status == 0
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "jobs.npz").read_bytes()
+    stored = read_features(tmp_path / "one.npz")
+    inside = [f"{tmp_path}/{i // 4}.tar/{image.name}" for i, image in enumerate(images)]
+    assert stored.paths == inside
+    given = Extractor(checkpoint, "cpu")(list(map(str, images))).numpy()
+    np.testing.assert_allclose(stored.features, given, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--shard", "2/2"], "expected I/N with I from 0 to N - 1"),
+        (["--shard", "0/2", "--append"], "--append: not with shards"),
+        (["--join"], "no folder of shards"),
+    ],
+)
+def test_impossible_shards_are_refused(script, checkpoint, people, tmp_path, words, named, capsys):
+    output = ["--output", tmp_path / "features.npz", *words]
+    finished = script("run.py", "extract", checkpoint, people, *output)
+    assert finished.status != 0
+    assert named in finished.unwrapped + capsys.readouterr().err

@@ -504,3 +504,16 @@ def test_broken_image_of_one_process_ends_both(torchrun, base_opts, people, tmp_
     assert f"cannot decode the image {broken}" in own
     assert all("another process of this run" in line for line in others)
     assert_no_traceback(finished.stdout)
+
+
+def test_two_processes_extract_the_file_of_one(torchrun, script, straight, people, tmp_path):
+    arguments = ["extract", straight / "last.pth", people, "TEST.IMS_PER_BATCH", "16", "--output"]
+    assert script("run.py", *arguments, tmp_path / "one.npy").status == 0
+    both = torchrun("run.py", *arguments, tmp_path / "two.npy")
+    assert both.returncode == 0, both.stdout
+    for ending in ("npy", "csv", "json"):
+        files = [tmp_path / f"{name}.{ending}" for name in ("one", "two")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+    assert not (tmp_path / "two.shards").exists()
+    shared = torchrun("run.py", *arguments, tmp_path / "three.npy", "--shard", "0/2")
+    assert "--shard: torchrun shares the work by itself" in " ".join(shared.stdout.split())

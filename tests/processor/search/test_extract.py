@@ -4,15 +4,10 @@ import json
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 
-from config import ConfigError, dump_cfg, load_cfg
-from datasets.image_lists import ImageList, read_image_lists
+from config import ConfigError
+from datasets.image_lists import ImageList
 from datasets.records import Sample
-from model import build_model
-from processor.checkpoints.save import save_checkpoint
-from processor.extractor import Extractor
 from processor.search.extract import (
     Writing,
     append_to_file,
@@ -23,41 +18,9 @@ from processor.search.extract import (
 from processor.search.feature_file import FeatureFile, read_record
 from processor.search.stored_features import read_features
 
-SIZES = {"num_classes": 3, "num_cameras": 5, "num_views": 1}
-
-
-@pytest.fixture(scope="module")
-def extractor(tmp_path_factory, tiny_opts):
-    """A model trained on two cameras of `shop` and three of market1501."""
-    opts = [
-        *(*tiny_opts, "INPUT.SIZE_TRAIN", "[32, 16]", "INPUT.SIZE_TEST", "[32, 16]"),
-        *("MODEL.SIE_CAMERA", "True", "DATASETS.NAMES", "('shop', 'market1501')"),
-    ]
-    cfg = load_cfg(None, opts)
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("checkpoint") / "last.pth"
-    meta = {**SIZES, "cameras": json.dumps({"shop": [0, 2], "market1501": [2, 5]})}
-    save_checkpoint(path, build_model(cfg, *SIZES.values()), dump_cfg(cfg), meta)
-    return Extractor(path, "cpu", batch_size=4)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Eighteen images."""
-    path = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(0)
-    for number in range(18):
-        pixels = rng.integers(0, 256, (6, 3, 3), np.uint8)
-        Image.fromarray(pixels).resize((16, 32)).save(path / f"{number:02d}.png")
-    return path
-
-
-def images_of(extractor, *places):
-    return join_lists(extractor, read_image_lists([str(place) for place in places], ""))
-
 
 @pytest.mark.parametrize("name", ["features.npz", "features.npy"])
-def test_file_holds_the_extractors_features(extractor, folder, tmp_path, name):
+def test_file_holds_the_extractors_features(images_of, extractor, folder, tmp_path, name):
     extract_to_file(extractor, images_of(extractor, folder), tmp_path / name)
     stored = read_features(tmp_path / name)
     paths = sorted(map(str, folder.iterdir()))
@@ -73,7 +36,7 @@ def test_file_holds_the_extractors_features(extractor, folder, tmp_path, name):
 
 @pytest.mark.parametrize("ending", ["npz", "npy"])
 def test_interrupted_extraction_gives_the_same_file(
-    extractor, folder, tmp_path, monkeypatch, ending
+    images_of, extractor, folder, tmp_path, monkeypatch, ending
 ):
     images = images_of(extractor, folder)
     extract_to_file(extractor, images, tmp_path / f"straight.{ending}")
@@ -105,7 +68,9 @@ def test_interrupted_extraction_gives_the_same_file(
     assert output.read_bytes() == (tmp_path / f"straight.{ending}").read_bytes()
 
 
-def test_complete_file_is_not_computed_again(extractor, folder, tmp_path, monkeypatch, caplog):
+def test_complete_file_is_not_computed_again(
+    images_of, extractor, folder, tmp_path, monkeypatch, caplog
+):
     caplog.set_level("INFO")
     images = images_of(extractor, folder)
     outputs = [tmp_path / "features.npz", tmp_path / "features.npy"]
@@ -120,7 +85,7 @@ def test_complete_file_is_not_computed_again(extractor, folder, tmp_path, monkey
     assert "features.npy: continuing after 18 of 18 images" in caplog.text
 
 
-def test_a_file_of_other_images_is_rejected(extractor, folder, tmp_path):
+def test_a_file_of_other_images_is_rejected(images_of, extractor, folder, tmp_path):
     images = images_of(extractor, folder)
     for output in (tmp_path / "features.npz", tmp_path / "features.npy"):
         extract_to_file(extractor, images, output)
@@ -133,7 +98,7 @@ def test_a_file_of_other_images_is_rejected(extractor, folder, tmp_path):
             extract_to_file(extractor, reversed_, output)
 
 
-def test_broken_images_stop_or_are_skipped(extractor, folder, tmp_path, caplog):
+def test_broken_images_stop_or_are_skipped(images_of, extractor, folder, tmp_path, caplog):
     """An error keeps the rows before it; skipping continues there without the broken image."""
     (tmp_path / "broken.jpg").write_text("not an image")
     images = images_of(extractor, *sorted(folder.iterdir())[:9], tmp_path / "broken.jpg", folder)
@@ -150,7 +115,7 @@ def test_broken_images_stop_or_are_skipped(extractor, folder, tmp_path, caplog):
     assert f"skipped the broken image {tmp_path / 'broken.jpg'}" in caplog.text
 
 
-def test_only_broken_images_raise(extractor, tmp_path):
+def test_only_broken_images_raise(images_of, extractor, tmp_path):
     (tmp_path / "broken.jpg").write_text("not an image")
     images = images_of(extractor, tmp_path / "broken.jpg")
     with pytest.raises(ValueError, match="no image could be read"):
@@ -159,7 +124,7 @@ def test_only_broken_images_raise(extractor, tmp_path):
         extract_in_memory(extractor, images, on_bad_image="skip")
 
 
-def test_unknown_suffix_is_rejected(extractor, folder, tmp_path):
+def test_unknown_suffix_is_rejected(images_of, extractor, folder, tmp_path):
     with pytest.raises(ValueError, match=r"--output .*\.h5: the name must end in \.npz or \.npy"):
         extract_to_file(extractor, images_of(extractor, folder), tmp_path / "features.h5")
 
@@ -186,7 +151,7 @@ def named(folder, *rows):
 
 
 @pytest.mark.parametrize("ending", ["npz", "npy"])
-def test_appending_gives_the_rows_of_one_extraction(extractor, folder, tmp_path, ending):
+def test_appending_gives_the_rows_of_one_extraction(images_of, extractor, folder, tmp_path, ending):
     first = named(folder, "00.png,Özil,door", "01.png,Moby,yard")
     second = named(folder, "01.png,Moby,yard", "02.png,Ahab,gate", "03.png,Moby,door")
     output = tmp_path / f"features.{ending}"
@@ -203,7 +168,9 @@ def test_appending_gives_the_rows_of_one_extraction(extractor, folder, tmp_path,
 
 
 @pytest.mark.parametrize("ending", ["npz", "npy"])
-def test_interrupted_appending_is_continued(extractor, folder, tmp_path, monkeypatch, ending):
+def test_interrupted_appending_is_continued(
+    images_of, extractor, folder, tmp_path, monkeypatch, ending
+):
     output = tmp_path / f"features.{ending}"
     paths = sorted(folder.iterdir())
     append_to_file(extractor, images_of(extractor, *paths[:2]), output)
@@ -216,7 +183,7 @@ def test_interrupted_appending_is_continued(extractor, folder, tmp_path, monkeyp
 
 
 def test_nothing_is_lost_when_a_second_append_is_interrupted(
-    extractor, folder, tmp_path, monkeypatch
+    images_of, extractor, folder, tmp_path, monkeypatch
 ):
     output, paths = tmp_path / "features.npz", sorted(folder.iterdir())
     append_to_file(extractor, images_of(extractor, *paths[:4]), output)
@@ -233,7 +200,7 @@ def interrupt(*_):
     raise KeyboardInterrupt
 
 
-def test_appending_keeps_earlier_names_and_says_so(extractor, folder, tmp_path, caplog):
+def test_appending_keeps_earlier_names_and_says_so(images_of, extractor, folder, tmp_path, caplog):
     output = tmp_path / "features.npy"
     append_to_file(extractor, images_of(extractor, named(folder, "00.png,Moby,")), output)
     append_to_file(extractor, images_of(extractor, named(folder, "00.png,Willy,")), output)
@@ -255,7 +222,7 @@ def killed(append, batches):
 
 
 def test_appending_refuses_another_models_file_and_an_unfinished_extraction(
-    extractor, folder, tmp_path
+    images_of, extractor, folder, tmp_path
 ):
     images = images_of(extractor, *sorted(folder.iterdir())[:3])
     extract_to_file(extractor, images, tmp_path / "a.npy")
@@ -269,7 +236,7 @@ def test_appending_refuses_another_models_file_and_an_unfinished_extraction(
         append_to_file(extractor, images, tmp_path / "a.npy")
 
 
-def test_names_of_several_lists_have_one_number_each(extractor, folder):
+def test_names_of_several_lists_have_one_number_each(images_of, extractor, folder):
     first = named(folder, "00.png,Özil,1", "01.png,Moby,2")
     second = named(folder, "02.png,Ahab,2", "03.png,Özil,3")
     samples = images_of(extractor, first, second).samples
