@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from processor.pictures.curve_panels import Lines, Panel, Run, arrange_panels, points_of
-from processor.pictures.figure import new_figure, tidy_axes
+from processor.pictures.figure import PIXELS_PER_INCH, tidy_axes
 from processor.pictures.style import HUES, INK
 
-WIDTH, HEIGHT = 3.0, 2.3  # of one quantity's axes, in inches
+# Lengths in inches: the cell of one quantity, what is around its axes, lines above.
+WIDTH, HEIGHT = 3.0, 2.3
+LABELS_LEFT, LABELS_BELOW, TITLE, MARGIN = 0.55, 0.5, 0.3, 0.1
+HEADING, STAGE_HEADING = 0.35, 0.35
 PER_ROW = 5
+MOST_TICKS = 5  # of an axis
 STROKE, WIDER = 1.5, 3.0  # width of a curve, and how much wider it is per equal curve above it
 Dash = Literal["-", "--", ":", "-."]
 DASHES: tuple[Dash, ...] = ("-", "--", ":", "-.")  # of the curves that a run has in one panel
@@ -65,25 +69,56 @@ def draw_curves(runs: Mapping[str, Run], keys: Sequence[str]) -> Figure:
     panels = arrange_panels(runs, keys)
     if not panels:
         raise ValueError(f"no epoch's line has {' or '.join(keys)}")
-    stages = list(dict.fromkeys(panel.stage for panel in panels))
-    by_stage = {stage: [x for x in panels if x.stage == stage] for stage in stages}
-    heights = [math.ceil(len(own) / PER_ROW) for own in by_stage.values()]
+    by_stage: dict[str, list[Panel]] = {}
+    for panel in panels:
+        by_stage.setdefault(panel.stage, []).append(panel)
+    rows = sum(math.ceil(len(own) / PER_ROW) for own in by_stage.values())
     columns = min(PER_ROW, max(map(len, by_stage.values())))
-    figure = new_figure(WIDTH * columns + 0.4, HEIGHT * sum(heights) + 0.4 * len(stages) + 0.6)
-    parts = figure.subfigures(len(stages), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for part, height, (stage, own) in zip(parts, heights, by_stage.items(), strict=True):
-        part.suptitle(STAGE_TITLES.get(stage, f"Stage {stage}"), x=0.01, ha="left", weight="bold")
-        grid = part.subplots(height, columns, squeeze=False, sharex=True).flatten()
-        for axes in grid[len(own) :]:
-            axes.set_axis_off()
-        for axes, panel in zip(grid, own, strict=False):
+    sheet = _Sheet(columns * WIDTH, HEADING + len(by_stage) * STAGE_HEADING + rows * HEIGHT)
+    top = sheet.height - HEADING
+    for stage, own in by_stage.items():
+        title = STAGE_TITLES.get(stage, f"Stage {stage}")
+        sheet.write(title, top, weight="bold")
+        top -= STAGE_HEADING
+        first: Axes | None = None
+        for place, panel in enumerate(own):
+            row, column = divmod(place, PER_ROW)
+            axes = sheet.add_axes(column * WIDTH, top - row * HEIGHT, first)
+            axes.set_label(title)
+            first = first or axes
             _draw_panel(axes, panel, runs)
+        top -= math.ceil(len(own) / PER_ROW) * HEIGHT
     handles = [Line2D([], [], color=hue, label=name) for name, hue in zip(runs, HUES, strict=False)]
     if len(runs) > 1:
-        figure.legend(handles=handles, loc="outside upper right", ncols=4, frameon=False)
+        sheet.figure.legend(handles=handles, loc="upper right", ncols=4, frameon=False)
     else:
-        figure.suptitle(f"Training curves: {next(iter(runs))}", x=0.01, ha="left")
-    return figure
+        sheet.write(f"Training curves: {next(iter(runs))}", sheet.height, size="large")
+    return sheet.figure
+
+
+class _Sheet:
+    """A figure whose axes lie in a grid of fixed cells: matplotlib need not find room for them.
+
+    Args:
+        width: in inches, as all lengths here.
+        height: places are counted from the bottom.
+    """
+
+    def __init__(self, width: float, height: float) -> None:
+        self.width, self.height = width, height
+        self.figure = Figure(figsize=(width, height), dpi=PIXELS_PER_INCH)
+
+    def write(self, text: str, top: float, **style: Any) -> None:
+        """A line at the left edge, below `top`."""
+        x, y = MARGIN / self.width, (top - MARGIN) / self.height
+        self.figure.text(x, y, text, va="top", **style)
+
+    def add_axes(self, left: float, top: float, first: Axes | None) -> Axes:
+        """Axes in the cell at this corner; all share the epochs of the first ones."""
+        x, y = left + LABELS_LEFT, top - HEIGHT + LABELS_BELOW
+        width, height = WIDTH - LABELS_LEFT - MARGIN, HEIGHT - LABELS_BELOW - TITLE
+        box = (x / self.width, y / self.height, width / self.width, height / self.height)
+        return self.figure.add_axes(box, sharex=first)
 
 
 def _draw_panel(axes: Axes, panel: Panel, runs: Mapping[str, Run]) -> None:
@@ -116,6 +151,10 @@ def _draw_panel(axes: Axes, panel: Panel, runs: Mapping[str, Run]) -> None:
     points = [point for *_, parts in drawn for point in parts[0]]
     if panel.key == "lr" and min(value for _, value in points) > 0:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:.0e}")
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=MOST_TICKS))
     if panel.percent or panel.key == "hits":
         axes.set_ylim(bottom=0)
     title = LABELS.get(panel.key, f"{panel.key} [%]" if panel.percent else panel.key)
@@ -134,7 +173,7 @@ def _label(axes: Axes, panel: Panel, *, one_run: bool) -> None:
     axes.set_xlabel("epoch", fontsize="small")
     axes.tick_params(labelsize="small", which="both")
     axes.tick_params(axis="x", labelbottom=True)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=MOST_TICKS))
     if len(panel.labels) > 1:
         handles = [
             Line2D(

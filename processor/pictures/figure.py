@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -13,7 +16,6 @@ from processor.pictures.style import FAINT_INK
 from processor.runtime.files import atomic_file
 
 PIXELS_PER_INCH = 140
-TICK = "$\\mathdefault{"  # how matplotlib begins the number at a logarithmic axis
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -33,14 +35,21 @@ def save_figure(figure: Figure, path: Path) -> None:
 
     Names in its texts are shown as they are: `$` begins no formula.
     """
-    for text in figure.findobj(Text):
-        content = text.get_text()
-        if content and not content.startswith(TICK):
-            text.set_text(printable(content, keep_lines=True))
-            text.set_parse_math(False)
+    for text in _texts(figure):
+        text.set_text(printable(text.get_text(), keep_lines=True))
+        text.set_parse_math(False)
     _lay_out(figure)
     with atomic_file(path) as partial:
         figure.savefig(partial)
+
+
+def _texts(artist: Artist) -> Iterator[Text]:
+    """All texts but the numbers at the axes, which matplotlib makes when it draws."""
+    if isinstance(artist, Text):
+        yield artist
+    children = [artist.label] if isinstance(artist, Axis) else artist.get_children()
+    for child in children:
+        yield from _texts(child)
 
 
 def _lay_out(figure: Figure) -> None:

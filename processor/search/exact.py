@@ -84,7 +84,9 @@ def search(
     return best
 
 
-def nearest_of(query: Tensor, gallery: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def nearest_of(
+    query: Tensor, gallery: Tensor | FeatureRows, rows: Tensor, k: int
+) -> tuple[Tensor, Tensor]:
     """The k rows nearest to a (D,) query among some rows of the gallery, and their distances."""
     rows = rows.sort().values  # of equal distances the lower row comes first
     distances = _measure(query, gallery, rows)
@@ -92,7 +94,7 @@ def nearest_of(query: Tensor, gallery: Tensor, rows: Tensor, k: int) -> tuple[Te
     return rows.cpu()[order], distances[order]
 
 
-def _measure(query: Tensor, gallery: Tensor, rows: Tensor) -> Tensor:
+def _measure(query: Tensor, gallery: Tensor | FeatureRows, rows: Tensor) -> Tensor:
     """Distances of a (D,) query to `rows` (n,) of the gallery; (n,) float64 on the CPU."""
     wide = query.cpu().double().numpy()
     parts = [
@@ -102,8 +104,10 @@ def _measure(query: Tensor, gallery: Tensor, rows: Tensor) -> Tensor:
     return torch.from_numpy(np.concatenate(parts))
 
 
-def _take_rows(features: Tensor, rows: Tensor) -> np.ndarray:
+def _take_rows(features: Tensor | FeatureRows, rows: Tensor) -> np.ndarray:
     """(n, D) float32; on a CPU by NumPy, as torch starts its threads even for a few rows."""
+    if isinstance(features, FeatureRows):
+        return features[rows.numpy()]
     if features.device.type == "cpu":
         return features.numpy()[rows.numpy()]
     return features[rows].cpu().numpy()

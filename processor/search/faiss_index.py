@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import math
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
@@ -15,47 +15,61 @@ import torch
 from torch import Tensor
 
 from processor.metrics.checks import FeatureArray, check_features
-from processor.runtime.files import atomic_file, file_sha256, write_json
+from processor.runtime.files import file_sha256, write_json
 from processor.search.exact import SPARE, Neighbours, nearest_of
+from processor.search.feature_rows import FeatureRows
+from processor.search.inverted_file import ROWS_PER_BLOCK, add_in_memory, add_on_disk, train
 
 logger = logging.getLogger(__name__)
 
 INDEXES = ("flat", "ivfpq")
 SMALLEST_GALLERY = 1_000  # images that an index can be trained on
-DIMENSIONS_PER_CODE = 8  # of a feature, quantized to one of 16 codes
-ROWS_PER_LIST = 64  # for training; faiss requires 39
-ITERATIONS = 10  # of k-means
-LISTS_PER_PROBE = 4  # a query looks into one of 4 lists
 CANDIDATES = 50  # measured exactly, per requested neighbour
 
 
 class FaissIndex:
     """A gallery's index, which selects candidates; their distances are exact, as in `search`.
 
-    "flat" compares all rows. "ivfpq" looks into a quarter of the lists of rows and compares codes
-    of half a byte per 8 dimensions (Jegou et al., TPAMI 2011), so that it may miss neighbours.
+    "flat" compares all rows. "ivfpq" looks into an eighth of the lists of rows and compares rotated
+    codes of a byte per 8 dimensions (Jegou et al., TPAMI 2011; Ge et al., CVPR 2013), so that it
+    may miss neighbours. Its memory does not grow with the gallery if both lie in files.
 
     Args:
         gallery_features: (G, D).
         kind: one of INDEXES.
-        file: stores an "ivfpq" index of these features; an existing one is used. None = no file.
+        file: stores an "ivfpq" index of these features, with its lists in `FILE.lists`; an existing
+            one is used. None = in memory.
+        sources: the files that hold the features. While they are unchanged, an existing index is
+            used without reading the features.
 
     Raises:
         ValueError: faiss is not installed, an unknown kind, or too few rows for "ivfpq".
     """
 
-    def __init__(self, gallery_features: FeatureArray, kind: str, file: Path | None = None) -> None:
+    def __init__(
+        self,
+        gallery_features: FeatureArray | FeatureRows,
+        kind: str,
+        file: Path | None = None,
+        sources: Sequence[Path] = (),
+    ) -> None:
         if kind not in INDEXES:
             raise ValueError(f"--index: {kind!r}; known: {', '.join(INDEXES)}")
         faiss = _import_faiss(kind)
-        gallery, _ = check_features(gallery_features, gallery_features)
         self.kind = kind
-        self._gallery = gallery.cpu().contiguous()
+        if isinstance(gallery_features, FeatureRows) and kind == "ivfpq":
+            self._gallery: Tensor | FeatureRows = gallery_features
+        else:
+            given = torch.as_tensor(np.asarray(gallery_features))
+            self._gallery = check_features(given, given)[0].cpu().contiguous()
         if kind == "flat":
-            self._index = faiss.IndexFlatL2(gallery.shape[1])
+            assert isinstance(self._gallery, Tensor)
+            self._index = faiss.IndexFlatL2(self._gallery.shape[1])
             self._index.add(self._gallery.numpy())
         else:
-            self._index = _open_coded_index(faiss, self._gallery, file)
+            rows = self._gallery
+            matrix = rows.numpy() if isinstance(rows, Tensor) else rows
+            self._index = _open_index(faiss, matrix, file, sources)
 
     def search(self, query_features: FeatureArray, k: int) -> Neighbours:
         """Find the k nearest gallery rows of every query.
@@ -66,14 +80,16 @@ class FaissIndex:
                 infinity.
 
         Raises:
-            ValueError: k below 1; empty, mismatched or non-finite features.
+            ValueError: k below 1; empty, mismatched or non-finite features; a damaged index.
         """
         if k < 1:
             raise ValueError(f"k: expected at least 1, got {k}")
-        query = check_features(query_features, self._gallery)[0].cpu().contiguous()
+        query = check_features(query_features, self._gallery[:1])[0].cpu().contiguous()
         k = min(k, len(self._gallery))
         wanted = k + SPARE if self.kind == "flat" else k * CANDIDATES
         _, candidates = self._index.search(query.numpy(), min(wanted, len(self._gallery)))
+        if candidates.max(initial=-1) >= len(self._gallery):
+            raise ValueError("the index is damaged: it names rows that the gallery does not have")
         return _measure_candidates(query, self._gallery, torch.from_numpy(candidates), k)
 
 
@@ -89,61 +105,93 @@ def _import_faiss(kind: str) -> ModuleType:
     return faiss
 
 
-def _open_coded_index(faiss: ModuleType, gallery: Tensor, file: Path | None) -> Any:
+def _open_index(
+    faiss: ModuleType,
+    features: np.ndarray | FeatureRows,
+    file: Path | None,
+    sources: Sequence[Path],
+) -> Any:
     """The index in the file if it was made of exactly these features, else a new one."""
-    features = sha256(gallery.numpy().data).hexdigest() if file is not None else ""
     if file is not None and file.is_file():
-        if _is_of(file, features):
+        if _is_of(file, features, sources):
             logger.info("index %s", file)
-            return faiss.read_index(str(file))
+            return faiss.read_index(str(file), faiss.IO_FLAG_ONDISK_SAME_DIR)
         logger.info("index %s is damaged or belongs to other features, and is rebuilt", file)
-    if len(gallery) < SMALLEST_GALLERY:
+    if len(features) < SMALLEST_GALLERY:
         raise ValueError(
             f"--index ivfpq: training an index takes {SMALLEST_GALLERY:,} gallery images, got "
-            f"{len(gallery):,}; leave --index out"
+            f"{len(features):,}; leave --index out"
         )
-    index = _train_coded_index(faiss, gallery.numpy())
-    if file is not None:
-        with atomic_file(file) as partial:
-            faiss.write_index(index, str(partial))
-        write_json(_record_of(file), {"features": features, "index": file_sha256(file)})
-        logger.info("index written to %s", file)
+    index = train(faiss, features)
+    if file is None:
+        add_in_memory(index, features)
+        return index
+    digest = sha256()
+    for old in (_record_of(file), file):
+        old.unlink(missing_ok=True)
+    add_on_disk(faiss, index, features, _lists_of(file), lambda rows: digest.update(rows.data))
+    faiss.write_index(index, str(file))
+    _write_record(file, digest.hexdigest(), sources)
+    logger.info("index written to %s", file)
     return index
 
 
-def _is_of(file: Path, features: str) -> bool:
-    """Whether an index file is whole and was made from features of this hash.
+def _is_of(file: Path, features: np.ndarray | FeatureRows, sources: Sequence[Path]) -> bool:
+    """Whether an index file is whole and was made from these features.
 
     faiss itself trusts every length in a file, so a damaged one must not reach it.
     """
     try:
         record = json.loads(_record_of(file).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        lists = _lists_of(file).stat().st_size
+        whole = record["index"] == file_sha256(file) and record["lists_bytes"] == lists
+        if not whole:
+            return False
+        if sources and record["sources"] == _states(sources):
+            return True
+        same = bool(record["features"] == _hash_rows(features))
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return False
-    return bool(record == {"features": features, "index": file_sha256(file)})
+    if same:
+        _write_record(file, record["features"], sources)
+    return same
+
+
+def _write_record(file: Path, features: str, sources: Sequence[Path]) -> None:
+    """Say what an index was made of; it is used only together with this."""
+    record = {
+        "features": features,
+        "sources": _states(sources),
+        "index": file_sha256(file),
+        "lists_bytes": _lists_of(file).stat().st_size,
+    }
+    write_json(_record_of(file), record)
+
+
+def _states(sources: Sequence[Path]) -> list[list[Any]]:
+    """Name, size and time of the last change of files."""
+    states = [(source.name, source.stat()) for source in sources]
+    return [[name, state.st_size, state.st_mtime_ns] for name, state in states]
+
+
+def _hash_rows(features: np.ndarray | FeatureRows) -> str:
+    digest = sha256()
+    for start in range(0, len(features), ROWS_PER_BLOCK):
+        digest.update(np.ascontiguousarray(features[start : start + ROWS_PER_BLOCK]).data)
+    return digest.hexdigest()
 
 
 def _record_of(file: Path) -> Path:
     return file.with_name(f"{file.name}.json")
 
 
-def _train_coded_index(faiss: ModuleType, gallery: np.ndarray) -> Any:
-    """An inverted file of product codes with about sqrt(G) lists."""
-    num_rows, dim = gallery.shape
-    num_lists = min(math.isqrt(num_rows), num_rows // ROWS_PER_LIST)
-    num_codes = max(m for m in range(1, max(dim // DIMENSIONS_PER_CODE, 1) + 1) if dim % m == 0)
-    index = faiss.index_factory(dim, f"IVF{num_lists},PQ{num_codes}x4fs")
-    index.cp.niter = index.pq.cp.niter = ITERATIONS
-    num_training = max(SMALLEST_GALLERY, ROWS_PER_LIST * num_lists)
-    step = max(1, num_rows // num_training)
-    logger.info("training an index of %d lists on %d rows", num_lists, len(gallery[::step]))
-    index.train(np.ascontiguousarray(gallery[::step]))
-    index.add(gallery)
-    index.nprobe = max(1, num_lists // LISTS_PER_PROBE)
-    return index
+def _lists_of(file: Path) -> Path:
+    return file.with_name(f"{file.name}.lists")
 
 
-def _measure_candidates(query: Tensor, gallery: Tensor, candidates: Tensor, k: int) -> Neighbours:
+def _measure_candidates(
+    query: Tensor, gallery: Tensor | FeatureRows, candidates: Tensor, k: int
+) -> Neighbours:
     """The k nearest of the candidates (Q, c) of an index; -1 = none."""
     indices = torch.full((len(query), k), -1)
     distances = torch.full((len(query), k), torch.inf, dtype=torch.float64)

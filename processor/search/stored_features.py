@@ -49,11 +49,13 @@ class StoredFeatures:
         samples: N images, with paths as given at extraction; -1 = pid or camid unknown. Of more
             than a million rows, parsed when they are asked for.
         record: "model" (see `describe_features`), "checkpoint", "normalized", ...
+        files: that hold the features; none = they are in memory only.
     """
 
     features: np.ndarray | FeatureRows
     samples: Sequence[Sample]
     record: Record
+    files: tuple[Path, ...] = ()
 
     @property
     def paths(self) -> list[str]:
@@ -95,7 +97,7 @@ def read_features(path: str | Path) -> StoredFeatures:
     lazily = len(matrix) > MOST_CHECKED
     samples = SampleTable([csv_of(path)]) if lazily else read_samples(path)
     _check_rows(path, matrix, len(samples), record)
-    return StoredFeatures(features, samples, record)
+    return StoredFeatures(features, samples, record, (path,))
 
 
 def _read_packed(path: Path, record: Record) -> StoredFeatures:
@@ -107,7 +109,8 @@ def _read_packed(path: Path, record: Record) -> StoredFeatures:
     if {len(column) for column in columns} != {len(samples)}:
         raise ValueError(f"{path}: columns of different lengths; {REDO}")
     _check_rows(path, content["features"], len(samples), record)
-    return StoredFeatures(content["features"].astype(np.float32, copy=False), samples, record)
+    features = content["features"].astype(np.float32, copy=False)
+    return StoredFeatures(features, samples, record, (path,))
 
 
 def _read_shards(folder: Path) -> StoredFeatures:
@@ -118,8 +121,8 @@ def _read_shards(folder: Path) -> StoredFeatures:
     for file, matrix, count, record in zip(files, matrices, samples.counts, records, strict=True):
         _check_rows(file, matrix, count, record)
     lazily = len(samples) > MOST_CHECKED
-    record = joined_record(files, records)
-    return StoredFeatures(FeatureRows(matrices), samples if lazily else list(samples), record)
+    rows, images = FeatureRows(matrices), samples if lazily else list(samples)
+    return StoredFeatures(rows, images, joined_record(files, records), tuple(files))
 
 
 def _check_rows(path: Path, features: np.ndarray, num_samples: int, record: Record) -> None:

@@ -11,29 +11,20 @@ from contextlib import suppress
 
 from config import ConfigError, UnknownOptionError
 from config.text import printable
-from datasets.images.decode import BadImageError
 from processor.runtime import distributed
 from processor.runtime.log import Lines, program_log
 from processor.runtime.shortages import explain_system_error
 from processor.runtime.signals import Interrupted, ProgramStop
 from processor.tools.environment import TRAINING_PACKAGES
-from processor.training.non_finite import NonFiniteLossError
 
 logger = logging.getLogger(__name__)
 
 LOST_WORKER = "DataLoader worker"  # in torch's error
 TRACEBACK_VARIABLE = "REID_TRACEBACK"
 
-# Errors that the user can fix, shown as one line, as are those that `explain_system_error` knows.
-# Anything else is a bug and keeps its traceback.
-USER_ERRORS = (
-    ConfigError,
-    UnknownOptionError,
-    BadImageError,
-    NonFiniteLossError,
-    MemoryError,
-    ValueError,
-)
+# Errors that the user can fix, shown as one line, as are those that `is_user_error` and
+# `explain_system_error` know. Anything else is a bug and keeps its traceback.
+USER_ERRORS = (ConfigError, UnknownOptionError, MemoryError, ValueError)
 
 
 def run_program(action: Callable[[], object]) -> None:
@@ -60,7 +51,7 @@ def run_program(action: Callable[[], object]) -> None:
                 and distributed.is_lost_process(error)
             ):
                 known = "another process of this run was killed or failed"
-            if known is None and not isinstance(error, USER_ERRORS):
+            if known is None and not is_user_error(error):
                 raise
             if os.environ.get(TRACEBACK_VARIABLE):
                 raise
@@ -82,6 +73,15 @@ def run_program(action: Callable[[], object]) -> None:
                 TRAINING_PACKAGES[name],
             )
             sys.exit(1)
+
+
+def is_user_error(error: BaseException) -> bool:
+    """Whether the user can fix what an error tells."""
+    # not above: many commands need neither images nor training
+    from datasets.images.decode import BadImageError
+    from processor.training.non_finite import NonFiniteLossError
+
+    return isinstance(error, (*USER_ERRORS, BadImageError, NonFiniteLossError))
 
 
 def _free(error: BaseException) -> None:

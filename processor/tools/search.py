@@ -111,7 +111,7 @@ def run(arguments: argparse.Namespace) -> None:
         neighbours = search(wanted, features, arguments.top)
     else:
         kept = None if arguments.text else _index_file(arguments.gallery)
-        index = FaissIndex(features, arguments.index, kept)
+        index = FaissIndex(features, arguments.index, kept, gallery.files)
         neighbours = index.search(wanted, arguments.top)
     how = {
         "checkpoint": arguments.checkpoint,

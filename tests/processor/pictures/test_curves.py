@@ -28,12 +28,9 @@ PROMPTS, IMAGES = "Stage 1: prompts", "Stage 2: image encoder"
 
 def drawn(figure):
     """(stage title, axes' title) -> axes."""
-    return {
-        (part.get_suptitle(), axes.get_title()): axes
-        for part in figure.subfigs
-        for axes in part.axes
-        if axes.axison
-    }
+    titles = {text.get_text() for text in figure.texts}
+    assert {axes.get_label() for axes in figure.axes} <= titles
+    return {(axes.get_label(), axes.get_title()): axes for axes in figure.axes}
 
 
 def panels(figure):
@@ -103,22 +100,21 @@ def test_hits_of_random_batches_are_dashed_on_an_axis_from_0():
 
 def test_runs_keep_their_colours_where_one_has_nothing():
     figure = draw_curves({"a": Run(RUN[:2]), "b": Run(RUN)}, ["loss"])
-    first, second = figure.subfigs
-    colours = [[line.get_color() for line in part.axes[0].lines] for part in (first, second)]
+    colours = [[line.get_color() for line in axes.lines] for axes in figure.axes]
     assert len(set(colours[0])) == 2
     assert colours[1] == colours[0][1:]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
     alone = draw(RUN, "loss")
     assert alone.legends == []
-    assert alone.get_suptitle() == "Training curves: a"
+    assert "Training curves: a" in [text.get_text() for text in alone.texts]
 
 
 def test_equal_runs_are_both_visible():
     """The lower curve of two equal ones is wider; curves that differ are equally wide."""
     other = [{**line, "loss": 9.0} for line in RUN]
     figure = draw_curves({"a": Run(RUN), "b": Run(RUN), "c": Run(other)}, ["loss"])
-    for part in figure.subfigs:
-        below, above, different = part.axes[0].lines
+    for axes in figure.axes:
+        below, above, different = axes.lines
         assert below.get_linewidth() >= above.get_linewidth() + 2
         assert below.get_color() != above.get_color()
         assert below.get_zorder() <= above.get_zorder()
@@ -172,3 +168,20 @@ def test_unfinished_line_is_left_out_and_a_broken_one_is_named(tmp_path):
     path.write_text('{"stage": 1, "ep\n' + json.dumps(RUN[0]) + "\n")
     with pytest.raises(ValueError, match=r"metrics\.jsonl, line 1: not JSON"):
         read_metrics_file(path)
+
+
+def test_axes_of_many_quantities_and_stages_lie_beside_each_other():
+    stages = [(stage, epoch) for stage in (0, 1, 2) for epoch in (1, 2)]
+    lines = [
+        {"stage": stage, "epoch": epoch, **{f"q{i}": 1.0 * epoch for i in range(7)}}
+        for stage, epoch in stages
+    ]
+    figure = draw_curves({"a": Run(lines)}, [f"q{i}" for i in range(7)])
+    boxes = [axes.get_position() for axes in figure.axes]
+    assert len(boxes) == 21
+    for number, box in enumerate(boxes):
+        assert 0 <= box.x0 < box.x1 <= 1
+        assert 0 <= box.y0 < box.y1 <= 1
+        for other in boxes[:number]:
+            apart = box.x1 < other.x0 or box.x0 > other.x1 or box.y1 < other.y0 or box.y0 > other.y1
+            assert apart
