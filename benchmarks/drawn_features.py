@@ -86,9 +86,9 @@ def timed(ways: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, floa
 
 def growth_gb(task: Callable[[], Any]) -> float:
     """Rise of this process's peak memory during a task, in 10^9 bytes."""
-    before = _status_bytes("VmRSS")
+    before = status_bytes("VmRSS")
     task()
-    return (_status_bytes("VmHWM") - before) / 1e9
+    return (status_bytes("VmHWM") - before) / 1e9
 
 
 def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -123,6 +123,7 @@ def print_table(*rows: tuple[Any, ...]) -> None:
             print("|" + "---|" * len(row), flush=True)
 
 
-def _status_bytes(entry: str) -> int:
+def status_bytes(entry: str) -> int:
+    """A size in /proc/self/status, in bytes: VmHWM is the peak of the resident memory."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(status.split(f"{entry}:")[1].split()[0]) * 1024

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from processor.metrics.checks import FeatureArray, check_features
-from processor.runtime.files import file_sha256, write_json
+from processor.runtime.files import atomic_file, file_sha256, write_json
 from processor.search.exact import SPARE, Neighbours, nearest_of
 from processor.search.feature_rows import FeatureRows
-from processor.search.inverted_file import ROWS_PER_BLOCK, add_in_memory, add_on_disk, train
+from processor.search.inverted_file import add_rows, blocks, train
 
 logger = logging.getLogger(__name__)
 
@@ -30,15 +30,15 @@ CANDIDATES = 50  # measured exactly, per requested neighbour
 class FaissIndex:
     """A gallery's index, which selects candidates; their distances are exact, as in `search`.
 
-    "flat" compares all rows. "ivfpq" looks into an eighth of the lists of rows and compares rotated
-    codes of a byte per 8 dimensions (Jegou et al., TPAMI 2011; Ge et al., CVPR 2013), so that it
-    may miss neighbours. Its memory does not grow with the gallery if both lie in files.
+    "flat" compares all rows. "ivfpq" looks into few of the lists of rows and compares rotated codes of
+    a byte per 8 dimensions (Jegou et al., TPAMI 2011; Ge et al., CVPR 2013), so that it
+    may miss neighbours. Searches need little memory if index and features lie in files.
 
     Args:
         gallery_features: (G, D).
         kind: one of INDEXES.
-        file: stores an "ivfpq" index of these features, with its lists in `FILE.lists`; an existing
-            one is used. None = in memory.
+        file: stores an "ivfpq" index of these features; an existing one is used. Its lists stay in
+            the file. None = in memory.
         sources: the files that hold the features. While they are unchanged, an existing index is
             used without reading the features.
 
@@ -115,7 +115,7 @@ def _open_index(
     if file is not None and file.is_file():
         if _is_of(file, features, sources):
             logger.info("index %s", file)
-            return faiss.read_index(str(file), faiss.IO_FLAG_ONDISK_SAME_DIR)
+            return _map_index(faiss, file)
         logger.info("index %s is damaged or belongs to other features, and is rebuilt", file)
     if len(features) < SMALLEST_GALLERY:
         raise ValueError(
@@ -123,17 +123,20 @@ def _open_index(
             f"{len(features):,}; leave --index out"
         )
     index = train(faiss, features)
+    digest = add_rows(index, features)
     if file is None:
-        add_in_memory(index, features)
         return index
-    digest = sha256()
-    for old in (_record_of(file), file):
-        old.unlink(missing_ok=True)
-    add_on_disk(faiss, index, features, _lists_of(file), lambda rows: digest.update(rows.data))
-    faiss.write_index(index, str(file))
-    _write_record(file, digest.hexdigest(), sources)
+    _record_of(file).unlink(missing_ok=True)
+    with atomic_file(file) as partial:
+        faiss.write_index(index, str(partial))
+    _write_record(file, digest, sources)
     logger.info("index written to %s", file)
-    return index
+    return _map_index(faiss, file)
+
+
+def _map_index(faiss: ModuleType, file: Path) -> Any:
+    """The index, whose lists stay in the file."""
+    return faiss.read_index(str(file), faiss.IO_FLAG_MMAP)
 
 
 def _is_of(file: Path, features: np.ndarray | FeatureRows, sources: Sequence[Path]) -> bool:
@@ -143,9 +146,7 @@ def _is_of(file: Path, features: np.ndarray | FeatureRows, sources: Sequence[Pat
     """
     try:
         record = json.loads(_record_of(file).read_text(encoding="utf-8"))
-        lists = _lists_of(file).stat().st_size
-        whole = record["index"] == file_sha256(file) and record["lists_bytes"] == lists
-        if not whole:
+        if record["index"] != file_sha256(file):
             return False
         if sources and record["sources"] == _states(sources):
             return True
@@ -163,7 +164,6 @@ def _write_record(file: Path, features: str, sources: Sequence[Path]) -> None:
         "features": features,
         "sources": _states(sources),
         "index": file_sha256(file),
-        "lists_bytes": _lists_of(file).stat().st_size,
     }
     write_json(_record_of(file), record)
 
@@ -176,17 +176,13 @@ def _states(sources: Sequence[Path]) -> list[list[Any]]:
 
 def _hash_rows(features: np.ndarray | FeatureRows) -> str:
     digest = sha256()
-    for start in range(0, len(features), ROWS_PER_BLOCK):
-        digest.update(np.ascontiguousarray(features[start : start + ROWS_PER_BLOCK]).data)
+    for rows in blocks(len(features)):
+        digest.update(np.ascontiguousarray(features[rows]).data)
     return digest.hexdigest()
 
 
 def _record_of(file: Path) -> Path:
     return file.with_name(f"{file.name}.json")
-
-
-def _lists_of(file: Path) -> Path:
-    return file.with_name(f"{file.name}.lists")
 
 
 def _measure_candidates(

@@ -117,12 +117,14 @@ def _read_shards(folder: Path) -> StoredFeatures:
     files = find_shards(folder)
     records = [read_record(file) for file in files]
     matrices = [map_npy(file, "r") for file in files]
-    samples = SampleTable([csv_of(file) for file in files])
-    for file, matrix, count, record in zip(files, matrices, samples.counts, records, strict=True):
+    table = SampleTable([csv_of(file) for file in files])
+    for file, matrix, count, record in zip(files, matrices, table.counts, records, strict=True):
         _check_rows(file, matrix, count, record)
-    lazily = len(samples) > MOST_CHECKED
-    rows, images = FeatureRows(matrices), samples if lazily else list(samples)
-    return StoredFeatures(rows, images, joined_record(files, records), tuple(files))
+    samples: Sequence[Sample] = table
+    if len(table) <= MOST_CHECKED:
+        samples = [sample for file in files for sample in read_samples(file)]
+    record = joined_record(files, records)
+    return StoredFeatures(FeatureRows(matrices), samples, record, tuple(files))
 
 
 def _check_rows(path: Path, features: np.ndarray, num_samples: int, record: Record) -> None:
