@@ -12,6 +12,7 @@ from torch import Tensor
 
 from processor.metrics.checks import FeatureArray, check_finite
 from processor.metrics.distance import distance_blocks
+from processor.metrics.jaccard_device import jaccard_on_device
 from processor.metrics.k_reciprocal import (
     average_over_nearest,
     expanded_neighbours,
@@ -67,7 +68,11 @@ def jaccard_distance(
         raise ValueError(f"features: expected rows of a matrix, got shape {tuple(rows.shape)}")
     rows = rows.float()
     check_finite("features", rows)
-    nearest = _find_nearest(rows, k1, WorkingMemory(chunk_mb, rows.device))
+    memory = WorkingMemory(chunk_mb, rows.device)
+    nearest = _find_nearest(rows, k1, memory)
+    if rows.device.type != "cpu":
+        places = torch.from_numpy(nearest).to(rows.device, torch.long)
+        return jaccard_on_device(rows, places, k2, max_distance, memory)
     neighbours = expanded_neighbours(nearest, k1)
     ones = np.ones(len(rows), dtype=np.float32)
     weights = neighbour_weights(neighbours, rows.cpu().numpy(), ones)

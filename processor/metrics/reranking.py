@@ -11,7 +11,7 @@ from scipy import sparse
 from torch import Tensor
 
 from processor.metrics.checks import FeatureArray, check_features
-from processor.metrics.distance import DistanceBlock, distance_blocks
+from processor.metrics.distance import DistanceBlock, DistanceSource, distance_blocks
 from processor.metrics.k_reciprocal import (
     Reranking,
     average_over_nearest,
@@ -26,6 +26,7 @@ from processor.metrics.memory_limits import (
     refuse_beyond,
     rerank_memory,
 )
+from processor.metrics.reranking_device import rerank_on_device
 from processor.metrics.working_memory import CPU, WorkingMemory
 from processor.runtime.device import available_bytes
 
@@ -81,7 +82,7 @@ def rerank_blocks(
     gallery_features: FeatureArray,
     constants: Reranking,
     memory: WorkingMemory,
-) -> RerankedDistances:
+) -> DistanceSource:
     """The distances of `rerank` block by block, so that no (Q, G) matrix has to exist.
 
     Args:
@@ -97,6 +98,8 @@ def rerank_blocks(
     _check_blocks(query, gallery, constants, memory)
     num_query = len(query)
     features = _joined(query, gallery)
+    if features.device.type != "cpu":
+        return rerank_on_device(features, num_query, constants, memory)
     around = find_neighbourhood(features, max(constants.k1 + 1, constants.k2), memory)
     neighbours = expanded_neighbours(around.nearest, constants.k1)
     weights = neighbour_weights(neighbours, features.cpu().numpy(), around.row_maxima)

@@ -30,9 +30,9 @@ CANDIDATES = 50  # measured exactly, per requested neighbour
 class FaissIndex:
     """A gallery's index, which selects candidates; their distances are exact, as in `search`.
 
-    "flat" compares all rows. "ivfpq" looks into few of the lists of rows and compares rotated codes of
-    a byte per 8 dimensions (Jegou et al., TPAMI 2011; Ge et al., CVPR 2013), so that it
-    may miss neighbours. Searches need little memory if index and features lie in files.
+    "flat" compares all rows. "ivfpq" looks into few of the lists of rows and compares rotated codes
+    of a byte per 8 dimensions (Jegou et al., TPAMI 2011; Ge et al., CVPR 2013), so that it may miss
+    neighbours. Searches need little memory if index and features lie in files.
 
     Args:
         gallery_features: (G, D).
@@ -43,7 +43,8 @@ class FaissIndex:
             used without reading the features.
 
     Raises:
-        ValueError: faiss is not installed, an unknown kind, or too few rows for "ivfpq".
+        ValueError: faiss is not installed, an unknown kind, too few rows for "ivfpq", or features
+            that are not finite.
     """
 
     def __init__(
@@ -57,19 +58,17 @@ class FaissIndex:
             raise ValueError(f"--index: {kind!r}; known: {', '.join(INDEXES)}")
         faiss = _import_faiss(kind)
         self.kind = kind
-        if isinstance(gallery_features, FeatureRows) and kind == "ivfpq":
-            self._gallery: Tensor | FeatureRows = gallery_features
-        else:
+        self._gallery: Tensor | FeatureRows
+        if kind == "flat":
             given = torch.as_tensor(np.asarray(gallery_features))
             self._gallery = check_features(given, given)[0].cpu().contiguous()
-        if kind == "flat":
-            assert isinstance(self._gallery, Tensor)
             self._index = faiss.IndexFlatL2(self._gallery.shape[1])
             self._index.add(self._gallery.numpy())
         else:
-            rows = self._gallery
-            matrix = rows.numpy() if isinstance(rows, Tensor) else rows
-            self._index = _open_index(faiss, matrix, file, sources)
+            if not isinstance(gallery_features, FeatureRows):
+                gallery_features = FeatureRows([torch.as_tensor(gallery_features).cpu().numpy()])
+            self._gallery = gallery_features
+            self._index = _open_index(faiss, gallery_features, file, sources)
 
     def search(self, query_features: FeatureArray, k: int) -> Neighbours:
         """Find the k nearest gallery rows of every query.
@@ -107,7 +106,7 @@ def _import_faiss(kind: str) -> ModuleType:
 
 def _open_index(
     faiss: ModuleType,
-    features: np.ndarray | FeatureRows,
+    features: FeatureRows,
     file: Path | None,
     sources: Sequence[Path],
 ) -> Any:
@@ -139,7 +138,7 @@ def _map_index(faiss: ModuleType, file: Path) -> Any:
     return faiss.read_index(str(file), faiss.IO_FLAG_MMAP)
 
 
-def _is_of(file: Path, features: np.ndarray | FeatureRows, sources: Sequence[Path]) -> bool:
+def _is_of(file: Path, features: FeatureRows, sources: Sequence[Path]) -> bool:
     """Whether an index file is whole and was made from these features.
 
     faiss itself trusts every length in a file, so a damaged one must not reach it.
@@ -174,10 +173,10 @@ def _states(sources: Sequence[Path]) -> list[list[Any]]:
     return [[name, state.st_size, state.st_mtime_ns] for name, state in states]
 
 
-def _hash_rows(features: np.ndarray | FeatureRows) -> str:
+def _hash_rows(features: FeatureRows) -> str:
     digest = sha256()
     for rows in blocks(len(features)):
-        digest.update(np.ascontiguousarray(features[rows]).data)
+        digest.update(features[rows].data)
     return digest.hexdigest()
 
 

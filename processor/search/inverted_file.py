@@ -11,12 +11,12 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import torch
 
+from processor.metrics.checks import check_finite
 from processor.search.feature_rows import FeatureRows
 
 logger = logging.getLogger(__name__)
-
-Rows = np.ndarray | FeatureRows
 
 DIMENSIONS_PER_CODE = 8  # of a feature, quantized to one byte
 LISTS_PER_ROOT = 2  # lists of N rows, divided by the root of N
@@ -67,7 +67,7 @@ class Plan:
         return f"OPQ{self.num_codes},IVF{self.num_lists},PQ{self.num_codes}"
 
 
-def train(faiss: ModuleType, features: Rows) -> Any:
+def train(faiss: ModuleType, features: FeatureRows) -> Any:
     """An empty index, trained on evenly spaced rows."""
     num_rows, dim = features.shape
     plan = Plan.of(num_rows, dim)
@@ -79,15 +79,22 @@ def train(faiss: ModuleType, features: Rows) -> Any:
         faiss.downcast_VectorTransform(index.chain.at(0)).niter = ITERATIONS
     places = np.linspace(0, num_rows - 1, plan.num_training).astype(np.int64)
     logger.info("training an index of %d lists on %d rows", plan.num_lists, len(places))
-    index.train(np.ascontiguousarray(features[places]))
+    rows = features[places]
+    check_finite("gallery_features", torch.from_numpy(rows))
+    index.train(rows)
     return index
 
 
-def add_rows(index: Any, features: Rows) -> str:
-    """Add all rows, block by block; returns the SHA-256 of the features."""
+def add_rows(index: Any, features: FeatureRows) -> str:
+    """Add all rows, block by block; returns the SHA-256 of the features.
+
+    Raises:
+        ValueError: features that are not finite.
+    """
     digest = sha256()
     for rows in blocks(len(features)):
-        block = np.ascontiguousarray(features[rows])
+        block = features[rows]
+        check_finite("gallery_features", torch.from_numpy(block), rows.start)
         digest.update(block.data)
         index.add(block)
         if rows.stop % ROWS_PER_LINE == 0:
