@@ -84,8 +84,9 @@ def neighbour_weights(
     for i in range(len(features)):  # one row at a time stays in the cache
         mine = slice(starts[i], starts[i + 1])
         products = features[columns[mine]] @ features[i]
-        distances = (squares[i] + squares[columns[mine]] - 2 * products) / row_scales[i]
-        closeness = np.exp(-distances)
+        distances = np.maximum(squares[i] + squares[columns[mine]] - 2 * products, 0)
+        distances[columns[mine] == i] = 0  # without rounding, which a tiny scale would inflate
+        closeness = np.exp(-distances / row_scales[i])
         weights[mine] = closeness / closeness.sum()
     return sparse.csr_array((weights, columns, starts), neighbours.shape)
 

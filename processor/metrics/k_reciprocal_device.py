@@ -65,7 +65,9 @@ def neighbour_weights(
     for block in distance_blocks(features, features, memory.blocks(num_images, bytes_per_row)):
         rows = neighbours.rows(block.rows)
         own, columns = rows.row_numbers(), rows.columns
-        closeness = (-block.values[own, columns] / row_scales[block.rows][own]).exp()
+        distances = block.values[own, columns].clamp_min(0)
+        distances[columns == own + block.rows.start] = 0  # an image to itself, without rounding
+        closeness = (-distances / row_scales[block.rows][own]).exp()
         start = int(neighbours.starts[block.rows.start])
         weights[start : start + len(own)] = closeness / _sum_by_row(closeness, rows)[own]
     return SparseRows(neighbours.starts, neighbours.columns, weights, num_images)
