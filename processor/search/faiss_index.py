@@ -24,14 +24,14 @@ logger = logging.getLogger(__name__)
 
 INDEXES = ("flat", "ivfpq")
 SMALLEST_GALLERY = 1_000  # images that an index can be trained on
-CANDIDATES = 50  # measured exactly, per requested neighbour
+CANDIDATES = 25  # measured exactly, per requested neighbour
 
 
 class FaissIndex:
     """A gallery's index, which selects candidates; their distances are exact, as in `search`.
 
     "flat" compares all rows. "ivfpq" looks into few of the lists of rows and compares rotated codes
-    of a byte per 8 dimensions (Jegou et al., TPAMI 2011; Ge et al., CVPR 2013), so that it may miss
+    of a byte per 16 dimensions (Jegou et al., TPAMI 2011; Ge et al., CVPR 2013), so that it may miss
     neighbours. Searches need little memory if index and features lie in files.
 
     Args:

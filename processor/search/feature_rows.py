@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,6 +48,7 @@ class FeatureRows:
             if len(rows):
                 place = start + own.start - first
                 found[place : place + len(rows)] = rows
+                _unload(part)
         return found
 
     def _gather(self, rows: np.ndarray) -> np.ndarray:
@@ -58,4 +60,11 @@ class FeatureRows:
         for number in np.unique(owners):
             own = owners == number
             found[own] = self._parts[number][rows[own] - self._starts[number]]
+            _unload(self._parts[number])
         return found
+
+
+def _unload(part: np.ndarray) -> None:
+    """Take the pages that were read off this process's memory; the system may keep them cached."""
+    if isinstance(part.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        part.base.madvise(mmap.MADV_DONTNEED)

@@ -18,12 +18,12 @@ from processor.search.feature_rows import FeatureRows
 
 logger = logging.getLogger(__name__)
 
-DIMENSIONS_PER_CODE = 8  # of a feature, quantized to one byte
+DIMENSIONS_PER_BIT = 2  # of a feature: 16 are quantized to a byte
 LISTS_PER_ROOT = 2  # lists of N rows, divided by the root of N
 ROWS_PER_LIST = 64  # for training; faiss requires 39
 ROWS_FOR_BYTES = 2**14  # for training 256 codes; fewer rows get codes of 4 bits
 ITERATIONS = 10  # of k-means and of the rotation
-PROBES_PER_ROOT = 3  # lists a query looks into, divided by the root of their number
+PROBES_PER_ROOT = 6  # lists a query looks into, divided by the root of their number
 ROWS_PER_BLOCK = 2**16  # read and added at a time
 ROWS_PER_LINE = 2**22  # of the log
 
@@ -49,10 +49,11 @@ class Plan:
         """The plan for a gallery (N, D)."""
         wanted = LISTS_PER_ROOT * math.isqrt(num_rows)
         num_lists = max(1, min(wanted, num_rows // ROWS_PER_LIST))
-        most = max(dim // DIMENSIONS_PER_CODE, 1)
+        bits = 8 if num_rows >= ROWS_FOR_BYTES else 4
+        most = max(dim // (DIMENSIONS_PER_BIT * bits), 1)
         num_codes = max(m for m in range(1, most + 1) if dim % m == 0)
         num_training = min(num_rows, max(ROWS_FOR_BYTES, ROWS_PER_LIST * num_lists))
-        return cls(num_lists, num_codes, 8 if num_rows >= ROWS_FOR_BYTES else 4, num_training)
+        return cls(num_lists, num_codes, bits, num_training)
 
     @property
     def num_probes(self) -> int:

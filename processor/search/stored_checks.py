@@ -17,7 +17,6 @@ from datasets.records import UNKNOWN, Sample
 from model.weights.archive import check_archive_size
 from processor.runtime.stored import REDO
 
-MOST_CHECKED = 2**20  # rows that are checked before they are used
 _ROWS_AT_ONCE = 2**16
 _DAMAGE = (  # what NumPy and zipfile raise for bytes that make no sense
     *(ValueError, KeyError, TypeError, EOFError, MemoryError, OverflowError, SyntaxError),
@@ -28,26 +27,28 @@ _DAMAGE = (  # what NumPy and zipfile raise for bytes that make no sense
 def check_matrix(path: Path, features: np.ndarray, rows: int, *, normalized: bool) -> None:
     """Raise ValueError unless these are finite features of that many rows.
 
-    The numbers of more than MOST_CHECKED rows are not read here: whoever uses them checks those
-    that it reads.
-
     Args:
         path: of the file, for the error.
         features: (N, D) float32 or float16.
         rows: N.
         normalized: the features must have length 1.
     """
-    if features.ndim != 2 or features.dtype not in (np.float32, np.float16):
-        shape = f"{features.dtype} {features.shape}"
-        raise ValueError(f"{path}: the features are {shape}, not a float32 matrix; {REDO}")
-    if len(features) != rows:
-        raise ValueError(f"{path}: {len(features):,} rows of features for {rows:,} images; {REDO}")
-    for start in range(0, rows if rows <= MOST_CHECKED else 0, _ROWS_AT_ONCE):
+    check_matrix_shape(path, features, rows)
+    for start in range(0, rows, _ROWS_AT_ONCE):
         block = np.asarray(features[start : start + _ROWS_AT_ONCE], dtype=np.float32)
         if not np.isfinite(block).all():
             raise ValueError(f"{path}: the features are not all finite; {REDO}")
         if normalized and not np.allclose(np.linalg.norm(block, axis=1), 1, atol=1e-3):
             raise ValueError(f"{path}: features of another length than 1; {REDO}")
+
+
+def check_matrix_shape(path: Path, features: np.ndarray, rows: int) -> None:
+    """Raise ValueError unless these are features of that many rows; their values are not read."""
+    if features.ndim != 2 or features.dtype not in (np.float32, np.float16):
+        shape = f"{features.dtype} {features.shape}"
+        raise ValueError(f"{path}: the features are {shape}, not a float32 matrix; {REDO}")
+    if len(features) != rows:
+        raise ValueError(f"{path}: {len(features):,} rows of features for {rows:,} images; {REDO}")
 
 
 def map_npy(path: Path, mode: Literal["r", "c"]) -> np.ndarray:

@@ -29,13 +29,14 @@ from processor.search.feature_rows import FeatureRows
 from processor.search.sample_table import SampleTable
 from processor.search.shard_files import SHARDS, find_shards, joined_record
 from processor.search.stored_checks import (
-    MOST_CHECKED,
     check_matrix,
+    check_matrix_shape,
     map_npy,
     parse_samples,
     read_npz,
 )
 
+MOST_CHECKED = 2**20  # rows
 FILES = (*SUFFIXES, SHARDS)  # endings of what `read_features` reads
 
 
@@ -92,12 +93,7 @@ def read_features(path: str | Path) -> StoredFeatures:
     check_complete(path, record)
     if path.suffix == ".npz":
         return _read_packed(path, record)
-    matrix = map_npy(path, "c")  # copy on write: torch warns about read-only memory
-    features = matrix if matrix.dtype == np.float32 else FeatureRows([matrix])
-    lazily = len(matrix) > MOST_CHECKED
-    samples = SampleTable([csv_of(path)]) if lazily else read_samples(path)
-    _check_rows(path, matrix, len(samples), record)
-    return StoredFeatures(features, samples, record, (path,))
+    return _read_mapped([path], [record], record)
 
 
 def _read_packed(path: Path, record: Record) -> StoredFeatures:
@@ -108,29 +104,36 @@ def _read_packed(path: Path, record: Record) -> StoredFeatures:
     samples = parse_samples(path, zip(*columns, strict=False))
     if {len(column) for column in columns} != {len(samples)}:
         raise ValueError(f"{path}: columns of different lengths; {REDO}")
-    _check_rows(path, content["features"], len(samples), record)
-    features = content["features"].astype(np.float32, copy=False)
-    return StoredFeatures(features, samples, record, (path,))
+    features = content["features"]
+    check_matrix(path, features, len(samples), normalized=bool(record.get("normalized")))
+    check_shape(path, record, features.shape)
+    return StoredFeatures(features.astype(np.float32, copy=False), samples, record, (path,))
 
 
 def _read_shards(folder: Path) -> StoredFeatures:
     files = find_shards(folder)
     records = [read_record(file) for file in files]
-    matrices = [map_npy(file, "r") for file in files]
+    return _read_mapped(files, records, joined_record(files, records))
+
+
+def _read_mapped(
+    files: Sequence[Path], records: Sequence[Record], joined: Record
+) -> StoredFeatures:
+    """Features of .npy files; up to MOST_CHECKED rows are checked before they are used."""
+    matrices = [map_npy(file, "c") for file in files]  # torch warns about read-only memory
     table = SampleTable([csv_of(file) for file in files])
+    few = len(table) <= MOST_CHECKED
     for file, matrix, count, record in zip(files, matrices, table.counts, records, strict=True):
-        _check_rows(file, matrix, count, record)
+        if few:
+            check_matrix(file, matrix, count, normalized=bool(record.get("normalized")))
+        check_matrix_shape(file, matrix, count)
+        check_shape(file, record, matrix.shape)
     samples: Sequence[Sample] = table
-    if len(table) <= MOST_CHECKED:
+    if few:
         samples = [sample for file in files for sample in read_samples(file)]
-    record = joined_record(files, records)
-    return StoredFeatures(FeatureRows(matrices), samples, record, tuple(files))
-
-
-def _check_rows(path: Path, features: np.ndarray, num_samples: int, record: Record) -> None:
-    """Raise ValueError unless a matrix is whole and fits its images and its record."""
-    check_matrix(path, features, num_samples, normalized=bool(record.get("normalized")))
-    check_shape(path, record, features.shape)
+    plain = few and len(files) == 1 and matrices[0].dtype == np.float32
+    features = matrices[0] if plain else FeatureRows(matrices)
+    return StoredFeatures(features, samples, joined, tuple(files))
 
 
 def pack_features(source: Path, target: Path) -> None:

@@ -52,7 +52,7 @@ def test_coded_index_misses_few_and_is_stored(data, tmp_path, caplog):
 
 def test_missing_neighbours_are_minus_one(data):
     pytest.importorskip("faiss")
-    found = FaissIndex(data[1][:1000], "ivfpq").search(data[0], 900)
+    found = FaissIndex(data[1], "ivfpq").search(data[0], 3_990)  # of 4,000, in some of the lists
     none = found.indices == -1
     assert none.any()
     assert torch.equal(none, found.distances.isinf())
