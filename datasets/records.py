@@ -102,12 +102,14 @@ class Batch:
         return len(self.labels)
 
     def to(self, device: torch.device | str) -> Batch:
-        """A copy with its tensors on `device`."""
+        """A copy with its tensors on `device`; a CUDA device need not have finished copying."""
+        # elsewhere, as on MPS, the source may be freed and overwritten before it is copied
+        at_once = str(device).startswith("cuda")
         return Batch(
-            self.images.to(device, non_blocking=True),
-            self.labels.to(device, non_blocking=True),
-            self.camids.to(device, non_blocking=True),
-            self.viewids.to(device, non_blocking=True),
+            self.images.to(device, non_blocking=at_once),
+            self.labels.to(device, non_blocking=at_once),
+            self.camids.to(device, non_blocking=at_once),
+            self.viewids.to(device, non_blocking=at_once),
             self.indices,
             self.bad_images,
         )

@@ -88,6 +88,8 @@ def _train(cfg: CfgNode, cleanup: ExitStack) -> EvaluationReport:
     log = cleanup.enter_context(run_log())
     if cfg.SOLVER.DETERMINISTIC:
         use_deterministic_kernels()
+    else:
+        torch.backends.cudnn.benchmark = True  # all batches of a run have one size
     device = choose_device(cfg.MODEL.DEVICE, cfg.MODEL.DEVICE_ID)
     precision = Precision.of(cfg.SOLVER.AMP, device)
     output = Path(cfg.OUTPUT_DIR or "runs/unnamed")

@@ -218,7 +218,7 @@ class Extractor:
 
     def _dataset(self, part: _Part, start: int = 0, *, skip: bool = False) -> ImageDataset:
         """The images of a part, resized; raises ValueError as `GivenImages.check`."""
-        given = GivenImages(part.images, self.channels, start)
+        given = GivenImages(_in_main_memory(part.images), self.channels, start)
         given.check()
         ids = zip(part.camids, part.viewids, strict=True)
         samples = [Sample(given.name(i), UNKNOWN, *of_image) for i, of_image in enumerate(ids)]
@@ -243,6 +243,13 @@ class _Part:
     images: Sequence[GivenImage]
     camids: list[int]
     viewids: list[int]
+
+
+def _in_main_memory(images: Sequence[GivenImage]) -> Sequence[GivenImage]:
+    """The images, those on a GPU copied: worker processes cannot use it."""
+    if any(isinstance(image, Tensor) and image.is_cuda for image in images):
+        return [image.cpu() if isinstance(image, Tensor) else image for image in images]
+    return images
 
 
 def _as_many(images: GivenImage | Iterable[GivenImage]) -> Iterable[GivenImage]:

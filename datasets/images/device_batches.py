@@ -56,9 +56,11 @@ class DeviceBatches:
         changes = self._augment.draw(seeds)
         # One transfer of a few kB for all ids and changes.
         numbers = torch.from_numpy(np.vstack([positions, self._ids[:, positions], changes]))
-        if self._images.is_cuda:
+        at_once = self._images.is_cuda  # elsewhere the source may be freed too early
+        if at_once:
             numbers = numbers.pin_memory()
-        places, labels, camids, viewids, *rows = numbers.to(self._images.device, non_blocking=True)
+        numbers = numbers.to(self._images.device, non_blocking=at_once)
+        places, labels, camids, viewids, *rows = numbers
         return Batch(
             images=self._augment(self._images, places, Changes(*rows)),
             labels=labels,

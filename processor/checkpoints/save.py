@@ -45,6 +45,17 @@ def save_checkpoint(
         content["ema"] = averaged
     with atomic_file(path) as partial:
         try:
-            torch.save(content, partial)
+            torch.save(_on_cpu(content), partial)
         except RuntimeError as error:  # torch's own writer; its text names neither file nor reason
             raise OSError(errno.EIO, "not written completely, the disk may be full") from error
+
+
+def _on_cpu(content: Any) -> Any:
+    """The content with its tensors on the CPU, where every machine can load them."""
+    if isinstance(content, Tensor):
+        return content.cpu()
+    if isinstance(content, dict):
+        return {key: _on_cpu(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_on_cpu(value) for value in content]
+    return content

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from processor.metrics.checks import FeatureArray, check_finite
 from processor.metrics.normalize import normalize_features
-from processor.metrics.products import add_products, full_precision
+from processor.metrics.products import add_products
+from processor.runtime.float32 import full_precision
 
 METRICS = ("euclidean", "cosine")
 ROWS_AT_ONCE = 256  # squared together; fit the cache

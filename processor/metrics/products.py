@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from processor.runtime.float32 import has_precision_names
 
 
 def add_products(
@@ -40,37 +39,8 @@ def products_in_memory(device: torch.device) -> int:
     return 3 if _has_onednn(device) else 1
 
 
-@contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """Compute products in float32, regardless of the caller's autocast or reduced precision."""
-    before = [(backend, switch, getattr(backend, switch)) for backend, switch, _ in _switches()]
-    for backend, switch, exact in _switches():
-        setattr(backend, switch, exact)
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        for backend, switch, value in before:
-            setattr(backend, switch, value)
-
-
-def _switches() -> list[tuple[Any, str, Any]]:
-    """(backend, attribute, exact value) of the settings that reduce the precision of products."""
-    backend = torch.backends.cuda.matmul
-    # PyTorch >= 2.9 forbids reading the older switch once the newer one was used
-    if not _has_precision_names():
-        return [(backend, "allow_tf32", False)]
-    backends = (backend, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
-    return [(backend, "fp32_precision", "ieee") for backend in backends]
-
-
 def _has_onednn(device: torch.device) -> bool:
     """Whether oneDNN multiplies on this device without copying the columns (PyTorch >= 2.9)."""
     on_x86 = platform.machine() in ("x86_64", "AMD64")
     known = device.type == "cpu" and on_x86 and torch.backends.mkldnn.is_available()
-    return known and _has_precision_names()
-
-
-def _has_precision_names() -> bool:
-    """Whether PyTorch (>= 2.9) names the precision of float32 products."""
-    return hasattr(torch.backends.cuda.matmul, "fp32_precision")
+    return known and has_precision_names()

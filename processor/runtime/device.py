@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from datasets.images.placement import free_ram
 from processor.runtime import distributed
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -26,7 +29,9 @@ def choose_device(name: str, device_id: str = "0") -> torch.device:
         index = int(str(device_id).split(",")[0] or 0)
         if distributed.size() > 1:
             index = distributed.local_rank()
-            if distributed.local_size() > torch.cuda.device_count():
+            if torch.cuda.device_count() == 1 and VISIBLE in os.environ:
+                index = 0  # as srun --gpus-per-task=1 shows every process its own GPU
+            elif distributed.local_size() > torch.cuda.device_count():
                 raise ValueError(
                     f"torchrun --nproc_per_node: {distributed.local_size()} processes on a machine "
                     f"with {torch.cuda.device_count()} GPUs; start one process per GPU"

@@ -112,7 +112,8 @@ def let_first_process_speak() -> None:
 
 def is_lost_process(error: RuntimeError) -> bool:
     """Whether an error means that another process ended while this one waited for it."""
-    return size() > 1 and "gloo/transport" in str(error)
+    of_nccl = type(error).__name__ == "DistBackendError"
+    return size() > 1 and (of_nccl or "gloo/transport" in str(error))
 
 
 def from_first(make: Callable[[], Value]) -> Value:

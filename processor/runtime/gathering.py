@@ -17,7 +17,7 @@ def all_sizes(rows: Tensor) -> list[int]:
     """The number of rows of every process, by rank."""
     if size() == 1:
         return [len(rows)]
-    own = torch.tensor([len(rows)], device=rows.device)
+    own = torch.tensor([len(rows)])  # on the CPU, so that no process waits for its GPU
     found = [torch.zeros_like(own) for _ in range(size())]
     dist.all_gather(found, own)
     sizes: list[int] = torch.cat(found).tolist()
@@ -40,6 +40,13 @@ def gather(rows: Tensor, sizes: Sequence[int]) -> Tensor:
         return rows
     gathered: Tensor = _Gather.apply(rows[: sizes[rank()]], tuple(sizes))
     return gathered
+
+
+def broadcast(values: Tensor) -> Tensor:
+    """The first process's values, on every process; `values` is overwritten."""
+    if size() > 1:
+        dist.broadcast(values, src=0)
+    return values
 
 
 def average_gradients(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+
+from processor.runtime.float32 import full_precision
 
 _BF16_CPU_FLAGS = ("avx512_bf16", "amx_bf16")
 
@@ -82,16 +85,18 @@ class Precision:
         """Whether batches should be in page-locked memory."""
         return self.device.type == "cuda"
 
-    def autocast(self) -> torch.autocast:
+    def autocast(self) -> AbstractContextManager[Any]:
         """Context of a forward pass."""
-        enabled = self.dtype is not None
-        return torch.autocast(self.device.type, dtype=self.dtype, enabled=enabled)
+        if self.dtype is None:
+            return full_precision(self.device)
+        return torch.autocast(self.device.type, dtype=self.dtype)
 
     def step(self, loss: Tensor, optimizers: list[Optimizer]) -> None:
         """Backward pass and one step of every optimizer."""
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(loss).backward()
+        with full_precision(self.device) if self.dtype is None else nullcontext():
+            self._scaler.scale(loss).backward()
         for optimizer in optimizers:
             self._scaler.step(optimizer)
         self._scaler.update()

@@ -27,14 +27,17 @@ def use_deterministic_kernels() -> None:
 
 
 def random_state() -> dict[str, Any]:
-    """States of Python's and torch's global generators as tensors and numbers."""
+    """States of Python's and torch's global generators as tensors and numbers.
+
+    Of several GPUs, it is the state of the process's own one.
+    """
     version, internal, gauss = random.getstate()
     state: dict[str, Any] = {
         "torch": torch.get_rng_state(),
         "python": [version, torch.tensor(internal, dtype=torch.int64), gauss],
     }
     if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
+        state["cuda"] = torch.cuda.get_rng_state()
     return state
 
 
@@ -43,5 +46,6 @@ def restore_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal.tolist()), gauss))
-    if "cuda" in state and torch.cuda.device_count() == len(state["cuda"]):
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if "cuda" in state and torch.cuda.is_available():
+        cuda = state["cuda"]  # a list of all devices' in files of earlier versions
+        torch.cuda.set_rng_state(cuda[0] if isinstance(cuda, list) else cuda)

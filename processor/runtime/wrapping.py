@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from typing import TypeVar
 
@@ -16,6 +17,8 @@ from processor.runtime import distributed, gathering
 
 logger = logging.getLogger(__name__)
 
+COMPILERS = {"cpu": ("g++", "clang++"), "cuda": ("gcc", "clang", "cc")}  # Triton builds in C
+
 Wrapped = TypeVar("Wrapped", bound=nn.Module)
 
 
@@ -23,13 +26,15 @@ def compile_encoder(model: ReIDModel) -> None:
     """Compile the image encoder on its first use; names and values of its weights stay.
 
     Raises:
-        ValueError: the model is on a CPU and there is no C++ compiler.
+        ValueError: there is no compiler for the model's device.
     """
     device = next(model.parameters()).device
-    if device.type == "cpu" and not (shutil.which("g++") or shutil.which("clang++")):
+    needed = COMPILERS.get(device.type, ())
+    chosen = os.environ.get("CXX" if device.type == "cpu" else "CC", "")
+    if needed and not any(map(shutil.which, filter(None, (chosen, *needed)))):
         raise ValueError(
-            "MODEL.COMPILE: compiling for a CPU needs g++ or clang++; install one or set "
-            "MODEL.COMPILE False"
+            f"MODEL.COMPILE: compiling for {device.type} needs {' or '.join(needed)}; install one "
+            "or set MODEL.COMPILE False"
         )
     encoder = model.image_encoder
     encoder.compile()

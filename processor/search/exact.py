@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from processor.metrics.checks import FeatureArray, check_features, check_finite
-from processor.metrics.products import add_products, full_precision
+from processor.metrics.products import add_products
 from processor.metrics.working_memory import WorkingMemory
+from processor.runtime.float32 import full_precision
 from processor.search.feature_rows import FeatureRows
 
 GALLERY_ROWS = 2**16  # compared at a time

@@ -31,8 +31,8 @@ class FaissIndex:
     """A gallery's index, which selects candidates; their distances are exact, as in `search`.
 
     "flat" compares all rows. "ivfpq" looks into few of the lists of rows and compares rotated codes
-    of a byte per 16 dimensions (Jegou et al., TPAMI 2011; Ge et al., CVPR 2013), so that it may miss
-    neighbours. Searches need little memory if index and features lie in files.
+    of a byte per 16 dimensions (Jegou et al., TPAMI 2011; Ge et al., CVPR 2013), so that it may
+    miss neighbours. Searches need little memory if index and features lie in files.
 
     Args:
         gallery_features: (G, D).

@@ -20,7 +20,7 @@ from processor.clustering import (
     jaccard_distance,
 )
 from processor.features import FeatureTable, mean_by_label
-from processor.runtime import distributed
+from processor.runtime import distributed, gathering
 
 SIZE_NAMES = ("smallest", "quartile1", "median", "quartile3", "largest")
 """Names of `ClusterStatistics.sizes` in the log."""
@@ -130,8 +130,9 @@ def make_pseudo_labels(
     labels = torch.from_numpy(all_labels).to(device)
     clustered = labels >= 0
     centroids = mean_by_label(features[clustered], labels[clustered], statistics.clusters)
-    memory = make_memory(centroids).to(device)
-    irrelevant = irrelevant_labels(features, memory.mean, labels, orders)
+    # A GPU leaves the order of sums open, and all processes need the same memory.
+    memory = make_memory(gathering.broadcast(centroids)).to(device)
+    irrelevant = gathering.broadcast(irrelevant_labels(features, memory.mean, labels, orders))
     bank = InstanceBank(features, labels, irrelevant)
     return PseudoLabels(labels, irrelevant, memory, bank, _as_numbers(statistics))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from processor.training.averaging import AveragedWeights
 from processor.training.console import EpochTable, scores_line
 from processor.training.epoch import EpochMeters, train_epoch
 from processor.training.non_finite import NonFiniteLossError
+from processor.training.saving import SavingTimes
 from processor.training.stage import WITHOUT_NEGATIVES, PlannedStage, Stage
 
 logger = logging.getLogger(__name__)
@@ -61,6 +63,7 @@ class Trainer:
     image_hashes: Tensor | None = None
     _handed_on: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
     _averaged: AveragedWeights | None = field(default=None, init=False, repr=False)
+    _times: SavingTimes = field(default_factory=SavingTimes, init=False, repr=False)
     _table: EpochTable = field(default_factory=lambda: EpochTable(0), init=False, repr=False)
 
     def evaluate_before_training(self) -> None:
@@ -141,7 +144,9 @@ class Trainer:
                 self._stop(stage, epoch, meters)
             record = _epoch_record(stage, epoch, meters)
             _warn_of_lone_identities(record)
-            self._save_last(stage, epoch, {"finished": True, "record": record})
+            is_last = epoch == stage.optimization.timing.num_epochs
+            if is_last or _is_evaluated(stage, epoch) or self._times.is_due():
+                self._save_last(stage, epoch, {"finished": True, "record": record})
             self._close_epoch(stage, epoch, record)
             meters, random_numbers = EpochMeters(), None
         if stage.optimization.hands_on:
@@ -177,6 +182,7 @@ class Trainer:
         self.folder.keep_metrics([line for line in lines if (line["stage"], line["epoch"]) < last])
 
     def _save_last(self, stage: Stage, epoch: int, progress: dict[str, Any]) -> None:
+        started = time.monotonic()
         training = {
             "stage": stage.name,
             "epoch": epoch,
@@ -189,6 +195,7 @@ class Trainer:
             **progress,
         }
         self._save(self.folder.last, self._meta(stage, epoch), training)
+        self._times.record(started)
 
     def _save(self, path: Path, meta: Meta, training: dict[str, Any] | None = None) -> None:
         if distributed.is_first():
@@ -210,8 +217,7 @@ class Trainer:
         meta = self._meta(stage, epoch)
         if is_last or epoch % timing.checkpoint_period == 0:
             self._save(self._kept_file(stage, epoch), meta)
-        due = timing.eval_period and (is_last or epoch % timing.eval_period == 0)
-        if self.evaluate is not None and due:
+        if self.evaluate is not None and _is_evaluated(stage, epoch):
             self.report = self._evaluate(self.evaluate)
             record = {**record, **self.report.scalars()}
             best = max((line.get("mAP", 0.0) for line in lines), default=0.0)
@@ -240,6 +246,13 @@ class Trainer:
         name = Path(name).stem if name.endswith(".json") else name
         middle = f"stage{stage.name}_" if stage.name in (0, 1) else ""
         return self.folder.path / f"{name}_{middle}{epoch}.pth"
+
+
+def _is_evaluated(stage: Stage, epoch: int) -> bool:
+    """Whether an evaluation follows an epoch, if there are test images."""
+    timing = stage.optimization.timing
+    is_last = epoch == timing.num_epochs
+    return bool(timing.eval_period and (is_last or epoch % timing.eval_period == 0))
 
 
 def _warn_of_lone_identities(record: dict[str, Any]) -> None:
@@ -271,11 +284,11 @@ def _load_optimizers(optimizers: list[Optimizer], states: list[dict[str, Any]]) 
             missing = optimizer.defaults.keys() - state["param_groups"][0].keys()
             if missing:
                 raise ValueError(f"{type(optimizer).__name__} needs {', '.join(sorted(missing))}")
-            options = [{**group} for group in optimizer.param_groups]
-            optimizer.load_state_dict(state)
-            for group, given in zip(optimizer.param_groups, options, strict=True):
-                # Rates and decays come from the configuration, which may have changed.
-                group.update({key: value for key, value in given.items() if key != "params"})
+            # Rates and decays come from the configuration, which may have changed, and so does
+            # what decides on which device the state is kept.
+            pairs = zip(state["param_groups"], optimizer.param_groups, strict=True)
+            groups = [{**own, "params": saved["params"]} for saved, own in pairs]
+            optimizer.load_state_dict({**state, "param_groups": groups})
     except ValueError as error:
         raise ConfigError(
             "SOLVER.RESUME: the checkpoint was trained with other optimizers or losses; resume "

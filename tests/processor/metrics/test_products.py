@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from processor.metrics import products
-from processor.metrics.products import add_products, full_precision
+from processor.metrics.products import add_products
+from processor.runtime.float32 import full_precision
 
 
 def drawn(num_rows, num_columns, dim=33, seed=0):
@@ -46,13 +47,13 @@ def test_arguments_are_not_modified():
 
 def test_onednn_is_used_on_x86_with_new_versions_only(monkeypatch):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
-    monkeypatch.setattr(products, "_has_precision_names", lambda: True)
+    monkeypatch.setattr(products, "has_precision_names", lambda: True)
     monkeypatch.setattr(products.platform, "machine", lambda: "x86_64")
     assert products._has_onednn(torch.device("cpu"))
     assert not products._has_onednn(torch.device("cuda"))
-    monkeypatch.setattr(products, "_has_precision_names", lambda: False)
+    monkeypatch.setattr(products, "has_precision_names", lambda: False)
     assert not products._has_onednn(torch.device("cpu"))
-    monkeypatch.setattr(products, "_has_precision_names", lambda: True)
+    monkeypatch.setattr(products, "has_precision_names", lambda: True)
     monkeypatch.setattr(products.platform, "machine", lambda: "arm64")
     assert not products._has_onednn(torch.device("cpu"))
 

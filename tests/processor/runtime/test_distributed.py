@@ -355,3 +355,28 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
     assert choose_device("auto") == torch.device("cuda", 1)
     assert choose_device("cuda", "0") == torch.device("cuda", 1)
     assert chosen == [1, 1]
+
+
+def test_a_process_that_sees_one_gpu_of_its_own_uses_it(monkeypatch):
+    """srun --gpus-per-task=1 starts two processes on a machine, each with one visible GPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    monkeypatch.setattr(distributed, "size", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with pytest.raises(ValueError, match="2 processes"):
+        choose_device("cuda")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert choose_device("cuda") == torch.device("cuda", 0)
+
+
+def test_lost_process_is_known_by_both_backends(monkeypatch):
+    class DistBackendError(RuntimeError):
+        pass
+
+    monkeypatch.setattr(distributed, "size", lambda: 2)
+    assert distributed.is_lost_process(RuntimeError("gloo/transport: closed by peer"))
+    assert distributed.is_lost_process(DistBackendError("NCCL watchdog: remote process exited"))
+    assert not distributed.is_lost_process(RuntimeError("shapes differ"))

@@ -138,3 +138,34 @@ def test_step_without_loss_scaling_is_never_skipped():
     steps = Precision(None, CPU)
     steps.step(weight.sum(), [torch.optim.SGD([weight], lr=0.5)])
     assert steps.step_happened()
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="PyTorch before 2.9"
+)
+def test_float32_is_not_replaced_by_tf32_forward_and_backward(monkeypatch):
+    seen = []
+
+    class Watch(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            del ctx
+            seen.append(torch.backends.cudnn.conv.fp32_precision)
+            return x * 1
+
+        @staticmethod
+        def backward(ctx, gradient):
+            del ctx
+            seen.append(torch.backends.cudnn.conv.fp32_precision)
+            return gradient
+
+    monkeypatch.setattr(torch.backends.cudnn.conv, "fp32_precision", "tf32")
+    weight = nn.Parameter(torch.tensor([1.0]))
+    for dtype, expected in ((None, "ieee"), (torch.bfloat16, "tf32")):
+        seen.clear()
+        steps = Precision(dtype, CPU)
+        with steps.autocast():
+            loss = Watch.apply(weight).sum()
+        steps.step(loss, [torch.optim.SGD([weight], lr=0.5)])
+        assert seen == [expected, expected]
+    assert torch.backends.cudnn.conv.fp32_precision == "tf32"

@@ -28,8 +28,9 @@ from processor.training.image_stage import (
 )
 from processor.training.non_finite import NonFiniteLossError
 from processor.training.prompt_stage import PromptStage, freeze_all_but_prompts
+from processor.training.saving import SavingTimes
 from processor.training.stage import Optimization, StageTiming
-from processor.training.trainer import Trainer
+from processor.training.trainer import Trainer, _load_optimizers
 from solver.build import (
     build_image_optimizer,
     build_image_schedule,
@@ -482,3 +483,36 @@ def test_epoch_and_evaluation_are_a_line_each(tmp_path, toy_stage, caplog):
     assert scores == "   test  toys mAP 12.5 R1 12.5 R5 12.5  best so far"
     lines = [r.getMessage() for r in caplog.records if r.name == "processor.results.report"]
     assert lines[:3] == ["Validation Results on toys", "mAP: 12.5%", "CMC curve, Rank-1  :12.5%"]
+
+
+def test_state_is_placed_by_the_options_of_this_device(monkeypatch):
+    """Saved where optimizers are not fused, resumed where they are."""
+    weight = torch.nn.Parameter(torch.ones(3))
+    before = torch.optim.Adam([{"params": [weight], "name": "all"}], lr=0.1, fused=False)
+    weight.sum().backward()
+    before.step()
+    after = torch.optim.Adam([{"params": [weight], "name": "all"}], lr=0.7, fused=True)
+    loaded = []
+    load = torch.optim.Adam.load_state_dict
+    monkeypatch.setattr(
+        torch.optim.Adam, "load_state_dict", lambda self, x: (loaded.append(x), load(self, x))
+    )
+    _load_optimizers([after], [before.state_dict()])
+    assert loaded[0]["param_groups"][0]["fused"] is True
+    assert loaded[0]["param_groups"][0]["params"] == [0]
+    assert after.param_groups[0]["lr"] == 0.7
+    assert torch.equal(after.state[weight]["exp_avg"], before.state[weight]["exp_avg"])
+
+
+def test_slow_saving_leaves_out_epochs_that_nothing_follows(tmp_path, toy_stage, monkeypatch):
+    monkeypatch.setattr(SavingTimes, "is_due", lambda _: False)
+    stage = toy_stage(timing=StageTiming(5, 10, 10, 2))
+    trainer = training(tmp_path, stage)
+    saved = []
+    save = trainer._save_last
+    monkeypatch.setattr(
+        trainer, "_save_last", lambda stage, epoch, x: (saved.append(epoch), save(stage, epoch, x))
+    )
+    trainer.run(stage)
+    assert saved == [2, 4, 5]
+    assert [line["epoch"] for line in metrics_of(tmp_path)] == [1, 2, 3, 4, 5]
