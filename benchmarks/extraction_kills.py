@@ -1,9 +1,8 @@
 """Kill the processes of an extraction at random moments: python benchmarks/extraction_kills.py.
 
-Two processes write a shard each. One of them is killed by SIGKILL at a random moment and its
-command repeated, as often as it is unfinished; then the shards are joined. Every second extraction
-is of tar files. The program fails if a joined file differs in a byte from that of one process.
-Needs a system that can fork.
+Two processes write a shard each. One of them is killed by SIGKILL at a random moment, its command
+is repeated, and the shards are joined. Every second extraction is of tar files. The program fails
+if a joined file differs in a byte from that of one process. Needs a system that can fork.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def make_data(root: Path) -> tuple[Path, Path, list[Path]]:
     checkpoint = root / "last.pth"
     meta = {**SIZES, "cameras": "{}"}
     save_checkpoint(checkpoint, build_model(cfg, *SIZES.values()), dump_cfg(cfg), meta)
-    folder = Path(cfg.DATASETS.ROOT_DIR) / cfg.DATASETS.NAMES
+    folder = Path(cfg.DATASETS.ROOT_DIR) / cfg.DATASETS.NAMES[0]
     images = sorted(folder.rglob("*.jpg"))
     tars = [root / f"{number:03d}.tar" for number in range(NUM_TARS)]
     for number, path in enumerate(tars):
@@ -79,26 +78,18 @@ def finish(words: Sequence[str], log: Path) -> None:
         raise RuntimeError(log.read_text(encoding="utf-8"))
 
 
-def disturb(words: Sequence[str], rng: random.Random, duration: float, log: Path) -> int:
-    """Run two shards, one of which is killed until it is done; returns the number of kills."""
+def disturb(words: Sequence[str], rng: random.Random, duration: float, log: Path) -> bool:
+    """Run two shards, one of which is killed and repeated; returns whether it was still running."""
     commands = [[*words, "--shard", f"{number}/2"] for number in range(2)]
     rng.shuffle(commands)
-    other = start(commands[0], log)
-    kills = 0
-    while True:
-        child = start(commands[1], log)
-        time.sleep(rng.uniform(0, duration / 2))
-        os.kill(child, signal.SIGKILL)
-        status = wait(child)
-        if status != -signal.SIGKILL:
-            break
-        kills += 1
-        if kills % 4 == 0:  # the moments may all come too early
-            finish(commands[1], log)
-            break
-    if status not in (0, -signal.SIGKILL) or wait(other):
+    other, child = (start(command, log) for command in commands)
+    time.sleep(rng.uniform(0, duration))
+    os.kill(child, signal.SIGKILL)
+    killed = wait(child) == -signal.SIGKILL
+    finish(commands[1], log)
+    if wait(other):
         raise RuntimeError(log.read_text(encoding="utf-8"))
-    return kills
+    return killed
 
 
 def main() -> None:
@@ -125,7 +116,7 @@ def main() -> None:
             kind = ("files", "tars")[joined % 2]
             words = ["extract", str(checkpoint), *places[kind]]
             words += ["--output", str(root / f"disturbed_{joined}.npy")]
-            kills += disturb(words, rng, durations[kind], log)
+            kills += disturb(words, rng, durations[kind] / 2, log)
             finish([*words, "--join"], log)
             pairs = [
                 [root / f"{name}.{ending}" for name in (f"straight_{kind}", f"disturbed_{joined}")]
