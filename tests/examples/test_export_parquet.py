@@ -5,16 +5,18 @@ import pytest
 import torch
 
 from datasets.records import Sample
-from examples import export_parquet
 from processor.search.feature_file import FeatureFile
 from processor.search.feature_record import FORMAT
+
+parquet = pytest.importorskip("pyarrow.parquet")
 
 RECORD = {"format": FORMAT, "checkpoint": "one.pth", "model": {}, "images": 5}
 
 
 @pytest.mark.parametrize("rows", [2, 65_536])
 def test_table_holds_features_and_images(tmp_path, monkeypatch, rows):
-    parquet = pytest.importorskip("pyarrow.parquet")
+    from examples import export_parquet
+
     monkeypatch.setattr(export_parquet, "ROWS", rows)
     features = torch.arange(15.0).view(5, 3)
     samples = [Sample(f"ö, {i}.jpg", i, 0, -1, "Özil" if i else "", "door") for i in range(5)]

@@ -1,5 +1,6 @@
 """Ray's features are the extractor's; runs where ray is installed."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_features_of_ray_are_the_extractors(checkpoint, tmp_path):
-    ray = pytest.importorskip("ray")
+    pytest.importorskip("ray.data")
+    import ray
+
     parquet = pytest.importorskip("pyarrow.parquet")
     from examples.extract_ray import extract
 
@@ -21,7 +24,8 @@ def test_features_of_ray_are_the_extractors(checkpoint, tmp_path):
     rng = np.random.default_rng(0)
     for number in range(10):
         Image.fromarray(rng.integers(0, 256, (64, 32, 3), np.uint8)).save(images / f"{number}.png")
-    variables = {"PYTHONPATH": str(ROOT)}
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    variables = {"PYTHONPATH": path}
     ray.init(num_cpus=2, include_dashboard=False, runtime_env={"env_vars": variables})
     try:
         extract(checkpoint, str(images), str(tmp_path / "features"), actors=1)

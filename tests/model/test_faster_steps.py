@@ -1,6 +1,7 @@
 """Gradient checkpointing, memory format, fused optimizers and compilation keep the results."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -105,10 +106,12 @@ def test_fused_optimizer_equals_the_plain_one(name):
 def test_compiling_needs_a_compiler(tiny_vit, monkeypatch):
     model, _ = tiny_vit
     monkeypatch.setattr(wrapping.shutil, "which", lambda _: None)
-    with pytest.raises(
-        ValueError, match=r"MODEL.COMPILE: compiling for a CPU needs g\+\+ or clang"
-    ):
+    with pytest.raises(ValueError, match=r"MODEL.COMPILE: compiling for cpu needs g\+\+ or clang"):
         compile_encoder(model)
+    weight = SimpleNamespace(device=torch.device("cuda"))
+    on_gpu = SimpleNamespace(parameters=lambda: iter([weight]))
+    with pytest.raises(ValueError, match=r"compiling for cuda needs gcc or clang or cc"):
+        compile_encoder(on_gpu)
 
 
 def test_compiled_encoder_keeps_names_and_values(tiny_vit):

@@ -95,8 +95,8 @@ def test_jaccard_distances_are_those_of_the_cpu(memory, k1, k2, max_distance):
     tables = []
     for matrix in (expected, found):
         table = np.full(matrix.shape, absent)
-        coo = sparse.coo_array(matrix)
-        table[coo.row, coo.col] = coo.data
+        entries = sparse.coo_array(matrix)
+        table[entries.row, entries.col] = entries.data
         tables.append(table)
         assert all(np.diff(matrix.indices[a:b]).min(initial=1) > 0 for a, b in rows_of(matrix))
     np.testing.assert_array_equal(tables[0] == absent, tables[1] == absent)

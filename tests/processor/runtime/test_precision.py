@@ -143,7 +143,7 @@ def test_step_without_loss_scaling_is_never_skipped():
 @pytest.mark.skipif(
     not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="PyTorch before 2.9"
 )
-def test_float32_is_not_replaced_by_tf32_forward_and_backward(monkeypatch):
+def test_float32_is_not_replaced_by_tf32_forward_and_backward():
     seen = []
 
     class Watch(torch.autograd.Function):
@@ -159,13 +159,17 @@ def test_float32_is_not_replaced_by_tf32_forward_and_backward(monkeypatch):
             seen.append(torch.backends.cudnn.conv.fp32_precision)
             return gradient
 
-    monkeypatch.setattr(torch.backends.cudnn.conv, "fp32_precision", "tf32")
-    weight = nn.Parameter(torch.tensor([1.0]))
-    for dtype, expected in ((None, "ieee"), (torch.bfloat16, "tf32")):
-        seen.clear()
-        steps = Precision(dtype, CPU)
-        with steps.autocast():
-            loss = Watch.apply(weight).sum()
-        steps.step(loss, [torch.optim.SGD([weight], lr=0.5)])
-        assert seen == [expected, expected]
-    assert torch.backends.cudnn.conv.fp32_precision == "tf32"
+    convolutions = torch.backends.cudnn.conv
+    before, convolutions.fp32_precision = convolutions.fp32_precision, "tf32"
+    try:
+        weight = nn.Parameter(torch.tensor([1.0]))
+        for dtype, expected in ((None, "ieee"), (torch.bfloat16, "tf32")):
+            seen.clear()
+            steps = Precision(dtype, CPU)
+            with steps.autocast():
+                loss = Watch.apply(weight).sum()
+            steps.step(loss, [torch.optim.SGD([weight], lr=0.5)])
+            assert seen == [expected, expected]
+        assert convolutions.fp32_precision == "tf32"
+    finally:
+        convolutions.fp32_precision = before
