@@ -10,7 +10,12 @@ import numpy as np
 import torch
 
 from processor.search.feature_file import FeatureFile, csv_of, read_record, remove_file
-from processor.search.feature_record import OF_A_PROCESS, Record, check_same_record
+from processor.search.feature_record import (
+    OF_A_PROCESS,
+    Record,
+    check_complete,
+    check_same_record,
+)
 from processor.search.sample_table import SampleTable
 from processor.search.shard_files import find_shards, joined_record
 from processor.search.stored_checks import map_npy
@@ -37,9 +42,7 @@ def join_shards(folder: Path, output: Path) -> None:
     files = find_shards(folder)
     records = [read_record(file) for file in files]
     joined = joined_record(files, records)
-    if output.is_file():
-        check_same_record(output, read_record(output), _without_progress(joined))
-        logger.info("%s is already complete: %d images", output, joined["images"])
+    if is_complete(output, _without_progress(joined)):
         return
     if not joined["rows"]:
         raise ValueError(f"{folder}: no image could be read")
@@ -54,6 +57,17 @@ def join_shards(folder: Path, output: Path) -> None:
         for suffix in (".npy", ".csv", ".json"):  # without the record, the file is incomplete
             growing.with_suffix(suffix).replace(output.with_suffix(suffix))
     logger.info("%s: %d features of %d dimensions", output, joined["rows"], joined["dim"])
+
+
+def is_complete(output: Path, record: Record) -> bool:
+    """Whether the output is there already; raises ValueError if it is of others or unfinished."""
+    if not output.is_file():
+        return False
+    found = read_record(output)
+    check_same_record(output, found, record)
+    check_complete(output, found)
+    logger.info("%s is already complete: %d images", output, record["images"])
+    return True
 
 
 def _append_shard(file: FeatureFile, shard: Path, bad_images: Sequence[str]) -> None:

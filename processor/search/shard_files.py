@@ -114,12 +114,15 @@ def joined_record(files: Sequence[Path], records: Sequence[Record]) -> Record:
         if not isinstance(shard, dict) or shard.get("number") != number:
             raise ValueError(f"{file} is not a shard of this number, but {shard}")
     digests = [record["images_sha256"] for record in records]
-    one_list = len(set(digests)) == 1
     joined = {key: value for key, value in first.items() if key != "shard"}
     for key in ("rows", "images_done", "csv_bytes", "images"):
         joined[key] = sum(record[key] for record in records)
     joined["bad_images"] = [path for record in records for path in record["bad_images"]]
-    joined["images_sha256"] = (
-        digests[0] if one_list else sha256("".join(digests).encode()).hexdigest()
-    )
+    joined["images_sha256"] = join_digests(digests)
     return joined
+
+
+def join_digests(digests: Sequence[str]) -> str:
+    """The digest of all images: of their one list, or of the lists that the shards have."""
+    one_list = len(set(digests)) == 1
+    return digests[0] if one_list else sha256("".join(digests).encode()).hexdigest()

@@ -18,15 +18,16 @@ from processor.search.extract import (
     Writing,
     append_to_file,
     batches_of,
+    describe_extraction,
     extract_in_memory,
     extract_shard,
     extract_to_file,
     join_lists,
 )
 from processor.search.feature_file import growing_file
-from processor.search.feature_record import check_same_model
-from processor.search.joining import join_shards
-from processor.search.shard_files import Shard, shards_folder
+from processor.search.feature_record import Record, check_same_model
+from processor.search.joining import is_complete, join_shards
+from processor.search.shard_files import Shard, join_digests, shards_folder
 from processor.search.stored_features import FILES, StoredFeatures, read_features
 from processor.tools.command_line import place_file
 
@@ -95,6 +96,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _check_shards(arguments: argparse.Namespace, tars: Sequence[Path]) -> None:
     """Raise ValueError for options that shards do not have."""
+    if arguments.join and arguments.shard is not None:
+        raise ValueError("--join joins the shards of all commands; leave --shard out")
     if arguments.append:
         raise ValueError("--append: not with shards, tar files or torchrun")
     if arguments.shard is not None and distributed.size() > 1:
@@ -115,21 +118,36 @@ def _write_shards(
 ) -> None:
     """Write this process's shards; if there is no other command, join all of them."""
     folder = shards_folder(output)
+    alone = arguments.shard is None
     job = Shard(*(arguments.shard or (distributed.rank(), distributed.size())))
     if tars:
+        exists = alone and output.is_file()
+        if exists and is_complete(output, _describe_tars(extractor, tars, writing)):
+            return
         for number in job.share(len(tars)):
             images = read_places(extractor, [str(tars[number])])
             extract_shard(extractor, images, Shard(number, len(tars)), folder, writing)
     else:
         images = read_places(extractor, arguments.images)
+        if alone and is_complete(output, describe_extraction(extractor, images, writing)):
+            return
         own = batches_of(job, len(images.samples), extractor.batch_size)
         extract_shard(extractor, images, job, folder, writing, own=own)
-    if arguments.shard is not None:
+    if not alone:
         return
     distributed.wait_for_all()
     if distributed.is_first():
         join_shards(folder, output)
         shutil.rmtree(folder)
+
+
+def _describe_tars(extractor: Extractor, tars: Sequence[Path], writing: Writing) -> Record:
+    """The record of the features of all tar files together."""
+    lists = [read_places(extractor, [str(tar)]) for tar in tars]
+    records = [describe_extraction(extractor, images, writing) for images in lists]
+    count = sum(record["images"] for record in records)
+    digest = join_digests([record["images_sha256"] for record in records])
+    return {**records[0], "images": count, "images_sha256": digest}
 
 
 def read_places(extractor: Extractor, places: Sequence[str], *, by_folder: bool = False) -> Images:

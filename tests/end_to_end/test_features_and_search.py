@@ -312,6 +312,9 @@ def test_tar_files_are_extracted_shard_by_shard(script, checkpoint, people, tmp_
     assert not (tmp_path / "one.shards").exists()
     assert script("run.py", *whole, tmp_path / "jobs.npz", "--join").status == 0
     assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "jobs.npz").read_bytes()
+    again = script("run.py", *whole, tmp_path / "one.npz")
+    assert again.status == 0
+    assert "one.npz is already complete: 12 images" in again.unwrapped
     stored = read_features(tmp_path / "one.npz")
     inside = [f"{tmp_path}/{i // 4}.tar/{image.name}" for i, image in enumerate(images)]
     assert stored.paths == inside
@@ -325,6 +328,7 @@ def test_tar_files_are_extracted_shard_by_shard(script, checkpoint, people, tmp_
         (["--shard", "2/2"], "expected I/N with I from 0 to N - 1"),
         (["--shard", "0/2", "--append"], "--append: not with shards"),
         (["--join"], "no folder of shards"),
+        (["--join", "--shard", "0/2"], "leave --shard out"),
     ],
 )
 def test_impossible_shards_are_refused(script, checkpoint, people, tmp_path, words, named, capsys):

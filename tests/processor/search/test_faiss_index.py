@@ -1,13 +1,18 @@
 """Search with faiss: exact distances, few misses, an index that is stored."""
 
 import logging
+import os
 import sys
 
+import numpy as np
 import pytest
 import torch
 
+from processor.search import faiss_index
 from processor.search.exact import search
 from processor.search.faiss_index import FaissIndex
+from processor.search.feature_rows import FeatureRows
+from processor.search.inverted_file import Plan
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +107,61 @@ def test_damaged_index_or_one_of_other_rows_is_built_again(data, tmp_path, damag
     caplog.clear()
     FaissIndex(gallery, "ivfpq", file)
     assert "rebuilt" not in caplog.text
+
+
+def test_index_of_unchanged_files_is_used_without_reading_the_features(
+    data, tmp_path, monkeypatch, caplog
+):
+    pytest.importorskip("faiss")
+    query, gallery = data
+    parts = [tmp_path / f"{number}.npy" for number in range(2)]
+    for part, rows in zip(parts, gallery.split(2500), strict=True):
+        np.save(part, rows.numpy())
+    rows = FeatureRows([np.load(part, mmap_mode="r") for part in parts])
+    file = tmp_path / "gallery.faiss"
+    first = FaissIndex(rows, "ivfpq", file, parts).search(query, 10)
+    in_memory = FaissIndex(gallery, "ivfpq").search(query, 10)
+    assert torch.equal(first.indices, in_memory.indices)
+    assert torch.equal(first.distances, in_memory.distances)
+    with monkeypatch.context() as patch:
+        patch.setattr(faiss_index, "_hash_rows", lambda _: pytest.fail("features were read"))
+        again = FaissIndex(rows, "ivfpq", file, parts).search(query, 10)
+    assert torch.equal(first.indices, again.indices)
+    for part in parts:
+        os.utime(part, (1, 1))  # copied, say
+    written = file.read_bytes()
+    caplog.set_level("INFO")
+    FaissIndex(rows, "ivfpq", file, parts)
+    assert "rebuilt" not in caplog.text
+    with monkeypatch.context() as patch:
+        patch.setattr(faiss_index, "_hash_rows", lambda _: pytest.fail("features were read"))
+        FaissIndex(rows, "ivfpq", file, parts)
+    np.save(parts[0], gallery[:2500].flip(0).numpy())
+    changed = FeatureRows([np.load(part, mmap_mode="r") for part in parts])
+    FaissIndex(changed, "ivfpq", file, parts)
+    assert "is rebuilt" in caplog.text
+    assert file.read_bytes() != written
+
+
+def test_features_that_are_not_finite_are_named(data):
+    pytest.importorskip("faiss")
+    gallery = data[1].clone()
+    gallery[1234, 5] = float("nan")
+    with pytest.raises(ValueError, match="gallery_features: NaN or infinite value"):
+        FaissIndex(gallery, "ivfpq")
+
+
+@pytest.mark.parametrize(
+    ("rows", "dim", "factory", "probes"),
+    [
+        (1_000, 32, "IVF15,PQ4x4", 15),
+        (100_000, 256, "OPQ16,IVF632,PQ16", 151),
+        (10_485_760, 256, "OPQ16,IVF6476,PQ16", 483),
+        (50_000, 1_280, "OPQ80,IVF446,PQ80", 127),
+        (50_000, 7, "OPQ1,IVF446,PQ1", 127),
+    ],
+)
+def test_shape_of_an_index_follows_the_size(rows, dim, factory, probes):
+    plan = Plan.of(rows, dim)
+    assert (plan.factory, plan.num_probes) == (factory, probes)
+    assert plan.num_training <= rows

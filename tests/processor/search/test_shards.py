@@ -189,6 +189,31 @@ def test_shards_lie_beside_the_output(tmp_path):
     assert shards_folder(tmp_path / "a.b.npz") == tmp_path / "a.b.shards"
 
 
+def test_joining_does_not_take_an_unfinished_file_for_the_result(
+    extractor, images, write, tmp_path, monkeypatch, caplog
+):
+    caplog.set_level("INFO")
+    for number in range(2):
+        write(number, 2)
+    embed, batches = extractor.model.embed, []
+
+    def stop_after_one_batch(*given):
+        batches.append(given)
+        if len(batches) > 2:  # the first one measures the width
+            raise InterruptedError
+        return embed(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(extractor.model, "embed", stop_after_one_batch)
+        with pytest.raises(InterruptedError):
+            extract_to_file(extractor, images, tmp_path / "features.npy")
+    with pytest.raises(ValueError, match=r"features\.npy is incomplete, with . of 18 images"):
+        join_shards(tmp_path / "features.shards", tmp_path / "features.npy")
+    extract_to_file(extractor, images, tmp_path / "features.npy")
+    join_shards(tmp_path / "features.shards", tmp_path / "features.npy")
+    assert "features.npy is already complete: 18 images" in caplog.text
+
+
 def test_an_interrupted_joining_starts_anew(write, tmp_path, monkeypatch):
     for number in range(2):
         write(number, 2)
