@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from kills import options, wait
+from kills import fork, options, wait
 
 import run
 from config import dump_cfg, load_cfg
@@ -27,7 +27,6 @@ from model import build_model
 from processor.checkpoints.save import save_checkpoint
 from processor.tools import extract  # noqa: F401 - imported once, before the forks
 from processor.tools.command_line import parse_anywhere
-from processor.tools.program import run_program
 
 SIZES = {"num_classes": 1, "num_cameras": 1, "num_views": 1}
 ENDINGS = ("npy", "csv", "json")
@@ -53,23 +52,9 @@ def make_data(root: Path) -> tuple[Path, Path, list[Path]]:
 
 
 def start(words: Sequence[str], log: Path) -> int:
-    """Run a command in a forked process, which needs no imports; returns its id."""
-    child = os.fork()
-    if child:
-        return child
-    with log.open("a", encoding="utf-8") as file:
-        for stream in (1, 2):
-            os.dup2(file.fileno(), stream)
-    try:
-        arguments = parse_anywhere(run.build_parser(), words)
-        run_program(lambda: run.run_tool(arguments))
-        status = 0
-    except SystemExit as exit_:
-        status = int(exit_.code or 0)
-    except BaseException:
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
-        status = 1
-    os._exit(status)
+    """Run a command in a forked process; returns its id."""
+    arguments = parse_anywhere(run.build_parser(), words)
+    return fork(lambda: run.run_tool(arguments), log)
 
 
 def finish(words: Sequence[str], log: Path) -> None:

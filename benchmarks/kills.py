@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -71,7 +71,13 @@ def options(folder: Path) -> list[str]:
 
 
 def start(opts: Sequence[str], output: Path, log: Path, workers: int) -> int:
-    """Train in a forked process group of its own, which needs no imports; returns its id."""
+    """Train in a forked process; returns its id."""
+    given = [*opts, "OUTPUT_DIR", str(output), "DATALOADER.NUM_WORKERS", str(workers)]
+    return fork(lambda: train_clipreid.run(train_clipreid.Arguments(None, given)), log)
+
+
+def fork(action: Callable[[], object], log: Path) -> int:
+    """Run a program in a forked process group of its own, which needs no imports."""
     child = os.fork()
     if child:
         return child
@@ -79,9 +85,8 @@ def start(opts: Sequence[str], output: Path, log: Path, workers: int) -> int:
     with log.open("a", encoding="utf-8") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
-    given = [*opts, "OUTPUT_DIR", str(output), "DATALOADER.NUM_WORKERS", str(workers)]
     try:
-        run_program(lambda: train_clipreid.run(train_clipreid.Arguments(None, given)))
+        run_program(action)
         status = 0
     except SystemExit as exit_:
         status = int(exit_.code or 0)
