@@ -49,7 +49,7 @@ class Finished:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
-    """On shared cores, a second thread makes a tiny model a hundred times slower."""
+    """A tiny model gains nothing from a second thread, and two tests run at once."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
