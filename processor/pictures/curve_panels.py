@@ -83,14 +83,16 @@ def _is_number(value: object) -> bool:
 def default_keys(runs: Mapping[str, Run]) -> list[str]:
     """The usual quantities: losses, accuracy, mAP and Rank-1, hits or clusters, learning rate.
 
-    An epoch's line names its losses and accuracy from "loss" on, up to "lr".
+    An epoch's line names its losses and accuracy from "loss" on, up to "lr"; those that are 0 in
+    every epoch are left out.
     """
     losses: dict[str, None] = {}
     others: set[str] = set()
     for line in (line for run in runs.values() for line in run.lines):
         keys = list(line)
         if "loss" in line:
-            losses |= dict.fromkeys(keys[keys.index("loss") : keys.index("lr")])
+            named = keys[keys.index("loss") : keys.index("lr")]
+            losses |= dict.fromkeys(key for key in named if line[key] != 0)
         others |= {key for key in AFTER_LOSSES if key in line}
     ordered = sorted(losses, key="accuracy".__eq__)  # the accuracy last
     return [*ordered, *(key for key in AFTER_LOSSES if key in others)]

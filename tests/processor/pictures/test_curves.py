@@ -185,3 +185,12 @@ def test_axes_of_many_quantities_and_stages_lie_beside_each_other():
         for other in boxes[:number]:
             apart = box.x1 < other.x0 or box.x0 > other.x1 or box.y1 < other.y0 or box.y0 > other.y1
             assert apart
+
+
+def test_shares_that_are_always_0_are_not_drawn_by_default():
+    lines = [
+        {"stage": 2, "epoch": epoch, "loss": 1.0, "id": 1.0, "odd": 0.0, "late": share, "lr": 0.1}
+        for epoch, share in ((1, 0.0), (2, 0.5))
+    ]
+    assert default_keys({"a": Run(lines)}) == ["loss", "id", "late", "lr"]
+    assert default_keys({"a": Run(lines[:1])}) == ["loss", "id", "lr"]
