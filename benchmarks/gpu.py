@@ -376,7 +376,7 @@ def schedule(run: Run) -> None:
     with multiprocessing.get_context("spawn").Pool(min(os.cpu_count() or 1, 16)) as pool:
         pool.map(write_image, jobs, chunksize=64)
     epochs = 2
-    for cache in ("auto", "none"):
+    for cache in ("auto",) if run.tiny else ("auto", "none"):
         output = run.folder / f"schedule_{cache}"
         options = {
             "DATASETS.NAMES": str(folder),

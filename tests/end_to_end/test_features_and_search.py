@@ -16,6 +16,7 @@ from datasets.registry import read_dataset
 from processor.evaluation import evaluate_features
 from processor.extractor import Extractor
 from processor.search.stored_features import read_features
+from processor.tools import extract
 
 pytestmark = pytest.mark.slow
 
@@ -320,6 +321,14 @@ def test_tar_files_are_extracted_shard_by_shard(script, checkpoint, people, tmp_
     assert stored.paths == inside
     given = Extractor(checkpoint, "cpu")(list(map(str, images))).numpy()
     np.testing.assert_allclose(stored.features, given, atol=1e-5)
+
+
+def test_shards_are_not_chosen_under_torchrun(script, checkpoint, people, tmp_path, monkeypatch):
+    monkeypatch.setattr(extract.distributed, "size", lambda: 2)
+    output = ["--output", tmp_path / "features.npz", "--shard", "0/2"]
+    finished = script("run.py", "extract", checkpoint, people, *output)
+    assert finished.status == 1
+    assert "--shard: torchrun shares the work by itself" in finished.unwrapped
 
 
 @pytest.mark.parametrize(

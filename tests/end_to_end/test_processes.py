@@ -515,5 +515,3 @@ def test_two_processes_extract_the_file_of_one(torchrun, script, straight, peopl
         files = [tmp_path / f"{name}.{ending}" for name in ("one", "two")]
         assert files[0].read_bytes() == files[1].read_bytes()
     assert not (tmp_path / "two.shards").exists()
-    shared = torchrun("run.py", *arguments, tmp_path / "three.npy", "--shard", "0/2")
-    assert "--shard: torchrun shares the work by itself" in " ".join(shared.stdout.split())
