@@ -227,9 +227,8 @@ def test_extraction_with_rows_still_refuses_other_images(script, checkpoint, peo
     assert read_features(tmp_path / "features.npy").paths == [str(images[0])]
 
 
-@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGHUP", 129)])
 def test_signal_to_an_extraction_leaves_a_file_that_continues(
-    start_script, script, checkpoint, people, tmp_path, name, status
+    start_script, script, checkpoint, people, tmp_path
 ):
     """The signal reaches the workers too."""
     images = sorted((people / "bounding_box_test").glob("*.jpg"))
@@ -244,9 +243,9 @@ def test_signal_to_an_extraction_leaves_a_file_that_continues(
         if record.is_file() and json.loads(record.read_text())["rows"] > 4:
             break
         time.sleep(0.005)
-    os.killpg(process.pid, signal.Signals[name])
+    os.killpg(process.pid, signal.SIGHUP)
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == status, output
+    assert process.returncode == 129, output
     assert "Traceback" not in output
     done = json.loads(record.read_text())["rows"]
     assert 4 < done < 600

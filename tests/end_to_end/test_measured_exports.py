@@ -31,9 +31,8 @@ def images_of(folder):
     return [sample.path for sample in splits.query]
 
 
-@pytest.mark.parametrize("flags", [(), ("--preprocess", "--normalize")])
-def test_integers_keep_the_features_in_a_smaller_file(run_export, straight, tmp_path, flags):
-    file = tmp_path / "small.onnx"
+def test_integers_keep_the_features_in_a_smaller_file(run_export, straight, tmp_path):
+    file, flags = tmp_path / "small.onnx", ("--preprocess", "--normalize")
     kept = ("--onnx", tmp_path / "float.onnx")
     finished = run_export("--int8", file, *kept, *flags, "--max_drop", "20")
     assert finished.status == 0, finished.output
