@@ -88,16 +88,19 @@ def search(
 def nearest_of(
     query: Tensor, gallery: Tensor | FeatureRows, rows: Tensor, k: int
 ) -> tuple[Tensor, Tensor]:
-    """The k rows nearest to a (D,) query among some rows of the gallery, and their distances."""
+    """The k rows nearest to a (D,) query among some rows of the gallery, and their distances.
+
+    Query and rows are on the CPU, the gallery anywhere.
+    """
     rows = rows.sort().values  # of equal distances the lower row comes first
     distances = _measure(query, gallery, rows)
     order = distances.argsort(stable=True)[:k]
-    return rows.cpu()[order], distances[order]
+    return rows[order], distances[order]
 
 
 def _measure(query: Tensor, gallery: Tensor | FeatureRows, rows: Tensor) -> Tensor:
     """Distances of a (D,) query to `rows` (n,) of the gallery; (n,) float64 on the CPU."""
-    wide = query.cpu().double().numpy()
+    wide = query.double().numpy()
     parts = [
         np.linalg.norm(_take_rows(gallery, part) - wide, axis=1)
         for part in rows.split(ROWS_AT_ONCE)
@@ -111,11 +114,12 @@ def _take_rows(features: Tensor | FeatureRows, rows: Tensor) -> np.ndarray:
         return features[rows.numpy()]
     if features.device.type == "cpu":
         return features.numpy()[rows.numpy()]
-    return features[rows].cpu().numpy()
+    return features[rows.to(features.device)].cpu().numpy()
 
 
 def _search_part(query: Tensor, gallery: Tensor, k: int, memory: WorkingMemory) -> Neighbours:
     """`search` in a part of the gallery with at least k rows."""
+    wanted = query.cpu()
     lengths, gallery_lengths = _lengths(query), _lengths(gallery)
     # The scalar products in |q|^2 + |g|^2 - 2 q.g are off by at most D roundings of |q| |g| each
     # (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
@@ -130,13 +134,14 @@ def _search_part(query: Tensor, gallery: Tensor, k: int, memory: WorkingMemory) 
             add_products(-2 * query[rows], gallery, row_term, gallery_lengths.square(), squares)
         check_finite("distances", squares, rows.start)
         nearest = squares.topk(min(k + SPARE, len(gallery)), largest=False)
-        limits = nearest.values[:, k - 1] + slack[rows]
+        limits = (nearest.values[:, k - 1] + slack[rows]).cpu()
+        values, places = nearest.values.cpu(), nearest.indices.cpu()  # a GPU is waited for once
         for number, limit in enumerate(limits):
-            near = nearest.indices[number][nearest.values[number] <= limit]
-            if len(near) == nearest.indices.shape[1]:  # more may be equally near, e.g. copies
-                near = (squares[number] <= limit).nonzero().flatten()
+            near = places[number][values[number] <= limit]
+            if len(near) == places.shape[1]:  # more may be equally near, e.g. copies
+                near = (squares[number] <= limit).nonzero().flatten().cpu()
             row = rows.start + number
-            indices[row], distances[row] = nearest_of(query[row], gallery, near, k)
+            indices[row], distances[row] = nearest_of(wanted[row], gallery, near, k)
     return Neighbours(indices, distances)
 
 
