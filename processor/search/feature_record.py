@@ -24,6 +24,11 @@ _KINDS: dict[str, type] = {
 }
 
 
+def without_progress(record: Record) -> Record:
+    """What a record says of features, whoever has written them and how far."""
+    return {key: value for key, value in record.items() if key not in OF_A_PROCESS}
+
+
 def check_record(path: Path, record: Record) -> None:
     """Raise ValueError, with file and field, if a field of a record is damaged."""
     check_fields(path, record, {key: kind for key, kind in _KINDS.items() if key in record})

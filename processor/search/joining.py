@@ -11,10 +11,10 @@ import torch
 
 from processor.search.feature_file import FeatureFile, csv_of, read_record, remove_file
 from processor.search.feature_record import (
-    OF_A_PROCESS,
     Record,
     check_complete,
     check_same_record,
+    without_progress,
 )
 from processor.search.sample_table import SampleTable
 from processor.search.shard_files import find_shards, joined_record
@@ -42,13 +42,13 @@ def join_shards(folder: Path, output: Path) -> None:
     files = find_shards(folder)
     records = [read_record(file) for file in files]
     joined = joined_record(files, records)
-    if is_complete(output, _without_progress(joined)):
+    if is_complete(output, without_progress(joined)):
         return
     if not joined["rows"]:
         raise ValueError(f"{folder}: no image could be read")
     growing = output.with_name(f".{output.stem}.joining.npy")
     remove_file(growing)
-    with FeatureFile(growing, joined["dim"], _without_progress(joined)) as file:
+    with FeatureFile(growing, joined["dim"], without_progress(joined)) as file:
         for shard, record in zip(files, records, strict=True):
             _append_shard(file, shard, record["bad_images"])
     if output.suffix == ".npz":
@@ -76,7 +76,3 @@ def _append_shard(file: FeatureFile, shard: Path, bad_images: Sequence[str]) -> 
         rows = slice(start, start + ROWS_AT_ONCE)
         file.append(torch.from_numpy(np.array(matrix[rows])), samples[rows])
     file.append(torch.empty(0, matrix.shape[1]), [], bad_images)
-
-
-def _without_progress(record: Record) -> Record:
-    return {key: value for key, value in record.items() if key not in OF_A_PROCESS}

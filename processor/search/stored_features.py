@@ -24,7 +24,12 @@ from processor.search.feature_file import (
     read_samples,
     remove_file,
 )
-from processor.search.feature_record import OF_A_PROCESS, Record, check_complete, check_shape
+from processor.search.feature_record import (
+    Record,
+    check_complete,
+    check_shape,
+    without_progress,
+)
 from processor.search.feature_rows import FeatureRows
 from processor.search.sample_table import SampleTable
 from processor.search.shard_files import SHARDS, find_shards, joined_record
@@ -121,16 +126,20 @@ def _read_mapped(
 ) -> StoredFeatures:
     """Features of .npy files; up to MOST_CHECKED rows are checked before they are used."""
     matrices = [map_npy(file, "c") for file in files]  # torch warns about read-only memory
-    table = SampleTable([csv_of(file) for file in files])
-    few = len(table) <= MOST_CHECKED
-    for file, matrix, count, record in zip(files, matrices, table.counts, records, strict=True):
+    few = sum(matrix.shape[0] for matrix in matrices if matrix.ndim) <= MOST_CHECKED
+    samples: Sequence[Sample]
+    if few:
+        lists = [read_samples(file) for file in files]
+        samples, counts = [sample for own in lists for sample in own], list(map(len, lists))
+    else:
+        samples = table = SampleTable([csv_of(file) for file in files])
+        counts = table.counts
+    for file, matrix, count, record in zip(files, matrices, counts, records, strict=True):
         if few:
             check_matrix(file, matrix, count, normalized=bool(record.get("normalized")))
-        check_matrix_shape(file, matrix, count)
+        else:
+            check_matrix_shape(file, matrix, count)
         check_shape(file, record, matrix.shape)
-    samples: Sequence[Sample] = table
-    if few:
-        samples = [sample for file in files for sample in read_samples(file)]
     plain = few and len(files) == 1 and matrices[0].dtype == np.float32
     features = matrices[0] if plain else FeatureRows(matrices)
     return StoredFeatures(features, samples, joined, tuple(files))
@@ -152,7 +161,7 @@ def unpack_features(source: Path, target: Path) -> None:
     """Write the features of a .npz as a .npy with its sidecars; an interrupted one starts anew."""
     stored = read_features(source)
     remove_file(target)
-    record = {key: value for key, value in stored.record.items() if key not in OF_A_PROCESS}
+    record = without_progress(stored.record)
     with FeatureFile(target, stored.features.shape[1], record) as file:
         features = torch.from_numpy(np.asarray(stored.features))
         file.append(features, stored.samples, stored.record["bad_images"])

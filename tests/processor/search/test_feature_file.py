@@ -10,9 +10,11 @@ import torch
 from numpy.lib import format as npy_format
 
 from datasets.records import Sample
-from processor.search import feature_file
+from processor.search import feature_file, stored_features
 from processor.search.feature_file import FeatureFile, read_record
 from processor.search.feature_record import FORMAT, NUMBERS_ONLY, check_same_model
+from processor.search.feature_rows import FeatureRows
+from processor.search.sample_table import SampleTable
 from processor.search.stored_features import pack_features, read_features
 
 RECORD = {
@@ -61,6 +63,24 @@ def test_reading_gives_what_was_written(tmp_path):
     assert isinstance(stored.features, np.memmap)
     plain = np.load(tmp_path / "new" / "features.npy")  # an ordinary .npy
     np.testing.assert_array_equal(plain, FEATURES.numpy())
+
+
+def test_large_files_are_read_row_by_row(tmp_path, monkeypatch):
+    write(tmp_path / "features.npy")
+    monkeypatch.setattr(stored_features, "MOST_CHECKED", 9)
+    stored = read_features(tmp_path / "features.npy")
+    assert isinstance(stored.features, FeatureRows)
+    assert isinstance(stored.samples, SampleTable)
+    np.testing.assert_array_equal(stored.features[3:8], FEATURES[3:8].numpy())
+    assert list(stored.samples) == SAMPLES
+    assert stored.paths == [sample.path for sample in SAMPLES]
+
+
+def test_a_number_in_place_of_a_matrix_is_refused(tmp_path):
+    write(tmp_path / "features.npy")
+    np.save(tmp_path / "features.npy", np.float32(3))
+    with pytest.raises(ValueError, match="not a float32 matrix"):
+        read_features(tmp_path / "features.npy")
 
 
 def test_packing_leaves_one_file(tmp_path):
