@@ -19,7 +19,7 @@ from processor.metrics.junk_rule import count_valid_queries
 from processor.metrics.memory_limits import check_evaluation
 from processor.metrics.normalize import normalize_in_place
 from processor.results.report import EvaluationReport, TargetResult
-from processor.runtime import distributed
+from processor.runtime import distributed, gathering
 from processor.runtime.precision import Precision
 from processor.runtime.signals import StopRequest
 
@@ -135,7 +135,8 @@ class Evaluator:
     def _check_memory(self, target: Target, num_images: int, dim: int) -> None:
         sizes = [(len(split.query), len(split.gallery)) for split in target.splits]
         memory, rerank = self.protocol.memory, self.protocol.rerank
-        check_evaluation(target.name, sizes, num_images, dim, memory, rerank)
+        copies = gathering.copies_in_memory(memory.device)
+        check_evaluation(target.name, sizes, num_images, dim, memory, rerank, copies=copies)
 
     def _scale(self, table: FeatureTable) -> None:
         if self.protocol.normalize:

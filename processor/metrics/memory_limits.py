@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from processor.metrics.k_reciprocal import Reranking
@@ -96,6 +97,8 @@ def check_evaluation(
     dim: int,
     memory: WorkingMemory,
     rerank: Reranking | None = None,
+    *,
+    copies: float = 1,
 ) -> None:
     """Check that the features of a data set and the ranking of its splits fit the free memory.
 
@@ -106,12 +109,13 @@ def check_evaluation(
         dim: D.
         memory: for one block, on the device that holds the features.
         rerank: constants of re-ranking; None = no re-ranking.
+        copies: of the features that are in this memory at once; see `gathering.copies_in_memory`.
 
     Raises:
         MemoryError: they do not fit; says how much is needed and available, and what to set.
     """
     for num_query, num_gallery in sizes:
-        features = features_bytes(num_images, dim)
+        features = math.ceil(copies * features_bytes(num_images, dim))
         if num_query + num_gallery != num_images:  # the split's rows are copied from the table
             features += features_bytes(num_query + num_gallery, dim)
         check_ranking(num_query, num_gallery, memory, task=f"evaluation on {name}", also=features)

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from processor.runtime.distributed import rank, size
+from processor.runtime.distributed import local_size, rank, size
 
 
 def all_sizes(rows: Tensor) -> list[int]:
@@ -40,6 +40,14 @@ def gather(rows: Tensor, sizes: Sequence[int]) -> Tensor:
         return rows
     gathered: Tensor = _Gather.apply(rows[: sizes[rank()]], tuple(sizes))
     return gathered
+
+
+def copies_in_memory(device: torch.device) -> float:
+    """How many times rows that every process gathers are in a device's memory at that moment."""
+    if size() == 1:
+        return 1
+    own = 2 / size()  # and once more padded
+    return (1 + own) * (local_size() if device.type == "cpu" else 1)
 
 
 def broadcast(values: Tensor) -> Tensor:
@@ -82,9 +90,15 @@ class _Gather(torch.autograd.Function):
 
 
 def _all_rows(rows: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Rows of all processes, padded to equal numbers for the transfer."""
-    padded = rows.new_zeros(max(sizes), *rows.shape[1:])
-    padded[: len(rows)] = rows
-    parts = [torch.empty_like(padded) for _ in sizes]
-    dist.all_gather(parts, padded)
-    return torch.cat([part[:count] for part, count in zip(parts, sizes, strict=True)])
+    """Rows of all processes; needs memory for them and, once more, for those of one process."""
+    most = max(sizes)
+    missing = most - len(rows)
+    padded = torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])]) if missing else rows
+    gathered = rows.new_empty(most * len(sizes), *rows.shape[1:])
+    dist.all_gather_into_tensor(gathered, padded.contiguous())
+    end = 0
+    for number, count in enumerate(sizes):
+        if end != number * most:  # close the gap that padding has left
+            gathered[end : end + count] = gathered[number * most :][:count].clone()
+        end += count
+    return gathered[:end]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from typing import TypeVar
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import BatchNorm2d, SyncBatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
@@ -37,8 +39,29 @@ def compile_encoder(model: ReIDModel) -> None:
             "or set MODEL.COMPILE False"
         )
     encoder = model.image_encoder
-    encoder.compile()
-    encoder.maps = torch.compile(encoder.maps)  # type: ignore[method-assign]
+    encoder.forward = _compile_full_batches(encoder.forward)  # type: ignore[method-assign]
+    encoder.maps = _compile_full_batches(encoder.maps)  # type: ignore[method-assign]
+
+
+def _compile_full_batches(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function of (B, 3, H, W) images for the sizes of full batches only.
+
+    Left to itself, torch.compile meets the last, smaller batch of a data set, and from then on it
+    compiles everything for batches of any size, training included, which is slower. Here a batch
+    smaller than an earlier one, of training or of inference, runs uncompiled.
+    """
+    compiled = torch.compile(function, dynamic=False)
+    largest = {True: 0, False: 0}  # with and without gradients
+
+    @wraps(function)
+    def call(images: Tensor, *others: Any) -> Any:
+        training = torch.is_grad_enabled()
+        if len(images) < largest[training]:
+            return function(images, *others)
+        largest[training] = len(images)
+        return compiled(images, *others)
+
+    return call
 
 
 def average_over_processes(

@@ -114,21 +114,48 @@ def test_compiling_needs_a_compiler(tiny_vit, monkeypatch):
         compile_encoder(on_gpu)
 
 
-def test_compiled_encoder_keeps_names_and_values(tiny_vit):
-    """With a back end that runs the graph as it is."""
+def compile_recording(model, monkeypatch):
+    """Compile the encoder with a back end that runs the graph as it is; the list of batch sizes
+    that it is compiled for."""
+    sizes = []
+
+    def backend(graph, inputs):
+        sizes.extend(x.shape[0] for x in inputs if x.dim() == 4 and x.shape[1:] == (3, 64, 32))
+        return graph.forward
+
+    original = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, **o: original(f, backend=backend, **o))
+    compile_encoder(model)
+    return sizes
+
+
+def test_compiled_encoder_keeps_names_and_values(tiny_vit, monkeypatch):
     model, _ = tiny_vit
     model.eval()
     names = list(model.state_dict())
     with torch.no_grad():
         expected = model.embed(images_of())
-        calls = []
-
-        def backend(graph, _inputs):
-            calls.append(graph)
-            return graph.forward
-
-        model.image_encoder.compile(backend=backend)
+        sizes = compile_recording(model, monkeypatch)
         found = model.embed(images_of())
-    assert calls
+    assert sizes == [3]
     assert list(model.state_dict()) == names
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_only_full_batches_are_compiled(tiny_vit, monkeypatch):
+    """Each size on its own: after a remainder, no graph is for batches of any size."""
+    model, _ = tiny_vit
+    plain = copy.deepcopy(model).eval()
+    sizes = compile_recording(model, monkeypatch)
+    model.eval()
+    with torch.no_grad():
+        for count in (4, 4, 2, 3, 6, 5):
+            found = model.embed(images_of(count))
+            expected = plain.embed(images_of(count))
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    assert sizes == [4, 6]
+    assert all(type(size) is int for size in sizes)
+    for count in (3, 2):
+        model.train()(images_of(count))
+    assert sizes == [4, 6, 3]
+    assert type(sizes[-1]) is int

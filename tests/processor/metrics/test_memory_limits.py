@@ -116,9 +116,9 @@ def test_evaluate_features_refuses_too_large_rankings(reading):
     assert evaluate_features(torch.rand(4, 3), torch.rand(9, 3), *ids).mAP == 1
 
 
-def check(sizes=((1000, 9000),), num_images=10_000, device=CPU, rerank=None):
+def check(sizes=((1000, 9000),), num_images=10_000, device=CPU, rerank=None, copies=1):
     memory = WorkingMemory(64, device)
-    check_evaluation("market1501", sizes, num_images, 25_000, memory, rerank)
+    check_evaluation("market1501", sizes, num_images, 25_000, memory, rerank, copies=copies)
 
 
 def test_features_of_a_data_set_must_fit(reading):
@@ -131,6 +131,13 @@ def test_features_of_a_data_set_must_fit(reading):
         match=r"^evaluation on market1501 \(cpu\) needs about 1\.1 GB, have 1\.1 GB; low",
     ):
         check()
+
+
+def test_copies_of_several_processes_count(reading):
+    reading(cpu=3_200_000_000)
+    check(copies=3)
+    with pytest.raises(MemoryError, match=r"needs about 3\.3 GB, have 3\.2 GB"):
+        check(copies=3.2)
 
 
 def test_splits_that_share_images_need_a_second_copy(reading):

@@ -150,6 +150,9 @@ def first_one_fails():
     return inside, error_of(action)
 
 
+UNEVEN = [4, 1, 3]
+
+
 def exchanges(folder):
     """The results of this process, by name."""
     rank = distributed.rank()
@@ -168,6 +171,9 @@ def exchanges(folder):
         "sizes": every,
         "rows": gathering.gather(rows, every),
         "whole numbers": gathering.gather(torch.full((rank + 1,), rank), [1, 2, 3]),
+        "uneven": gathering.gather(torch.full((len(UNEVEN) * 2, 1), rank), UNEVEN),
+        "copies": gathering.copies_in_memory(torch.device("cpu")),
+        "copies on a GPU": gathering.copies_in_memory(torch.device("cuda")),
         "no rows": gathering.gather(nothing, gathering.all_sizes(nothing)),
         "step of 7": train_step(7),
         "step of 2": train_step(2),
@@ -253,7 +259,15 @@ def test_gathered_rows_are_those_of_all_processes_by_rank(three):
     for found in three:
         assert torch.equal(found["rows"], torch.cat([one, two]))
         assert found["whole numbers"].tolist() == [0, 1, 1, 2, 2, 2]
+        assert found["uneven"].flatten().tolist() == [0, 0, 0, 0, 1, 2, 2, 2]
         assert found["no rows"].shape == (0, 2)
+
+
+def test_memory_of_gathered_rows(three):
+    """All rows, this process's and, for the transfer, those again; three such on one machine."""
+    for found in three:
+        assert found["copies"] == pytest.approx(3 * (1 + 2 / 3))
+        assert found["copies on a GPU"] == pytest.approx(1 + 2 / 3)
 
 
 @pytest.mark.parametrize(
@@ -331,6 +345,7 @@ def test_single_process_needs_no_process_group(monkeypatch, environment):
         assert distributed.collect(value) == [value]
         assert gathering.all_sizes(rows) == [2]
         assert gathering.gather(rows, [2]) is rows
+        assert gathering.copies_in_memory(torch.device("cpu")) == 1
         with distributed.first_process_first():
             distributed.wait_for_all()
         started = time.perf_counter()
