@@ -1,9 +1,16 @@
-"""Writing a batch's rows into a table, deterministically even where indices repeat."""
+"""Rows of a batch: which are equal, and writing them into a table in a fixed order."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+
+def moved(values: Tensor, device: torch.device) -> Tensor:
+    """`values` on a device; neither a CUDA device nor the program waits for the copy."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 def first_of_equal(keys: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from loss.dsgl.batch_rows import add_rows, first_of_equal
+from loss.dsgl.batch_rows import add_rows, first_of_equal, moved
 from loss.dsgl.disentangle import disentangled_loss
 from loss.dsgl.instance_bank import InstanceBank
 
@@ -96,8 +96,8 @@ class ClusterMemory(nn.Module):
 
         Args:
             features: (B, D), unit rows.
-            labels: (B,) clusters.
-            irrelevant: (B, orders), for DLhybrid_v2.
+            labels: (B,) clusters; in main memory, no GPU is waited for.
+            irrelevant: (B, orders), for DLhybrid_v2; likewise.
             bank: for DLhybrid_v2.
 
         Raises:
@@ -123,6 +123,7 @@ class ClusterMemory(nn.Module):
     def _contrast(self, features: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
         with torch.autocast(features.device.type, enabled=False):
             logits = features.float() @ rows.T / self.temperature  # rows change before backward
+        labels = moved(labels, features.device)
         return smoothed_loss(logits, labels) if self._smoothing else F.cross_entropy(logits, labels)
 
     @torch.no_grad()
@@ -180,5 +181,5 @@ def _cluster_means(features: Tensor, labels: Tensor) -> Tensor:
     first = first_of_equal(labels)
     sums = torch.zeros_like(features)
     add_rows(sums, first, features)
-    counts = torch.bincount(first, minlength=len(first))
-    return (sums / counts.clamp(min=1)[:, None])[first]
+    counts = (labels[:, None] == labels[None, :]).sum(1)  # bincount would wait for a GPU
+    return sums[first] / counts[:, None]

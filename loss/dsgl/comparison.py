@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from loss.dsgl.batch_rows import moved
 from loss.dsgl.instance_bank import InstanceBank, NegativePrototypes
 
 SMALLEST_LENGTH = 1e-12  # of a vector to divide by, as in F.normalize
@@ -63,22 +64,23 @@ def compare(
 
     Args:
         features: (B, D), unit rows, with gradient.
-        labels: (B,).
-        irrelevant: (B, k) of these images.
+        labels: (B,); in main memory, no GPU is waited for.
+        irrelevant: (B, k) of these images; likewise.
         bank: without gradient; not changed.
         prototypes: (C, D), unit rows, without gradient: the memory's means.
         first_column: use the bank's first column for all k labels, as the published relative
             entropy does; otherwise each label has its own column.
     """
     prototypes = prototypes.detach().float()
+    own, others = moved(labels, features.device), moved(irrelevant, features.device)
     orders = []
     with torch.autocast(features.device.type, enabled=False):
         features = features.float()
-        for a, shared in enumerate(irrelevant.T):
+        for a, shared in enumerate(others.T):
             column = 0 if first_column else a
-            means, found = bank.positives(labels, shared, column)
-            positives = torch.where(found[:, None], means, prototypes[labels])
-            negatives = bank.negatives(labels, shared, column)
+            means, found = bank.positives(own, shared, column)
+            positives = torch.where(found[:, None], means, prototypes[own])
+            negatives = bank.negatives(labels, irrelevant[:, a], column)
             orders.append(ComparedOrder(shared, positives, negatives, features @ negatives.means.T))
         cosines = features @ prototypes.T
-    return Comparison(features, labels, prototypes, cosines, tuple(orders))
+    return Comparison(features, own, prototypes, cosines, tuple(orders))

@@ -127,7 +127,7 @@ def _negative_cosines(cosines: Tensor, order: ComparedOrder) -> Tensor:
 
     The last column is the prototype that replaces missing negatives.
     """
-    mine = order.negatives.mine
+    mine = order.negatives.of_images(len(cosines))
     lengths = order.negatives.lengths.clamp(min=SMALLEST_LENGTH)
     similarity = (order.products / lengths).masked_fill(~mine, -torch.inf)
     instead = cosines.gather(1, order.irrelevant[:, None])

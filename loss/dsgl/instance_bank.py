@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from loss.dsgl.batch_rows import add_rows, last_of_equal
+from loss.dsgl.batch_rows import add_rows, last_of_equal, moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +17,33 @@ class _Groups:
     """The G non-empty groups (cluster c, irrelevant label j) of one column of irrelevant labels."""
 
     keys: Tensor  # (G,) j * C + c, ascending; the last one, C * C, holds the outliers
+    shared: np.ndarray  # (G,) j, in main memory: looking up there waits for no GPU
+    clusters: np.ndarray  # (G,) c, likewise
     of_image: Tensor  # (N,) position in keys
     counts: Tensor  # (G,) images
     sums: Tensor  # (G, D) sums of their features
+
+    def of_other_clusters(
+        self, labels: np.ndarray, irrelevant: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The groups of other clusters that share an image's irrelevant label.
+
+        Args:
+            labels: (B,) clusters.
+            irrelevant: (B,) j.
+
+        Returns:
+            (G',) ascending positions of all groups that share a label, and (2, n): for every image
+            and each of its groups, the image's position and that in the first array.
+        """
+        wanted, which = np.unique(irrelevant, return_inverse=True)
+        starts = np.searchsorted(self.shared, wanted)
+        counts = np.searchsorted(self.shared, wanted + 1) - starts
+        places = _ranges(starts, counts)
+        found = _ranges((counts.cumsum() - counts)[which], counts[which])
+        image = np.repeat(np.arange(len(labels)), counts[which])
+        other = self.clusters[places[found]] != labels[image]
+        return places, np.stack([image[other], found[other]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +53,13 @@ class NegativePrototypes:
     means: Tensor  # (G', D), not normalized
     lengths: Tensor  # (G',) of the means
     clusters: Tensor  # (G',)
-    mine: Tensor  # (B, G') bool: the negatives of each image
+    image: Tensor  # (n,) position in the batch, for every pair of an image and one of its negatives
+    negative: Tensor  # (n,) position in means, likewise
+
+    def of_images(self, count: int) -> Tensor:
+        """(B, G') bool: the negatives of each of B images."""
+        mine = torch.zeros(count, len(self.means), dtype=torch.bool, device=self.means.device)
+        return mine.index_put_((self.image, self.negative), mine.new_ones(()))
 
 
 class InstanceBank:
@@ -72,7 +103,8 @@ class InstanceBank:
         keys, of_image, counts = torch.unique(keys, return_inverse=True, return_counts=True)
         sums = self.features.new_zeros(len(keys), self.features.shape[1])
         add_rows(sums, of_image, self.features)
-        return _Groups(keys, of_image, counts, sums)
+        shared, clusters = np.divmod(keys.cpu().numpy(), self.num_clusters)
+        return _Groups(keys, shared, clusters, of_image, counts, sums)
 
     def state_dict(self) -> dict[str, Tensor | list[Tensor]]:
         """State for a checkpoint; recomputed sums would differ in their last bits."""
@@ -112,18 +144,18 @@ class InstanceBank:
         """Means over the images of other clusters with the same irrelevant label, per cluster.
 
         Args:
-            labels: (B,).
-            irrelevant: (B,) labels j to share.
+            labels: (B,); in main memory, no GPU is waited for.
+            irrelevant: (B,) labels j to share; likewise.
             column: the bank's column of irrelevant labels to compare with.
         """
         groups = self._columns[column]
-        shared = groups.keys // self.num_clusters
-        places = torch.isin(shared, irrelevant).nonzero()[:, 0]
-        clusters = groups.keys[places] % self.num_clusters
-        mine = shared[places] == irrelevant[:, None]
-        mine &= clusters != labels[:, None]
-        means = groups.sums[places].div_(groups.counts[places, None])
-        return NegativePrototypes(means, torch.linalg.vector_norm(means, dim=1), clusters, mine)
+        places, pairs = groups.of_other_clusters(labels.cpu().numpy(), irrelevant.cpu().numpy())
+        chosen = moved(torch.from_numpy(places), self.features.device)
+        means = groups.sums[chosen].div_(groups.counts[chosen, None])
+        lengths = torch.linalg.vector_norm(means, dim=1)
+        clusters = groups.keys[chosen] % self.num_clusters
+        image, negative = moved(torch.from_numpy(pairs), self.features.device)
+        return NegativePrototypes(means, lengths, clusters, image, negative)
 
     @torch.no_grad()
     def update(self, indices: Tensor, features: Tensor) -> None:
@@ -141,3 +173,9 @@ class InstanceBank:
         add_rows(self._cluster_sums, self._cluster_of[indices], change)
         for groups in self._columns:
             add_rows(groups.sums, groups.of_image[indices], change)
+
+
+def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The numbers starts[0], ..., starts[0] + counts[0] - 1, starts[1], ..., one after another."""
+    before = counts.cumsum() - counts
+    return np.repeat(starts - before, counts) + np.arange(counts.sum())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from loss.dsgl.batch_rows import moved
 from loss.dsgl.cluster_memory import ClusterMemory
 from loss.dsgl.comparison import compare
 from loss.dsgl.disentangle import contrast_disentangled, disentangled_loss
@@ -16,7 +17,7 @@ from loss.dsgl.relative_entropy import compare_predictions, relative_entropy_los
 
 @dataclass(frozen=True, slots=True)
 class ClusteredBatch:
-    """Pseudo labels of a batch.
+    """Pseudo labels of a batch; in main memory, no step waits for a GPU to read them.
 
     Attributes:
         indices: (B,) positions in the instance bank.
@@ -27,6 +28,14 @@ class ClusteredBatch:
     indices: Tensor
     labels: Tensor
     irrelevant: Tensor
+
+    def to(self, device: torch.device) -> ClusteredBatch:
+        """A copy on a device."""
+        return ClusteredBatch(
+            moved(self.indices, device),
+            moved(self.labels, device),
+            moved(self.irrelevant, device),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +112,7 @@ class DSGLLosses:
         bank: InstanceBank,
     ) -> dict[str, Tensor]:
         losses = {}
+        batch = batch.to(features.device)
         given = (bank, memory.mean, self.temperature)
         if self.disentangled_weight:
             passes = []
@@ -141,6 +151,7 @@ class DSGLLosses:
             memory: changed.
             bank: changed, unless the losses have done so already.
         """
-        memory.update(features, batch.labels)
+        seen = batch.to(features.device)
+        memory.update(features, seen.labels)
         if not (self.faithful and self.disentangled_weight):
-            bank.update(batch.indices, features)
+            bank.update(seen.indices, features)

@@ -90,12 +90,12 @@ def _guide_each(
     prototypes, labels, push = compared.prototypes, compared.labels, order.negatives
     pull = F.normalize(torch.lerp(prototypes[labels], order.positives, positive_mix))
     own = (compared.features * pull).sum(1, keepdim=True)
-    image, group = push.mine.nonzero(as_tuple=True)
-    cluster = push.clusters[group]
+    image, negative = push.image, push.negative
+    cluster = push.clusters[negative]
     # Moved rows are never built: their products and lengths follow from those of their parts.
     cosines = compared.cosines
-    moved = torch.lerp(cosines[image, cluster], order.products[image, group], negative_mix)
-    moved = moved / _mixed_lengths(prototypes, push, negative_mix)[group]
+    moved = torch.lerp(cosines[image, cluster], order.products[image, negative], negative_mix)
+    moved = moved / _mixed_lengths(prototypes, push, negative_mix)[negative]
     return cosines.index_put((image, cluster), moved).scatter(1, labels[:, None], own)
 
 
@@ -112,7 +112,8 @@ def _guide_in_turn(
 ) -> Tensor:
     """(B, C) cosines to prototypes moved by the images of the batch one after the other."""
     table, push = compared.prototypes.clone(), order.negatives
-    for i, (label, mine) in enumerate(zip(compared.labels.tolist(), push.mine, strict=True)):
+    of_images = push.of_images(len(compared.labels))
+    for i, (label, mine) in enumerate(zip(compared.labels.tolist(), of_images, strict=True)):
         pulled = torch.lerp(table[label], order.positives[i], positive_mix)
         table[label] = F.normalize(pulled, dim=0)
         clusters = push.clusters[mine]  # each at most once

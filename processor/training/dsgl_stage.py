@@ -163,7 +163,7 @@ class DSGLStage:
     def compute_losses(self, batch: Batch) -> StepResult:
         """The losses of the global batch; accuracy = share of images nearest to their cluster."""
         batch = batch.to(self.device)
-        images, partners, indices = batch.images, None, batch.indices.to(self.device)
+        images, partners, indices = batch.images, None, batch.indices
         if self.sampler.pairs:
             count = len(batch) // 2
             images, partners, indices = images[:count], images[count:], indices[:count]
@@ -173,6 +173,7 @@ class DSGLStage:
         clusters = self.clusters
         seen = clusters.batch(gather(indices))
         losses = self.losses(features, positives, seen, clusters.memory, clusters.bank)
+        seen = seen.to(self.device)
         self._seen = features.detach(), seen
         nearest = (self._seen[0] @ clusters.memory.hard.T).argmax(1)
         return StepResult(

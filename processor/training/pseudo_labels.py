@@ -52,8 +52,8 @@ class PseudoLabels:
     """One clustering of N training images.
 
     Attributes:
-        labels: (N,) clusters, -1 = outlier or unreadable image.
-        irrelevant: (N, orders) of `irrelevant_labels`.
+        labels: (N,) clusters, -1 = outlier or unreadable image; in main memory.
+        irrelevant: (N, orders) of `irrelevant_labels`; in main memory.
         memory: prototypes of the clusters.
         bank: the images' features.
         statistics: numbers about the clusters, for the log.
@@ -66,7 +66,7 @@ class PseudoLabels:
     statistics: dict[str, float]
 
     def batch(self, indices: Tensor) -> ClusteredBatch:
-        """Pseudo labels of a batch, given (B,) positions on the device."""
+        """Pseudo labels of a batch, given (B,) positions in main memory."""
         return ClusteredBatch(indices, self.labels[indices], self.irrelevant[indices])
 
     def state_dict(self) -> dict[str, Any]:
@@ -134,14 +134,14 @@ def make_pseudo_labels(
     memory = make_memory(gathering.broadcast(centroids)).to(device)
     irrelevant = gathering.broadcast(irrelevant_labels(features, memory.mean, labels, orders))
     bank = InstanceBank(features, labels, irrelevant)
-    return PseudoLabels(labels, irrelevant, memory, bank, _as_numbers(statistics))
+    return PseudoLabels(labels.cpu(), irrelevant.cpu(), memory, bank, _as_numbers(statistics))
 
 
 def restore_pseudo_labels(
     state: dict[str, Any], make_memory: MakeMemory, device: torch.device
 ) -> PseudoLabels:
     """Rebuild pseudo labels on `device` from `PseudoLabels.state_dict`."""
-    labels, irrelevant = state["labels"].to(device), state["irrelevant"].to(device)
+    labels, irrelevant = state["labels"].cpu(), state["irrelevant"].cpu()
     memory = make_memory(state["prototypes"][0].to(device)).to(device)
     memory.prototypes.copy_(state["prototypes"])
     bank = InstanceBank(state["bank"]["features"].to(device), labels, irrelevant)

@@ -1,12 +1,14 @@
 """What only a GPU can show: formats, waiting, and files that go from device to device."""
 
 import json
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 
 from config import load_cfg
+from loss import ClusteredBatch, ClusterMemory, DSGLLosses, InstanceBank, irrelevant_labels
 from loss.build import build_image_losses
 from model import build_model
 from processor.clustering import jaccard_distance
@@ -22,6 +24,15 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
+
+
+@contextmanager
+def waiting_is_an_error():
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +104,33 @@ def test_step_of_the_image_stage_does_not_wait_for_the_gpu(base_opts):
         precision.step(torch.stack(list(parts.values())).sum(), [optimizer])
 
     step()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waiting_is_an_error():
         step()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_dsgl_losses_do_not_wait_for_the_gpu():
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(400, 16, generator=generator)
+    rows = torch.nn.functional.normalize(rows).to(DEVICE)
+    labels = torch.arange(400) % 40
+    memory = ClusterMemory(rows[:40]).to(DEVICE)
+    irrelevant = irrelevant_labels(rows, memory.mean, labels, 2).cpu()
+    bank = InstanceBank(rows, labels, irrelevant)
+    losses = DSGLLosses()
+    places = torch.randperm(400, generator=generator)[:64]
+    batch = ClusteredBatch(places, labels[places], irrelevant[places])
+
+    def step():
+        features, positives = rows[:64].clone().requires_grad_(), rows[64:128]
+        parts = losses(features, positives, batch, memory, bank)
+        torch.stack(list(parts.values())).sum().backward()
+        losses.update(features, batch, memory, bank)
+        return features.grad
+
+    step()
+    with waiting_is_an_error():
+        gradient = step()
+    assert gradient.abs().max() > 0
 
 
 def test_reranking_and_jaccard_distances_are_those_of_the_cpu():

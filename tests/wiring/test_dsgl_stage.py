@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from datasets.samplers.build import build_train_sampler
 from loss import ClusterMemory, irrelevant_labels
@@ -192,6 +193,51 @@ def test_statistics_are_of_clusters_and_batches(started):
     assert (found["clusters"], found["poor_clusterings"]) == (4, 3)
     assert found["batches"] == len(stage.sampler)
     assert found["plan_seconds"] == stage.sampler.plan_seconds > 0
+
+
+class Waiting(TorchDispatchMode):
+    """Lists the operations whose result a program can only use by waiting for a GPU."""
+
+    NAMES = (
+        *("nonzero", "_local_scalar_dense", "equal", "item", "bincount", "masked_select"),
+        *("_unique2", "unique_dim", "unique_consecutive", "isin", "repeat_interleave"),
+    )
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        chosen = args[1] if name in ("index", "index_put", "index_put_") else ()
+        by_mask = any(x is not None and x.dtype == torch.bool for x in chosen)
+        if by_mask or name in self.NAMES:
+            self.found.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+def test_operations_that_wait_are_seen():
+    rows = torch.arange(4.0)
+    with Waiting() as waiting:
+        rows[rows > 1].sum().item()
+        torch.bincount(rows.long())
+    assert waiting.found[::2] == ["index", "bincount"]
+
+
+@pytest.mark.parametrize("options", [{}, {"DSGL.MEMORY": "DLhybrid_v2", "DSGL.W_KL": 0.0}])
+@pytest.mark.usefixtures("started")
+def test_step_of_the_losses_does_not_wait_for_a_gpu(options, stage_of):
+    stage = stage_of(options)
+    batch = next(iter(stage.start_epoch(1, 0)))
+    losses, clusters = stage.losses, stage.clusters
+    features, positives = stage.model(batch.images[:8]), stage.model(batch.images[8:])
+    with Waiting() as waiting:
+        seen = clusters.batch(batch.indices[:8])
+        parts = losses(features, positives, seen, clusters.memory, clusters.bank)
+        sum(parts.values()).backward()
+        losses.update(features, seen, clusters.memory, clusters.bank)
+    assert len(parts) == (1 if options else 3)
+    assert waiting.found == []
 
 
 @pytest.mark.parametrize("happened", [True, False])

@@ -178,13 +178,14 @@ def test_prototypes_equal_the_originals(original, original_bank, column):
     expected = getattr(original, f"pos_proto_k{column}")
     torch.testing.assert_close(means, expected, rtol=0, atol=2e-5)
     negatives = original_bank.negatives(original.targets, shared, column)
-    counts = negatives.mine.sum(1)
+    mine_of = negatives.of_images(len(shared))
+    counts = mine_of.sum(1)
     if column == 0:
         fallbacks = torch.stack([~found, counts == 0], dim=1).long()
         assert torch.equal(fallbacks, original.fallback_pos_neg_k0)
     assert torch.equal(counts.clamp(min=1), getattr(original, f"neg_count_k{column}"))
     for b, padded in enumerate(getattr(original, f"neg_proto_k{column}")):
-        mine = negatives.means[negatives.mine[b]]
+        mine = negatives.means[mine_of[b]]
         if len(mine) == 0:
             mine = original.clu_memory[shared[b]][None]
         torch.testing.assert_close(mine, padded[: len(mine)], rtol=0, atol=2e-5)
@@ -291,6 +292,35 @@ def test_updated_bank_equals_a_new_one(case):
             rtol=0,
             atol=1e-6,
         )
+
+
+def test_negatives_are_the_groups_of_other_clusters_that_share_the_label(case):
+    """Against a loop over all pairs of an image and a group."""
+    for column in (0, 1):
+        shared = case.irrelevant[:, column].tolist()
+        found = case.bank.negatives(case.labels, case.irrelevant[:, column], column)
+        pairs = zip(found.image.tolist(), found.negative.tolist(), strict=True)
+        members = {}
+        every = zip(case.all_labels.tolist(), case.all_irrelevant[:, column].tolist(), strict=True)
+        for place, (cluster, label) in enumerate(every):
+            if cluster >= 0:
+                members.setdefault((cluster, label), []).append(place)
+        expected = {
+            (i, cluster)
+            for i, (own, wanted) in enumerate(zip(case.labels.tolist(), shared, strict=True))
+            for cluster, label in members
+            if label == wanted and cluster != own
+        }
+        got = [(i, int(found.clusters[place])) for i, place in pairs]
+        assert len(got) == len(expected) > 0
+        assert set(got) == expected
+        for i, place in zip(found.image.tolist(), found.negative.tolist(), strict=True):
+            rows = case.bank.features[members[int(found.clusters[place]), shared[i]]]
+            torch.testing.assert_close(found.means[place], rows.mean(0), rtol=0, atol=1e-6)
+        assert found.of_images(len(shared)).nonzero().T.tolist() == [
+            found.image.tolist(),
+            found.negative.tolist(),
+        ]
 
 
 def test_bank_keeps_its_own_features_without_gradient(case):
