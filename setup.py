@@ -1,4 +1,4 @@
-"""The wheel holds everything below `clipreid`: installed, no other top-level name is ours."""
+"""The wheel puts everything below `clipreid` and installs no other top-level package."""
 
 from __future__ import annotations
 

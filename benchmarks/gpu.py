@@ -1,4 +1,4 @@
-"""What a GPU has to tell: see benchmarks/gpu.sh.
+"""Measurements on a GPU: see benchmarks/gpu.sh.
 
 Each part runs in a process of its own with a time limit, and adds a line to the results as soon as
 it has a number. Weights and pixels are random. Steps are measured without waiting for the GPU in

@@ -1,4 +1,4 @@
-"""Does the order of the papers come out on drawn people? python benchmarks/order.py --seeds 10-19.
+"""Does the papers' ranking of methods hold on drawn people? benchmarks/order.py --seeds 10-19.
 
 Every seed draws its own people: domains to train on, and others that are never trained on. All
 methods start from the demo's small CLIP and train stage 2 for the same number of iterations; those

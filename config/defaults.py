@@ -55,15 +55,17 @@ _C.INPUT.PROB = 0.5  # probability of a horizontal flip
 _C.INPUT.PADDING = 10  # black pixels added on every side before the random crop
 _C.INPUT.RE_PROB = 0.5  # probability of random erasing
 _C.INPUT.RE_AREA = [0.02, 1 / 3]  # smallest and largest erased share of the image
-_C.INPUT.RE_FILL = "noise"  # erases a normalized image with: noise = N(0, 1) | mean = the
-# numbers of PIXEL_MEAN, as published in DSGL
+_C.INPUT.RE_FILL = (
+    "noise"  # fills the erased area, after normalization: noise = N(0, 1) | mean = the
+)
+# values of PIXEL_MEAN, as published in DSGL
 _C.INPUT.GRAYSCALE_PROB = 0.0  # probability of a grayscale image
 _C.INPUT.JITTER_PROB = 0.0  # probability of colour jitter
 _C.INPUT.JITTER = [0.15, 0.1, 0.05, 0.05]  # its brightness, contrast, saturation, hue
 _C.INPUT.AUGMIX_PROB = 0.0  # probability of AugMix
-_C.INPUT.AUGMIX_SEVERITY = 3  # of its operations, 1..10
+_C.INPUT.AUGMIX_SEVERITY = 3  # severity of its operations, 1..10
 _C.INPUT.AUGMIX_DEPTH = 0  # operations in each of its three chains; 0 = one to three at random
-_C.INPUT.AUGMIX_ALPHA = 1.0  # of the Dirichlet and Beta distributions that mix the chains
+_C.INPUT.AUGMIX_ALPHA = 1.0  # parameter of the Dirichlet and Beta distributions that mix the chains
 _C.INPUT.AUGMIX_COLOURS = True  # False = only the nine operations without colours
 
 # reading
@@ -87,14 +89,14 @@ _C.DATALOADER.SAMPLER = "softmax"  # softmax = shuffled, no triplet loss | softm
 _C.DATALOADER.NUM_INSTANCE = 16  # K, images per identity in a batch; P = IMS_PER_BATCH / K
 
 _C.DATALOADER.DFGS = CfgNode()  # graph of similar identities, for dfgs_* and gs_*
-_C.DATALOADER.DFGS.FEATURES = ""  # of the graph: text | image | both; empty = by SAMPLER's name
+_C.DATALOADER.DFGS.FEATURES = ""  # graph features: text | image | both; empty = by SAMPLER's name
 _C.DATALOADER.DFGS.NUM_NEIGHBOURS = 10  # k, neighbours per identity
 _C.DATALOADER.DFGS.SKIP = 0  # m, nearest identities left out of the graph
 _C.DATALOADER.DFGS.WALK = "depth_first"  # depth_first = as in the paper | balanced = hard batches
 # to the epoch's end | greedy = hardest first
 _C.DATALOADER.DFGS.SHUFFLE = True  # depth_first: neighbours in random order, not nearest first
 _C.DATALOADER.DFGS.MUTUAL = False  # True = link only identities that are each other's neighbours
-_C.DATALOADER.DFGS.MAX_VISITS = 0  # most visits of an identity per epoch; 0 = all its images
+_C.DATALOADER.DFGS.MAX_VISITS = 0  # maximum batches per epoch with one identity; 0 = all its images
 _C.DATALOADER.DFGS.ROTATE_DOMAINS = False  # True = restarts take the data sets in turn
 _C.DATALOADER.DFGS.NORMALIZE = False  # True = compare L2-normalized features
 _C.DATALOADER.DFGS.REFRESH_PERIOD = 1  # rebuild the graph from image features every N epochs
@@ -178,11 +180,11 @@ _C.DSGL.LABEL_SMOOTHING = False  # True = label smoothing of 0.1 in the memory l
 _C.DSGL.ORDERS = 2  # irrelevant labels per image: the other clusters it resembles most
 _C.DSGL.W_DIS = 1.0  # weight of the disentangled loss (DLhybrid)
 _C.DSGL.W_KL = 1.0  # weight of the relative entropy (DLhybrid); 0 = one image per anchor
-_C.DSGL.TAU_DIS = 0.5  # weight of disentangled prototypes in their loss, which W_DIS 0 leaves out
+_C.DSGL.TAU_DIS = 0.5  # weight of the disentangled prototypes in their loss; unused if W_DIS is 0
 _C.DSGL.TAU_KL_POS = 0.8  # weight of the positive prototype in the guided prototypes
 _C.DSGL.TAU_KL_NEG = 0.1  # weight of the negative prototypes in the guided prototypes
 _C.DSGL.KL_DETACH = False  # True = no gradient through the guided prediction
-_C.DSGL.FAITHFUL = False  # True = as published, where results depend on the order in a batch
+_C.DSGL.FAITHFUL = False  # True = the published formulas, which depend on the order in a batch
 
 # ------------------------------------------------------------------------------------ evaluation
 _C.TEST = CfgNode()

@@ -215,12 +215,12 @@ def read_value(text: str, source: str) -> Any:
     """The value that YAML text spells; raises ConfigError if it is not valid YAML."""
     try:
         return yaml.load(text, OptionLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # 2020-13-45 is no date
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # 2020-13-45 is not a date
         raise ConfigError(f"{source} is not a YAML value: {error}") from error
 
 
 def find_beside(name: str, files: Sequence[str]) -> str:
-    """The path of a file that may lie next to a YAML file; a name that is none unchanged.
+    """The path of a file that may lie next to a YAML file; other names unchanged.
 
     Args:
         name: as written: a model config in JSON, or weights.

@@ -1,4 +1,4 @@
-"""What of the machine this process may use."""
+"""The resources of the machine that this process may use."""
 
 from __future__ import annotations
 

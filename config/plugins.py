@@ -107,7 +107,7 @@ def _module_file(name: str) -> Path:
         else:
             _remove(_REGISTERED[first:])
             what = f"{type(error).__name__}: {error}"
-            raise ConfigError(f"PLUGINS: importing the package of {name}: {what}") from error
+            raise ConfigError(f"PLUGINS: cannot import the package of {name}: {what}") from error
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         raise ConfigError(
             f"PLUGINS: no module {name!r}; name one that can be imported, or a file that ends "

@@ -1,4 +1,4 @@
-"""Losses that MODEL.EXTRA_LOSSES adds to the image stage: the house's own and those of plug-ins."""
+"""Losses that MODEL.EXTRA_LOSSES adds to the image stage: built-in ones and those of plug-ins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The program's table of contents: the steps of a training run and of an evaluation."""
+"""The top level of the program: the steps of a training run and of an evaluation."""
 
 from __future__ import annotations
 

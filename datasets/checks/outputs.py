@@ -26,7 +26,7 @@ def refuse_inside_data(output: Path, option: str, places: Iterable[str], root: s
         if target.is_relative_to(folder):
             raise ValueError(
                 f"{option}: {output} lies in {folder}, whose images are read as data, and so would "
-                "be those to be written; choose a folder outside"
+                "be the new images; choose a folder outside it"
             )
 
 

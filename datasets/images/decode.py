@@ -1,4 +1,4 @@
-"""Images of any kind, decoded as RGB: the one door that every image comes through."""
+"""Images of any kind, decoded as RGB: every image is read through this module."""
 
 from __future__ import annotations
 

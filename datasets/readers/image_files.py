@@ -1,4 +1,4 @@
-"""What counts as an image file, and what of a folder is not read."""
+"""Which files count as images, and which files of a folder are not read."""
 
 from __future__ import annotations
 

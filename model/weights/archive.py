@@ -1,4 +1,4 @@
-"""TorchScript archives: their tensors, without running the program that such a file is."""
+"""TorchScript archives: their tensors, read without executing their code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of other projects' ReID and pre-training files, as of the bare network.
+"""Parameter names of other projects' files, translated to those of the bare network.
 
 fast-reid and DINO-like files (PersonViT, SOLIDER) keep the network below `backbone.`, MoCo's
 (LUPerson) below `encoder_q.`, the strong baseline's below `base.`, torchreid's at the top.

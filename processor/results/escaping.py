@@ -1,4 +1,4 @@
-"""Names from data as text of Markdown and CSV: shown as they are, never obeyed."""
+"""Names from data, escaped for Markdown and CSV: shown literally, never interpreted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Global states that a library call may not change, or may not depend on."""
+"""Global state that a library call must neither change nor depend on."""
 
 from __future__ import annotations
 

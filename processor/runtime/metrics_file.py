@@ -1,4 +1,4 @@
-"""The file with a line of numbers per epoch of a run, and its neighbour of the start."""
+"""metrics.jsonl, a line per epoch of a run, and the file of its scores before training."""
 
 from __future__ import annotations
 

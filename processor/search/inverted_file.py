@@ -21,8 +21,9 @@ logger = logging.getLogger(__name__)
 DIMENSIONS_PER_BIT = 2  # of a feature: 16 are quantized to a byte
 LISTS_PER_ROOT = 2  # lists of N rows, divided by the root of N
 ROWS_PER_LIST = 64  # for training; faiss requires 39
+ROWS_FOR_ROTATION = 2**16
 ROWS_FOR_BYTES = 2**14  # for training 256 codes; fewer rows get codes of 4 bits
-ITERATIONS = 10  # of k-means and of the rotation
+ITERATIONS = 10  # of k-means
 PROBES_PER_ROOT = 6  # lists a query looks into, divided by the root of their number
 ROWS_PER_BLOCK = 2**16  # read and added at a time
 ROWS_PER_LINE = 2**22  # of the log
@@ -75,15 +76,51 @@ def train(faiss: ModuleType, features: FeatureRows) -> Any:
     index = faiss.index_factory(dim, plan.factory)
     lists = faiss.downcast_index(faiss.extract_index_ivf(index))
     lists.cp.niter = lists.pq.cp.niter = ITERATIONS
+    lists.do_polysemous_training = False  # most of the time, for a search by Hamming distances
     lists.nprobe = plan.num_probes
-    if plan.bits == 8:
-        faiss.downcast_VectorTransform(index.chain.at(0)).niter = ITERATIONS
     places = np.linspace(0, num_rows - 1, plan.num_training).astype(np.int64)
     logger.info("training an index of %d lists on %d rows", plan.num_lists, len(places))
     rows = features[places]
     check_finite("gallery_features", torch.from_numpy(rows))
+    if plan.bits == 8:
+        rotation = faiss.downcast_VectorTransform(index.chain.at(0))
+        faiss.copy_array_to_vector(balanced_rotation(rows, plan.num_codes).ravel(), rotation.A)
+        rotation.is_trained = True
     index.train(rows)
     return index
+
+
+def balanced_rotation(rows: np.ndarray, num_codes: int) -> np.ndarray:
+    """The rotation before product codes: principal components, dealt out to the codes.
+
+    The parametric solution of optimized product quantization (Ge et al., TPAMI 2014, section 3.2):
+    each component, the one of largest variance first, goes to the code whose variances have the
+    smallest product so far, among the codes that are not full. In closed form, so much faster than
+    the iterative solution, and as good where features are about normally distributed.
+
+    Args:
+        rows: (N, D) features.
+        num_codes: M, a divisor of D.
+
+    Returns:
+        (D, D) float32, orthonormal rows; those of a code are consecutive.
+    """
+    rows = rows[:: -(-len(rows) // ROWS_FOR_ROTATION)]
+    rows = rows - rows.mean(axis=0)
+    dim = rows.shape[1]
+    variances, components = np.linalg.eigh((rows.T @ rows / len(rows)).astype(np.float64))
+    smallest = max(variances[-1] * np.finfo(np.float32).eps, np.finfo(np.float64).tiny)
+    gains = np.log(variances.clip(min=smallest) / smallest)
+    of_code: list[list[int]] = [[] for _ in range(num_codes)]
+    totals = np.zeros(num_codes)
+    for place in reversed(range(dim)):
+        code = int(totals.argmin())
+        of_code[code].append(place)
+        totals[code] += gains[place]
+        if len(of_code[code]) == dim // num_codes:
+            totals[code] = np.inf
+    order = [place for places in of_code for place in places]
+    return np.ascontiguousarray(components.T[order], dtype=np.float32)
 
 
 def add_rows(index: Any, features: FeatureRows) -> str:

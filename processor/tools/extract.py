@@ -14,7 +14,6 @@ from processor.extractor import Extractor
 from processor.runtime import distributed
 from processor.runtime.signals import Interrupted
 from processor.search.extract import (
-    Images,
     Writing,
     append_to_file,
     batches_of,
@@ -22,10 +21,10 @@ from processor.search.extract import (
     extract_in_memory,
     extract_shard,
     extract_to_file,
-    join_lists,
 )
 from processor.search.feature_file import growing_file
 from processor.search.feature_record import Record, check_same_model
+from processor.search.images import Images, join_lists
 from processor.search.joining import is_complete, join_shards
 from processor.search.shard_files import Shard, join_digests, shards_folder
 from processor.search.stored_features import FILES, StoredFeatures, read_features
@@ -101,7 +100,7 @@ def _check_shards(arguments: argparse.Namespace, tars: Sequence[Path]) -> None:
     if arguments.append:
         raise ValueError("--append: not with shards, tar files or torchrun")
     if arguments.shard is not None and distributed.size() > 1:
-        raise ValueError("--shard: torchrun shares the work by itself; leave one of both out")
+        raise ValueError("--shard: torchrun already divides the work; use only one of the two")
     if tars and len(tars) < len(arguments.images):
         raise ValueError(
             f"IMAGES: {len(tars)} tar files and {len(arguments.images) - len(tars)} other places; "

@@ -47,6 +47,19 @@ class StageTiming:
     checkpoint_period: int
     eval_period: int | None = None
 
+    def is_last(self, epoch: int) -> bool:
+        """Whether the stage ends with an epoch."""
+        return epoch == self.num_epochs
+
+    def is_kept(self, epoch: int) -> bool:
+        """Whether an epoch's checkpoint is kept."""
+        return self.is_last(epoch) or epoch % self.checkpoint_period == 0
+
+    def is_evaluated(self, epoch: int) -> bool:
+        """Whether an evaluation follows an epoch, if there are test images."""
+        period = self.eval_period
+        return bool(period and (self.is_last(epoch) or epoch % period == 0))
+
 
 @dataclass(frozen=True, slots=True)
 class Optimization:

@@ -113,7 +113,8 @@ class Trainer:
             Interrupted: a stop was requested; `last.pth` holds the state.
             NonFiniteLossError: the batch's files are in non_finite_batch.json.
         """
-        self._table = EpochTable(stage.optimization.timing.num_epochs)
+        timing = stage.optimization.timing
+        self._table = EpochTable(timing.num_epochs)
         self._averaged = stage.optimization.averaged
         first_epoch, meters, random_numbers = 1, EpochMeters(), None
         if resume is None and stage.optimization.takes_on:
@@ -128,7 +129,7 @@ class Trainer:
                 meters = EpochMeters.from_state(resume["meters"], self.precision.device)
                 meters.bad_images *= distributed.is_first()  # the count of all processes together
                 random_numbers = resume["random"]
-        for epoch in range(first_epoch, stage.optimization.timing.num_epochs + 1):
+        for epoch in range(first_epoch, timing.num_epochs + 1):
             seed_everything(self.seed, stage.name, epoch)
             stage.optimization.schedule.step(epoch)
             try:
@@ -144,8 +145,7 @@ class Trainer:
                 self._stop(stage, epoch, meters)
             record = _epoch_record(stage, epoch, meters)
             _warn_of_lone_identities(record)
-            is_last = epoch == stage.optimization.timing.num_epochs
-            if is_last or _is_evaluated(stage, epoch) or self._times.is_due():
+            if timing.is_last(epoch) or timing.is_evaluated(epoch) or self._times.is_due():
                 self._save_last(stage, epoch, {"finished": True, "record": record})
             self._close_epoch(stage, epoch, record)
             meters, random_numbers = EpochMeters(), None
@@ -213,16 +213,15 @@ class Trainer:
         timing = stage.optimization.timing
         self._table.log(record)
         logger.debug("stage %s epoch %d/%d done: %s", stage.name, epoch, timing.num_epochs, record)
-        is_last = epoch == timing.num_epochs
         meta = self._meta(stage, epoch)
-        if is_last or epoch % timing.checkpoint_period == 0:
+        if timing.is_kept(epoch):
             self._save(self._kept_file(stage, epoch), meta)
-        if self.evaluate is not None and _is_evaluated(stage, epoch):
+        if self.evaluate is not None and timing.is_evaluated(epoch):
             self.report = self._evaluate(self.evaluate)
             record = {**record, **self.report.scalars()}
             best = max((line.get("mAP", 0.0) for line in lines), default=0.0)
             self._keep_best(self.report, meta, best)
-            log_results(self.report, logging.INFO if is_last else logging.DEBUG)
+            log_results(self.report, logging.INFO if timing.is_last(epoch) else logging.DEBUG)
         self.folder.add_metrics(record)
 
     def _evaluate(self, evaluate: Callable[[], EvaluationReport]) -> EvaluationReport:
@@ -246,13 +245,6 @@ class Trainer:
         name = Path(name).stem if name.endswith(".json") else name
         middle = f"stage{stage.name}_" if stage.name in (0, 1) else ""
         return self.folder.path / f"{name}_{middle}{epoch}.pth"
-
-
-def _is_evaluated(stage: Stage, epoch: int) -> bool:
-    """Whether an evaluation follows an epoch, if there are test images."""
-    timing = stage.optimization.timing
-    is_last = epoch == timing.num_epochs
-    return bool(timing.eval_period and (is_last or epoch % timing.eval_period == 0))
 
 
 def _warn_of_lone_identities(record: dict[str, Any]) -> None:

@@ -190,7 +190,9 @@ def test_gallery_refuses_the_features_of_another_network(network, straight, peop
         Gallery.load(tmp_path / "gallery", Extractor(straight / "last.pth"))
 
 
-def test_what_cannot_work_is_refused_in_one_line(network, people, data, script, straight, tmp_path):
+def test_unsupported_options_and_commands_fail_with_one_line(
+    network, people, data, script, straight, tmp_path
+):
     path, _ = network
     images = people / "query"
     config = ("--config_file", straight / "config.yml", "OUTPUT_DIR", tmp_path / "out")

@@ -165,7 +165,7 @@ def test_separately_numbered_test_identities_are_other_people():
     ]
 
 
-def test_a_query_that_is_itself_in_the_gallery_is_no_fault():
+def test_query_that_is_also_in_the_gallery_is_not_reported():
     splits = data([], [("a", 1, 0)], [("a", 1, 0), ("b", 1, 0)])
     assert equal_files(splits, facts_of(a="1", b="2"), ignore_same_camera=False) == {}
 

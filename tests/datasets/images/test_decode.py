@@ -193,7 +193,7 @@ def test_broken_file_is_named_with_the_remedy(tmp_path, name):
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM, errno.ESTALE])
-def test_shortage_of_the_system_is_no_fault_of_the_file(tmp_path, monkeypatch, number):
+def test_system_errors_are_not_blamed_on_the_file(tmp_path, monkeypatch, number):
     def refuse(*_, **__):
         raise OSError(number, os.strerror(number), "a.jpg")
 

@@ -600,7 +600,7 @@ def test_unknown_animals_are_left_out_and_counted(tmp_path, caplog):
         assert len(splits.gallery) == bool(rows)
 
 
-def test_folder_of_unknown_images_is_no_identity(tmp_path, caplog):
+def test_folder_of_unknown_images_is_not_an_identity(tmp_path, caplog):
     make_files(tmp_path, *(f"{pid}/{i}.jpg" for pid in ("a", "b", "Unknown") for i in range(3)))
     splits = read_own_data(tmp_path, tested_only=True)
     assert {s.identity for s in every(splits)} == {"a", "b"}
@@ -737,7 +737,7 @@ def test_odd_cells_are_named_by_their_line(tmp_path, rows, message):
         read_csv(file)
 
 
-def test_space_before_a_quote_is_no_part_of_the_name(tmp_path):
+def test_space_before_a_quote_is_not_part_of_the_name(tmp_path):
     file = write_csv(tmp_path, 'path,pid,split\n1.jpg, "p0", train', "1.jpg")
     assert read_csv(file).train[0].identity == "p0"
 

@@ -56,7 +56,7 @@ def test_caption_tells_everything_it_may_tell(tell):
     assert len(set(texts)) > 30
 
 
-def test_what_is_not_there_is_not_told(tell):
+def test_captions_mention_only_what_is_drawn(tell):
     bare = replace(WHO, hat=None, bag_kind="none", pattern="plain", girth=1.0, hairstyle="bald")
     pattern = (
         r"(a|a photo of a) (person|pedestrian) with a bald head and dark skin (in|wearing) a "

@@ -31,11 +31,11 @@ def test_every_query_with_an_equal_match_counts_once(features):
     assert count_twins(features[:4], gallery, ids_of([0, 1, 2, 3], [0, 1, 2, 0, 3])) == 3
 
 
-def test_image_of_another_identity_is_no_twin(features):
+def test_image_of_another_identity_is_not_a_twin(features):
     assert count_twins(features[:2], features[:2], ids_of([0, 1], [1, 0])) == 0
 
 
-def test_junk_is_no_twin(features):
+def test_junk_is_not_a_twin(features):
     ids = ([0, 1], [0, 1], [5, 6], [5, 7])
     assert count_twins(features[:2], features[:2], ids_of(*ids)) == 1
     assert count_twins(features[:2], features[:2], ids_of(*ids, rule=False)) == 2

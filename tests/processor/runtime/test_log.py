@@ -221,7 +221,7 @@ def test_output_that_is_lost_is_one_line_and_a_failure(monkeypatch, capsys):
     assert capsys.readouterr().err == "error: standard output: No space left on device\n"
 
 
-def test_reader_that_leaves_is_no_failure(monkeypatch, capsys):
+def test_closed_pipe_is_not_a_failure(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdout", Full(BrokenPipeError(32, "Broken pipe")))
     with program_log():
         logging.getLogger("processor.x").info("the rest")

@@ -75,7 +75,7 @@ def test_full_disk_is_refused_before_it_fails(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
-def test_what_is_no_file_is_not_replaced(tmp_path):
+def test_only_regular_files_are_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe.json")
     with pytest.raises(ValueError, match=r"--json: cannot write to .*: it is a device or a pipe"):
         check_output_file(tmp_path / "pipe.json", "--json")

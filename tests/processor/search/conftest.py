@@ -12,7 +12,7 @@ from datasets.image_lists import read_image_lists
 from model import build_model
 from processor.checkpoints.save import save_checkpoint
 from processor.extractor import Extractor
-from processor.search.extract import join_lists
+from processor.search.images import join_lists
 
 SIZES = {"num_classes": 3, "num_cameras": 5, "num_views": 1}
 

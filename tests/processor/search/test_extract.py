@@ -13,9 +13,9 @@ from processor.search.extract import (
     append_to_file,
     extract_in_memory,
     extract_to_file,
-    join_lists,
 )
 from processor.search.feature_file import FeatureFile, read_record
+from processor.search.images import join_lists
 from processor.search.stored_features import read_features
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from processor.search import faiss_index
+from processor.search import faiss_index, inverted_file
 from processor.search.exact import search
 from processor.search.faiss_index import FaissIndex
 from processor.search.feature_rows import FeatureRows
-from processor.search.inverted_file import Plan
+from processor.search.inverted_file import Plan, balanced_rotation
 
 
 @pytest.fixture(scope="module")
@@ -165,3 +165,44 @@ def test_shape_of_an_index_follows_the_size(rows, dim, factory, probes):
     plan = Plan.of(rows, dim)
     assert (plan.factory, plan.num_probes) == (factory, probes)
     assert plan.num_training <= rows
+
+
+def test_rotation_deals_out_variances_with_equal_products():
+    """Four components of variances 1, 1/2, 1/4, 1/8 on two codes: the largest with the smallest."""
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.standard_normal((4, 4)))[0].astype(np.float32)
+    deviations = np.sqrt([1, 1 / 2, 1 / 4, 1 / 8]).astype(np.float32)
+    rows = (rng.standard_normal((40_000, 4), np.float32) * deviations) @ basis.T + 3
+    found = balanced_rotation(rows, 2)
+    np.testing.assert_allclose(found @ found.T, np.eye(4), atol=1e-5)
+    similarity = np.abs(found @ basis)  # row: a row of the rotation, column: a component
+    assert similarity.argmax(1).tolist() == [0, 3, 1, 2]
+    assert similarity.max(1).min() > 0.99
+    variances = np.cov(rows @ found.T, rowvar=False).diagonal().reshape(2, 2)
+    np.testing.assert_allclose(variances.prod(axis=1), 1 / 8, rtol=0.03)
+
+
+def test_rotation_of_features_of_low_rank():
+    """Components without variance are dealt out, too."""
+    rows = np.zeros((1000, 6), np.float32)
+    rows[:, 0] = np.arange(1000)
+    for given in (rows, np.ones_like(rows)):
+        found = balanced_rotation(given, 3)
+        np.testing.assert_allclose(found @ found.T, np.eye(6), atol=1e-6)
+
+
+def test_rotation_finds_more_neighbours_than_none(monkeypatch):
+    """Features whose components have unequal variances, in the order of the components."""
+    pytest.importorskip("faiss")
+    rng = np.random.default_rng(0)
+    deviations = (1 / np.arange(1, 65)).astype(np.float32)
+    gallery = rng.standard_normal((20_000, 64), np.float32) * deviations
+    query = gallery[:50] + 0.05 * rng.standard_normal((50, 64), np.float32) * deviations
+    expected = search(torch.from_numpy(query), torch.from_numpy(gallery), 10).indices
+    monkeypatch.setattr(faiss_index, "CANDIDATES", 2)
+    shares = []
+    for rotation in (balanced_rotation, lambda rows, _: np.eye(rows.shape[1], dtype=np.float32)):
+        monkeypatch.setattr(inverted_file, "balanced_rotation", rotation)
+        found = FaissIndex(gallery, "ivfpq").search(query, 10).indices
+        shares.append((found[:, :, None] == expected[:, None]).any(2).double().mean().item())
+    assert shares[0] > shares[1] + 0.1
