@@ -17,18 +17,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import processor.tools.environment  # noqa: F401  # before torch is imported
+
+# isort: split
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, distributed, nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import processor.tools.environment  # noqa: F401
 from config import load_cfg
 from datasets.samplers import nearest_identities
 from loss import contrastive_loss
@@ -67,7 +69,7 @@ class Run:
 
     folder: Path
     tiny: bool
-    device: torch.device = field(default_factory=lambda: choose_device("auto"))
+    device: torch.device
 
     def add(self, part: str, what: str, value: float, unit: str, **more: Any) -> None:
         """Write a result and print it."""
@@ -124,6 +126,8 @@ def tests(run: Run) -> None:
     }
     failures = re.findall(r"^(?:FAILED|ERROR) (.*)$", done.stdout, re.MULTILINE)
     run.add("tests", "pytest -m gpu", counts["passed"], "passed", **counts, failures=failures)
+    if done.returncode:
+        sys.exit(f"pytest: status {done.returncode}\n{done.stdout[-1_000:]}{done.stderr[-1_000:]}")
 
 
 def image_step(
@@ -325,9 +329,7 @@ def ddp(run: Run) -> None:
             step = image_step(run, model, None, 8, wrap)
             losses.append([float(step()) for _ in range(3)])
         rows = torch.arange(6.0, device=run.device).view(3, 2)
-        parts = [torch.empty_like(rows)]
-        distributed.all_gather(parts, rows)
-        assert torch.equal(parts[0], rows)
+        assert torch.equal(gathering._all_rows(rows, [3]), rows)
         gap = max(abs(a - b) for a, b in zip(*losses, strict=True))
         run.add("ddp", f"{backend}, one process: largest difference of a loss", gap, "")
     finally:
@@ -455,9 +457,11 @@ def run_part(run: Run, names: list[str], limit: float) -> str:
         try:
             status = started.wait(limit)
         except subprocess.TimeoutExpired:
-            os.killpg(started.pid, 9)
-            started.wait()
             return f"stopped after {limit:.0f} s"
+        finally:  # also when this program is stopped
+            if started.poll() is None:
+                os.killpg(started.pid, 9)
+                started.wait()
     return f"status {status}: {log.read_text(encoding='utf-8')[-1_500:]}" if status else ""
 
 
@@ -470,7 +474,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     folder = (arguments.folder or arguments.output or ROOT / "runs" / "gpu").resolve()
-    run = Run(folder, arguments.tiny)
+    run = Run(folder, arguments.tiny, choose_device("cpu" if arguments.tiny else "auto"))
     if arguments.parts:
         for name in arguments.parts:
             PARTS[name][0](run)

@@ -55,10 +55,8 @@ _C.INPUT.PROB = 0.5  # probability of a horizontal flip
 _C.INPUT.PADDING = 10  # black pixels added on every side before the random crop
 _C.INPUT.RE_PROB = 0.5  # probability of random erasing
 _C.INPUT.RE_AREA = [0.02, 1 / 3]  # smallest and largest erased share of the image
-_C.INPUT.RE_FILL = (
-    "noise"  # fills the erased area, after normalization: noise = N(0, 1) | mean = the
-)
-# values of PIXEL_MEAN, as published in DSGL
+_C.INPUT.RE_FILL = "noise"  # of the erased area, after normalization: noise = N(0, 1) | mean =
+# the values of PIXEL_MEAN, as published in DSGL
 _C.INPUT.GRAYSCALE_PROB = 0.0  # probability of a grayscale image
 _C.INPUT.JITTER_PROB = 0.0  # probability of colour jitter
 _C.INPUT.JITTER = [0.15, 0.1, 0.05, 0.05]  # its brightness, contrast, saturation, hue

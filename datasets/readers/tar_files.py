@@ -7,7 +7,8 @@ one image: `000017.cls` holds its pid, `000017.json` its pid and camid, all as w
 from __future__ import annotations
 
 import json
-import os
+import posixpath
+import re
 import tarfile
 from collections import Counter
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from datasets.readers.image_files import has_image_suffix, is_side_file
 from datasets.records import UNKNOWN, Sample
 
 SUFFIX = ".tar"
-MOST_INDEXES = 64  # kept in memory
+MOST_INDEXES = 256  # kept in memory
+_TAR_FOLDER = re.compile(r"\.tar/", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,8 @@ def read_tar(path: Path) -> Contents:
     """
     index = _index_of(path)
     labels: dict[str, dict[str, int]] = {}
-    images, unread = [], []
-    for name in index:
+    images, unread = [], list(index.others)
+    for name in index.places:
         if has_image_suffix(PurePosixPath(name)):
             images.append(name)
         elif name.endswith((".cls", ".json")):
@@ -65,7 +67,7 @@ def read_tar(path: Path) -> Contents:
     for name in images:
         own = labels.get(_key(name), {})
         pid, camid = own.get("pid", UNKNOWN), own.get("camid", UNKNOWN)
-        who, where = (str(own[field]) if field in own else "" for field in ("pid", "camid"))
+        who, where = ("" if number == UNKNOWN else str(number) for number in (pid, camid))
         samples.append(Sample(f"{path}/{name}", pid, camid, UNKNOWN, who, where))
     return Contents(samples, unread)
 
@@ -76,10 +78,11 @@ def read_member(path: str) -> bytes | None:
     Raises:
         FileNotFoundError: the tar file has no such member.
     """
-    tar = _tar_of(path)
-    if tar is None:
+    found = _split(path)
+    if found is None:
         return None
-    place = _index_of(tar).get(path[len(str(tar)) + 1 :])
+    tar, name = found
+    place = _index_of(tar).places.get(name)
     if place is None:
         raise FileNotFoundError(f"{tar} has no such member")
     with tar.open("rb") as file:
@@ -89,40 +92,62 @@ def read_member(path: str) -> bytes | None:
 
 def is_readable(path: str) -> bool:
     """Whether a path is a file or the member of a tar file."""
-    tar = _tar_of(path)
-    return Path(path).is_file() if tar is None else path[len(str(tar)) + 1 :] in _index_of(tar)
+    found = _split(path)
+    return Path(path).is_file() if found is None else found[1] in _index_of(found[0]).places
 
 
-def _tar_of(path: str) -> Path | None:
-    """The tar file that a path leads into."""
-    place = path.lower().find(f"{SUFFIX}/")
-    while place >= 0:
-        tar = Path(path[: place + len(SUFFIX)])
+def _split(path: str) -> tuple[Path, str] | None:
+    """The tar file that a path leads into, and the name of the member there."""
+    for match in _TAR_FOLDER.finditer(path):
+        tar = Path(path[: match.end() - 1])
         if tar.is_file():
-            return tar
-        place = path.lower().find(f"{SUFFIX}/", place + 1)
+            return tar, posixpath.normpath(path[match.end() :])
     return None
 
 
-def _index_of(path: Path) -> dict[str, tuple[int, int]]:
-    """Name -> offset and size of every file in a tar file; raises ValueError as `read_tar`."""
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """What is in a tar file.
+
+    Attributes:
+        places: name -> offset and size of every file; a hard link's are those of its file.
+        others: names of what is neither file nor folder, such as symbolic links.
+    """
+
+    places: dict[str, tuple[int, int]]
+    others: tuple[str, ...]
+
+
+def _index_of(path: Path) -> _Index:
+    """The index of a tar file; raises ValueError as `read_tar`."""
     state = path.stat()
     return _read_index(str(path), state.st_size, state.st_mtime_ns)
 
 
 @lru_cache(maxsize=MOST_INDEXES)
-def _read_index(path: str, size: int, _changed: int) -> dict[str, tuple[int, int]]:
+def _read_index(path: str, size: int, _changed: int) -> _Index:
     try:
         with tarfile.open(path, "r:") as tar:
-            members = [member for member in tar if member.isreg()]
+            members = [member for member in tar if not member.isdir()]
     except (tarfile.TarError, EOFError) as error:
         raise ValueError(f"{path}: not a tar file, compressed or damaged ({error})") from error
     if members and members[-1].offset_data + members[-1].size > size:
         raise ValueError(f"{path} is cut off: {members[-1].name} reaches beyond its end")
-    twice = [name for name, count in Counter(x.name for x in members).items() if count > 1]
+    names = [posixpath.normpath(member.name) for member in members]
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ValueError(f"{path}: {len(twice)} names occur more than once, e.g. {twice[0]}")
-    return {os.fspath(x.name): (x.offset_data, x.size) for x in members}
+    places: dict[str, tuple[int, int]] = {}
+    others = []
+    for name, member in zip(names, members, strict=True):
+        target = posixpath.normpath(member.linkname)
+        if member.isreg():
+            places[name] = (member.offset_data, member.size)
+        elif member.islnk() and target in places:
+            places[name] = places[target]
+        else:
+            others.append(name)
+    return _Index(places, tuple(others))
 
 
 def _key(name: str) -> str:

@@ -112,7 +112,7 @@ class DSGLLosses:
         bank: InstanceBank,
     ) -> dict[str, Tensor]:
         losses = {}
-        batch = batch.to(features.device)
+        places = moved(batch.indices, features.device)
         given = (bank, memory.mean, self.temperature)
         if self.disentangled_weight:
             passes = []
@@ -123,7 +123,7 @@ class DSGLLosses:
                         features, batch.labels, first, *given, self.mix, faithful=True
                     )
                 )
-                bank.update(batch.indices, features)
+                bank.update(places, features)
             losses["disentangled"] = self.disentangled_weight * torch.stack(passes).mean()
         if self.need_pairs and positives is not None:
             mixes = (self.positive_mix, self.negative_mix)

@@ -14,11 +14,11 @@ from processor.evaluation.target import Retrieval
 from processor.metrics.checks import check_features
 from processor.metrics.distance import DistanceSource, distance_blocks
 from processor.metrics.identities import Identities
-from processor.metrics.k_reciprocal import Reranking
+from processor.metrics.k_reciprocal import Reranking, place_of_sparse_rows
 from processor.metrics.ranking import RetrievalMetrics, evaluate_blocks
 from processor.metrics.reranking import rerank_blocks
 from processor.metrics.single_shot import single_gallery_shot_cmc
-from processor.metrics.working_memory import CPU, WorkingMemory
+from processor.metrics.working_memory import WorkingMemory
 from processor.runtime.progress import Progress
 
 
@@ -63,7 +63,7 @@ class Protocol:
             query, ids = pooled.features, pooled.ids
         distances, memory = self.distances(query, retrieval.gallery_features), self.memory
         if self.rerank is not None:
-            memory = replace(memory, device=CPU)  # where re-ranked distances are computed
+            memory = replace(memory, device=place_of_sparse_rows(memory.device))
         title = f"ranking {len(ids.gallery_pids):,} images for {len(ids.query_pids):,} queries"
         metrics = evaluate_blocks(_with_progress(distances, title), ids, memory)
         if retrieval.single_gallery_shot:

@@ -10,7 +10,7 @@ from scipy import sparse
 from torch import Tensor
 
 from processor.metrics.distance import distance_blocks
-from processor.metrics.working_memory import WorkingMemory
+from processor.metrics.working_memory import CPU, WorkingMemory
 
 ROWS_PER_PRODUCT = 4096  # of a sparse product, whose result is nearly dense before filtering
 MIN_ROW_MAXIMUM = 1e-12  # divides rows of distances that are all zero
@@ -39,6 +39,14 @@ class Reranking:
                 "re-ranking needs k1 >= 1, k2 >= 1 and lambda_value in 0..1, "
                 f"got {self.k1}, {self.k2} and {self.lambda_value}"
             )
+
+
+def place_of_sparse_rows(device: torch.device) -> torch.device:
+    """Where the weights of features on a device are: there, or in main memory.
+
+    Their sums are of float64, which MPS does not have.
+    """
+    return device if device.type == "cuda" else CPU
 
 
 def expanded_neighbours(nearest: np.ndarray, k1: int) -> sparse.csr_array:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from processor.metrics.k_reciprocal import Reranking
+import torch
+
+from processor.metrics.k_reciprocal import Reranking, place_of_sparse_rows
 from processor.metrics.working_memory import CPU, WorkingMemory
 from processor.runtime.device import available_bytes
 
 BYTES_PER_NUMBER = 4  # float32 features and distances, int32 cells and neighbours
-BYTES_PER_ENTRY = 8  # float32 value and int32 column of a sparse row
+BYTES_PER_ENTRY = 8  # float32 value and int32 column of a sparse row in main memory
+DEVICE_BYTES_PER_ENTRY = 12  # float32 value and int64 column on a device
 OVERHEAD = 2**26  # buffers of libraries while ranking
 RERANKING_OVERHEAD = 2**28  # of re-ranking, with a block of distances and temporary lists
 RERANKING_REMEDY = "set TEST.RE_RANKING False or evaluate on a machine with more memory"
+DEVICE_REMEDY = "set TEST.RE_RANKING False or MODEL.DEVICE cpu"
 
 
 def refuse_beyond(available: int | None, needed: int, task: str, remedy: str) -> None:
@@ -22,6 +26,12 @@ def refuse_beyond(available: int | None, needed: int, task: str, remedy: str) ->
         raise MemoryError(
             f"{task} needs about {needed / 1e9:.1f} GB, have {available / 1e9:.1f} GB; {remedy}"
         )
+
+
+def check_reranking(needed: int, place: torch.device, task: str = "re-ranking") -> None:
+    """Raise MemoryError if re-ranking needs more bytes than are available where its weights are."""
+    remedy = RERANKING_REMEDY if place == CPU else DEVICE_REMEDY
+    refuse_beyond(available_bytes(place), needed, task, remedy)
 
 
 def features_bytes(num_images: int, dim: int) -> int:
@@ -37,9 +47,16 @@ def ranking_bytes(num_query: int, num_gallery: int, memory: WorkingMemory) -> in
 
 
 def rerank_memory(
-    num_query: int, num_gallery: int, dim: int, k1: int, k2: int, *, whole: bool = True
+    num_query: int,
+    num_gallery: int,
+    dim: int,
+    k1: int,
+    k2: int,
+    *,
+    whole: bool = True,
+    place: torch.device = CPU,
 ) -> int:
-    """Estimate the bytes of main memory that re-ranking needs in addition to the features.
+    """Estimate the bytes that re-ranking needs in addition to the features, where its weights are.
 
     The width of the sparse rows depends on the data; the estimate assumes the worst case, that
     neighbours have few neighbours in common.
@@ -51,12 +68,14 @@ def rerank_memory(
         k1: size of the neighbourhood.
         k2: images averaged over.
         whole: for `rerank`, which returns a (Q, G) matrix, instead of `rerank_blocks`.
+        place: of the weights; see `place_of_sparse_rows`.
     """
     num_images = num_query + num_gallery
     nearest = BYTES_PER_NUMBER * num_images * max(k1 + 1, k2)
     set_size = min(2 * (k1 + 1), num_images)
     averaged = min((k1 + 1) * k2, num_images)
-    sparse_rows = BYTES_PER_ENTRY * num_images * (2 * set_size + 2 * averaged)  # with copies
+    entry = BYTES_PER_ENTRY if place == CPU else DEVICE_BYTES_PER_ENTRY
+    sparse_rows = entry * num_images * (2 * set_size + 2 * averaged)  # with copies
     dense = BYTES_PER_NUMBER * num_query * num_gallery if whole else 0
     copied = features_bytes(num_images, dim)
     return copied + nearest + sparse_rows + dense + RERANKING_OVERHEAD
@@ -120,7 +139,9 @@ def check_evaluation(
             features += features_bytes(num_query + num_gallery, dim)
         check_ranking(num_query, num_gallery, memory, task=f"evaluation on {name}", also=features)
         if rerank is not None:
-            needed = rerank_memory(num_query, num_gallery, dim, rerank.k1, rerank.k2, whole=False)
-            if memory.device.type == "cpu":
+            place = place_of_sparse_rows(memory.device)
+            size = (num_query, num_gallery, dim, rerank.k1, rerank.k2)
+            needed = rerank_memory(*size, whole=False, place=place)
+            if memory.device == place:
                 needed += features
-            refuse_beyond(available_bytes(CPU), needed, f"re-ranking {name}", RERANKING_REMEDY)
+            check_reranking(needed, place, f"re-ranking {name}")

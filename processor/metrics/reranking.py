@@ -18,17 +18,16 @@ from processor.metrics.k_reciprocal import (
     expanded_neighbours,
     find_neighbourhood,
     neighbour_weights,
+    place_of_sparse_rows,
 )
 from processor.metrics.memory_limits import (
-    RERANKING_REMEDY,
     check_ranking,
+    check_reranking,
     features_bytes,
-    refuse_beyond,
     rerank_memory,
 )
 from processor.metrics.reranking_device import rerank_on_device
 from processor.metrics.working_memory import CPU, WorkingMemory
-from processor.runtime.device import available_bytes
 
 
 @torch.no_grad()
@@ -67,7 +66,9 @@ def rerank(
     constants = Reranking(k1, k2, lambda_value)
     query, gallery = check_features(query_features, gallery_features)
     num_query, num_gallery = len(query), len(gallery)
-    _check_memory(rerank_memory(num_query, num_gallery, query.shape[1], k1, k2))
+    place = place_of_sparse_rows(query.device)
+    size = (num_query, num_gallery, query.shape[1], k1, k2)
+    check_reranking(rerank_memory(*size, place=place), place)
     memory = WorkingMemory(chunk_mb, query.device)
     source = rerank_blocks(query, gallery, constants, memory)
     distances = query.new_empty(num_query, num_gallery)
@@ -98,7 +99,7 @@ def rerank_blocks(
     _check_blocks(query, gallery, constants, memory)
     num_query = len(query)
     features = _joined(query, gallery)
-    if features.device.type != "cpu":
+    if place_of_sparse_rows(features.device) != CPU:
         return rerank_on_device(features, num_query, constants, memory)
     around = find_neighbourhood(features, max(constants.k1 + 1, constants.k2), memory)
     neighbours = expanded_neighbours(around.nearest, constants.k1)
@@ -114,25 +115,18 @@ def rerank_blocks(
     )
 
 
-def _check_memory(needed: int) -> None:
-    refuse_beyond(_available_memory(), needed, "re-ranking", RERANKING_REMEDY)
-
-
 def _check_blocks(
     query: Tensor, gallery: Tensor, constants: Reranking, memory: WorkingMemory
 ) -> None:
     (num_query, dim), num_gallery = query.shape, len(gallery)
     k1, k2 = constants.k1, constants.k2
-    _check_memory(rerank_memory(num_query, num_gallery, dim, k1, k2, whole=False))
+    place = place_of_sparse_rows(memory.device)
+    needed = rerank_memory(num_query, num_gallery, dim, k1, k2, whole=False, place=place)
+    check_reranking(needed, place)
     if memory.device.type != "cpu":
         num_images = num_query + num_gallery
         joined = features_bytes(num_images, dim)
         check_ranking(num_images, num_images, memory, also=joined)
-
-
-def _available_memory() -> int | None:
-    """Free bytes of main memory, which holds the sparse rows on every device."""
-    return available_bytes(CPU)
 
 
 def _joined(query: Tensor, gallery: Tensor) -> Tensor:

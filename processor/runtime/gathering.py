@@ -46,7 +46,7 @@ def copies_in_memory(device: torch.device) -> float:
     """How many times rows that every process gathers are in a device's memory at that moment."""
     if size() == 1:
         return 1
-    own = 2 / size()  # and once more padded
+    own = 1 / size()
     return (1 + own) * (local_size() if device.type == "cpu" else 1)
 
 
@@ -90,15 +90,11 @@ class _Gather(torch.autograd.Function):
 
 
 def _all_rows(rows: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Rows of all processes; needs memory for them and, once more, for those of one process."""
-    most = max(sizes)
-    missing = most - len(rows)
-    padded = torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])]) if missing else rows
-    gathered = rows.new_empty(most * len(sizes), *rows.shape[1:])
-    dist.all_gather_into_tensor(gathered, padded.contiguous())
-    end = 0
-    for number, count in enumerate(sizes):
-        if end != number * most:  # close the gap that padding has left
-            gathered[end : end + count] = gathered[number * most :][:count].clone()
-        end += count
-    return gathered[:end]
+    """Rows of all processes, received where they stay."""
+    gathered = rows.new_empty(sum(sizes), *rows.shape[1:])
+    for source, part in enumerate(gathered.split(list(sizes))):
+        if source == rank():
+            part.copy_(rows)
+        if len(part):
+            dist.broadcast(part, src=source)
+    return gathered

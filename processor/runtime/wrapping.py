@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable
-from functools import wraps
 from typing import Any, TypeVar
 
 import torch
@@ -39,29 +37,34 @@ def compile_encoder(model: ReIDModel) -> None:
             "or set MODEL.COMPILE False"
         )
     encoder = model.image_encoder
-    encoder.forward = _compile_full_batches(encoder.forward)  # type: ignore[method-assign]
-    encoder.maps = _compile_full_batches(encoder.maps)  # type: ignore[method-assign]
+    for name in ("forward", "maps"):
+        setattr(encoder, name, _FullBatches(encoder, name))
 
 
-def _compile_full_batches(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function of (B, 3, H, W) images for the sizes of full batches only.
+class _FullBatches:
+    """A method of (B, 3, H, W) images, compiled for the sizes of full batches only.
 
     Left to itself, torch.compile meets the last, smaller batch of a data set, and from then on it
     compiles everything for batches of any size, training included, which is slower. Here a batch
     smaller than an earlier one, of training or of inference, runs uncompiled.
     """
-    compiled = torch.compile(function, dynamic=False)
-    largest = {True: 0, False: 0}  # with and without gradients
 
-    @wraps(function)
-    def call(images: Tensor, *others: Any) -> Any:
+    def __init__(self, module: nn.Module, name: str) -> None:
+        self._module = module
+        self._name = name
+        self._plain = getattr(type(module), name).__get__(module)
+        self._compiled = torch.compile(self._plain, dynamic=False)
+        self._largest = {True: 0, False: 0}  # with and without gradients
+
+    def __call__(self, images: Tensor, *others: Any) -> Any:
         training = torch.is_grad_enabled()
-        if len(images) < largest[training]:
-            return function(images, *others)
-        largest[training] = len(images)
-        return compiled(images, *others)
+        if len(images) < self._largest[training]:
+            return self._plain(images, *others)
+        self._largest[training] = len(images)
+        return self._compiled(images, *others)
 
-    return call
+    def __reduce__(self) -> tuple[Any, ...]:  # a copy of the module gets a wrapper of its own
+        return _FullBatches, (self._module, self._name)
 
 
 def average_over_processes(

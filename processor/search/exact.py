@@ -135,7 +135,10 @@ def _search_part(query: Tensor, gallery: Tensor, k: int, memory: WorkingMemory) 
         check_finite("distances", squares, rows.start)
         nearest = squares.topk(min(k + SPARE, len(gallery)), largest=False)
         limits = (nearest.values[:, k - 1] + slack[rows]).cpu()
-        values, places = nearest.values.cpu(), nearest.indices.cpu()  # a GPU is waited for once
+        values, places = (
+            nearest.values.cpu(),
+            nearest.indices.cpu(),
+        )  # one transfer for all queries of the block
         for number, limit in enumerate(limits):
             near = places[number][values[number] <= limit]
             if len(near) == places.shape[1]:  # more may be equally near, e.g. copies

@@ -73,7 +73,8 @@ def extract_to_file(
         if done:
             logger.info("%s: continuing after %d of %d images", output, done, len(images.samples))
         _append(extractor, images, file, done, writing)
-        _report_bad_images(file.bad_images, file.rows)
+        _report_bad_images(file.bad_images)
+        _check_rows(file.rows)
         rows = file.rows
     if growing != output:
         pack_features(growing, output)
@@ -111,7 +112,7 @@ def extract_shard(
     record = {
         **describe_extraction(extractor, images, writing),
         "images": len(part.samples),
-        "shard": {"number": shard.number, "of": shard.count},
+        "shard": {"number": shard.number, "of": shard.count, **_places(images, own)},
     }
     if is_done(file_of_shard):
         check_same_record(file_of_shard, read_record(file_of_shard), record)
@@ -121,9 +122,17 @@ def extract_shard(
         if not file.images_done:
             file.append(torch.empty(0, extractor.dim), [])  # a shard may stay empty
         _append(extractor, part, file, file.images_done, writing)
+        _report_bad_images(file.bad_images)
         rows = file.rows
     mark_done(file_of_shard)
     logger.info("%s: %d features of %d dimensions", file_of_shard, rows, extractor.dim)
+
+
+def _places(images: Images, own: range | None) -> dict[str, int]:
+    """Where a shard's images lie among those of all shards; empty if it has a list of its own."""
+    if own is None:
+        return {}
+    return {"first": own.start, "end": own.stop, "of_images": len(images.samples)}
 
 
 def batches_of(shard: Shard, num_images: int, batch_size: int) -> range:
@@ -166,7 +175,8 @@ def append_to_file(
         digest = sha256((found["images_sha256"] + new.digest()).encode()).hexdigest()
         file.expect([sample.path for sample in new.samples], digest)
         _append(extractor, new, file, 0, writing)
-        _report_bad_images(file.bad_images, file.rows)
+        _report_bad_images(file.bad_images)
+        _check_rows(file.rows)
         file.finish()
         rows = file.rows
     if growing != output:
@@ -195,7 +205,8 @@ def extract_in_memory(
         if len(table.indices):
             features[len(samples) : len(samples) + len(table.indices)] = table.features
             samples += [images.samples[i] for i in table.indices.tolist()]
-    _report_bad_images(bad_images, len(samples))
+    _report_bad_images(bad_images)
+    _check_rows(len(samples))
     return StoredFeatures(features[: len(samples)], samples, describe_extraction(extractor, images))
 
 
@@ -211,9 +222,12 @@ def _tables(
     )
 
 
-def _report_bad_images(bad_images: Sequence[str], num_rows: int) -> None:
+def _report_bad_images(bad_images: Sequence[str]) -> None:
     for path in bad_images:
         logger.warning("skipped the broken image %s", path)
+
+
+def _check_rows(num_rows: int) -> None:
     if not num_rows:
         raise ValueError("no image could be read")
 

@@ -114,7 +114,7 @@ def _open_index(
     if file is not None and file.is_file():
         if _is_of(file, features, sources):
             logger.info("index %s", file)
-            return _map_index(faiss, file)
+            return faiss.read_index(str(file), faiss.IO_FLAG_MMAP)  # its lists stay in the file
         logger.info("index %s is damaged or belongs to other features, and is rebuilt", file)
     if len(features) < SMALLEST_GALLERY:
         raise ValueError(
@@ -128,14 +128,10 @@ def _open_index(
     _record_of(file).unlink(missing_ok=True)
     with atomic_file(file) as partial:
         faiss.write_index(index, str(partial))
-    _write_record(file, digest, sources)
+        written = file_sha256(partial)  # another process may replace the file at once
+    _write_record(file, written, digest, sources)
     logger.info("index written to %s", file)
-    return _map_index(faiss, file)
-
-
-def _map_index(faiss: ModuleType, file: Path) -> Any:
-    """The index, whose lists stay in the file."""
-    return faiss.read_index(str(file), faiss.IO_FLAG_MMAP)
+    return index
 
 
 def _is_of(file: Path, features: FeatureRows, sources: Sequence[Path]) -> bool:
@@ -145,7 +141,8 @@ def _is_of(file: Path, features: FeatureRows, sources: Sequence[Path]) -> bool:
     """
     try:
         record = json.loads(_record_of(file).read_text(encoding="utf-8"))
-        if record["index"] != file_sha256(file):
+        index = file_sha256(file)
+        if record["index"] != index:
             return False
         if sources and record["sources"] == _states(sources):
             return True
@@ -153,16 +150,16 @@ def _is_of(file: Path, features: FeatureRows, sources: Sequence[Path]) -> bool:
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return False
     if same:
-        _write_record(file, record["features"], sources)
+        _write_record(file, index, record["features"], sources)
     return same
 
 
-def _write_record(file: Path, features: str, sources: Sequence[Path]) -> None:
-    """Say what an index was made of; it is used only together with this."""
+def _write_record(file: Path, index: str, features: str, sources: Sequence[Path]) -> None:
+    """Say what an index, of this SHA-256, was made of; it is used only together with this."""
     record = {
         "features": features,
         "sources": _states(sources),
-        "index": file_sha256(file),
+        "index": index,
     }
     write_json(_record_of(file), record)
 

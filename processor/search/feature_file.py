@@ -64,7 +64,8 @@ class FeatureFile:
         sidecars = (csv_of(path), json_of(path))
         if not sidecars[1].is_file():
             for file in (path, *sidecars):
-                if file.exists():
+                is_new = file == path and file.exists() and not file.stat().st_size
+                if file.exists() and not is_new:  # a process was killed before its record
                     raise ValueError(f"{file} exists and would be overwritten; choose another name")
             path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -116,7 +117,8 @@ class FeatureFile:
             paths: of the images, none of which has a row.
             digest: identifies all images, those so far and these.
         """
-        bad_images = [path for path in self.bad_images if path not in set(paths)]
+        again = set(paths)
+        bad_images = [path for path in self.bad_images if path not in again]
         done = self.rows + len(bad_images)
         self._record |= {
             "bad_images": bad_images,
@@ -135,7 +137,13 @@ class FeatureFile:
     def append(
         self, features: Tensor, samples: Sequence[Sample], bad_images: Sequence[str] = ()
     ) -> None:
-        """Append (n, D) features of `samples`, and the broken images among them."""
+        """Append (n, D) features of n `samples`, and the broken images among them.
+
+        Raises:
+            ValueError: other numbers of features and samples, or features that are not finite.
+        """
+        if len(features) != len(samples):
+            raise ValueError(f"{self.path}: {len(features)} features of {len(samples)} images")
         with errors_named(self.path):
             self._append(features, samples, bad_images)
 

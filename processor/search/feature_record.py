@@ -13,6 +13,7 @@ FORMAT = "clipreid-features/2"
 NUMBERS_ONLY = "clipreid-features/1"  # without names
 PROGRESS = {"rows": 0, "images_done": 0, "csv_bytes": 0, "bad_images": []}
 OF_A_PROCESS = (*PROGRESS, "appending")  # entries of a record that say how far a process got
+_DEFAULTS = {"dtype": "float32"}
 _KINDS: dict[str, type] = {
     **{key: type(value) for key, value in PROGRESS.items()},
     "model": dict,
@@ -61,10 +62,11 @@ def check_same_record(path: Path, found: Record, wanted: Record) -> None:
             f"{path} was written by an earlier version: it can be searched, but not continued; "
             "choose another --output"
         )
-    for key, value in wanted.items():
-        if key not in ("checkpoint", "model") and found.get(key) != value:
+    for key in (*wanted, "dtype"):
+        there, now = (record.get(key, _DEFAULTS.get(key)) for record in (found, wanted))
+        if key not in ("checkpoint", "model") and there != now:
             raise ValueError(
-                f"{path} holds other features: {key} is {found.get(key)} there and {value} now; "
+                f"{path} holds other features: {key} is {there} there and {now} now; "
                 f"choose another --output, or remove {_all_of(path)}"
             )
 

@@ -12,7 +12,8 @@ import numpy as np
 class FeatureRows:
     """(N, D) features that stay in their files; rows are read, as float32, when they are asked for.
 
-    `rows[4:9]` and `rows[[7, 2]]` are arrays, `np.asarray(rows)` is the whole matrix in memory.
+    `rows[4:9]`, `rows[[7, 2]]` and `rows[mask]` are arrays, `np.asarray(rows)` is the whole matrix
+    in memory.
 
     Args:
         parts: matrices of D columns each, float32 or float16.
@@ -52,7 +53,11 @@ class FeatureRows:
         return found
 
     def _gather(self, rows: np.ndarray) -> np.ndarray:
-        """Rows by their numbers; raises IndexError for one that does not exist."""
+        """Rows by their numbers or a mask; raises IndexError for rows that do not exist."""
+        if rows.dtype == bool:
+            if rows.shape != (len(self),):
+                raise IndexError(f"a mask of {len(self)} rows is needed, got {rows.shape}")
+            rows = np.flatnonzero(rows)
         if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
             raise IndexError(f"rows 0 to {len(self) - 1} exist, got {rows.min()} to {rows.max()}")
         found = np.empty((len(rows), self.shape[1]), dtype=self.dtype)

@@ -101,8 +101,10 @@ def _number(taken: dict[str, int], wanted: Sequence[tuple[str, int]]) -> dict[st
     """Name -> number: the one taken, else the wanted one if free, else the next free one."""
     taken = {"": UNKNOWN, **taken}
     numbers = set(taken.values())
+    highest = max(numbers)
     for name, number in wanted:
         if name not in taken:
-            taken[name] = number if number not in numbers else max(numbers) + 1
+            taken[name] = number if number not in numbers else highest + 1
+            highest = max(highest, taken[name])
             numbers.add(taken[name])
     return taken

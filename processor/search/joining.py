@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from processor.runtime.lock import locked_folder
 from processor.search.feature_file import FeatureFile, csv_of, read_record, remove_file
 from processor.search.feature_record import (
     Record,
@@ -18,7 +19,7 @@ from processor.search.feature_record import (
 )
 from processor.search.sample_table import SampleTable
 from processor.search.shard_files import find_shards, joined_record
-from processor.search.stored_checks import map_npy
+from processor.search.stored_checks import check_matrix_shape, map_npy
 from processor.search.stored_features import pack_features
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ def join_shards(folder: Path, output: Path) -> None:
 
     Raises:
         FileNotFoundError, ValueError: as `find_shards`; no shard has a row; the output exists with
-            other features.
+            other features; another process joins these shards.
     """
     files = find_shards(folder)
     records = [read_record(file) for file in files]
@@ -46,16 +47,17 @@ def join_shards(folder: Path, output: Path) -> None:
         return
     if not joined["rows"]:
         raise ValueError(f"{folder}: no image could be read")
-    growing = output.with_name(f".{output.stem}.joining.npy")
-    remove_file(growing)
-    with FeatureFile(growing, joined["dim"], without_progress(joined)) as file:
-        for shard, record in zip(files, records, strict=True):
-            _append_shard(file, shard, record["bad_images"])
-    if output.suffix == ".npz":
-        pack_features(growing, output)
-    else:
-        for suffix in (".npy", ".csv", ".json"):  # without the record, the file is incomplete
-            growing.with_suffix(suffix).replace(output.with_suffix(suffix))
+    with locked_folder(folder, "--join"):
+        growing = output.with_name(f".{output.stem}.joining.npy")
+        remove_file(growing)
+        with FeatureFile(growing, joined["dim"], without_progress(joined)) as file:
+            for shard, record in zip(files, records, strict=True):
+                _append_shard(file, shard, record["bad_images"])
+        if output.suffix == ".npz":
+            pack_features(growing, output)
+        else:
+            for suffix in (".json", ".csv", ".npy"):  # without the matrix, there is no output yet
+                growing.with_suffix(suffix).replace(output.with_suffix(suffix))
     logger.info("%s: %d features of %d dimensions", output, joined["rows"], joined["dim"])
 
 
@@ -72,6 +74,7 @@ def is_complete(output: Path, record: Record) -> bool:
 
 def _append_shard(file: FeatureFile, shard: Path, bad_images: Sequence[str]) -> None:
     matrix, samples = map_npy(shard, "r"), SampleTable([csv_of(shard)])
+    check_matrix_shape(shard, matrix, len(samples))
     for start in range(0, len(matrix), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
         file.append(torch.from_numpy(np.array(matrix[rows])), samples[rows])

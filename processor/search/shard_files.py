@@ -114,12 +114,31 @@ def joined_record(files: Sequence[Path], records: Sequence[Record]) -> Record:
         if not isinstance(shard, dict) or shard.get("number") != number:
             raise ValueError(f"{file} is not a shard of this number, but {shard}")
     digests = [record["images_sha256"] for record in records]
+    if any("first" in record["shard"] for record in records):
+        _check_places(files, records)
     joined = {key: value for key, value in first.items() if key != "shard"}
     for key in ("rows", "images_done", "csv_bytes", "images"):
         joined[key] = sum(record[key] for record in records)
     joined["bad_images"] = [path for record in records for path in record["bad_images"]]
     joined["images_sha256"] = join_digests(digests)
     return joined
+
+
+def _check_places(files: Sequence[Path], records: Sequence[Record]) -> None:
+    """Raise ValueError unless shards of one list of images follow each other from end to end."""
+    names = ("first", "end", "of_images")
+    end, total = 0, records[0]["shard"].get("of_images")
+    for file, record in zip(files, records, strict=True):
+        places = {name: record["shard"].get(name) for name in names}
+        wanted = {**places, "first": end, "of_images": total}
+        one_list = record["images_sha256"] == records[0]["images_sha256"]
+        if not one_list or places != wanted or (file == files[-1] and places["end"] != total):
+            raise ValueError(
+                f"{file} holds images {places['first']} to {places['end']} of a list of "
+                f"{places['of_images']}, and the shards before it the first {end} of {total}: they "
+                "are of other images or batch sizes; remove the folder and extract all shards again"
+            )
+        end = places["end"]
 
 
 def join_digests(digests: Sequence[str]) -> str:

@@ -147,6 +147,11 @@ def _read_mapped(
 
 def pack_features(source: Path, target: Path) -> None:
     """Write the features of a complete .npy as one .npz and remove the .npy and its sidecars."""
+    _pack(source, target)
+    remove_file(source)  # which is no longer mapped: Windows removes no mapped file
+
+
+def _pack(source: Path, target: Path) -> None:
     stored = read_features(source)
     columns = map(np.array, zip(*map(cells, stored.samples), strict=True))
     arrays = dict(zip(ARRAYS, columns, strict=True))
@@ -154,7 +159,6 @@ def pack_features(source: Path, target: Path) -> None:
     arrays |= {"features": matrix, "record": np.array(json.dumps(stored.record))}
     with atomic_file(target) as partial, partial.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
-    remove_file(source)
 
 
 def unpack_features(source: Path, target: Path) -> None:

@@ -327,7 +327,7 @@ def test_shards_are_not_chosen_under_torchrun(script, checkpoint, people, tmp_pa
     output = ["--output", tmp_path / "features.npz", "--shard", "0/2"]
     finished = script("run.py", "extract", checkpoint, people, *output)
     assert finished.status == 1
-    assert "--shard: torchrun shares the work by itself" in finished.unwrapped
+    assert "--shard: torchrun already divides the work" in finished.unwrapped
 
 
 @pytest.mark.parametrize(

@@ -159,3 +159,16 @@ def test_only_full_batches_are_compiled(tiny_vit, monkeypatch):
         model.train()(images_of(count))
     assert sizes == [4, 6, 3]
     assert type(sizes[-1]) is int
+
+
+def test_copy_of_a_compiled_model_has_weights_of_its_own(tiny_vit, monkeypatch):
+    model, _ = tiny_vit
+    model.eval()
+    compile_recording(model, monkeypatch)
+    copied = copy.deepcopy(model)
+    with torch.no_grad():
+        expected = model.embed(images_of())
+        for parameter in copied.parameters():
+            parameter.zero_()
+        assert torch.equal(model.embed(images_of()), expected)
+        assert not torch.equal(copied.embed(images_of()), expected)

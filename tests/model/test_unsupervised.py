@@ -272,4 +272,4 @@ def test_features_and_maps_are_compiled(build, monkeypatch):
         expected = model.embed(images_of())
         compile_encoder(model)
         torch.testing.assert_close(model.embed(images_of()), expected)
-    assert compiled == ["_call_impl", "maps"] * 3
+    assert compiled == ["forward", "maps"] * 3

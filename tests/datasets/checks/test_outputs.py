@@ -21,7 +21,7 @@ def test_output_below_a_folder_that_is_read_is_refused(root, place, output):
             root / output, "--output", ["market1501", place.format(root=root)], str(root)
         )
     assert str(error.value).startswith(f"--output: {root / output} lies in {root / 'shop'}, ")
-    assert str(error.value).endswith("choose a folder outside")
+    assert str(error.value).endswith("choose a folder outside it")
 
 
 @pytest.mark.parametrize("output", ["runs/1", "shop_sheets", "shop2/x.png", "anna"])

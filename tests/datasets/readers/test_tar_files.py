@@ -133,3 +133,41 @@ def test_damaged_tars_are_refused(write_tar):
             tar.addfile(entry, io.BytesIO(png(shade)))
     with pytest.raises(ValueError, match=r"1 names occur more than once, e\.g\. same\.png"):
         read_tar(path)
+
+
+def test_unknown_people_and_cameras_have_no_names(write_tar):
+    label = json.dumps({"pid": -1, "camid": -1}).encode()
+    (found,) = read_tar(write_tar({"1.png": png(1), "1.json": label})).samples
+    assert (found.pid, found.camid, found.identity, found.camera) == (-1, -1, "", "")
+
+
+def test_hard_links_are_their_files_and_other_links_are_counted(tmp_path):
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as tar:
+        entry = tarfile.TarInfo("one.png")
+        entry.size = len(png(7))
+        tar.addfile(entry, io.BytesIO(png(7)))
+        for name, kind in (("two.png", tarfile.LNKTYPE), ("three.png", tarfile.SYMTYPE)):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = kind, "one.png"
+            tar.addfile(link)
+        folder = tarfile.TarInfo("deep")
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+    found = read_tar(path)
+    assert [x.path for x in found.samples] == [f"{path}/one.png", f"{path}/two.png"]
+    assert read_member(f"{path}/two.png") == png(7)
+    assert found.unread == ["three.png"]
+
+
+@pytest.mark.parametrize("folder", ["plain", "\u0130\u0130"])  # grows when it is made lower case
+def test_every_spelling_of_a_path_leads_to_the_member(write_tar, tmp_path, monkeypatch, folder):
+    (tmp_path / folder).mkdir()
+    path = write_tar({"./a.png": png(1), "b/c.png": png(2)}, f"{folder}/x.TAR")
+    (image, other) = read_tar(path).samples
+    assert (image.path, other.path) == (f"{path}/a.png", f"{path}/b/c.png")
+    monkeypatch.chdir(path.parent)
+    for start in (str(path), "./x.TAR", "x.TAR", f"/{path}", f"{path.parent}//x.TAR"):
+        for name in ("a.png", "./a.png", "b/../a.png"):
+            assert read_member(f"{start}/{name}") == png(1)
+            assert is_readable(f"{start}/{name}")

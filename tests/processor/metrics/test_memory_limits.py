@@ -150,15 +150,31 @@ def test_splits_that_share_images_need_a_second_copy(reading):
         check(sizes=[(500, 4000), (1000, 9000)], num_images=10_001)
 
 
-def test_reranking_needs_main_memory_on_any_device(reading):
+def test_reranking_on_a_gpu_needs_its_memory(reading):
+    """With the features there, and 12 bytes for an entry that takes 8 in main memory."""
+    rerank = Reranking(50, 15, 0.3)
+    on_cpu = rerank_memory(1000, 9000, 25_000, 50, 15, whole=False)
+    on_gpu = rerank_memory(1000, 9000, 25_000, 50, 15, whole=False, place=CUDA)
+    assert on_gpu - on_cpu == 4 * 10_000 * (2 * 102 + 2 * 51 * 15)
+    features = features_bytes(10_000, 25_000)
+    reading(cuda=on_gpu + features, cpu=1)
+    check(device=CUDA, rerank=rerank)
+    reading(cuda=on_gpu + features - 1, cpu=10**12)
+    text = r"^re-ranking market1501 needs .* set TEST\.RE_RANKING False or MODEL\.DEVICE cpu"
+    with pytest.raises(MemoryError, match=text):
+        check(device=CUDA, rerank=rerank)
+
+
+def test_reranking_on_other_devices_needs_main_memory(reading):
+    """MPS has no float64, in which weights are summed."""
     rerank = Reranking(50, 15, 0.3)
     needed = rerank_memory(1000, 9000, 25_000, 50, 15, whole=False)
     text = r"^re-ranking market1501 needs .* set TEST\.RE_RANKING False"
-    reading(cuda=10**11, cpu=needed + 10)
-    check(device=CUDA, rerank=rerank)
-    reading(cuda=10**11, cpu=needed - 10)
+    reading(cpu=needed + 10)
+    check(device=torch.device("mps"), rerank=rerank)
+    reading(cpu=needed - 10)
     with pytest.raises(MemoryError, match=text):
-        check(device=CUDA, rerank=rerank)
+        check(device=torch.device("mps"), rerank=rerank)
     reading(cpu=needed + 10)  # without the features
     with pytest.raises(MemoryError, match=text):
         check(device=CPU, rerank=rerank)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processor.evaluation import rerank
-from processor.metrics import k_reciprocal, reranking
+from processor.metrics import k_reciprocal, memory_limits, reranking
 from processor.metrics.k_reciprocal import Reranking, find_neighbourhood
 from processor.metrics.reranking import rerank_blocks
 from processor.metrics.working_memory import WorkingMemory
@@ -163,17 +163,12 @@ def test_memory_estimates_are_plausible():
 
 def test_too_little_memory_is_refused_with_both_numbers(monkeypatch):
     query, gallery = clustered(5, 20)
-    monkeypatch.setattr(reranking, "_available_memory", lambda: 100_000_000)
+    monkeypatch.setattr(memory_limits, "available_bytes", lambda _: 100_000_000)
     text = r"needs about 0\.3 GB, have 0\.1 GB; set TEST\.RE_RANKING False"
     with pytest.raises(MemoryError, match=text):
         rerank(query, gallery)
-    monkeypatch.setattr(reranking, "_available_memory", lambda: None)
+    monkeypatch.setattr(memory_limits, "available_bytes", lambda _: None)
     assert rerank(query, gallery).shape == (5, 20)
-
-
-def test_available_memory_is_plausible_or_unknown():
-    available = reranking._available_memory()
-    assert available is None or available > 2**20
 
 
 @pytest.mark.parametrize("options", [{"k1": 0}, {"k2": 0}, {"lambda_value": 1.5}])
@@ -247,14 +242,22 @@ def test_separate_features_are_concatenated():
 
 def test_blocks_need_less_memory_than_the_matrix(monkeypatch):
     query, gallery = clustered(40, 200)
-    monkeypatch.setattr(reranking, "rerank_memory", lambda *_, whole=True: 2000 if whole else 1000)
-    monkeypatch.setattr(reranking, "_available_memory", lambda: 1500)
+
+    def estimate(*_, whole=True, **_place):
+        return 2000 if whole else 1000
+
+    monkeypatch.setattr(
+        reranking, "rerank_memory", lambda *_, whole=True, **_more: 2000 if whole else 1000
+    )
+    monkeypatch.setattr(memory_limits, "available_bytes", lambda _: 1500)
     with pytest.raises(MemoryError, match="re-ranking needs"):
         rerank(query, gallery)
     monkeypatch.undo()
     expected = rerank(query, gallery)
-    monkeypatch.setattr(reranking, "rerank_memory", lambda *_, whole=True: 2000 if whole else 1000)
-    monkeypatch.setattr(reranking, "_available_memory", lambda: 1500)
+    monkeypatch.setattr(
+        reranking, "rerank_memory", lambda *_, whole=True, **_more: 2000 if whole else 1000
+    )
+    monkeypatch.setattr(memory_limits, "available_bytes", lambda _: 1500)
     source = rerank_blocks(query, gallery, Reranking(), WorkingMemory())
     found = in_blocks(source, 40, 9)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)

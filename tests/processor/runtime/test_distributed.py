@@ -264,10 +264,10 @@ def test_gathered_rows_are_those_of_all_processes_by_rank(three):
 
 
 def test_memory_of_gathered_rows(three):
-    """All rows, this process's and, for the transfer, those again; three such on one machine."""
+    """All rows and, until they are there, those of the process itself; three on one machine."""
     for found in three:
-        assert found["copies"] == pytest.approx(3 * (1 + 2 / 3))
-        assert found["copies on a GPU"] == pytest.approx(1 + 2 / 3)
+        assert found["copies"] == pytest.approx(3 * (1 + 1 / 3))
+        assert found["copies on a GPU"] == pytest.approx(1 + 1 / 3)
 
 
 @pytest.mark.parametrize(

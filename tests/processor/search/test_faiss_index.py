@@ -206,3 +206,22 @@ def test_rotation_finds_more_neighbours_than_none(monkeypatch):
         found = FaissIndex(gallery, "ivfpq").search(query, 10).indices
         shares.append((found[:, :, None] == expected[:, None]).any(2).double().mean().item())
     assert shares[0] > shares[1] + 0.1
+
+
+def test_index_of_another_process_is_not_taken_for_this_one(data, tmp_path, monkeypatch):
+    """Another one replaces the file between its writing and its record."""
+    pytest.importorskip("faiss")
+    query, gallery = data
+    file, write = tmp_path / "gallery.faiss", faiss_index._write_record
+    expected = FaissIndex(gallery, "ivfpq").search(query, 10)
+    other = gallery.flip(0)
+
+    def write_late(*given):
+        monkeypatch.setattr(faiss_index, "_write_record", write)
+        FaissIndex(other, "ivfpq", file)
+        write(*given)
+
+    monkeypatch.setattr(faiss_index, "_write_record", write_late)
+    for _ in range(2):  # made, and opened
+        found = FaissIndex(gallery, "ivfpq", file).search(query, 10)
+        assert torch.equal(found.indices, expected.indices)

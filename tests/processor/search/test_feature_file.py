@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -288,3 +289,35 @@ def test_file_without_a_batch_is_started_anew(tmp_path):
         pass
     write(path)
     assert_complete(read_features(path))
+
+
+def test_file_of_a_process_that_was_killed_at_once_is_started_anew(tmp_path):
+    """Killed after it had made the file, and before it wrote the record."""
+    path = tmp_path / "features.npy"
+    path.touch()
+    with FeatureFile(path, 2, RECORD) as file:
+        file.append(torch.ones(1, 2), SAMPLES[:1])
+    assert np.load(path).tolist() == [[1, 1]]
+
+
+def test_features_and_images_must_be_equally_many(tmp_path):
+    with FeatureFile(tmp_path / "features.npy", 2, RECORD) as file:
+        with pytest.raises(ValueError, match=r"features\.npy: 2 features of 1 images"):
+            file.append(torch.ones(2, 2), SAMPLES[:1])
+        assert file.rows == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="needs Linux")
+def test_file_is_not_mapped_when_it_is_removed(tmp_path, monkeypatch):
+    """Windows removes no mapped file."""
+    path = tmp_path / "features.npy"
+    with FeatureFile(path, 2, {**RECORD, "images": 1}) as file:
+        file.append(torch.tensor([[0.6, 0.8]]), SAMPLES[:1])
+    mapped = []
+
+    def remove(source):
+        mapped.append(str(source) in Path("/proc/self/maps").read_text())
+
+    monkeypatch.setattr(stored_features, "remove_file", remove)
+    stored_features.pack_features(path, tmp_path / "features.npz")
+    assert mapped == [False]

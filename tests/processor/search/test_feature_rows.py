@@ -33,12 +33,19 @@ def test_rows_equal_those_of_the_joined_matrix(data):
     if len(whole):
         places = data.draw(st.lists(st.integers(0, len(whole) - 1), max_size=6))
         np.testing.assert_array_equal(rows[places], whole[places].reshape(-1, 3))
+        mask = rng.random(len(whole)) < 0.5
+        np.testing.assert_array_equal(rows[mask], whole[mask])
 
 
 @pytest.mark.parametrize("row", [-1, 3])
 def test_rows_that_do_not_exist_are_refused(row):
     with pytest.raises(IndexError, match="rows 0 to 2 exist"):
         FeatureRows([np.zeros((3, 2), "f4")])[[row]]
+
+
+def test_mask_of_another_length_is_refused():
+    with pytest.raises(IndexError, match="a mask of 3 rows is needed"):
+        FeatureRows([np.zeros((3, 2), "f4")])[np.ones(2, bool)]
 
 
 NAMES = st.text(st.sampled_from('ab,"\n\r ü;'), max_size=8)

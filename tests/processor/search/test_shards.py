@@ -1,14 +1,23 @@
 """Shards of an extraction: the work of many processes equals that of one, byte for byte."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from processor.metrics.normalize import normalize_features
+from processor.search import joining
 from processor.search.exact import search
-from processor.search.extract import Writing, batches_of, extract_shard, extract_to_file
+from processor.search.extract import (
+    Writing,
+    append_to_file,
+    batches_of,
+    extract_shard,
+    extract_to_file,
+)
 from processor.search.gallery import Gallery
 from processor.search.joining import join_shards
 from processor.search.shard_files import Shard, find_shards, shards_folder
@@ -223,8 +232,96 @@ def test_an_interrupted_joining_starts_anew(write, tmp_path, monkeypatch):
         with pytest.raises(InterruptedError):
             join_shards(places, tmp_path / "features.npy")
     assert not (tmp_path / "features.npy").exists()
+    replace, renamed = Path.replace, []
+
+    def stop_after_one_file(source, target):
+        if renamed and Path(target).stem == "features":
+            raise InterruptedError
+        if Path(target).stem == "features":
+            renamed.append(target)
+        return replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stop_after_one_file)
+        with pytest.raises(InterruptedError):
+            join_shards(places, tmp_path / "features.npy")
+    assert renamed
     join_shards(places, tmp_path / "features.npy")
     assert len(read_features(tmp_path / "features.npy").samples) == 18
+
+
+def test_shards_that_do_not_follow_each_other_are_refused(extractor, images, tmp_path):
+    """Written with other batch sizes, they overlap; of other lists, they leave images out."""
+    places = tmp_path / "features.shards"
+
+    def extract(number, own, given=images):
+        extract_shard(extractor, given, Shard(number, 2), places, own=own)
+
+    fewer = images.part(range(17))
+    for other in ((range(10, 18), images), (range(6, 18), images), (range(8, 17), fewer)):
+        extract(0, range(8))
+        extract(1, *other)
+        for read in (read_features, lambda path: join_shards(path, tmp_path / "features.npy")):
+            with pytest.raises(ValueError, match=r"00001-of-00002\.npy holds images .* of other"):
+                read(places)
+        shutil.rmtree(places)
+    extract(0, range(8))
+    extract(1, range(8, 12))  # the last ones are missing
+    with pytest.raises(ValueError, match="holds images 8 to 12 of a list of 18"):
+        read_features(places)
+    shutil.rmtree(places)
+    extract(0, range(8))
+    extract(1, range(8, 18))
+    assert len(read_features(places).samples) == 18
+
+
+def test_precision_of_all_shards_is_the_same(write, tmp_path):
+    write(0, 2)
+    write(1, 2, Writing(half=True))
+    with pytest.raises(ValueError, match="dtype is float16 there and float32 now"):
+        join_shards(tmp_path / "features.shards", tmp_path / "features.npy")
+    with pytest.raises(ValueError, match="dtype is float16 there and float32 now"):
+        write(1, 2)
+
+
+@pytest.mark.parametrize("ending", ["npy", "npz"])
+def test_file_of_another_precision_is_refused(extractor, images, tmp_path, ending):
+    output = tmp_path / f"features.{ending}"
+    extract_to_file(extractor, images, output, Writing(half=True))
+    for extract in (extract_to_file, append_to_file):
+        with pytest.raises(ValueError, match="dtype is float16 there and float32 now"):
+            extract(extractor, images, output)
+
+
+def test_shard_whose_table_was_cut_off_is_refused(write, tmp_path):
+    for number in range(2):
+        write(number, 2)
+    table = tmp_path / "features.shards" / "00000-of-00002.csv"
+    table.write_bytes(b"".join(table.read_bytes().splitlines(keepends=True)[:-2]))
+    with pytest.raises(ValueError, match=r"00000-of-00002\.npy: 8 rows of features for 6 images"):
+        join_shards(tmp_path / "features.shards", tmp_path / "features.npy")
+
+
+def test_two_joins_at_once_are_refused(write, tmp_path, monkeypatch):
+    write(0, 1)
+    places, append = tmp_path / "features.shards", joining._append_shard
+
+    def join_again(*given):
+        with pytest.raises(ValueError, match=r"features\.shards is in use by process"):
+            join_shards(places, tmp_path / "other.npy")
+        append(*given)
+
+    monkeypatch.setattr(joining, "_append_shard", join_again)
+    join_shards(places, tmp_path / "features.npy")
+    assert len(read_features(tmp_path / "features.npy").samples) == 18
+
+
+def test_broken_images_of_a_shard_are_logged(images_of, extractor, tmp_path, folder, caplog):
+    (tmp_path / "broken.png").write_bytes(b"")
+    images = images_of(extractor, tmp_path / "broken.png", folder / "01.png")
+    places = tmp_path / "some.shards"
+    extract_shard(extractor, images, Shard(0, 1), places, Writing("skip"), own=range(2))
+    assert f"skipped the broken image {tmp_path / 'broken.png'}" in caplog.text
 
 
 def interrupted(*_):
