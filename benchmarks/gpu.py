@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -375,8 +375,8 @@ def schedule(run: Run) -> None:
             (folder / part / f"{1 + i % own:04d}_c{1 + i // own % 6}s1_{i:06d}_00.jpg", i)
             for i in range(count)
         ]
-    with multiprocessing.get_context("spawn").Pool(min(os.cpu_count() or 1, 16)) as pool:
-        pool.map(write_image, jobs, chunksize=64)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(write_image, jobs))
     epochs = 2
     for cache in ("auto",) if run.tiny else ("auto", "none"):
         output = run.folder / f"schedule_{cache}"
