@@ -3,6 +3,7 @@
 import processor.tools.environment  # isort: skip  # noqa: F401 - before torch starts its threads
 
 import copy
+import gc
 import json
 import signal
 from pathlib import Path
@@ -67,6 +68,15 @@ def own_plugins(monkeypatch):
     for table, rows in zip(tables, before, strict=True):
         for name in table.keys() - rows.keys():
             del table[name]
+
+
+def pytest_collection_finish():
+    """Modules and tests live to the end, so that no collection of garbage looks through them.
+
+    Commands that fail in this process collect garbage, which otherwise takes most of their time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -216,10 +216,10 @@ class _Subject:
 
     def _speed(self, images: Tensor) -> float:
         """Images per second, by the median of repeated batches."""
-        return len(images) / median_seconds(lambda: self.network.embed(images))
+        return len(images) / median_seconds(lambda: self.network.embed(images), SECONDS)
 
 
-def median_seconds(work: Callable[[], object], total: float = SECONDS) -> float:
+def median_seconds(work: Callable[[], object], total: float) -> float:
     """The median duration of repetitions that take `total` seconds, after two to warm up."""
     durations: list[float] = []
     for _ in range(2):
