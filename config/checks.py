@@ -268,7 +268,11 @@ def patch_size(name: str) -> int | None:
             layers, size = vision.get("layers"), vision.get("patch_size", 16)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigError(f"MODEL.NAME: {name} is not a JSON model config: {error!r}") from None
-        return None if isinstance(layers, list) else size
+        if isinstance(layers, list):
+            return None
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ConfigError(f"MODEL.NAME: {name}: patch_size is {size!r}, not a whole number")
+        return size
     match = re.search(r"ViT-\w+-(\d+)", name)
     return int(match[1]) if match else None
 

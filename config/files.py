@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yacs.config import CfgNode
 
 from config.errors import ConfigError
 from config.free_options import BLOCK
@@ -26,10 +27,28 @@ class OptionLoader(yaml.SafeLoader):
     """YAML with the floats of YAML 1.2: 1e-3 is a number, not text."""
 
 
+class OptionDumper(yaml.SafeDumper):
+    """YAML that `OptionLoader` reads: text that looks like its floats is quoted."""
+
+
 _TEXT, _NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
-OptionLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+for _kind in (OptionLoader, OptionDumper):
+    _kind.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"),
+        list("-+0123456789"),
+    )
+
+
+def dump_yaml(cfg: CfgNode) -> str:
+    """A configuration as YAML text."""
+    return yaml.dump(_as_dict(cfg), Dumper=OptionDumper)
+
+
+def _as_dict(cfg: CfgNode) -> dict[str, Any]:
+    return {
+        key: _as_dict(value) if isinstance(value, CfgNode) else value for key, value in cfg.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +165,7 @@ def read_tree(text: str, source: str) -> dict[str, Any]:
 
 def _keep_text(root: yaml.MappingNode) -> None:
     """Make text of all scalars outside the block of free options."""
-    nodes = [value for key, value in root.value if key.value.partition(".")[0] != BLOCK]
+    nodes = [value for key, value in root.value if str(key.value).partition(".")[0] != BLOCK]
     seen = set()
     while nodes:
         node = nodes.pop()

@@ -41,8 +41,6 @@ _FILLED_IN = tuple(
     f"DATALOADER.DFGS.{name}" for name in ("NUM_NEIGHBOURS", "SKIP", "SHUFFLE", "REFRESH_PERIOD")
 )
 
-_BOOLEANS = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
-
 _PRETRAINED = {"imagenet": "clip", "self": "clip"}
 
 # Options whose names may be given as one text, with commas between them.
@@ -50,7 +48,7 @@ NAMES = ("DATASETS.NAMES", "DATASETS.TARGETS", "PLUGINS")
 
 _NAME = re.compile(r"""\s*(?:(['"])(.+?)\1\s*(?=,|$)|([^,]+))""")
 
-# YAML reads the words `off` and `no` as False.
+# As programs give them in a dict.
 _FALSE = {"SOLVER.AMP": "off", "TEST.AMP": "off", "MODEL.NECK": "no"}
 
 
@@ -71,13 +69,11 @@ def translate_model_name(name: str, *, unsupervised: bool) -> str:
     return "RN50" if name == "resnet50" and not unsupervised else name
 
 
-def translate_value(key: str, value: Any, default: Any) -> Any:
-    """Today's form of a value: words for booleans, bare text for a tuple, renamed choices."""
-    if isinstance(default, bool) and isinstance(value, str):
-        return _BOOLEANS.get(value.strip().lower(), value)
+def translate_value(key: str, value: Any) -> Any:
+    """Today's form of a value: bare text for a tuple, renamed choices."""
     if key in NAMES and isinstance(value, str | int):
         return split_names(str(value))
-    if value is False:
+    if str(value) == "False":
         return _FALSE.get(key, value)
     if key == "MODEL.PRETRAIN_CHOICE" and isinstance(value, str):
         return _PRETRAINED.get(value, value)

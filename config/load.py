@@ -16,6 +16,7 @@ from config.defaults import default_cfg
 from config.files import (
     Layer,
     check_stored_yaml,
+    dump_yaml,
     find_beside,
     make_layer,
     read_layers,
@@ -98,7 +99,7 @@ def load_cfg_text(text: str, opts: Sequence[str] = ()) -> CfgNode:
 
 def dump_cfg(cfg: CfgNode) -> str:
     """The configuration as YAML text, which loads as an equal one."""
-    return cfg.dump()
+    return dump_yaml(cfg)
 
 
 def build_cfg(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -47,14 +48,23 @@ def _flatten(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         elif isinstance(value, Mapping):
             yield from _flatten({f"{key}.{name}": inner for name, inner in value.items()})
         else:
-            yield str(key), str(value)
+            yield str(key), _as_text(str(key), value)
+
+
+def _as_text(key: str, value: Any) -> str:
+    """A value of Python as on a command line; raises ConfigError for None."""
+    if value is None:
+        raise ConfigError(f"{key}: None is not a value; leave the option out")
+    if isinstance(value, list | tuple):
+        value = [os.fspath(x) if isinstance(x, os.PathLike) else x for x in value]
+    return str(value)
 
 
 def _as_yaml(key: str, value: Any) -> str:
     """A value of Python as YAML, which keeps text apart from numbers; raises ConfigError."""
     try:
-        return json.dumps(value)
-    except TypeError as error:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"{key}: {value!r} is neither a number nor text ({error})") from None
 
 

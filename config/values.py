@@ -48,9 +48,11 @@ def set_value(cfg: CfgNode, name: str, value: Any, source: str) -> None:
     block, _, leaf = name.rpartition(".")
     node = lookup(cfg, block) if block else cfg
     default = node[leaf]
+    if isinstance(default, list | tuple) and not default:
+        default = lookup(default_cfg(), name)  # its items tell the type
     if name not in NAMES:  # 2024.10 may be the name of a folder
         value = read_literal(value, default)
-    value = translate_value(name, value, default)
+    value = translate_value(name, value)
     if name == EXTRA_LOSSES:
         node[leaf] = read_extra_losses(value, source)
         return
@@ -75,7 +77,7 @@ def read_literal(value: Any, default: Any) -> Any:
     if not isinstance(value, str) or (isinstance(default, str) and value[:1] not in "'\"("):
         return value
     if isinstance(default, bool):
-        value = WORDS.get(value.lower(), value)
+        value = WORDS.get(value.strip().lower(), value)
     try:
         return ast.literal_eval(value)
     except (ValueError, SyntaxError):

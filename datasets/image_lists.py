@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,8 +58,9 @@ def read_image_lists(
     for images in lists:
         samples = []
         for sample in images.samples:
-            if sample.path not in seen:
-                seen.add(sample.path)
+            place = os.path.abspath(sample.path)  # noqa: PTH100 - without ".."
+            if place not in seen:
+                seen.add(place)
                 samples.append(sample)
         distinct.append(replace(images, samples=samples))
     repeated = sum(len(images.samples) for images in lists) - len(seen)

@@ -190,7 +190,7 @@ def _find_own_data(name: str, root: Path) -> Path | None:
     if not name:
         return None
     paths = _own_places(name, root)
-    return next((path for path in paths if path.is_dir() or is_table(path)), None)
+    return next((path for path in paths if os.path.isdir(path) or is_table(path)), None)  # noqa: PTH112 - names of any length
 
 
 def _own_places(name: str, root: Path) -> tuple[Path, ...]:
@@ -199,7 +199,7 @@ def _own_places(name: str, root: Path) -> tuple[Path, ...]:
 
 def _unknown_name(name: str, root: Path) -> str:
     for path in _own_places(name, root):
-        if path.is_file():
+        if os.path.isfile(path):  # noqa: PTH113 - names of any length
             ending = " or ".join(TABLE_SUFFIXES)
             return (
                 f"DATASETS.NAMES, DATASETS.TARGETS: unknown data set {name!r}: {path} is a file, "

@@ -96,6 +96,7 @@ def join_sources(sources: Sequence[DataSplits], *, use_all: bool = False) -> Tra
     offsets: list[int] = []
     num_classes = num_cameras = 0
     for domain, images in enumerate(images_of):
+        _check_numbers(names[domain], images)
         pids = sorted({sample.pid for sample in images})
         label_of = {pid: label for label, pid in enumerate(pids, start=num_classes)}
         samples += [
@@ -119,6 +120,17 @@ def join_sources(sources: Sequence[DataSplits], *, use_all: bool = False) -> Tra
         tuple(offsets),
         use_all,
     )
+
+
+def _check_numbers(name: str, images: Sequence[Sample]) -> None:
+    """Raise ValueError for training images of an unknown identity or camera."""
+    for sample in images:
+        for what, number in (("pid", sample.pid), ("camid", sample.camid)):
+            if number < 0:
+                raise ValueError(
+                    f"data set {name}: {what} of the training image {sample.path} is {number}; "
+                    "number identities and cameras from 0"
+                )
 
 
 def training_images(source: DataSplits, *, use_all: bool = False) -> list[Sample]:

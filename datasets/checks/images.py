@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from statistics import median
 
 from tqdm.auto import tqdm
@@ -155,8 +156,7 @@ def find_equal_images(
             (image, twin)
             for content in query
             for image in query[content]
-            for twin in [x for x in gallery.get(content, []) if x.path != image.path][:1]
-            if image.pid == twin.pid and not (rule and image.camid == twin.camid)
+            for twin in islice(_matches(image, gallery.get(content, []), rule=rule), 1)
         ],
         "scores will be too high: remove them from query or gallery",
     )
@@ -199,6 +199,14 @@ def _twins(
     if twins:
         where = tuple(f"{name_image(image)} = {name_image(twin)}" for image, twin in twins)
         yield Fault(WARNING, kind, data, f"{len(twins):,} {what}", where, remedy)
+
+
+def _matches(query: Sample, images: Iterable[Sample], *, rule: bool) -> Iterator[Sample]:
+    """Other images of the query's identity which the junk `rule` does not leave out."""
+    for image in images:
+        is_junk = rule and image.camid == query.camid
+        if image.path != query.path and image.pid == query.pid and not is_junk:
+            yield image
 
 
 def _by_content(images: Sequence[Sample], facts: Facts) -> dict[str, list[Sample]]:

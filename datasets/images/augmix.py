@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
@@ -88,8 +89,10 @@ def _translate_y(image: Image.Image, level: float) -> Image.Image:
     return _affine(image, (1, 0, 0, 0, 1, _signed(int(level * image.height / 3 / 10))))
 
 
-def _enhance(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Operation:
-    return lambda image, level: kind(image).enhance(level * 1.8 / 10 + 0.1)
+def _enhance(
+    kind: Callable[[Image.Image], ImageEnhance._Enhance], image: Image.Image, level: float
+) -> Image.Image:
+    return kind(image).enhance(level * 1.8 / 10 + 0.1)
 
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -97,10 +100,10 @@ OPERATIONS: tuple[Operation, ...] = (
     *(_shear_x, _shear_y, _translate_x, _translate_y),
 )
 COLOURS: tuple[Operation, ...] = (
-    _enhance(ImageEnhance.Color),
-    _enhance(ImageEnhance.Contrast),
-    _enhance(ImageEnhance.Brightness),
-    _enhance(ImageEnhance.Sharpness),
+    partial(_enhance, ImageEnhance.Color),  # spawned workers receive them pickled
+    partial(_enhance, ImageEnhance.Contrast),
+    partial(_enhance, ImageEnhance.Brightness),
+    partial(_enhance, ImageEnhance.Sharpness),
 )
 
 

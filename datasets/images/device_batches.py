@@ -49,7 +49,7 @@ class DeviceBatches:
 
     def _batch(self, keys: Sequence[SeededIndex]) -> Batch:
         """A batch on the device; enqueued without waiting for it."""
-        positions, seeds = np.array(keys, dtype=np.int64).T
+        positions, seeds = np.array(keys, dtype=np.int64).reshape(-1, 2).T  # also of none
         readable = self._readable[positions]
         broken = tuple(self.dataset.samples[i].path for i in positions[~readable])
         positions, seeds = positions[readable], seeds[readable]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
@@ -104,7 +103,8 @@ def _draw_test(
 def _last_encounter(group: Sequence[Sample], encounters: Mapping[Sample, int]) -> list[Sample]:
     """The images of the last encounter; none if it is the only one."""
     numbers = {encounters[sample] for sample in group}
-    return [x for x in group if len(numbers) > 1 and encounters[x] == max(numbers)]
+    last = max(numbers)
+    return [x for x in group if len(numbers) > 1 and encounters[x] == last]
 
 
 def _draw_identities(
@@ -124,15 +124,20 @@ def _draw_identities(
 
 def _draw_queries(group: list[Sample], rng: Random, *, across_cameras: bool) -> list[Sample]:
     """One query per camera, as long as every query keeps a match among the other images."""
-    left = Counter(sample.camid for sample in group)
+    by_camera: dict[int, list[Sample]] = {}
+    for sample in group:
+        by_camera.setdefault(sample.camid, []).append(sample)
+    left = {camid: len(images) for camid, images in by_camera.items()}
+    total, cameras = len(group), set[int]()
     queries: list[Sample] = []
-    for camid in sorted(left):
-        images = [sample for sample in group if sample.camid == camid]
+    for camid, images in sorted(by_camera.items()):
         candidate = images[int(rng.random() * len(images))]
         left[camid] -= 1
-        cameras = {camid, *(query.camid for query in queries)}
-        if all(left.total() - across_cameras * left[camera] > 0 for camera in cameras):
+        most = max(left[camera] for camera in {camid, *cameras}) if across_cameras else 0
+        if total - 1 > most:
             queries.append(candidate)
+            cameras.add(camid)
+            total -= 1
         else:
             left[camid] += 1
     return queries

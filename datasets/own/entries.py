@@ -63,6 +63,12 @@ def assemble_splits(
     if not people:
         raise ValueError(f"own data {name}: all {len(entries)} images are junk (identity {JUNK})")
     kept = _without_unknown(name, people)
+    if not kept:
+        raise ValueError(
+            f"own data {name}: all {len(people)} images are of identity {UNKNOWN_NAME}, and none "
+            "is to be trained on; name the identities of the test images"
+        )
+    _warn_of_missing_cameras(name, kept)
     samples = _number_entries(kept)
     distractors = _find_distractors(samples, always=as_benchmark)
     if distractors and not as_benchmark:
@@ -109,6 +115,19 @@ def _without_unknown(name: str, entries: Sequence[Entry]) -> list[Entry]:
         count = len(entries) - len(kept)
         logger.warning("own data %s: %d images of identity unknown left out", name, count)
     return kept
+
+
+def _warn_of_missing_cameras(name: str, entries: Sequence[Entry]) -> None:
+    missing = [entry.path for entry in entries if not entry.camera]
+    if 0 < len(missing) < len(entries):
+        logger.warning(
+            "own data %s: %d of %d images have no camera, such as %s, so all cameras count as "
+            "unknown",
+            name,
+            len(missing),
+            len(entries),
+            missing[0],
+        )
 
 
 def _number_entries(entries: Sequence[Entry]) -> list[Sample]:

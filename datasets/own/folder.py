@@ -73,6 +73,12 @@ def _read_market_tree(folder: Path, parts: Mapping[Path, str]) -> DataSplits:
         if split:
             identity, camera = parse_file_name(name, image)
             entries.append(Entry(image, identity, camera, split=split))
+    if not entries:
+        unread = describe_unread(found.unread)
+        names = ", ".join(sorted(path.name for path, split in parts.items() if split))
+        raise FileNotFoundError(
+            f"own data {name}: no images in {names} below {folder}{unread and f'; {unread}'}"
+        )
     others = len(found.images) - len(entries)
     if others:
         logger.warning("own data %s: ignored %d images outside these splits", folder, others)
@@ -94,7 +100,8 @@ def read_folder(folder: Path, *, tested_only: bool = False) -> DataSplits:
 
     Raises:
         FileNotFoundError: no images in subfolders.
-        ValueError: an identity's folder holds only folders; see `assemble_splits`.
+        ValueError: an identity's folder holds only folders, or two folders are of one split; see
+            `assemble_splits`.
     """
     name = own_data_name(folder)
     found = find_files(folder)
@@ -156,7 +163,15 @@ def _find_split_folders(folder: Path, images: Sequence[Path]) -> list[tuple[Path
         if name not in FOLDER_SPLITS:
             count = sum(path in image.parents for image in images)
             logger.warning("own data %s: left out %s/ with %d images", folder, path.name, count)
-    return [(p, FOLDER_SPLITS[name]) for p, name in subfolders.items() if name in FOLDER_SPLITS]
+    found = [(p, FOLDER_SPLITS[name]) for p, name in subfolders.items() if name in FOLDER_SPLITS]
+    for split in SPLITS:
+        same = [path.name for path, own in found if own == split]
+        if len(same) > 1:
+            raise ValueError(
+                f"own data {folder}: {' and '.join(same)} are both read as {split}; keep one of "
+                "them, or join them to one folder"
+            )
+    return found
 
 
 def _list_folders(folder: Path) -> list[Path]:

@@ -39,10 +39,11 @@ COLUMNS = {
 """The columns of a table and other names of theirs, of which the first one present is taken."""
 
 SPLIT_NAMES = {**{split: split for split in SPLITS}, "test": "gallery", "both": "both"}
-_DATE = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?!\d)")
+_DATE = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?=$|[T ])")
 _OTHER_DATE = re.compile(  # 31.1.2026, 1/31/26, 31 Jan 2026, January 31, 2026
     r"\b\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}\b"
-    r"|\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\W.*\b\d{4}\b",
+    r"|\b(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?"
+    r"|oct(ober)?|nov(ember)?|dec(ember)?)\b[\W\d]*\b\d{4}\b",
     re.IGNORECASE,
 )
 DELIMITERS = ",;\t"
@@ -215,8 +216,13 @@ def _find_columns(table: Table, header: Sequence[str], required: Sequence[str]) 
         present = [name for name in (column, *others) if name in header]
         if present:
             found[column] = present[0]
+    twice = sorted({name for name in header if name and header.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"{table.source}, {table.top}: more than one column is called {', '.join(twice)}"
+        )
     missing = [column for column in required if column not in found]
-    if missing or len(set(header)) < len(header):
+    if missing:
         optional = [f"[,{column}]" for column in COLUMNS if column not in required]
         raise ValueError(
             f"{table.source}, {table.top}: expected the header {','.join(required)}"
@@ -248,7 +254,7 @@ class _Row:
     def parse(self, cells: Mapping[str, str]) -> Entry:
         """The entry of the row's cells."""
         path = self.folder / cells["path"]
-        if not cells["path"] or not path.is_file():
+        if not cells["path"] or not os.path.isfile(path):  # noqa: PTH113 - of any length
             raise self.error(f"no such file: {path}")
         for column in ("pid", "camid", "encounter"):
             if len(cells.get(column, "")) > LONGEST_NAME:
@@ -273,7 +279,8 @@ class _Row:
     def check_encoding(self, cells: Mapping[str, str]) -> None:
         """Only the path may hold bytes that are not UTF-8: if a file has such a name."""
         path = cells["path"]
-        foreign = "\0" in path or not (self.folder / path).is_file()
+        place = self.folder / path
+        foreign = "\0" in path or not os.path.isfile(place)  # noqa: PTH113 - of any length
         for column, text in cells.items():
             if column != "path" or foreign:
                 check_text(text, self.place)
@@ -284,7 +291,9 @@ class _Row:
         if date:
             return f"{date[1]}-{int(date[2]):02}-{int(date[3]):02}"
         if _OTHER_DATE.search(text):
-            raise self.error(f"date is {text!r}; write it as 2026-01-31, so that it can be ordered")
+            raise self.error(
+                f"encounter is {text!r}; write the date as 2026-01-31, so that it can be ordered"
+            )
         return text
 
     def _view(self, text: str) -> int:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from config.packages import import_optional
+
 logger = logging.getLogger(__name__)
 
 IMAGES_PER_VIEW = 5
@@ -86,10 +88,7 @@ def _put_first(array: np.ndarray, length: int, source: Path | str) -> np.ndarray
 
 
 def _open(release_file: Path) -> Any:
-    try:
-        import h5py  # optional: only this file needs it
-    except ImportError as error:
-        raise ImportError(f"reading {release_file} requires h5py: pip install h5py") from error
+    h5py = import_optional("h5py", f"reading {release_file} needs it", "pip install h5py")
     try:
         return h5py.File(release_file, "r")
     except OSError as error:

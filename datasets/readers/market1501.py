@@ -42,8 +42,12 @@ def read_market1501(root: Path, _split: int = 0) -> DataSplits:
 
 
 def read_market_tree(name: str, tree: Path, notes: tuple[str, ...] = ()) -> DataSplits:
-    """A folder in the Market-1501 layout: bounding_box_train, query, bounding_box_test."""
+    """A folder in the Market-1501 layout: bounding_box_train, query, bounding_box_test.
+
+    Distractors count in the gallery only.
+    """
     train, query, gallery = (read_named_images(name, tree / folder) for folder in SPLIT_FOLDERS)
+    train, query = ([x for x in part if x.pid != BACKGROUND_PID] for part in (train, query))
     return DataSplits(
         name, train, query, gallery, notes=notes, distractors=frozenset([BACKGROUND_PID])
     )

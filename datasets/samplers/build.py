@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -70,10 +71,10 @@ def build_train_sampler(cfg: CfgNode, data: TrainingSet, processes: int = 1) -> 
     return sampler
 
 
-def build_random_sampler(cfg: CfgNode, data: TrainingSet) -> EpochPlanner:
+def build_random_sampler(cfg: CfgNode, data: TrainingSet, seed: int) -> EpochPlanner:
     """Random batches of the same shape, for stage 0: P x K, or shuffled."""
     kind = sampler_kind(cfg)
-    options = _sampler_options(cfg, kind, data)
+    options = replace(_sampler_options(cfg, kind, data), seed=seed)
     make_sampler = random_identity.make_sampler if kind.p_x_k else shuffled.make_sampler
     return make_sampler(data, options)
 

@@ -41,7 +41,8 @@ class GraphSampler(PKSampler):
             nearest: (I, k) labels that count as hits; None = `neighbours`.
 
         Raises:
-            ValueError: the number of rows is not the number of labels, or fewer than P - 1 columns.
+            ValueError: the number of rows is not the number of labels, or fewer than P - 1 columns,
+                or -1 among the first P - 1.
         """
         rows, columns = neighbours.shape
         if rows != len(self._groups) or columns < self.num_pids - 1:
@@ -49,7 +50,10 @@ class GraphSampler(PKSampler):
                 f"a graph of {rows} identities with {columns} neighbours for {len(self._groups)} "
                 f"labels in batches of {self.num_pids}"
             )
-        self._neighbours = neighbours[:, : self.num_pids - 1].tolist()
+        used = neighbours[:, : self.num_pids - 1]
+        if bool((used < 0).any()):
+            raise ValueError("a graph with missing neighbours (-1); GS needs P - 1 for each label")
+        self._neighbours = used.tolist()
         self._nearest = (neighbours if nearest is None else nearest).tolist()
         self._plan = None
 

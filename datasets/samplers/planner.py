@@ -119,6 +119,10 @@ def check_batch_shape(
     """
     if num_pids < 1 or num_instances < 1:
         raise ValueError(f"a batch needs P, K >= 1, not {num_pids} x {num_instances}")
+    if num_identities < 2 <= num_pids:
+        raise ValueError(
+            f"the training set has {num_identities} identity: there is nobody to tell it from"
+        )
     if num_identities < num_pids:
         raise ValueError(
             f"a batch of {num_pids} identities x {num_instances} images needs {num_pids} "
@@ -128,7 +132,7 @@ def check_batch_shape(
     if num_pids % world_size:
         raise ValueError(
             f"{num_pids} identities per batch do not divide among {world_size} processes: "
-            "change SOLVER.STAGE2.IMS_PER_BATCH"
+            f"set SOLVER.STAGE2.IMS_PER_BATCH to a multiple of {world_size * num_instances}"
         )
 
 

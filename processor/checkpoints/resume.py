@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -95,7 +95,7 @@ def find_starting_point(cfg: CfgNode, output: Path) -> StartingPoint:
         check_meta(file, str(checkpoint))
         _check_resumable(cfg, file, checkpoint)
         _check_same_tag(cfg, file, f"SOLVER.RESUME: {checkpoint}")
-        _report_changed_options(cfg, file.config)
+        _report_changed_options(cfg, file.config, _batch_options(file.training))
         warn_of_changed_plugins(file, cfg)
         return StartingPoint(checkpoint.resolve(), file, resumed=True)
     if prompts:
@@ -237,8 +237,21 @@ def _check_same_tag(cfg: CfgNode, file: WeightsFile, origin: str) -> None:
         )
 
 
-def _report_changed_options(cfg: CfgNode, saved_text: str) -> None:
-    """Warn about options that changed since the run stopped; the new values apply."""
+def _batch_options(training: Mapping[str, Any]) -> Sequence[str]:
+    """The options that must stay because the run stopped inside an epoch; none if it did not."""
+    if training.get("finished", True):
+        return ()
+    if training["stage"] == 1:
+        return ("SOLVER.STAGE1.IMS_PER_BATCH",)
+    names = ("SOLVER.STAGE2.IMS_PER_BATCH", "DATALOADER.SAMPLER", "DATALOADER.NUM_INSTANCE")
+    return (*names, "DSGL.ITERS") if training["stage"] == "dsgl" else names
+
+
+def _report_changed_options(cfg: CfgNode, saved_text: str, unfinished: Sequence[str]) -> None:
+    """Warn about options that changed since the run stopped; the new values apply.
+
+    `unfinished` are the options that decide the batches of an epoch that has not ended.
+    """
     # Options of the model itself are checked by comparing tensors.
     saved = dict(flatten(load_cfg_text(saved_text, ["MODEL.NAME", cfg.MODEL.NAME])))
     now = dict(flatten(cfg))
@@ -249,6 +262,12 @@ def _report_changed_options(cfg: CfgNode, saved_text: str) -> None:
                 f"SOLVER.RESUME: MODEL.PROMPT was {old!r} when the run stopped and is {new!r} now; "
                 "its words are part of the trained model: restore it, or train in another "
                 "OUTPUT_DIR"
+            )
+        if old != new and key in unfinished:
+            raise ConfigError(
+                f"SOLVER.RESUME: {key} was {old!r} when the run stopped inside an epoch and is "
+                f"{new!r} now, which makes other batches; restore it until the epoch has ended, or "
+                "train in another OUTPUT_DIR"
             )
         if old != new and key not in _FREE and not key.endswith(_FREE_ENDINGS):
             logger.warning("%s changed from %s to %s since the run stopped", key, old, new)

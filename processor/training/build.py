@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import cast
 
@@ -134,15 +135,19 @@ def build_prompt_stage(
     )
 
 
+PRIOR_SEED = 2**32  # added to the run's seed, so that stage 2 does not repeat stage 0's batches
+
+
 def build_prior_stage(cfg: CfgNode, model: CLIPReID, images: TrainingImages) -> PriorStage:
-    """Stage 0; its batches are random."""
+    """Stage 0; its batches are random, and others than those of stage 2."""
     freeze_text_side(model)
+    seed = cfg.SOLVER.SEED + PRIOR_SEED
     losses = _losses(cfg, model, images.data, with_text=False)
     stage = cfg.SOLVER.STAGE2
     timing = StageTiming(cfg.SOLVER.STAGE0.MAX_EPOCHS, stage.LOG_PERIOD, stage.CHECKPOINT_PERIOD)
     return PriorStage(
         ImagesToLosses(model, losses),
-        images.augmented(build_random_sampler(cfg, images.data)),
+        replace(images, seed=seed).augmented(build_random_sampler(cfg, images.data, seed)),
         images.data,
         _optimization(cfg, model, losses, timing, hands_on=cfg.SOLVER.STAGE0.SHARE_OPTIMIZER),
     )

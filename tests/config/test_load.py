@@ -478,3 +478,31 @@ def test_file_of_an_unknown_encoding_is_named_with_its_line(tmp_path, encoding):
 def test_names_are_text_and_quotes_keep_commas_and_brackets(typed, names):
     assert names == load_cfg(None, ["DATASETS.TARGETS", typed]).DATASETS.TARGETS
     assert names == load_cfg(None, {"DATASETS.TARGETS": list(names)}).DATASETS.TARGETS
+
+
+@pytest.mark.parametrize(
+    "text", ["123e45", "1e5", "0x1f", "007", "1_000", "off", "~", "1.5", "a: b"]
+)
+def test_text_of_a_free_option_stays_text(text):
+    cfg = load_cfg(None, {"USER.HASH": text})
+    assert text == cfg.USER.HASH
+    assert text == load_cfg_text(dump_cfg(cfg), []).USER.HASH
+
+
+def test_items_of_a_list_that_was_empty_have_the_type_of_the_default(tmp_path):
+    base = tmp_path / "base.yml"
+    base.write_text("SOLVER: {STAGE2: {STEPS: []}}")
+    assert load_cfg(str(base)).SOLVER.STAGE2.STEPS == ()
+    cfg = load_cfg(str(base), ["SOLVER.STAGE2.STEPS", "(30, 50)"])
+    assert cfg.SOLVER.STAGE2.STEPS == (30, 50)
+
+
+def test_keys_and_sizes_of_odd_types_are_refused_in_one_line(tmp_path):
+    file = tmp_path / "odd.yml"
+    file.write_text("? [a, b]\n: 1\n")
+    with pytest.raises(ConfigError, match="is not valid YAML"):
+        load_cfg(str(file))
+    model = tmp_path / "model.json"
+    model.write_text('{"embed_dim": 8, "vision_cfg": {"layers": 2, "patch_size": "16"}}')
+    with pytest.raises(ConfigError, match=r"patch_size is '16', not a whole number"):
+        load_cfg(None, ["MODEL.NAME", str(model)])

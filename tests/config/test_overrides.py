@@ -122,3 +122,14 @@ def test_values_of_a_dict_become_words():
 def test_unknown_key_of_a_dict_is_named():
     with pytest.raises(UnknownOptionError, match=r"SOLVER\.SEEED.*SOLVER\.SEED"):
         load_cfg(None, {"SOLVER": {"SEEED": 1}})
+
+
+def test_values_of_a_dict_that_no_text_spells(tmp_path):
+    with pytest.raises(ConfigError, match="OUTPUT_DIR: None is not a value"):
+        load_cfg(None, {"OUTPUT_DIR": None})
+    cfg = load_cfg(None, {"DATASETS.NAMES": [tmp_path / "a", "b"], "SOLVER": {"AMP": False}})
+    assert (str(tmp_path / "a"), "b") == cfg.DATASETS.NAMES
+    assert cfg.SOLVER.AMP == "off"
+    for number in (float("inf"), float("nan")):
+        with pytest.raises(ConfigError, match=r"USER\.X: .* is neither a number nor text"):
+            load_cfg(None, {"USER.X": number})

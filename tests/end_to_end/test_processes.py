@@ -234,7 +234,7 @@ def damaged(people, base_opts, tmp_path_factory):
     opts = ["DATASETS.ROOT_DIR", str(root), "DATASETS.NAMES", "damaged"]
     cfg = load_cfg(None, [*base_opts, *opts, *SHUFFLED])
     data = join_sources(build_sources(cfg))
-    plan = build_random_sampler(cfg, data)
+    plan = build_random_sampler(cfg, data, cfg.SOLVER.SEED)
     plan.set_epoch(1)
     *_, last = plan
     assert len(last) == 4

@@ -132,7 +132,7 @@ def test_walks_over_look_alikes(configure, name, options, walk):
 )
 def test_random_batches_of_stage_0(configure, name, expected):
     data = training_set(8, 7)
-    found = build_random_sampler(configure(SHAPE, {"DATALOADER.SAMPLER": name}), data)
+    found = build_random_sampler(configure(SHAPE, {"DATALOADER.SAMPLER": name}), data, 77)
     sizes = (56, 12) if expected is ShuffledSampler else (data.labels, 4, 3)
     assert_same_plans(found, expected(*sizes, 77))
 

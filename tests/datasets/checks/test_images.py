@@ -184,3 +184,12 @@ def test_query_in_the_gallery_is_found_unless_it_is_junk():
 def test_broken_files_are_not_equal():
     splits = data([("a", 1, 0), ("b", 2, 0)])
     assert equal_files(splits, facts_of(a="", b="")) == {}
+
+
+def test_any_match_in_the_gallery_is_found():
+    """Not only the first equal image, which is of another identity."""
+    facts = facts_of(a="1", b="1", c="1")
+    for gallery in ([("b", 2, 1), ("c", 1, 1)], [("c", 1, 1), ("b", 2, 1)]):
+        found = equal_files(data([], [("a", 1, 0)], gallery), facts)
+        text = "a (identity 1, camera 1) = c (identity 1, camera 2)"
+        assert found["query in gallery"] == [text]

@@ -112,3 +112,11 @@ def test_shuffled_batches_with_a_short_last_one(data, loader_of):
     batches = epoch_of(loader_of(data, "device", "DATALOADER.SAMPLER", "softmax", plan=plan))
     assert [len(batch.images) for batch in batches] == [5] * 6 + [2]
     assert sorted(i for batch in batches for i in batch.indices.tolist()) == list(range(32))
+
+
+def test_process_without_a_share_of_the_last_batch_gets_an_empty_one(data, loader_of):
+    """Two images for four processes."""
+    loader = loader_of(data, "device")
+    batch = loader._batch([])
+    assert batch.images.shape == (0, 3, *loader._augment.size)
+    assert len(batch) == len(batch.indices) == 0

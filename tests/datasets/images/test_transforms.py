@@ -1,6 +1,7 @@
 """Preprocessing and augmentation: equal to the original's; statistics."""
 
 import io
+import pickle
 import random
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 from torchvision import transforms as T
 
-from datasets.images.augmix import OPERATIONS
+from datasets.images.augmix import OPERATIONS, AugMix
 from datasets.images.transforms import (
     Augmentation,
     augmenting_transform,
@@ -257,3 +258,14 @@ def test_every_option_of_augmix_reaches_it():
     (step,) = [y for x in transform.transforms for y in getattr(x, "transforms", [])]
     assert (step.severity, step.depth, step.alpha) == (1, 2, 0.1)
     assert step.operations == OPERATIONS
+
+
+def test_augmix_reaches_spawned_workers():
+    mine = AugMix(3, 0, 1.0, colours=True)
+    theirs = pickle.loads(pickle.dumps(mine))
+    image = Image.new("RGB", (8, 16), (200, 30, 60))
+    for operation, other in zip(mine.operations, theirs.operations, strict=True):
+        random.seed(1)
+        expected = operation(image, 2.0).tobytes()
+        random.seed(1)
+        assert other(image, 2.0).tobytes() == expected

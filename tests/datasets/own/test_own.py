@@ -2,13 +2,15 @@
 
 import logging
 import os
+from collections import Counter
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.own.draw import draw_test_only, split_own_data
+from datasets.own.draw import _draw_queries, draw_test_only, split_own_data
 from datasets.own.folder import read_folder, read_own_data
 from datasets.own.table import read_csv, read_csv_entries
 from datasets.readers.image_files import describe_unread
@@ -291,9 +293,18 @@ def test_csv_with_absolute_paths_and_pids_only(tmp_path):
             "path,pid,split\n1.jpg,a,dev",
             "line 2: split is 'dev'; expected train, query, gallery or both",
         ),
-        ("path,pid,date\n1.jpg,a,3/5/2021", "line 2: date is '3/5/2021'; write it as 2026"),
-        ("path,pid,date\n1.jpg,a,31-1-2026", "line 2: date is '31-1-2026'; write it as 2026"),
-        ("path,pid,date\n1.jpg,a,3 Feb 2026", "line 2: date is '3 Feb 2026'; write it as 2026"),
+        (
+            "path,pid,date\n1.jpg,a,3/5/2021",
+            "line 2: encounter is '3/5/2021'; write the date as 2026",
+        ),
+        (
+            "path,pid,date\n1.jpg,a,31-1-2026",
+            "line 2: encounter is '31-1-2026'; write the date as 2026",
+        ),
+        (
+            "path,pid,date\n1.jpg,a,3 Feb 2026",
+            "line 2: encounter is '3 Feb 2026'; write the date as 2026",
+        ),
         ("path,pid,split\n1.jpg,a,train\n2.jpg,a,", "line 3: split is empty"),
     ],
 )
@@ -396,6 +407,95 @@ def test_csv_with_one_empty_camid_has_unknown_cameras(tmp_path):
     assert [s.camid for s in [*splits.train, *splits.query, *splits.gallery]] == [0, 0, 0]
     assert splits.ignore_same_camera is False
     assert any("cameras unknown" in note for note in splits.notes)
+
+
+def test_missing_cameras_are_counted(tmp_path, caplog):
+    rows = ["1.jpg,a,3", "2.jpg,b,4", "3.jpg,b,"]
+    write_csv(tmp_path, "\n".join(["path,pid,camid", *rows]), "1.jpg", "2.jpg", "3.jpg")
+    read_csv(tmp_path / "herd.csv", tested_only=True)
+    text = f"1 of 3 images have no camera, such as {tmp_path / '3.jpg'}, so all cameras count as"
+    assert text in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "split"), [("gallery", "test", "gallery"), ("query", "probe", "query")]
+)
+def test_two_folders_of_one_split_are_refused(tmp_path, one, other, split):
+    for folder in {"query", "gallery", one, other}:
+        make_files(tmp_path, f"{folder}/anna/1.jpg", f"{folder}/bert/1.jpg")
+    with pytest.raises(ValueError, match=f"{one} and {other} are both read as {split}"):
+        read_folder(tmp_path)
+
+
+def test_unknown_people_cannot_be_tested(tmp_path):
+    rows = ["1.jpg,unknown,1,query", "2.jpg,Unknown,2,gallery"]
+    path = write_csv(tmp_path, "\n".join(["path,pid,camid,split", *rows]), "1.jpg", "2.jpg")
+    with pytest.raises(ValueError, match="all 2 images are of identity unknown"):
+        read_csv(path)
+
+
+def test_market_tree_without_images_names_what_is_there(tmp_path):
+    for name in ("bounding_box_train", "query", "bounding_box_test"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "query" / "0001_c1s1_000001_00.heic").touch()
+    text = r"no images in bounding_box_test, bounding_box_train, query below .*\.heic 1"
+    with pytest.raises(FileNotFoundError, match=text):
+        read_own_data(tmp_path)
+
+
+def test_encounters_that_begin_alike_are_two(tmp_path):
+    cells = [
+        "2021-05-03_north",
+        "2021-05-03_south",
+        "2021-05-03 10:00",
+        "2021-05-03T11:00",
+        "Marsh pond 2019",
+    ]
+    rows = [f"{i}.jpg,a,{cell}" for i, cell in enumerate(cells)]
+    path = write_csv(
+        tmp_path, "\n".join(["path,pid,encounter", *rows]), *(f"{i}.jpg" for i in range(5))
+    )
+    found = [entry.encounter for entry in read_csv_entries(path).values()]
+    assert found == [cells[0], cells[1], "2021-05-03", "2021-05-03", "Marsh pond 2019"]
+
+
+def test_path_of_any_length_is_named_with_its_line(tmp_path):
+    path = write_csv(tmp_path, f"path,pid\n{'x' * 300},a")
+    with pytest.raises(ValueError, match=r"herd\.csv, line 2: no such file"):
+        read_csv(path)
+
+
+def test_repeated_column_is_named_and_nameless_ones_are_ignored(tmp_path):
+    path = write_csv(tmp_path, "path,pid,,\n1.jpg,a,,", "1.jpg")
+    assert [entry.identity for entry in read_csv_entries(path).values()] == ["a"]
+    path.write_text("path,ID,id\n1.jpg,a,b")
+    with pytest.raises(ValueError, match="line 1: more than one column is called id"):
+        read_csv_entries(path)
+
+
+def draw_queries_slowly(group, rng, *, across_cameras):
+    """Counts all images again for every camera."""
+    left, queries = Counter(sample.camid for sample in group), []
+    for camid in sorted(left):
+        images = [sample for sample in group if sample.camid == camid]
+        candidate = images[int(rng.random() * len(images))]
+        left[camid] -= 1
+        cameras = {camid, *(query.camid for query in queries)}
+        if all(left.total() - across_cameras * left[camera] > 0 for camera in cameras):
+            queries.append(candidate)
+        else:
+            left[camid] += 1
+    return queries
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=14), st.integers(0, 99), st.booleans())
+def test_queries_are_those_of_the_slow_reference(cameras, seed, across_cameras):
+    (group,) = [make_samples([cameras])]
+    found, expected = (
+        draw_queries(group, Random(seed), across_cameras=across_cameras)
+        for draw_queries in (_draw_queries, draw_queries_slowly)
+    )
+    assert found == expected
 
 
 # images without identities, and folders that look like cameras

@@ -85,7 +85,7 @@ def test_options_of_batches_of_clusters(opts, options):
 
 @pytest.mark.parametrize(("name", "kind"), CLASSES.items())
 def test_stage_0_has_random_batches_of_the_same_shape(name, kind):
-    sampler = build_random_sampler(cfg_of("DATALOADER.SAMPLER", name), DATA)
+    sampler = build_random_sampler(cfg_of("DATALOADER.SAMPLER", name), DATA, 3)
     expected = ShuffledSampler if kind is ShuffledSampler else RandomIdentitySampler
     assert type(sampler) is expected
     assert len(next(iter(sampler))) == 8
@@ -100,7 +100,11 @@ def test_shuffled_sampler_needs_no_whole_identities():
     ("opts", "processes", "message"),
     [
         (["SOLVER.STAGE2.IMS_PER_BATCH", "14"], 1, "needs 7 identities, the training set has 6"),
-        (["SOLVER.STAGE2.IMS_PER_BATCH", "6"], 2, "3 identities per batch do not divide among 2"),
+        (
+            ["SOLVER.STAGE2.IMS_PER_BATCH", "6"],
+            2,
+            r"3 identities per batch do not divide among 2 processes: set .*to a multiple of 4",
+        ),
         ([*DSGL], 9, r"IMS_PER_BATCH: 8 images are too few for 9 processes"),
     ],
 )

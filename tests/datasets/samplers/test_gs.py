@@ -79,3 +79,9 @@ def test_graph_with_too_few_neighbours_is_refused():
         sampler.set_graph(torch.zeros(4, 2, dtype=torch.long))
     with pytest.raises(RuntimeError, match="set_graph"):
         list(sampler)
+
+
+def test_missing_neighbours_are_refused():
+    sampler = GraphSampler([0, 0, 1, 1, 2, 2], 2, 2)
+    with pytest.raises(ValueError, match=r"missing neighbours \(-1\)"):
+        sampler.set_graph(torch.tensor([[1], [-1], [0]]))

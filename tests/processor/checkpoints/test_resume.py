@@ -178,3 +178,20 @@ def test_weights_of_another_tag_are_refused(stopped, option):
     cfg = load_cfg(None, [*model, option, str(folder / "other.pth")])
     with pytest.raises(ConfigError, match=f"{option}: .*PRETRAIN_TAG 'laion2b_s34b_b88k', not ''"):
         find_starting_point(cfg, folder)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_batches_of_an_unfinished_epoch_stay(tmp_path, finished):
+    cfg = load_cfg(None, OPTS)
+    model = build_reid_model(cfg, 0, 3, 1)
+    meta = {"num_classes": 0, "num_cameras": 3, "num_views": 1, "cameras": "{}"}
+    training = {"stage": "dsgl", "epoch": 2, "finished": finished}
+    save_checkpoint(tmp_path / "last.pth", model, dump_cfg(cfg), meta, training)
+    changed = load_cfg(None, [*OPTS, "SOLVER.RESUME", "auto", "SOLVER.STAGE2.IMS_PER_BATCH", "128"])
+    if finished:
+        assert find_starting_point(changed, tmp_path).resumed
+    else:
+        with pytest.raises(
+            ConfigError, match=r"IMS_PER_BATCH was 64 .* inside an epoch and is 128"
+        ):
+            find_starting_point(changed, tmp_path)
