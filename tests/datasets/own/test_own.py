@@ -418,7 +418,7 @@ def test_missing_cameras_are_counted(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "split"), [("gallery", "test", "gallery"), ("query", "probe", "query")]
+    ("one", "other", "split"), [("gallery", "test", "gallery"), ("probe", "query", "query")]
 )
 def test_two_folders_of_one_split_are_refused(tmp_path, one, other, split):
     for folder in {"query", "gallery", one, other}:
