@@ -131,7 +131,7 @@ def _train(cfg: CfgNode, cleanup: ExitStack) -> EvaluationReport:
     trainer.run_stages(stages, state)
     report = trainer.report
     if report is None:  # nothing was left to train
-        report = evaluator(model)
+        report = trainer.score(lambda: evaluator(model))
         log_results(report)
     if report.targets:
         _write_results(cfg, plan.data, folder, evaluator, report)
@@ -242,6 +242,7 @@ def _write_results(
     if distributed.is_first():
         trained_on = {"sources": list(data.names), "use_all": data.use_all}
         results = {**report.as_dict(), **_how(cfg, evaluator, "last"), "training": trained_on}
+        results["epoch"] = cfg.SOLVER.STAGE2.MAX_EPOCHS
         save_results(folder.path, results)
     logger.info("%s\n%s", _title(cfg), Lines(closing_table(report, folder.before_training)))
     logger.info("results  %s", folder.path / "results.md")
@@ -290,6 +291,8 @@ def _evaluate(
     log_results(report)
     trained_on = {"sources": list(loaded.cameras), "use_all": loaded.use_all}
     results = {**report.as_dict(), **_how(cfg, evaluator, weight), "training": trained_on}
+    if "epoch" in loaded.meta:
+        results["epoch"] = loaded.meta["epoch"]
     table = format_table([(Path(weight).name, report.as_dict())])
     logger.info("%s\n%s", _title(cfg), Lines(table))
     if distributed.is_first():

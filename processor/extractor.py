@@ -246,8 +246,8 @@ class _Part:
 
 
 def _in_main_memory(images: Sequence[GivenImage]) -> Sequence[GivenImage]:
-    """The images, those on a GPU copied: worker processes cannot use it."""
-    if any(isinstance(image, Tensor) and image.is_cuda for image in images):
+    """The images, those on a device copied: worker processes cannot use it."""
+    if any(isinstance(image, Tensor) and image.device.type != "cpu" for image in images):
         return [image.cpu() if isinstance(image, Tensor) else image for image in images]
     return images
 

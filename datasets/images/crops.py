@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 
 def crop_boxes(frame: np.ndarray, boxes: Any) -> list[np.ndarray]:
@@ -22,6 +23,8 @@ def crop_boxes(frame: np.ndarray, boxes: Any) -> list[np.ndarray]:
     """
     if not isinstance(frame, np.ndarray):
         raise ValueError(f"frame: expected an array (H, W, 3), got {type(frame).__name__}")
+    if isinstance(boxes, Tensor):  # of a detector, also on a GPU
+        boxes = boxes.detach().cpu()
     numbers = np.asarray(boxes, dtype=np.float64)
     numbers = numbers.reshape(0, 4) if not numbers.size else numbers
     if frame.ndim != 3 or numbers.ndim != 2 or numbers.shape[1] != 4:

@@ -74,12 +74,14 @@ def read_weights_file(path: str | Path, option: str = "") -> WeightsFile:
         content = _read_content(path)
     except (MemoryError, PermissionError, FileNotFoundError):
         raise
+    except OtherFormatError as error:
+        raise ValueError(f"{path}: {error}") from None
     except Exception as error:  # every container raises its own errors for a damaged file
         if isinstance(error, RuntimeError) and "allocate memory" in str(error):
             raise  # not the file's fault
         raise ValueError(f"{path} cannot be read as weights: {_explain(error)}") from error
     try:
-        if isinstance(content, dict) and content.get("format") == CHECKPOINT_FORMAT:
+        if isinstance(content, dict) and is_checkpoint_format(content.get("format")):
             return _as_checkpoint(content)
         state = find_state(content)
         if is_hugging_face(state):
@@ -87,6 +89,21 @@ def read_weights_file(path: str | Path, option: str = "") -> WeightsFile:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return WeightsFile(state, torchscript=is_torchscript(path))
+
+
+class OtherFormatError(ValueError):
+    """A checkpoint of another version of this program."""
+
+
+def is_checkpoint_format(name: Any) -> bool:
+    """Whether this is the format of a checkpoint; OtherFormatError = of another version."""
+    family = CHECKPOINT_FORMAT.partition("/")[0]
+    if isinstance(name, str) and name.partition("/")[0] == family and name != CHECKPOINT_FORMAT:
+        raise OtherFormatError(
+            f"its format is {name}, and this version of the program reads {CHECKPOINT_FORMAT}; use "
+            "the version that wrote it"
+        )
+    return bool(name == CHECKPOINT_FORMAT)
 
 
 def _explain(error: Exception) -> str:
@@ -138,7 +155,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     state = safetensors.torch.load_file(path)
     with safetensors.safe_open(path, "pt") as file:
         header = file.metadata() or {}
-    if header.get("format") != CHECKPOINT_FORMAT:
+    if not is_checkpoint_format(header.get("format")):
         return state
     if "meta" not in header:
         raise ValueError("its header has no meta")

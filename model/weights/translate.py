@@ -158,7 +158,7 @@ def infer_options(state: dict[str, Tensor]) -> list[str]:
         )
     vit = "image_encoder.class_embedding" in state
     name = {(True, 768): "ViT-B-16", (False, 32): "RN50"}.get((vit, conv.shape[0]))
-    rows = len(state[_POSITIONS["vit" if vit else "resnet"]]) - 1
+    rows = len(state.get(_POSITIONS["vit" if vit else "resnet"], ())) - 1
     grid = find_grid(rows, STRIDES if vit else STRIDES[:1], SIZES) if name else None
     if name and grid:
         mean = "[0.5, 0.5, 0.5]" if vit else "[0.485, 0.456, 0.406]"

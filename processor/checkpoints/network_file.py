@@ -67,7 +67,7 @@ def configure_network_file(
     path, typed = network.path, set(opts[::2])
     values = dict(zip(opts[::2], opts[1::2], strict=True))
     for option, (none, reason) in _WITHOUT_EFFECT.items():
-        if values.get(option, none) != none:
+        if values.get(option, none).lower() != none.lower():
             raise ConfigError(f"{option}: {path} is a network file; {reason}")
     told = _told_options(network.description) if network.description else {}
     if network.image_size is not None:
@@ -78,6 +78,8 @@ def configure_network_file(
         told |= _LEVELS
     own = {
         "MODEL.NAME": NAME,
+        "TEST.AMP": "off",  # also where a config file says otherwise
+        "SOLVER.AMP": "off",
         "MODEL.PRETRAIN_CHOICE": "none",
         "MODEL.PRETRAIN_PATH": "",
     }

@@ -15,7 +15,7 @@ from yacs.config import CfgNode
 
 from config import ConfigError
 from config.load import load_cfg_text
-from config.options import flatten, with_options
+from config.options import flatten, lookup, with_options
 from datasets.checks.changes import compare_images, describe_images
 from datasets.registry import prompt_noun
 from datasets.sources import TrainingSet
@@ -217,6 +217,12 @@ def _check_resumable(cfg: CfgNode, file: WeightsFile, checkpoint: Path) -> None:
         raise ConfigError(
             f"SOLVER.RESUME: {checkpoint} stopped in stage {stage}, but DSGL.ENABLED is now "
             f"{cfg.DSGL.ENABLED}; restore it, or train in another OUTPUT_DIR"
+        )
+    name = f"SOLVER.STAGE{2 if stage == 'dsgl' else stage}.MAX_EPOCHS"
+    if file.training["epoch"] > lookup(cfg, name):
+        raise ConfigError(
+            f"{name}: {checkpoint} is in epoch {file.training['epoch']} of this stage; set as many "
+            "or more, or train in another OUTPUT_DIR"
         )
     if cfg.SOLVER.STAGE1.WEIGHT and stage != 2:
         raise ConfigError(

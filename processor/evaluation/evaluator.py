@@ -145,6 +145,12 @@ class Evaluator:
     def _retrieval(self, split: DataSplits, features: Tensor, rows: dict[str, int]) -> Retrieval:
         query = [sample for sample in split.query if sample.path in rows]
         gallery = [sample for sample in split.gallery if sample.path in rows]
+        for part, kept in (("query", query), ("gallery", gallery)):
+            if not kept:
+                raise ValueError(
+                    f"evaluation on {split.name}: all {part} images are broken and were left out "
+                    "(INPUT.ON_BAD_IMAGE skip)"
+                )
         both = _take(features, [rows[sample.path] for sample in [*query, *gallery]])
         return Retrieval(
             query,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from processor.metrics.checks import FeatureArray
 from processor.metrics.distance import distance_blocks
-from processor.metrics.normalize import normalize_features
+from processor.metrics.normalize import unit_rows
 from processor.metrics.verification import (
     BYTES_PER_PAIR,
     NUM_COARSE,
@@ -62,12 +62,13 @@ def find_threshold(
         far: above 0 and below 1.
 
     Raises:
-        ValueError: lengths that differ, missing names or cameras, `far` out of range, no pair of
-            one kind, or more than `far` of the pairs of two names are at distance 0.
+        ValueError: see `unit_rows`; lengths that differ, missing names or cameras, `far` out of
+            range, no pair of one kind, or more than `far` of the pairs of two names are at distance
+            0.
     """
     if not 0 < far < 1:
         raise ValueError(f"far: expected above 0 and below 1, got {far}")
-    unit = normalize_features(features)
+    unit = unit_rows(features)
     own = _numbers("names", names, unit)
     seen = None if cameras is None else _numbers("cameras", cameras, unit)
     memory = WorkingMemory(256, unit.device)

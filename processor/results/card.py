@@ -88,14 +88,17 @@ def write_card(model: PublishedModel, results: dict[str, Any] | None) -> str:
     return "\n".join(sections)
 
 
-def find_results(checkpoint: Path, neck: str, given: Path | None = None) -> dict[str, Any] | None:
+def find_results(
+    checkpoint: Path, neck: str, given: Path | None = None, *, epoch: int | None = None
+) -> dict[str, Any] | None:
     """The evaluation of a checkpoint.
 
     Args:
         checkpoint: its file.
         neck: TEST.NECK_FEAT of the features to publish.
         given: a results file; None = `results.json` next to the checkpoint, if it exists and is of
-            this checkpoint and neck.
+            this checkpoint, epoch and neck.
+        epoch: of the checkpoint's weights; None = unknown.
 
     Returns:
         The content of the file, or None.
@@ -119,8 +122,20 @@ def find_results(checkpoint: Path, neck: str, given: Path | None = None) -> dict
             raise ConfigError(f"--results: {given} holds no results: {error!r}") from error
         logger.warning("%s holds no results, so none are published: %r", path, error)
         return None
-    if evaluated == (checkpoint.stem, neck):
+    of_epoch = results.get("epoch", epoch)  # not in results of earlier versions
+    if evaluated == (checkpoint.stem, neck) and (epoch is None or of_epoch == epoch):
         return results
+    if given and evaluated == (checkpoint.stem, neck):
+        raise ConfigError(
+            f"--results: {given} is of epoch {of_epoch}, and {checkpoint} of epoch {epoch}"
+        )
+    if evaluated == (checkpoint.stem, neck):
+        logger.warning(
+            "%s is of epoch %s and these weights of epoch %s, so no results are published",
+            path,
+            of_epoch,
+            epoch,
+        )
     if given:
         raise ConfigError(
             f"--results: {given} is of {evaluated[0]}, features {evaluated[1]} the neck; "

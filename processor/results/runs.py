@@ -12,8 +12,10 @@ from typing import Any
 import yaml
 
 from processor.results.report import AVERAGED, BEFORE, TRAINED
+from processor.runtime.stored import check_fields
 
 _SET_ASIDE = re.compile(r"previous_\d+")
+_USED = ("targets", "average", "protocol")  # blocks of results
 _KEPT_RESULTS = re.compile(r"results(?:_(\d+))?\.json")
 
 
@@ -82,7 +84,8 @@ def find_runs(places: Iterable[Path]) -> list[Run]:
 
 
 def _below(place: Path) -> list[Path]:
-    folders = sorted(path.parent for path in place.rglob("run.json"))
+    found = (path.parent for path in place.rglob("run.json"))
+    folders = sorted(x for x in found if (x / "config.yml").is_file())  # else of other programs
     return [
         folder
         for folder in folders
@@ -95,7 +98,10 @@ def read_run(folder: Path) -> Run:
     try:
         config = yaml.safe_load((folder / "config.yml").read_text(encoding="utf-8"))
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        check_fields(folder / "run.json", record, {"seed": int})
         results = _read_results(folder)
+        if results:
+            check_fields(folder / "results.json", results, dict.fromkeys(_USED, dict))
         before = _read_before(folder, results)
         stage, epoch = _read_position(folder)
         last = stage in (2, "dsgl")  # training without labels uses stage 2's MAX_EPOCHS

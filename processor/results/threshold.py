@@ -9,6 +9,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
+from processor.metrics.normalize import LARGEST_DISTANCE
 from processor.metrics.open_set import OpenSet
 from processor.metrics.pair_counts import OperatingPoint
 from processor.metrics.verification import FEWEST_ERRORS, Verification
@@ -16,7 +17,6 @@ from processor.runtime.stored import check_fields
 
 FORMAT = "clipreid-threshold/1"
 DISTANCE = "Euclidean distance of L2-normalized features, cameras unknown to the model"
-LARGEST_DISTANCE = 2  # of features of length 1
 MAX_EER = 0.4  # of a usable threshold; guessing has 0.5
 
 
@@ -138,8 +138,11 @@ def read_threshold(given: str, model: dict[str, str]) -> GivenThreshold:
         value = float(given)
     except ValueError:
         return _read_file(Path(given), model)
-    if not 0 <= value < math.inf:
-        raise ValueError(f"--threshold: expected a distance, 0 or more, got {given}")
+    if not 0 <= value <= LARGEST_DISTANCE:  # NaN fails too
+        raise ValueError(
+            f"--threshold: expected a distance between features of length 1, 0 to "
+            f"{LARGEST_DISTANCE}, got {given}"
+        )
     return GivenThreshold(value, "as given")
 
 

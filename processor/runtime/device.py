@@ -21,12 +21,18 @@ def choose_device(name: str, device_id: str = "0") -> torch.device:
         device_id: index of the CUDA device; the first of a list "0,1".
 
     Raises:
-        ValueError: the requested device is unknown or not available.
+        ValueError: the requested device is unknown or not available, or not a number.
     """
+    first = str(device_id).split(",")[0].strip() or "0"
+    if not first.isdecimal():
+        raise ValueError(
+            f"MODEL.DEVICE_ID {device_id}: expected the number of a GPU, 0 or more; for the CPU "
+            "set MODEL.DEVICE cpu"
+        )
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
     if name == "cuda":
-        index = int(str(device_id).split(",")[0] or 0)
+        index = int(first)
         if distributed.size() > 1:
             index = distributed.local_rank()
             if torch.cuda.device_count() == 1 and VISIBLE in os.environ:

@@ -16,6 +16,7 @@ from config.text import ERRORS
 from processor.runtime.lock import NO_LINKS, open_exclusively, try_lock
 
 _LEFTOVER = ".partial"  # first part of a temporary name
+_CLEANED: set[Path] = set()  # folders that this process has looked through
 
 
 @contextmanager
@@ -26,14 +27,16 @@ def atomic_file(path: Path) -> Iterator[Path]:
     File and folder are flushed to the disk, so that even after a power failure `path` is the old
     file or the new one. The temporary name is new and has the ending of `path`. After an error the
     temporary file is removed and `path` is unchanged; that of a killed process is removed by the
-    next write into the folder.
+    next process that writes into the folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path.parent)
+    if path.parent not in _CLEANED:  # a folder may hold a million images
+        _remove_leftovers(path.parent)
+        _CLEANED.add(path.parent)
     temporary, descriptor = _create(path)
     try:
         yield temporary
-        with temporary.open("rb") as file:
+        with temporary.open("r+b") as file:  # Windows flushes only what it may write
             os.fsync(file.fileno())
         temporary.replace(path)
         sync_folder(path.parent)

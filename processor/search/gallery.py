@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from processor.metrics.checks import check_finite
 from processor.metrics.normalize import normalize_features
 from processor.metrics.pair_threshold import Threshold
 from processor.runtime.files import atomic_file, write_json
+from processor.runtime.lock import locked_folder
 from processor.search.exact import search
 from processor.search.faiss_index import FaissIndex
 from processor.search.feature_record import check_same_model
@@ -25,8 +27,13 @@ from processor.search.feature_rows import FeatureRows
 from processor.search.gallery_file import FORMAT, read_gallery, read_record
 
 RECORD_FILE = "gallery.json"
+SAVING = ".saving"  # folder that is locked while a gallery is written
+LONGEST_WAIT = 60  # seconds, for another program to write it
 DIGITS = 16  # of the hash in the name of the features' file
 WAIT = 60.0  # seconds that a program waits for another one to finish its change
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,9 +249,14 @@ class Gallery:
         """Write gallery.json and the features; a gallery of that folder is replaced atomically.
 
         Raises:
-            ValueError: the gallery of that folder is damaged.
+            ValueError: the gallery of that folder is damaged, or another program saves there for
+                longer than a minute.
         """
         folder = Path(folder)
+        with locked_folder(folder / SAVING, "folder", wait=LONGEST_WAIT):
+            self._save(folder)
+
+    def _save(self, folder: Path) -> None:
         if (folder / RECORD_FILE).is_file():
             read_record(folder / RECORD_FILE)  # not overwritten if it is something else
         used = self._features[: len(self)].contiguous().numpy()
@@ -289,12 +301,19 @@ class Gallery:
         gallery._features = torch.from_numpy(features)
         gallery._names, gallery._keys, gallery._cameras = columns
         gallery._next_key = record["next_key"]
-        if extractor is None:  # the model stays known when the gallery is saved again
+        if extractor is not None and not record["model"] and len(gallery):
+            logger.warning(
+                "%s: its features were given without a model, so it is unknown whether %s is the "
+                "model that made them",
+                path,
+                extractor.checkpoint,
+            )
+        if extractor is None or not record["model"]:  # what is known stays when it is saved again
             gallery._model = {key: record[key] for key in gallery._model}
         return gallery
 
     def _rows_of(self, keys: Iterable[int]) -> list[int]:
-        rows = {key: row for row, key in enumerate(self._keys)}
+        rows, keys = {key: row for row, key in enumerate(self._keys)}, list(keys)
         unknown = [key for key in keys if key not in rows]
         if unknown:
             raise ValueError(f"keys not in the gallery: {', '.join(map(str, unknown))}")

@@ -28,7 +28,7 @@ from datasets.images.decode import read_image
 from datasets.synthetic.render import draw_people
 from model.encoders.clip import architecture_text
 from model.network_files.embedder import NetworkFile
-from model.weights.locate import WEIGHTS
+from model.weights.locate import WEIGHTS, locate_weights
 from processor.checkpoints.export import ImageTower, smallest_cosine, write_onnx
 from processor.checkpoints.load import LoadedModel, open_model
 from processor.checkpoints.slim import open_slim, save_folder, save_slim
@@ -61,8 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
         path, option = getattr(arguments, option), f"--{option}"
         if path:
             check_output_file(path, option)
-            checkpoint = Path(arguments.checkpoint)
-            if path.exists() and checkpoint.exists() and path.samefile(checkpoint):
+            if path.exists() and path.samefile(locate_weights(arguments.checkpoint)):
                 raise ConfigError(f"{option}: {path} is the checkpoint itself; name another file")
     if arguments.slim:
         save_slim(
@@ -113,7 +112,9 @@ def export_folder(arguments: argparse.Namespace) -> None:
     cfg = slim.cfg
     results = None
     if arguments.results or not (opts or arguments.config_file):
-        results = find_results(file, cfg.TEST.NECK_FEAT, arguments.results)
+        epoch = slim.meta.get("epoch")
+        epoch = epoch if isinstance(epoch, int) else None
+        results = find_results(file, cfg.TEST.NECK_FEAT, arguments.results, epoch=epoch)
     model = PublishedModel(
         title=folder.resolve().name,
         architecture="" if architecture_text(cfg.MODEL.NAME) else cfg.MODEL.NAME,

@@ -71,7 +71,11 @@ def compare(cfg: CfgNode, results_file: Path | None) -> str:
     if results_file is None or not results_file.is_file():
         targets = cfg.DATASETS.TARGETS or cfg.DATASETS.NAMES
         return format_published(cfg.DATASETS.PROTOCOL, targets)
-    return compare_results(cfg, json.loads(results_file.read_text(encoding="utf-8")))
+    try:
+        results = json.loads(results_file.read_text(encoding="utf-8"))
+        return compare_results(cfg, results)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{results_file} holds no results: {error!r}") from error
 
 
 def compare_results(cfg: CfgNode, results: dict[str, Any]) -> str:

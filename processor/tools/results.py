@@ -27,8 +27,10 @@ def run(arguments: argparse.Namespace) -> None:
     groups = group_runs(runs)
     table = runs_markdown(groups)
     logger.info("%d runs of %d configurations", len(runs), len(groups))
-    sys.stdout.write(f"\n{table}")  # not through the log, which wraps long lines
     for path, text in ((arguments.output, table), (arguments.csv, runs_csv(groups))):
         if path is not None:
             write_text(path, text)
             logger.info("written: %s", path)
+    encoding = sys.stdout.encoding or "utf-8"
+    shown = table.encode(encoding, "backslashreplace").decode(encoding)
+    sys.stdout.write(f"\n{shown}")  # not through the log, which wraps long lines

@@ -88,6 +88,7 @@ def run(arguments: argparse.Namespace) -> None:
     """
     output = place_folder(arguments.output, arguments.checkpoint, "search")
     if arguments.text:
+        _check_text_options(arguments)
         arguments.opts = [*arguments.opts, "TEST.NECK_FEAT", "before"]  # as CLIP compares them
     extractor = open_extractor(arguments)
     places = [*(arguments.query or ()), *arguments.gallery]
@@ -130,6 +131,20 @@ def run(arguments: argparse.Namespace) -> None:
         logger.info("%d of %d queries have a match other than themselves", found, total)
     write_findings(findings, output, how)
     logger.info("%d queries in %d images, written: %s", len(queries), len(gallery.samples), output)
+
+
+def _check_text_options(arguments: argparse.Namespace) -> None:
+    """Raise ConfigError for options of searches by images."""
+    typed = dict(zip(arguments.opts[::2], arguments.opts[1::2], strict=False))
+    if typed.get("TEST.NECK_FEAT", "before") != "before":
+        raise ConfigError(
+            "TEST.NECK_FEAT: texts are compared with the features before the neck; leave it out"
+        )
+    if arguments.threshold is not None and Path(arguments.threshold).is_file():
+        raise ConfigError(
+            f"--threshold: {arguments.threshold} is for distances between images, and those of "
+            "texts to images are larger; give a number"
+        )
 
 
 def _encode(arguments: argparse.Namespace, extractor: Extractor) -> Tensor:

@@ -217,14 +217,14 @@ class Trainer:
         if timing.is_kept(epoch):
             self._save(self._kept_file(stage, epoch), meta)
         if self.evaluate is not None and timing.is_evaluated(epoch):
-            self.report = self._evaluate(self.evaluate)
+            self.report = self.score(self.evaluate)
             record = {**record, **self.report.scalars()}
             best = max((line.get("mAP", 0.0) for line in lines), default=0.0)
             self._keep_best(self.report, meta, best)
             log_results(self.report, logging.INFO if timing.is_last(epoch) else logging.DEBUG)
         self.folder.add_metrics(record)
 
-    def _evaluate(self, evaluate: Callable[[], EvaluationReport]) -> EvaluationReport:
+    def score(self, evaluate: Callable[[], EvaluationReport]) -> EvaluationReport:
         """Scores of the model, and of its averaged weights if there are some."""
         report = evaluate()
         if self._averaged is None:

@@ -20,7 +20,12 @@ NUM_IMAGES = 8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run.py export`."""
     add_checkpoint(parser)
-    parser.add_argument("--onnx", type=Path, metavar="FILE", help="write the image side as ONNX")
+    parser.add_argument(
+        "--onnx",
+        type=network_file(".onnx"),
+        metavar="FILE.onnx",
+        help="write the image side as ONNX",
+    )
     parser.add_argument(
         "--preprocess",
         action="store_true",

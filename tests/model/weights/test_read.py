@@ -101,3 +101,14 @@ def test_pickled_code_is_not_executed(tmp_path, tiny_reid, reid_state, kind):
     assert not trace.exists()
     pickle.loads(pickle.dumps(Intruder(trace)))
     assert trace.exists()  # plain unpickling does execute it
+
+
+@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
+def test_checkpoint_of_another_version_is_not_taken_for_bare_weights(tmp_path, ending):
+    path, weights = tmp_path / f"model{ending}", {"a": torch.ones(2)}
+    if ending == ".pth":
+        torch.save({"format": "clipreid/99", "model": weights, "config": "", "meta": {}}, path)
+    else:
+        safetensors.torch.save_file(weights, path, {"format": "clipreid/99", "meta": "{}"})
+    with pytest.raises(ValueError, match=r"format is clipreid/99, and this version .* reads"):
+        read_weights_file(path)

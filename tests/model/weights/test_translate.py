@@ -59,3 +59,11 @@ def test_other_files_have_no_inferred_options(reid_state, tiny_clip_state):
         infer_options(tiny_clip_state)
     with pytest.raises(ValueError, match=r"neither ViT-B-16 nor RN50.*--config_file"):
         infer_options(reid_state)
+
+
+def test_weights_without_positions_are_described_not_looked_up():
+    for name in ("image_encoder.class_embedding", "image_encoder.other"):
+        state = {"image_encoder.conv1.weight": torch.ones(32, 3, 3, 3)}
+        state |= {"classifier.weight": torch.ones(5, 8), name: torch.ones(8)}
+        with pytest.raises(ValueError, match=r"-1 positions is neither ViT-B-16 nor RN50"):
+            infer_options(state)

@@ -195,3 +195,14 @@ def test_batches_of_an_unfinished_epoch_stay(tmp_path, finished):
             ConfigError, match=r"IMS_PER_BATCH was 64 .* inside an epoch and is 128"
         ):
             find_starting_point(changed, tmp_path)
+
+
+def test_run_beyond_the_wanted_epochs_is_refused(stopped):
+    folder, _ = stopped("dsgl")  # in epoch 2
+    for epochs, fits in ((2, True), (1, False)):
+        options = ["SOLVER.RESUME", "auto", "SOLVER.STAGE2.MAX_EPOCHS", str(epochs)]
+        if fits:
+            assert find_starting_point(load_cfg(None, [*OPTS, *options]), folder).resumed
+        else:
+            with pytest.raises(ConfigError, match=r"STAGE2\.MAX_EPOCHS: .* is in epoch 2"):
+                find_starting_point(load_cfg(None, [*OPTS, *options]), folder)

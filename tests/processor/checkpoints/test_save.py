@@ -1,6 +1,5 @@
 """Checkpoints are written atomically and read without executing code."""
 
-import os
 import random
 
 import numpy as np
@@ -13,6 +12,7 @@ from config.load import load_cfg_text
 from model.weights.read import CHECKPOINT_FORMAT
 from processor.checkpoints import save
 from processor.checkpoints.save import save_checkpoint
+from processor.runtime import files
 from processor.runtime.seeding import random_state, restore_random_state, seed_everything
 
 META = {"num_classes": 7, "mAP": 0.5, "torch": str(torch.__version__)}
@@ -103,7 +103,7 @@ def test_leftover_of_a_killed_save_is_overwritten_by_the_next(tmp_path, monkeypa
         with pytest.raises(Killed):
             save_checkpoint(path, network(), dump_cfg(load_cfg()), META)
     assert len(list(tmp_path.iterdir())) == 1
-    monkeypatch.setattr(os, "getpid", lambda: 4242)  # a new process
+    monkeypatch.setattr(files, "_CLEANED", set())  # a new process
     save_checkpoint(path, network(), dump_cfg(load_cfg()), META)
     assert [file.name for file in tmp_path.iterdir()] == ["last.pth"]
 

@@ -80,3 +80,14 @@ def test_given_results_must_be_of_the_checkpoint(run):
         find_results(run / "best.pth", "before", given)
     with pytest.raises(ConfigError, match="--results: no file"):
         find_results(run / "last.pth", "before", run / "gone.json")
+
+
+def test_results_of_another_epoch_are_not_published(run, caplog):
+    checkpoint, path = run / "last.pth", run / "results.json"
+    results = {**json.loads(path.read_text()), "epoch": 2}
+    path.write_text(json.dumps(results))
+    assert find_results(checkpoint, results["neck_feature"], epoch=2)["epoch"] == 2
+    assert find_results(checkpoint, results["neck_feature"], epoch=7) is None
+    assert "is of epoch 2 and these weights of epoch 7" in caplog.text
+    with pytest.raises(ConfigError, match=r"is of epoch 2, and .*last\.pth of epoch 7"):
+        find_results(checkpoint, results["neck_feature"], path, epoch=7)

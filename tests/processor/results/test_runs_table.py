@@ -304,3 +304,21 @@ def test_damaged_results_before_training_name_the_run(make_run, tmp_path):
     (folder / "results_before_training.json").write_text('{"targets"')
     with pytest.raises(ValueError, match=r"one: a file of this run is damaged"):
         rows(tmp_path)
+
+
+def test_files_of_other_programs_are_not_runs(make_run, tmp_path):
+    make_run("mine")
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "run.json").write_text("[]")
+    assert [run.folder.name for run in find_runs([tmp_path])] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("run.json", "[]"), ("run.json", "{}"), ("results.json", '{"checkpoint": "last"}')],
+)
+def test_fields_that_are_missing_name_the_run(make_run, tmp_path, name, text):
+    make_run("mine")
+    (tmp_path / "mine" / name).write_text(text)
+    with pytest.raises(ValueError, match=f"mine.*{name}"):
+        find_runs([tmp_path])

@@ -115,9 +115,6 @@ def test_file_of_other_features_is_rejected(file, key, value):
 
 def test_number_is_a_threshold():
     assert read_threshold("0.75", MODEL).value == 0.75
-    for text in ("-1", "nan", "inf"):
-        with pytest.raises(ValueError, match="--threshold: expected a distance, 0 or more"):
-            read_threshold(text, MODEL)
 
 
 def test_other_files_are_rejected(tmp_path):
@@ -178,3 +175,9 @@ def test_threshold_below_every_distance_is_not_recommended():
     verification = replace(verification, at_far={0.001: point})
     assert recommend(verification, 0.001) is None
     assert explain_no_threshold(verification).startswith("the distances do not")
+
+
+@pytest.mark.parametrize("given", ["-0.1", "2.5", "99", "inf", "nan"])
+def test_number_that_is_no_distance_is_rejected(given):
+    with pytest.raises(ValueError, match="expected a distance between features of length 1, 0 to"):
+        read_threshold(given, {})

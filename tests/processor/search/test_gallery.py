@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processor.metrics.pair_threshold import find_threshold
+from processor.search import gallery as gallery_module
 from processor.search import gallery_file
 from processor.search.gallery import Gallery, Match
 
@@ -357,3 +359,47 @@ def test_damaged_gallery_is_not_saved_over(tmp_path):
     with pytest.raises(ValueError, match="is not a gallery of this program"):
         gallery.save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["gallery.json"]
+
+
+def test_two_programs_that_save_at_once_leave_a_whole_gallery(tmp_path, monkeypatch):
+    """The second one would save when the first has not yet removed the former features."""
+    first, second = Gallery(), Gallery()
+    first.add(torch.eye(3)[:1], names=["a"])
+    second.add(torch.eye(3)[1:], names=["b", "c"])
+    first.save(tmp_path)
+    first.add(torch.eye(3)[2:], names=["d"])
+    write, refused = gallery_module.write_json, []
+
+    def write_and_let_the_other_save(path, record):
+        write(path, record)
+        with pytest.raises(ValueError, match=r"is in use by process"):
+            second.save(tmp_path)
+        refused.append(True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gallery_module, "LONGEST_WAIT", 0)
+        patch.setattr(gallery_module, "write_json", write_and_let_the_other_save)
+        first.save(tmp_path)
+    assert refused
+    assert Gallery.load(tmp_path).names == ["a", "d"]
+    second.save(tmp_path)
+    assert Gallery.load(tmp_path).names == ["b", "c"]
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".npy"]
+
+
+def test_keys_may_be_a_generator():
+    gallery = Gallery()
+    gallery.add(torch.eye(3), names=["a", "b", "c"])
+    assert gallery.remove(keys=(key for key in gallery.keys[:2])) == 2
+    assert gallery.names == ["c"]
+
+
+def test_features_of_an_unknown_model_stay_unknown(tmp_path, caplog):
+    gallery = Gallery()
+    gallery.add(torch.eye(3), names=["a", "b", "c"])
+    gallery.save(tmp_path)
+    extractor = SimpleNamespace(checkpoint="one.pth", description={"weights": "abc"})
+    loaded = Gallery.load(tmp_path, extractor)
+    assert "it is unknown whether one.pth is the model that made them" in caplog.text
+    loaded.save(tmp_path)
+    assert json.loads((tmp_path / "gallery.json").read_text())["model"] == {}

@@ -24,3 +24,17 @@ def test_tracks_may_have_words_for_ids():
 def test_one_id_per_feature():
     with pytest.raises(ValueError, match="track_ids: 2 ids for 3 features"):
         pool_tracklets(torch.eye(3), [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("features", "tracks", "message"),
+    [
+        ([[0.0, 0.0], [1.0, 0.0]], [1, 2], "a row of zeros"),
+        ([[float("nan"), 0.0]], [1], "NaN or infinite"),
+        ([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]], [7, 7, 8], "those of track 7 cancel out"),
+        ([1.0, 0.0], [1, 2], "expected rows of a matrix"),
+    ],
+)
+def test_tracks_without_a_direction_are_refused(features, tracks, message):
+    with pytest.raises(ValueError, match=message):
+        pool_tracklets(torch.tensor(features), tracks)
