@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -103,23 +103,24 @@ def outfit(who: Appearance) -> str:
     hidden = {"skin", "girth", "stature"}
     hidden |= {"accent"} if who.pattern == "plain" else set()
     hidden |= {"bag"} if who.bag_kind == "none" else set()
+    told = {x.name: getattr(who, x.name) for x in fields(who) if x.name not in hidden}
     return str(
         {
             key: name_colour(value) if isinstance(value, tuple) else value
-            for key, value in asdict(who).items()
-            if key not in hidden
+            for key, value in told.items()
         }
     )
 
 
 def taken_outfits() -> frozenset[str]:
     """Outfits of everybody whom other parts draw."""
-    return frozenset(
-        outfit(shot.appearance)
+    people = {
+        id(shot.appearance): shot.appearance  # in a shot of every camera
         for domain in DOMAINS.values()
         for size in DRAWN_ELSEWHERE
         for shot in plan_shots(Plan(domain, size, 128, 64))
-    )
+    }
+    return frozenset(map(outfit, people.values()))
 
 
 @dataclass(frozen=True)

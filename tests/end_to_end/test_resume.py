@@ -405,17 +405,16 @@ def test_killed_process_resumes_bit_identically(
     assert_same_run(long_straight, tmp_path)
 
 
-@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGUSR1", 138)])
 def test_signal_saves_and_exits_with_its_status(
-    start_script, script, base_opts, long_straight, tmp_path, name, status
+    start_script, script, base_opts, long_straight, tmp_path
 ):
     """The signal reaches the workers too, as on a terminal or when a cluster ends a job."""
     arguments = [*base_opts, *LONG, "OUTPUT_DIR", str(tmp_path), "SOLVER.RESUME", "auto"]
     process = start_script("train_clipreid.py", *arguments, "DATALOADER.NUM_WORKERS", 2)
     wait_for(process, tmp_path, "stage 2 epoch 1/24 done")
-    os.killpg(process.pid, signal.Signals[name])
+    os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == status, output
+    assert process.returncode == 130, output
     assert "Traceback" not in output
     assert not (tmp_path / "results.json").exists()
     saved = checkpoint_of(tmp_path)["training"]
