@@ -190,7 +190,8 @@ def _find_own_data(name: str, root: Path) -> Path | None:
     if not name:
         return None
     paths = _own_places(name, root)
-    return next((path for path in paths if os.path.isdir(path) or is_table(path)), None)  # noqa: PTH112 - names of any length
+    # os.path: names of any length
+    return next((x for x in paths if os.path.isdir(x) or is_table(x)), None)  # noqa: PTH112
 
 
 def _own_places(name: str, root: Path) -> tuple[Path, ...]:

@@ -121,7 +121,8 @@ def _text(cell: Any) -> str:
 
 def is_table(path: Path) -> bool:
     """Whether a path is that of an existing table."""
-    return path.suffix.lower() in TABLE_SUFFIXES and path.is_file()
+    is_file = os.path.isfile(path)  # noqa: PTH113 - of any length
+    return is_file and path.suffix.lower() in TABLE_SUFFIXES
 
 
 def read_csv_entries(file: Path, required: Sequence[str] = ("path", "pid")) -> dict[str, Entry]:
