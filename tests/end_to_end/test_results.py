@@ -1,13 +1,18 @@
 """`run.py results` on runs of the program itself."""
 
+import contextlib
 import csv
+import io
 import json
+import runpy
 import shutil
+from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
 
 pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
 
 
 def test_seeds_share_a_row_and_a_stopped_run_shows_its_progress(
@@ -51,3 +56,16 @@ def test_error_of_a_folder_without_runs_is_one_line(script, tmp_path):
     assert finished.status == 1
     assert f"error: no run in {tmp_path}" in finished.output
     assert "Traceback" not in finished.output
+
+
+def test_table_is_written_where_the_terminal_cannot_show_it(straight, tmp_path, monkeypatch):
+    """A name that the terminal's encoding lacks is shown escaped, and whole in the file."""
+    shutil.copytree(straight, tmp_path / "\u0431\u0435\u0433")
+    table, shown = tmp_path / "table.md", io.TextIOWrapper(io.BytesIO(), "cp1252")
+    monkeypatch.setattr("sys.argv", ["run.py", "results", str(tmp_path), "--output", str(table)])
+    monkeypatch.setattr("sys.stdout", shown)
+    with contextlib.suppress(SystemExit):
+        runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
+    shown.flush()
+    assert b"\\u0431\\u0435\\u0433" in shown.buffer.getvalue()
+    assert "\u0431\u0435\u0433" in table.read_text(encoding="utf-8")

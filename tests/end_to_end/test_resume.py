@@ -452,3 +452,13 @@ def test_changed_learning_rate_applies_on_resume_and_is_logged(stopped, train_in
     )
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["lr"] == pytest.approx(1e-4)
+
+
+def test_finished_run_that_is_started_again_keeps_its_averaged_scores(
+    averaged_run, train_in, tmp_path
+):
+    shutil.copytree(averaged_run, tmp_path / "run")
+    before = json.loads((tmp_path / "run" / "results.json").read_text())
+    train_in(tmp_path / "run", *AVERAGED, "SOLVER.RESUME", "auto")
+    after = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert after["ema"]["average"] == before["ema"]["average"]

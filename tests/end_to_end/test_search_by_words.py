@@ -80,3 +80,17 @@ def test_words_or_images(script, checkpoint, people, tmp_path, capfd):
     arguments = ["--gallery", folder, "--output", tmp_path, "--text", "a", "--query", folder]
     assert script("run.py", "search", checkpoint, *arguments).status == 2
     assert "argument --query: not allowed with argument --text" in capfd.readouterr().err
+
+
+def test_options_of_searches_by_images_are_refused(script, checkpoint, people, tmp_path):
+    folder, _ = people
+    thresholds = tmp_path / "thresholds.json"
+    thresholds.write_text("{}", encoding="utf-8")
+    words = ["search", checkpoint, "--text", "a person", "--gallery", folder, "--output", tmp_path]
+    for more, message in (
+        (["--threshold", thresholds], "is for distances between images"),
+        (["TEST.NECK_FEAT", "after"], "texts are compared with the features before the neck"),
+    ):
+        finished = script("run.py", *words, *more)
+        assert finished.status == 1
+        assert message in finished.unwrapped

@@ -37,3 +37,10 @@ def test_box_without_pixels_is_named_by_its_number(box):
 def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match=r"expected a frame \(H, W, 3\) and boxes \(N, 4\)"):
         crop_boxes(FRAME, [[1, 2, 3]])
+
+
+def test_boxes_of_a_detector_may_have_gradients():
+    frame = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
+    boxes = torch.tensor([[1.0, 1.0, 4.0, 5.0]], requires_grad=True)
+    (crop,) = crop_boxes(frame, boxes)
+    assert np.array_equal(crop, frame[1:5, 1:4])

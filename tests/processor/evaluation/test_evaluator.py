@@ -595,3 +595,12 @@ def test_evaluation_without_copies_has_no_note_on_them(splits, float32, caplog):
     log_results(report)
     assert report.as_dict()["targets"]["greys"]["notes"] == ["a remark"]
     assert "distance 0" not in caplog.text
+
+
+def test_data_without_a_readable_query_is_named(splits, float32):
+    scored = evaluator(float32, Target("greys", [splits]))
+    samples = list(splits.gallery)
+    table = FeatureTable(torch.rand(len(samples), 3), torch.arange(len(samples)))
+    text = f"evaluation on {splits.name}: all query images are broken and were left out"
+    with pytest.raises(ValueError, match=text):
+        scored.score(Target("greys", [splits]), samples, table)
