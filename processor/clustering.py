@@ -19,7 +19,7 @@ from processor.metrics.k_reciprocal import (
     neighbour_weights,
     place_of_sparse_rows,
 )
-from processor.metrics.working_memory import WorkingMemory
+from processor.metrics.working_memory import CPU, WorkingMemory
 
 OUTLIER = -1
 ENTRIES_PER_STEP = 2**22  # stored distances by which a growing matrix is enlarged
@@ -71,7 +71,7 @@ def jaccard_distance(
     check_finite("features", rows)
     memory = WorkingMemory(chunk_mb, rows.device)
     nearest = _find_nearest(rows, k1, memory)
-    if place_of_sparse_rows(rows.device).type != "cpu":
+    if place_of_sparse_rows(rows.device) != CPU:
         places = torch.from_numpy(nearest).to(rows.device, torch.long)
         return jaccard_on_device(rows, places, k2, max_distance, memory)
     neighbours = expanded_neighbours(nearest, k1)

@@ -241,8 +241,8 @@ def _write_results(
     """Write results.json and results.md, and log the closing table."""
     if distributed.is_first():
         trained_on = {"sources": list(data.names), "use_all": data.use_all}
-        results = {**report.as_dict(), **_how(cfg, evaluator, "last"), "training": trained_on}
-        results["epoch"] = cfg.SOLVER.STAGE2.MAX_EPOCHS
+        how = _how(cfg, evaluator, "last", cfg.SOLVER.STAGE2.MAX_EPOCHS)
+        results = {**report.as_dict(), **how, "training": trained_on}
         save_results(folder.path, results)
     logger.info("%s\n%s", _title(cfg), Lines(closing_table(report, folder.before_training)))
     logger.info("results  %s", folder.path / "results.md")
@@ -290,9 +290,8 @@ def _evaluate(
     report = evaluator(opened.model)
     log_results(report)
     trained_on = {"sources": list(loaded.cameras), "use_all": loaded.use_all}
-    results = {**report.as_dict(), **_how(cfg, evaluator, weight), "training": trained_on}
-    if "epoch" in loaded.meta:
-        results["epoch"] = loaded.meta["epoch"]
+    how = _how(cfg, evaluator, weight, loaded.meta.get("epoch"))
+    results = {**report.as_dict(), **how, "training": trained_on}
     table = format_table([(Path(weight).name, report.as_dict())])
     logger.info("%s\n%s", _title(cfg), Lines(table))
     if distributed.is_first():
@@ -300,11 +299,12 @@ def _evaluate(
     return report
 
 
-def _how(cfg: CfgNode, evaluator: Evaluator, checkpoint: str) -> dict[str, Any]:
-    """How the scores were computed, for results.json."""
+def _how(cfg: CfgNode, evaluator: Evaluator, checkpoint: str, epoch: Any) -> dict[str, Any]:
+    """How the scores were computed, for results.json; an epoch of None is unknown."""
     return {
         "published_protocol": cfg.DATASETS.PROTOCOL,
         "checkpoint": checkpoint,
+        **({} if epoch is None else {"epoch": epoch}),
         "protocol": evaluator.protocol.as_dict(),
         "neck_feature": cfg.TEST.NECK_FEAT,
         "number_format": evaluator.precision.name,

@@ -28,12 +28,6 @@ def refuse_beyond(available: int | None, needed: int, task: str, remedy: str) ->
         )
 
 
-def check_reranking(needed: int, place: torch.device, task: str = "re-ranking") -> None:
-    """Raise MemoryError if re-ranking needs more bytes than are available where its weights are."""
-    remedy = RERANKING_REMEDY if place == CPU else DEVICE_REMEDY
-    refuse_beyond(available_bytes(place), needed, task, remedy)
-
-
 def features_bytes(num_images: int, dim: int) -> int:
     """Bytes of (N, D) float32 features."""
     return BYTES_PER_NUMBER * num_images * dim
@@ -109,6 +103,36 @@ def check_ranking(
     refuse_beyond(available, needed, f"{task} ({memory.device})", " or ".join(ways))
 
 
+def check_reranking(
+    size: tuple[int, int, int],
+    rerank: Reranking,
+    device: torch.device,
+    *,
+    task: str = "re-ranking",
+    whole: bool = False,
+    features: int = 0,
+) -> None:
+    """Check that re-ranking fits the free memory where its weights are.
+
+    Args:
+        size: (Q, G, D).
+        rerank: constants.
+        device: of the features.
+        task: name for the message.
+        whole: as for `rerank_memory`.
+        features: bytes that the features will take on their device.
+
+    Raises:
+        MemoryError: it does not fit; says how much is needed and available, and what to set.
+    """
+    place = place_of_sparse_rows(device)
+    needed = rerank_memory(*size, rerank.k1, rerank.k2, whole=whole, place=place)
+    if device == place:
+        needed += features
+    remedy = RERANKING_REMEDY if place == CPU else DEVICE_REMEDY
+    refuse_beyond(available_bytes(place), needed, task, remedy)
+
+
 def check_evaluation(
     name: str,
     sizes: Sequence[tuple[int, int]],
@@ -139,9 +163,7 @@ def check_evaluation(
             features += features_bytes(num_query + num_gallery, dim)
         check_ranking(num_query, num_gallery, memory, task=f"evaluation on {name}", also=features)
         if rerank is not None:
-            place = place_of_sparse_rows(memory.device)
-            size = (num_query, num_gallery, dim, rerank.k1, rerank.k2)
-            needed = rerank_memory(*size, whole=False, place=place)
-            if memory.device == place:
-                needed += features
-            check_reranking(needed, place, f"re-ranking {name}")
+            size = (num_query, num_gallery, dim)
+            check_reranking(
+                size, rerank, memory.device, task=f"re-ranking {name}", features=features
+            )

@@ -24,7 +24,6 @@ from processor.metrics.memory_limits import (
     check_ranking,
     check_reranking,
     features_bytes,
-    rerank_memory,
 )
 from processor.metrics.reranking_device import rerank_on_device
 from processor.metrics.working_memory import CPU, WorkingMemory
@@ -66,9 +65,8 @@ def rerank(
     constants = Reranking(k1, k2, lambda_value)
     query, gallery = check_features(query_features, gallery_features)
     num_query, num_gallery = len(query), len(gallery)
-    place = place_of_sparse_rows(query.device)
-    size = (num_query, num_gallery, query.shape[1], k1, k2)
-    check_reranking(rerank_memory(*size, place=place), place)
+    size = (num_query, num_gallery, query.shape[1])
+    check_reranking(size, constants, query.device, whole=True)
     memory = WorkingMemory(chunk_mb, query.device)
     source = rerank_blocks(query, gallery, constants, memory)
     distances = query.new_empty(num_query, num_gallery)
@@ -119,10 +117,7 @@ def _check_blocks(
     query: Tensor, gallery: Tensor, constants: Reranking, memory: WorkingMemory
 ) -> None:
     (num_query, dim), num_gallery = query.shape, len(gallery)
-    k1, k2 = constants.k1, constants.k2
-    place = place_of_sparse_rows(memory.device)
-    needed = rerank_memory(num_query, num_gallery, dim, k1, k2, whole=False, place=place)
-    check_reranking(needed, place)
+    check_reranking((num_query, num_gallery, dim), constants, memory.device)
     if memory.device.type != "cpu":
         num_images = num_query + num_gallery
         joined = features_bytes(num_images, dim)

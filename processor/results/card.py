@@ -123,24 +123,25 @@ def find_results(
         logger.warning("%s holds no results, so none are published: %r", path, error)
         return None
     of_epoch = results.get("epoch", epoch)  # not in results of earlier versions
-    if evaluated == (checkpoint.stem, neck) and (epoch is None or of_epoch == epoch):
+    if evaluated != (checkpoint.stem, neck):
+        if given:
+            raise ConfigError(
+                f"--results: {given} is of {evaluated[0]}, features {evaluated[1]} the neck; "
+                f"expected {checkpoint.stem}, {neck}"
+            )
+        return None
+    if epoch in (None, of_epoch):
         return results
-    if given and evaluated == (checkpoint.stem, neck):
+    if given:
         raise ConfigError(
             f"--results: {given} is of epoch {of_epoch}, and {checkpoint} of epoch {epoch}"
         )
-    if evaluated == (checkpoint.stem, neck):
-        logger.warning(
-            "%s is of epoch %s and these weights of epoch %s, so no results are published",
-            path,
-            of_epoch,
-            epoch,
-        )
-    if given:
-        raise ConfigError(
-            f"--results: {given} is of {evaluated[0]}, features {evaluated[1]} the neck; "
-            f"expected {checkpoint.stem}, {neck}"
-        )
+    logger.warning(
+        "%s is of epoch %s and these weights of epoch %s, so no results are published",
+        path,
+        of_epoch,
+        epoch,
+    )
     return None
 
 

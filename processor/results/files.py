@@ -10,11 +10,9 @@ from typing import Any
 from processor.results.escaping import escape_markdown
 from processor.results.report import AVERAGED, score_list
 from processor.runtime.files import write_json, write_text
-from processor.runtime.lock import locked_folder
+from processor.runtime.lock import WRITE_SECONDS, locked_folder
 
 logger = logging.getLogger(__name__)
-
-LONGEST_WAIT = 60  # seconds, for another evaluation to write its results
 
 COLUMNS = ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP")
 ENDINGS = ("json", "md")
@@ -55,7 +53,7 @@ def save_evaluation(folder: Path, results: dict[str, Any]) -> Path:
     stem = "results"
     if (folder / "run.json").is_file():
         stem += f"_{Path(results['checkpoint']).stem}_on_{_join_names(results['targets'])}"
-    with locked_folder(folder / f".{stem}", "OUTPUT_DIR", wait=LONGEST_WAIT):
+    with locked_folder(folder / f".{stem}", "OUTPUT_DIR", wait=WRITE_SECONDS):
         _keep_earlier(folder, stem)
         return save_results(folder, results, stem)
 

@@ -24,7 +24,7 @@ def choose_device(name: str, device_id: str = "0") -> torch.device:
         ValueError: the requested device is unknown or not available, or not a number.
     """
     first = str(device_id).split(",")[0].strip() or "0"
-    if not first.isdecimal():
+    if name in ("auto", "cuda") and not first.isdecimal():
         raise ValueError(
             f"MODEL.DEVICE_ID {device_id}: expected the number of a GPU, 0 or more; for the CPU "
             "set MODEL.DEVICE cpu"

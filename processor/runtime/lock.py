@@ -18,6 +18,7 @@ from processor.runtime.outputs import check_output_folder
 logger = logging.getLogger(__name__)
 
 LOCK_FILE = ".lock"
+WRITE_SECONDS = 60.0  # that a program waits for another one to finish its change
 NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 _BUSY = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 _POLL_SECONDS = 0.1

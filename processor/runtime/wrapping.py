@@ -44,9 +44,9 @@ def compile_encoder(model: ReIDModel) -> None:
 class _FullBatches:
     """A method of (B, 3, H, W) images, compiled for the sizes of full batches only.
 
-    Left to itself, torch.compile meets the last, smaller batch of a data set, and from then on it
-    compiles everything for batches of any size, training included, which is slower. Here a batch
-    smaller than an earlier one, of training or of inference, runs uncompiled.
+    By default, the smaller last batch of a data set makes torch.compile recompile with a dynamic
+    batch size, for training as well, which is slower. Here a batch smaller than an earlier one, of
+    training or of inference, runs uncompiled.
     """
 
     def __init__(self, module: nn.Module, name: str) -> None:

@@ -73,8 +73,7 @@ def extract_to_file(
         if done:
             logger.info("%s: continuing after %d of %d images", output, done, len(images.samples))
         _append(extractor, images, file, done, writing)
-        _report_bad_images(file.bad_images)
-        _check_rows(file.rows)
+        _report(file.bad_images, file.rows)
         rows = file.rows
     if growing != output:
         pack_features(growing, output)
@@ -122,7 +121,7 @@ def extract_shard(
         if not file.images_done:
             file.append(torch.empty(0, extractor.dim), [])  # a shard may stay empty
         _append(extractor, part, file, file.images_done, writing)
-        _report_bad_images(file.bad_images)
+        _log_bad_images(file.bad_images)
         rows = file.rows
     mark_done(file_of_shard)
     logger.info("%s: %d features of %d dimensions", file_of_shard, rows, extractor.dim)
@@ -175,8 +174,7 @@ def append_to_file(
         digest = sha256((found["images_sha256"] + new.digest()).encode()).hexdigest()
         file.expect([sample.path for sample in new.samples], digest)
         _append(extractor, new, file, 0, writing)
-        _report_bad_images(file.bad_images)
-        _check_rows(file.rows)
+        _report(file.bad_images, file.rows)
         file.finish()
         rows = file.rows
     if growing != output:
@@ -205,8 +203,7 @@ def extract_in_memory(
         if len(table.indices):
             features[len(samples) : len(samples) + len(table.indices)] = table.features
             samples += [images.samples[i] for i in table.indices.tolist()]
-    _report_bad_images(bad_images)
-    _check_rows(len(samples))
+    _report(bad_images, len(samples))
     return StoredFeatures(features[: len(samples)], samples, describe_extraction(extractor, images))
 
 
@@ -222,12 +219,14 @@ def _tables(
     )
 
 
-def _report_bad_images(bad_images: Sequence[str]) -> None:
+def _log_bad_images(bad_images: Sequence[str]) -> None:
     for path in bad_images:
         logger.warning("skipped the broken image %s", path)
 
 
-def _check_rows(num_rows: int) -> None:
+def _report(bad_images: Sequence[str], num_rows: int) -> None:
+    """Log the broken images; raise ValueError if there was no other."""
+    _log_bad_images(bad_images)
     if not num_rows:
         raise ValueError("no image could be read")
 

@@ -15,11 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from processor.metrics.checks import check_finite
-from processor.metrics.normalize import normalize_features
+from processor.metrics.normalize import unit_rows
 from processor.metrics.pair_threshold import Threshold
 from processor.runtime.files import atomic_file, write_json
-from processor.runtime.lock import locked_folder
+from processor.runtime.lock import WRITE_SECONDS, locked_folder
 from processor.search.exact import search
 from processor.search.faiss_index import FaissIndex
 from processor.search.feature_record import check_same_model
@@ -28,9 +27,7 @@ from processor.search.gallery_file import FORMAT, read_gallery, read_record
 
 RECORD_FILE = "gallery.json"
 SAVING = ".saving"  # folder that is locked while a gallery is written
-LONGEST_WAIT = 60  # seconds, for another program to write it
 DIGITS = 16  # of the hash in the name of the features' file
-WAIT = 60.0  # seconds that a program waits for another one to finish its change
 
 
 logger = logging.getLogger(__name__)
@@ -253,7 +250,7 @@ class Gallery:
                 longer than a minute.
         """
         folder = Path(folder)
-        with locked_folder(folder / SAVING, "folder", wait=LONGEST_WAIT):
+        with locked_folder(folder / SAVING, "folder", wait=WRITE_SECONDS):
             self._save(folder)
 
     def _save(self, folder: Path) -> None:
@@ -330,11 +327,9 @@ class Gallery:
             if self.extractor is None:
                 raise ValueError("a gallery without an extractor takes (N, D) float features only")
             features = self.extractor(given)
-        features = normalize_features(features.detach().cpu())
+        features = features.detach().cpu().float()
         if features.numel():
-            check_finite("features", features)
-            if not bool(features.any(1).all()):
-                raise ValueError("features: a row of zeros has no direction to compare")
+            features = unit_rows(features)
         width = self._features.shape[1]
         if len(self) and len(features) and features.shape[1] != width:
             raise ValueError(f"features of width {features.shape[1]}, the gallery has {width}")

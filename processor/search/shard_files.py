@@ -126,19 +126,17 @@ def joined_record(files: Sequence[Path], records: Sequence[Record]) -> Record:
 
 def _check_places(files: Sequence[Path], records: Sequence[Record]) -> None:
     """Raise ValueError unless shards of one list of images follow each other from end to end."""
-    names = ("first", "end", "of_images")
-    end, total = 0, records[0]["shard"].get("of_images")
+    before, total = 0, records[0]["shard"].get("of_images")
     for file, record in zip(files, records, strict=True):
-        places = {name: record["shard"].get(name) for name in names}
-        wanted = {**places, "first": end, "of_images": total}
-        one_list = record["images_sha256"] == records[0]["images_sha256"]
-        if not one_list or places != wanted or (file == files[-1] and places["end"] != total):
+        first, end, count = (record["shard"].get(name) for name in ("first", "end", "of_images"))
+        follows = first == before and (file != files[-1] or end == total)
+        if not follows or (count, record["images_sha256"]) != (total, records[0]["images_sha256"]):
             raise ValueError(
-                f"{file} holds images {places['first']} to {places['end']} of a list of "
-                f"{places['of_images']}, and the shards before it the first {end} of {total}: they "
-                "are of other images or batch sizes; remove the folder and extract all shards again"
+                f"{file} holds images {first} to {end} of a list of {count}, and the shards before "
+                f"it the first {before} of {total}: they are of other images or batch sizes; "
+                "remove the folder and extract all shards again"
             )
-        end = places["end"]
+        before = end
 
 
 def join_digests(digests: Sequence[str]) -> str:

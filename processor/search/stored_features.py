@@ -147,8 +147,8 @@ def _read_mapped(
 
 def pack_features(source: Path, target: Path) -> None:
     """Write the features of a complete .npy as one .npz and remove the .npy and its sidecars."""
-    _pack(source, target)
-    remove_file(source)  # which is no longer mapped: Windows removes no mapped file
+    _pack(source, target)  # unmaps the source; Windows cannot remove a mapped file
+    remove_file(source)
 
 
 def _pack(source: Path, target: Path) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from processor.extractor import Extractor
-from processor.runtime.lock import locked_folder
+from processor.runtime.lock import WRITE_SECONDS, locked_folder
 from processor.runtime.outputs import check_output_folder
-from processor.search.gallery import RECORD_FILE, WAIT, Gallery
+from processor.search.gallery import RECORD_FILE, Gallery
 from processor.search.stored_features import StoredFeatures
 from processor.tools.extract import extract_places, open_extractor
 
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
     stored = extract_places(extractor, arguments.images, by_folder=True)
     names = [(arguments.name or name).strip() for name in stored.names]
     _check_names(stored, names)
-    with locked_folder(folder, "--gallery", wait=WAIT):  # from reading to writing
+    with locked_folder(folder, "--gallery", wait=WRITE_SECONDS):  # from reading to writing
         _enrol(_open_gallery(folder, extractor), stored, names, folder)
 
 

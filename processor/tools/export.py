@@ -61,7 +61,8 @@ def run(arguments: argparse.Namespace) -> None:
         path, option = getattr(arguments, option), f"--{option}"
         if path:
             check_output_file(path, option)
-            if path.exists() and path.samefile(locate_weights(arguments.checkpoint)):
+            weights = locate_weights(arguments.checkpoint) if path.exists() else None
+            if weights is not None and weights.exists() and path.samefile(weights):
                 raise ConfigError(f"{option}: {path} is the checkpoint itself; name another file")
     if arguments.slim:
         save_slim(

@@ -6,9 +6,9 @@ import argparse
 import logging
 from pathlib import Path
 
-from processor.runtime.lock import locked_folder
+from processor.runtime.lock import WRITE_SECONDS, locked_folder
 from processor.runtime.outputs import check_output_folder
-from processor.search.gallery import WAIT, Gallery
+from processor.search.gallery import Gallery
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> None:
     folder = Path(arguments.gallery)
     check_output_folder(folder, "--gallery")
     Gallery.load(folder)  # before a folder is made for a name that is wrong
-    with locked_folder(folder, "--gallery", wait=WAIT):  # from reading to writing
+    with locked_folder(folder, "--gallery", wait=WRITE_SECONDS):  # from reading to writing
         gallery = Gallery.load(folder)
         removed = gallery.remove(names=arguments.identities)
         gallery.save(folder)

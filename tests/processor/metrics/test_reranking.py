@@ -155,8 +155,8 @@ def test_duplicates_of_a_query_rank_first():
 
 
 def test_memory_estimates_are_plausible():
-    market = reranking.rerank_memory(3368, 15913, 1280, 50, 15)
-    msmt = reranking.rerank_memory(11659, 82161, 1280, 50, 15)
+    market = memory_limits.rerank_memory(3368, 15913, 1280, 50, 15)
+    msmt = memory_limits.rerank_memory(11659, 82161, 1280, 50, 15)
     assert 4 * 3368 * 15913 < market < 1.5e9
     assert 4 * 11659 * 82161 < msmt < 4 * (11659 + 82161) ** 2 / 4
 
@@ -247,7 +247,7 @@ def test_blocks_need_less_memory_than_the_matrix(monkeypatch):
         return 2000 if whole else 1000
 
     monkeypatch.setattr(
-        reranking, "rerank_memory", lambda *_, whole=True, **_more: 2000 if whole else 1000
+        memory_limits, "rerank_memory", lambda *_, whole=True, **_more: 2000 if whole else 1000
     )
     monkeypatch.setattr(memory_limits, "available_bytes", lambda _: 1500)
     with pytest.raises(MemoryError, match="re-ranking needs"):
@@ -255,7 +255,7 @@ def test_blocks_need_less_memory_than_the_matrix(monkeypatch):
     monkeypatch.undo()
     expected = rerank(query, gallery)
     monkeypatch.setattr(
-        reranking, "rerank_memory", lambda *_, whole=True, **_more: 2000 if whole else 1000
+        memory_limits, "rerank_memory", lambda *_, whole=True, **_more: 2000 if whole else 1000
     )
     monkeypatch.setattr(memory_limits, "available_bytes", lambda _: 1500)
     source = rerank_blocks(query, gallery, Reranking(), WorkingMemory())

@@ -9,3 +9,4 @@ from processor.runtime.device import choose_device
 def test_number_of_a_gpu_is_explained(number):
     with pytest.raises(ValueError, match=r"MODEL\.DEVICE_ID .*: expected the number of a GPU"):
         choose_device("auto", number)
+    assert choose_device("cpu", number).type == "cpu"  # where it has no meaning

@@ -377,7 +377,7 @@ def test_two_programs_that_save_at_once_leave_a_whole_gallery(tmp_path, monkeypa
         refused.append(True)
 
     with monkeypatch.context() as patch:
-        patch.setattr(gallery_module, "LONGEST_WAIT", 0)
+        patch.setattr(gallery_module, "WRITE_SECONDS", 0)
         patch.setattr(gallery_module, "write_json", write_and_let_the_other_save)
         first.save(tmp_path)
     assert refused
